@@ -1,0 +1,1 @@
+"""Why a mount fails or would fail, and what to do about it."""

@@ -1,0 +1,1 @@
+"""From a stack to a mount: plan, apply, read back, or undo."""

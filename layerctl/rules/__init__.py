@@ -1,0 +1,1 @@
+"""What overlayfs and aufs accept: tables and pure decisions that several rooms share."""
