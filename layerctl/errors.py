@@ -7,10 +7,9 @@ cause's id. Only `layerctl.cli.main` turns errors into exit codes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
-if TYPE_CHECKING:
-    from layerctl.model import Finding
+from layerctl.model import Finding
 
 
 class ExitCode(NamedTuple):
@@ -27,6 +26,7 @@ EXIT_NOT_FOUND = 3
 EXIT_NOT_PERMITTED = 4
 EXIT_REFUSED = 32
 EXIT_BUG = 70
+EXIT_OUTPUT = 74
 EXIT_INTERRUPTED = 130
 
 EXIT_CODES: tuple[ExitCode, ...] = (
@@ -40,6 +40,7 @@ EXIT_CODES: tuple[ExitCode, ...] = (
         "a mount was refused, by the checks or by the kernel, or an unmount failed",
     ),
     ExitCode(EXIT_BUG, "a bug in layerctl"),
+    ExitCode(EXIT_OUTPUT, "the output could not be written"),
     ExitCode(EXIT_INTERRUPTED, "interrupted"),
 )
 

@@ -1,0 +1,129 @@
+"""What several commands share: the layer flags, and the way from TARGET or flags to a stack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import click
+
+from layerctl.codecs.request import Request, build
+from layerctl.errors import NotFoundError, RequestError
+from layerctl.kernel import mounts, paths
+from layerctl.model import Stack
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Write one JSON document.")
+
+_LAYER_FLAGS: tuple[Callable[[Any], Any], ...] = (
+    click.option("-t", "--type", "fstype", metavar="TYPE", help="overlay (or overlay2), or aufs."),
+    click.option(
+        "-l", "--lower", "lowers", multiple=True, metavar="DIR",
+        help="A lower layer of an overlay, topmost first.",
+    ),
+    click.option(
+        "--data", "data", multiple=True, metavar="DIR", help="A data-only layer, below all lowers."
+    ),
+    click.option("-u", "--upper", "upper", metavar="DIR", help="The writable layer of an overlay."),
+    click.option(
+        "-w", "--work", "work", metavar="DIR",
+        help="The upper layer's work directory (default: UPPER.work).",
+    ),
+    click.option(
+        "-b", "--branch", "branches", multiple=True, metavar="DIR[=PERM]",
+        help="A branch of an aufs, topmost first; PERM is rw, ro, rr, ro+wh ...",
+    ),
+    click.option(
+        "-o", "--options", "options", multiple=True, metavar="OPTIONS",
+        help="Mount options, as mount(8) takes them; layers too.",
+    ),
+    click.option("-r", "--read-only", "read_only", is_flag=True, help="Mount read-only."),
+)  # fmt: skip
+
+_FLAG_NAMES = (
+    "fstype", "lowers", "data", "upper", "work", "branches", "options", "read_only",
+)  # fmt: skip
+
+
+def layer_flags(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the layer flags to a command; it gets them as one `request`."""
+
+    def wrapper(**arguments: Any) -> Any:
+        request = Request(**{name: arguments.pop(name) for name in _FLAG_NAMES})
+        return function(request=request, **arguments)
+
+    wrapper.__name__ = function.__name__
+    wrapper.__doc__ = function.__doc__
+    wrapper.__click_params__ = list(  # type: ignore[attr-defined]  # click keeps options there
+        getattr(function, "__click_params__", ())
+    )
+    decorated: Callable[..., Any] = wrapper
+    for flag in reversed(_LAYER_FLAGS):
+        decorated = flag(decorated)
+    return decorated
+
+
+def absolute_stack(stack: Stack) -> Stack:
+    """Return the stack with every layer and the work directory spelled from the root."""
+    return replace(
+        stack,
+        layers=tuple(replace(layer, path=paths.absolute(layer.path)) for layer in stack.layers),
+        work=None if stack.work is None else paths.absolute(stack.work),
+    )
+
+
+def stack_from_flags(request: Request) -> Stack:
+    """Build the stack that the layer flags name, with absolute paths."""
+    return absolute_stack(build(request))
+
+
+def find_stack(target: str | None, request: Request) -> tuple[Stack, tuple[str, ...]]:
+    """Return the stack of the mount at TARGET, or the one that the layer flags name; and notes.
+
+    Raises RequestError where neither or both were given, NotFoundError for no such mount.
+    """
+    if request.names_layers:
+        if target is not None:
+            raise RequestError(
+                "usage",
+                "TARGET and layer flags were both given",
+                hint="name either a mount or the layers",
+            )
+        return stack_from_flags(request), ()
+    if target is None:
+        raise RequestError(
+            "usage",
+            "neither a mount nor layers were named",
+            hint="name a mount (layerctl list shows them), or layers with -l, -u, -b or -o",
+        )
+    mounted = mounts.find_layered(target)
+    return resolve_relative(mounted)
+
+
+def resolve_relative(mounted: mounts.Mounted) -> tuple[Stack, tuple[str, ...]]:
+    """Return a live mount's stack with absolute paths.
+
+    mountinfo shows the names that the kernel was given. A relative one meant something to who
+    mounted it: it is taken from this working directory if a directory is there, and said.
+    """
+    import os
+
+    stack = mounted.stack
+    names = [layer.path for layer in stack.layers] + ([stack.work] if stack.work else [])
+    relative = [name for name in names if not name.startswith("/")]
+    if not relative:
+        return stack, mounted.notes
+    layers = [layer.path for layer in stack.layers]
+    lost = [name for name in layers if not name.startswith("/") and not os.path.isdir(name)]
+    if lost:
+        raise NotFoundError(
+            "relative-layers",
+            f"{mounted.entry.target} was mounted with the relative layer name '{lost[0]}'",
+            why="the kernel keeps the name as it was given, and here it leads nowhere",
+            hint="run this where the mount was made, or name the layers from / with -l, -u or -b",
+        )
+    note = (
+        f"{mounted.entry.target} was mounted with relative layer names; "
+        "they are taken from this directory"
+    )
+    return absolute_stack(stack), (*mounted.notes, note)

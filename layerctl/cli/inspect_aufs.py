@@ -1,0 +1,113 @@
+"""`layerctl inspect aufs`."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from layerctl.cli.common import json_option
+from layerctl.codecs import aufs
+from layerctl.codecs.aufs import SysfsInstance
+from layerctl.codecs.escape import printable
+from layerctl.errors import NotFoundError
+from layerctl.kernel import mounts
+from layerctl.render import json
+from layerctl.render.json import Document, path_fields
+
+
+@click.command("aufs")
+@json_option
+@click.option(
+    "--sysfs",
+    default=mounts.AUFS_SYSFS,
+    metavar="DIR",
+    show_default=True,
+    help="Read aufs's sysfs from here.",
+)
+@click.option(
+    "--mountinfo",
+    default=mounts.SELF_MOUNTINFO,
+    metavar="FILE",
+    show_default=True,
+    help="Read the mounts from here.",
+)
+@click.argument("which", required=False, metavar="[TARGET|si_ID]")
+def command(*, as_json: bool, sysfs: str, mountinfo: str, which: str | None) -> None:
+    """Show every aufs as /sys/fs/aufs tells it: branches, permissions, ids, xino path."""
+    targets = _targets(mountinfo)
+    if which is None:
+        names = sorted(set(mounts.aufs_instances(sysfs)) | set(targets))
+    elif which.startswith("si_") and "/" not in which:
+        names = [which]
+    else:
+        names = [_instance_of(which, mountinfo)]
+    instances = [_read(name, sysfs) for name in names]
+    if as_json:
+        json.write({"aufs": [_document(one, targets.get(f"si_{one.id}")) for one in instances]})
+        return
+    if not instances:
+        from layerctl.render.errors import note
+
+        note("no aufs is mounted here")
+    for one in instances:
+        target = targets.get(f"si_{one.id}")
+        click.echo(f"si_{one.id} on {'?' if target is None else printable(target)}")
+        click.echo(f"       xino   {'none' if one.xino is None else printable(one.xino)}")
+        for branch in one.branches:
+            number = "" if branch.id is None else f"id {branch.id}"
+            click.echo(
+                f"  {branch.index:>3}  {branch.permission:<10} {printable(branch.path)}  {number}"
+            )
+
+
+def _targets(mountinfo: str) -> dict[str, str]:
+    found = {}
+    for entry in mounts.entries(mountinfo):
+        if entry.fstype == "aufs":
+            _, identity = aufs.from_super_options(entry.super_options)
+            if identity is not None:
+                found[f"si_{identity}"] = entry.target
+    return found
+
+
+def _instance_of(target: str, mountinfo: str) -> str:
+    entry = mounts.find(target, mountinfo)
+    _, identity = aufs.from_super_options(entry.super_options)
+    if entry.fstype != "aufs" or identity is None:
+        raise NotFoundError(
+            "not-layered",
+            f"{target} is a {entry.fstype} mount, no aufs",
+            hint="layerctl inspect aufs shows every aufs",
+        )
+    return f"si_{identity}"
+
+
+def _read(name: str, sysfs: str) -> SysfsInstance:
+    try:
+        return mounts.aufs_instance(name, sysfs)
+    except OSError as error:
+        raise NotFoundError(
+            "no-aufs-sysfs",
+            f"{os.path.join(sysfs, name)} cannot be read: {error.strerror}",
+            why="aufs shows its branches there while the mount lives, unless its module was "
+            "loaded with brs=0",
+            hint="layerctl inspect aufs shows every aufs",
+        ) from None
+
+
+def _document(one: SysfsInstance, target: str | None) -> Document:
+    return {
+        "id": one.id,
+        **path_fields("target", target),
+        **path_fields("xino", one.xino),
+        "branches": [
+            {
+                "index": branch.index,
+                "id": branch.id,
+                **path_fields("path", branch.path),
+                "permission": branch.permission,
+            }
+            for branch in one.branches
+        ],
+    }

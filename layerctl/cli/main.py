@@ -1,0 +1,156 @@
+"""The program: lazily loaded commands, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from layerctl import __version__
+from layerctl.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_OUTPUT,
+    BugError,
+    LayerctlError,
+    RequestError,
+)
+
+#: Every command: its name, the module that holds it, its one line of help.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "mount": ("layerctl.cli.mount", "Mount a stack of layers."),
+    "umount": ("layerctl.cli.umount", "Unmount a layered mount."),
+    "list": ("layerctl.cli.list", "List every overlay and aufs mount."),
+    "inspect": ("layerctl.cli.inspect", "Look inside a mount or bare layers."),
+    "doctor": ("layerctl.cli.doctor", "Say why a mount fails or would fail."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command only when it runs: a shell script pays for every import."""
+
+    def __init__(self, *args: object, lazy: dict[str, tuple[str, str]], **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # handed through unchanged
+        self.lazy = lazy
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order of the table."""
+        return list(self.lazy)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command."""
+        if cmd_name not in self.lazy:
+            return None
+        import importlib
+
+        module = importlib.import_module(self.lazy[cmd_name][0])
+        command = module.command
+        assert isinstance(command, click.Command)  # noqa: S101 - the table names our own modules
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands from the table, importing none."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_) for name, (_, help_) in self.lazy.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or say which one may have been meant."""
+        if args and args[0] not in self.lazy and not args[0].startswith("-"):
+            from layerctl.rules.options import nearest
+
+            close = nearest(args[0], list(self.lazy))
+            raise RequestError(
+                "usage",
+                f"'{args[0]}' is no command of {ctx.command_path}",
+                hint=f"{ctx.command_path} {close[0] if close else '--help'}",
+            )
+        return super().resolve_command(ctx, args)
+
+
+@click.command(
+    cls=LazyGroup,
+    lazy=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+)
+@click.version_option(__version__, prog_name="layerctl")
+def cli() -> None:
+    """Mount, inspect and diagnose layered filesystems: overlayfs and aufs."""
+
+
+def _usage(error: click.ClickException) -> RequestError:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "layerctl"
+    return RequestError("usage", error.format_message().rstrip("."), hint=f"{path} --help")
+
+
+def _wants_json(arguments: Sequence[str]) -> bool:
+    before = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    return "--json" in before or "--jsonl" in before
+
+
+def _fail(error: LayerctlError, *, as_json: bool) -> int:
+    from layerctl.render.errors import report
+
+    report(error, as_json=as_json)
+    return error.exit_code
+
+
+def _bug(error: Exception) -> BugError:
+    import traceback
+
+    if os.environ.get("LAYERCTL_DEBUG"):
+        traceback.print_exc()
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return BugError(
+        "bug",
+        f"a bug in layerctl: {type(error).__name__}: {error}",
+        why=f"raised at {os.path.basename(frame.filename)}:{frame.lineno}",
+        hint="run it again with LAYERCTL_DEBUG=1 in the environment and report what it prints",
+    )
+
+
+def _die_of(number: signal.Signals) -> NoReturn:
+    """End as a program does that did not catch the signal, so that a shell sees the same."""
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    os._exit(128 + number)
+
+
+def _terminated(number: int, frame: object) -> None:
+    """Turn SIGTERM and SIGHUP into an exception, so that what was begun is undone."""
+    raise SystemExit(128 + number)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit code (`layerctl.errors.EXIT_CODES`)."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = _wants_json(arguments)
+    signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGHUP, _terminated)
+    try:
+        result = cli.main(arguments, prog_name="layerctl", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else EXIT_OK
+    except LayerctlError as error:
+        return _fail(error, as_json=as_json)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        return _fail(_usage(error), as_json=as_json)
+    except (KeyboardInterrupt, click.Abort):
+        sys.stderr.write("layerctl: interrupted\n")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        _die_of(signal.SIGPIPE)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EIO, errno.EDQUOT):
+            sys.stderr.write(f"layerctl: the output could not be written: {error.strerror}\n")
+            os._exit(EXIT_OUTPUT)  # a last flush at exit would only fail again
+        return _fail(_bug(error), as_json=as_json)

@@ -1,0 +1,200 @@
+"""aufs's options, its mountinfo words and its sysfs files. Pure.
+
+There are no escapes in an option string: `,` `:` and `=` cannot stand in a branch's path.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from layerctl.codecs.escape import octal_decode
+from layerctl.codecs.words import divide, join_options, split_options, word
+from layerctl.errors import RequestError
+from layerctl.model import Layer, Role, Stack
+from layerctl.rules.aufs import with_permissions
+
+#: Options whose older spelling has `:` where newer ones have `=` (aufs.5).
+_COLON_WORD = re.compile(r"(br|add|ins|append|prepend|del|mod):(.*)", re.DOTALL)
+_CHANGES = frozenset({"add", "ins", "append", "prepend", "del", "mod"})
+
+#: What no path in an option string can hold.
+FORBIDDEN = ",:="
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One branch of a live aufs as sysfs tells it; `id` None where the kernel has no bridN."""
+
+    index: int
+    path: str
+    permission: str
+    id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SysfsInstance:
+    """One /sys/fs/aufs/si_ID directory: `xino` is None without a xino file."""
+
+    id: str
+    xino: str | None
+    branches: tuple[Branch, ...]
+
+
+def parse_branch(text: str) -> Layer:
+    """Read `PATH[=PERM]` as aufs does: the permission starts at the first `=`."""
+    path, equals, permission = text.partition("=")
+    return Layer(path, Role.BRANCH, permission if equals else None)
+
+
+def parse(text: str, *, base: Stack | None = None) -> Stack:
+    """Read an option string as mount(2) does; `base` is what an earlier string said.
+
+    Raises RequestError for what aufs refuses, or silently cuts (`a::b`).
+    """
+    stack = base or Stack("aufs", ())
+    own, flags = divide(split_options(text, escapes=False))
+    stack = replace(stack, flags=(*stack.flags, *flags))
+    for text_word in own:
+        colon = _COLON_WORD.fullmatch(text_word)
+        name, value = (colon[1], colon[2]) if colon else word(text_word)
+        if name in ("br", "dirs"):
+            added = _branches(name, value)
+            stack = replace(stack, layers=(*stack.layers, *added))
+        elif name in _CHANGES:
+            stack = change(stack, name, value)
+        else:
+            stack = replace(stack, options={**stack.options, name: value})
+    return stack
+
+
+def _branches(name: str, value: str | None) -> tuple[Layer, ...]:
+    if not value:
+        raise RequestError(
+            "aufs-br-syntax",
+            f"the option '{name}' names no branch",
+            hint=f"name the branches, topmost first: -o {name}=/top=rw:/below=ro",
+        )
+    names = value.split(":")
+    if names[-1] == "":  # aufs passes over one trailing colon
+        names.pop()
+    if "" in names:
+        raise RequestError(
+            "aufs-br-syntax",
+            f"an empty branch stands in '{name}={value}'",
+            why="aufs would silently drop every branch behind it",
+            hint="write one ':' between two branches",
+        )
+    return tuple(map(parse_branch, names))
+
+
+def change(stack: Stack, name: str, value: str | None) -> Stack:
+    """Apply `add`, `append`, `prepend`, `del` or `mod` to a stack, as aufs does in order.
+
+    Raises RequestError where the change makes no sense for the stack.
+    """
+    if not value:
+        raise RequestError(
+            "aufs-br-syntax",
+            f"the option '{name}' has no value",
+            hint="see aufs(5), or name the branches with -b DIR=PERM",
+        )
+    layers = list(with_permissions(stack).layers)
+    if name in ("add", "ins"):
+        number, colon, branch = value.partition(":")
+        if not colon or not number.isdecimal() or int(number) > len(layers):
+            raise RequestError(
+                "aufs-br-syntax",
+                f"'{name}={value}' names no place for a branch",
+                why=f"it is INDEX:PATH[=PERM], with an index of at most {len(layers)} here",
+                hint=f"write {name}={len(layers)}:PATH to put it below all",
+            )
+        layers.insert(int(number), parse_branch(branch))
+    elif name == "append":
+        layers.extend(map(parse_branch, value.split(":")))
+    elif name == "prepend":
+        layers[:0] = map(parse_branch, value.split(":"))
+    else:
+        wanted = parse_branch(value)
+        places = [i for i, layer in enumerate(layers) if same_path(layer.path, wanted.path)]
+        if not places:
+            raise RequestError(
+                "aufs-br-syntax",
+                f"'{name}={value}' names no branch of this stack",
+                hint="name one of: " + ", ".join(layer.path for layer in layers),
+            )
+        if name == "del":
+            del layers[places[0]]
+        else:
+            layers[places[0]] = replace(layers[places[0]], permission=wanted.permission)
+    return replace(stack, layers=tuple(layers))
+
+
+def same_path(one: str, other: str) -> bool:
+    """Tell whether two spellings are one path but for `.`, `//` and a trailing slash."""
+    return _parts(one) == _parts(other)
+
+
+def _parts(path: str) -> tuple[bool, list[str]]:
+    return path.startswith("/"), [part for part in path.split("/") if part not in ("", ".")]
+
+
+def branch_word(layer: Layer) -> str:
+    """Return `PATH[=PERM]`. Raises ValueError where the path cannot stand in an option string."""
+    if any(char in layer.path for char in FORBIDDEN):
+        raise ValueError(layer.path)
+    return layer.path if layer.permission is None else f"{layer.path}={layer.permission}"
+
+
+def encode(stack: Stack) -> str:
+    """Return the string for mount(2), `br=` (not `br:`) first; flags are not part of it.
+
+    Raises ValueError where a path has a `,` `:` or `=`.
+    """
+    words = ["br=" + ":".join(map(branch_word, stack.layers))] if stack.layers else []
+    return ",".join(words + join_options(stack.options))
+
+
+def from_super_options(text: str) -> tuple[Stack, str | None]:
+    """Read mountinfo's last field: the stack and the `si=` id (None where it is not shown).
+
+    Branches stand there only without sysfs, last, as `br:/a=rw:/b=ro`; else read them there.
+    """
+    head, mark, branches = text.partition(",br:")
+    options: dict[str, str | None] = {}
+    flags: list[str] = []
+    for name, raw in map(word, head.split(",")):
+        if raw is None and name in ("rw", "ro", "sync", "dirsync", "mand", "lazytime"):
+            flags.append(name)
+        else:
+            options[name] = None if raw is None else octal_decode(raw)
+    layers = tuple(_shown_branch(part) for part in branches.split(":")) if mark else ()
+    identity = options.pop("si", None)
+    return Stack("aufs", layers, None, options, tuple(flags)), identity
+
+
+def _shown_branch(text: str) -> Layer:
+    path, _, permission = text.rpartition("=")
+    return Layer(octal_decode(path), Role.BRANCH, permission)
+
+
+def sysfs_instance(identity: str, files: Mapping[str, str]) -> SysfsInstance:
+    """Read the files of one si_ID directory: `brN` is `PATH=PERM`, `bridN` a number, `xi_path`."""
+    branches = []
+    for name, content in files.items():
+        match = re.fullmatch(r"br(\d+)", name)
+        if match:
+            layer = _shown_branch(content.removesuffix("\n"))
+            number = files.get(f"brid{match[1]}", "").strip()
+            branches.append(
+                Branch(
+                    int(match[1]),
+                    layer.path,
+                    layer.permission or "",
+                    int(number) if number.lstrip("-").isdecimal() else None,
+                )
+            )
+    xino = octal_decode(files.get("xi_path", "").removesuffix("\n"))
+    branches.sort(key=lambda branch: branch.index)
+    return SysfsInstance(identity, xino or None, tuple(branches))

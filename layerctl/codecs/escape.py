@@ -1,0 +1,79 @@
+"""Escapes: octal of mountinfo and sysfs, backslashes of overlay, and text safe for a terminal."""
+
+from __future__ import annotations
+
+import re
+
+_OCTAL = re.compile(rb"\\([0-7]{3})")
+_BACKSLASH = re.compile(r"\\(.)", re.DOTALL)
+
+
+def octal_decode(text: str) -> str:
+    r"""Undo the kernel's `\ooo` escapes, each of one byte (seq_escape; mangle() of proc(5))."""
+    if "\\" not in text:
+        return text
+    raw = text.encode("utf-8", "surrogateescape")
+    raw = _OCTAL.sub(lambda match: bytes([int(match[1], 8) & 0xFF]), raw)
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def octal_encode(text: str, characters: str = " \t\n\\") -> str:
+    r"""Escape `characters` as `\ooo`, the way mountinfo and fstab(5) are written."""
+    return "".join(f"\\{ord(char):03o}" if char in characters else char for char in text)
+
+
+def backslash_escape(text: str, characters: str) -> str:
+    """Put a backslash before each of `characters` (name the backslash itself among them)."""
+    return "".join("\\" + char if char in characters else char for char in text)
+
+
+def backslash_unescape(text: str) -> str:
+    r"""Undo backslashes as overlayfs does (ovl_unescape): `\x` is `x`, whatever x is."""
+    return _BACKSLASH.sub(r"\1", text) if "\\" in text else text
+
+
+def split_unescaped(text: str, separator: str) -> list[str]:
+    """Split at `separator` where no backslash stands before it; escapes are left in the parts."""
+    if separator not in text:
+        return [text]
+    parts: list[str] = []
+    current: list[str] = []
+    chars = iter(text)
+    for char in chars:
+        if char == "\\":
+            current.append(char + next(chars, ""))
+        elif char == separator:
+            parts.append("".join(current))
+            current = []
+        else:
+            current.append(char)
+    parts.append("".join(current))
+    return parts
+
+
+def text_of(name: str) -> str:
+    """Return `name` as valid text: what is no UTF-8 becomes U+FFFD."""
+    if name.isascii():
+        return name
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def is_text(name: str) -> bool:
+    """Tell whether a path's bytes are UTF-8."""
+    return name.isascii() or text_of(name) == name
+
+
+def printable(name: str) -> str:
+    r"""Return `name` fit for a terminal: control and undecodable characters as `\xNN`."""
+    if name.isascii() and name.isprintable():
+        return name
+    out: list[str] = []
+    for char in name:
+        code = ord(char)
+        if 0xDC80 <= code <= 0xDCFF:
+            out.append(f"\\x{code - 0xDC00:02x}")
+        elif char.isprintable():
+            out.append(char)
+        else:
+            out.extend(f"\\x{byte:02x}" for byte in char.encode("utf-8", "surrogatepass"))
+    return "".join(out)

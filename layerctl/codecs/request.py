@@ -1,0 +1,144 @@
+"""From what a user typed to a stack: layer flags and `-o` strings build the same one. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from layerctl.codecs import aufs, overlay
+from layerctl.errors import RequestError
+from layerctl.model import Layer, Role, Stack
+from layerctl.rules.options import TYPE_NAMES, nearest
+
+#: What looks like a branch permission behind the last `=` of `-b`.
+_PERMISSION = re.compile(r"[a-z]+(\+[a-z_]*)*")
+_AUFS_WORD = re.compile(r"(br|dirs|add|ins|append|prepend)[:=]")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The layer flags as typed."""
+
+    fstype: str | None = None
+    lowers: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
+    upper: str | None = None
+    work: str | None = None
+    branches: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    read_only: bool = False
+
+    @property
+    def names_layers(self) -> bool:
+        """Whether any layer or option was named, so that a stack can be built."""
+        return bool(
+            self.lowers or self.data or self.upper or self.work or self.branches or self.options
+        )
+
+
+def fstype_of(request: Request) -> str:
+    """Return the type asked for, by name or by the layers. Raises RequestError for an unknown."""
+    if request.fstype is not None:
+        known = TYPE_NAMES.get(request.fstype)
+        if known is None:
+            close = nearest(request.fstype, list(TYPE_NAMES))
+            raise RequestError(
+                "unknown-type",
+                f"'{request.fstype}' is no layered filesystem type",
+                why="layerctl mounts overlay (overlay2 is Docker's name for it) and aufs",
+                hint=f"write: -t {close[0] if close else 'overlay'}",
+            )
+        return known
+    if request.branches:
+        return "aufs"
+    if not (request.lowers or request.data or request.upper):
+        texts = [text for options in request.options for text in options.split(",")]
+        if any(_AUFS_WORD.match(text) for text in texts):
+            return "aufs"
+    return "overlay"
+
+
+def build(request: Request) -> Stack:
+    """Build the stack. Raises RequestError where the words make none.
+
+    What is wrong with the stack itself is for `layerctl.rules.validity.problems` to say.
+    """
+    fstype = fstype_of(request)
+    stack = _aufs(request) if fstype == "aufs" else _overlay(request)
+    if request.read_only:
+        stack = replace(stack, flags=(*stack.flags, "ro"))
+    return stack
+
+
+def _misplaced(flag: str, fstype: str, instead: str) -> RequestError:
+    return RequestError(
+        "wrong-layer-flag",
+        f"{flag} does not go with {fstype}",
+        hint=f"use {instead}, or another type (-t)",
+    )
+
+
+def _aufs(request: Request) -> Stack:
+    for flag, given in (
+        ("-l", request.lowers),
+        ("--data", request.data),
+        ("-u", request.upper),
+        ("-w", request.work),
+    ):
+        if given:
+            raise _misplaced(flag, "aufs", "-b DIR=rw or -b DIR=ro")
+    layers = tuple(map(parse_branch_flag, request.branches))
+    stack = Stack("aufs", layers)
+    for text in request.options:
+        stack = aufs.parse(text, base=stack)
+    return stack
+
+
+def parse_branch_flag(text: str) -> Layer:
+    """Read `-b DIR[=PERM]`: unlike in an option string, DIR may hold a `=`.
+
+    What stands behind the last `=` is a permission where it looks like one.
+    """
+    path, equals, permission = text.rpartition("=")
+    if equals and _PERMISSION.fullmatch(permission):
+        return Layer(path, Role.BRANCH, permission)
+    return Layer(text, Role.BRANCH)
+
+
+def _overlay(request: Request) -> Stack:
+    if request.branches:
+        raise _misplaced("-b", "overlay", "-l DIR and -u DIR")
+    lowers = [Layer(path, Role.LOWER) for path in request.lowers]
+    lowers += [Layer(path, Role.DATA) for path in request.data]
+    top = [Layer(request.upper, Role.UPPER)] if request.upper is not None else []
+    flagged = Stack("overlay", (*top, *lowers), request.work)
+    stack = Stack("overlay", ())
+    for text in request.options:
+        stack = overlay.parse(text, base=stack)
+    for what, flag, in_flags, in_options in (
+        (
+            "lower layers",
+            "-l or --data",
+            lowers,
+            [x for x in stack.layers if x.role is not Role.UPPER],
+        ),
+        ("the upper directory", "-u", request.upper, stack.upper),
+        ("the work directory", "-w", request.work, stack.work),
+    ):
+        if in_flags and in_options:
+            raise RequestError(
+                "conflicting-options",
+                f"{what} stand both in {flag} and in -o",
+                hint=f"name them in one place, best with {flag}",
+            )
+    uppers = [x for x in (*flagged.layers, *stack.layers) if x.role is Role.UPPER]
+    others = [x for x in (*flagged.layers, *stack.layers) if x.role is not Role.UPPER]
+    for layer in (*uppers, *others):
+        if not layer.path:
+            raise RequestError(
+                "malformed-option-string",
+                f"the {layer.role} layer has an empty name",
+                hint="name a directory",
+            )
+    work = request.work if request.work is not None else stack.work
+    return replace(stack, layers=(*uppers, *others), work=work)

@@ -1,0 +1,63 @@
+"""Option strings as lists of words, the part that overlay and aufs share. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from layerctl.codecs.escape import split_unescaped
+from layerctl.errors import RequestError
+from layerctl.rules.options import LSM_OPTIONS, is_flag
+
+Word = tuple[str, str | None]
+
+
+def word(text: str) -> Word:
+    """Split `name=value` at the first `=`; the value is None where there is none."""
+    name, equals, value = text.partition("=")
+    return name, (value if equals else None)
+
+
+def split_options(text: str, *, escapes: bool) -> list[str]:
+    """Split an option string at its commas, as the kernel would; empty words are passed over.
+
+    A value in double quotes (`context="a,b"`) is kept whole for the security module's options
+    alone: everywhere else a quote is a character like any other. `escapes` is overlay's rule
+    that a backslash takes a comma's meaning away (ovl_next_opt); aufs has no escape.
+    """
+    parts = split_unescaped(text, ",") if escapes else text.split(",")
+    words: list[str] = []
+    for part in parts:
+        if words and _open_quote(words[-1]):
+            words[-1] += "," + part
+        elif part:
+            words.append(part)
+    for name in words:
+        if _open_quote(name):
+            raise RequestError(
+                "malformed-option-string",
+                f"a quote is not closed in the option '{name}'",
+                why='a value that starts with a double quote ends with one: context="a,b"',
+                hint="close the quote (inside single quotes, so that the shell leaves it alone)",
+            )
+    return words
+
+
+def _open_quote(text: str) -> bool:
+    name, value = word(text)
+    return (
+        name in LSM_OPTIONS
+        and value is not None
+        and value.startswith('"')
+        and (len(value) == 1 or not value.endswith('"'))
+    )
+
+
+def divide(words: list[str]) -> tuple[list[str], tuple[str, ...]]:
+    """Divide words into the filesystem's own and the flags of any mount."""
+    own = [text for text in words if not is_flag(text)]
+    return own, tuple(text for text in words if is_flag(text))
+
+
+def join_options(options: Mapping[str, str | None]) -> list[str]:
+    """Return options as words again."""
+    return [name if value is None else f"{name}={value}" for name, value in options.items()]

@@ -1,0 +1,178 @@
+"""Live mounts: who is mounted where, and with which layers."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from dataclasses import dataclass, replace
+
+from layerctl.codecs import aufs, mountinfo, overlay
+from layerctl.errors import NotFoundError
+from layerctl.kernel.paths import absolute
+from layerctl.model import Layer, MountEntry, Role, Stack
+
+SELF_MOUNTINFO = "/proc/self/mountinfo"
+AUFS_SYSFS = "/sys/fs/aufs"
+LAYERED = ("overlay", "aufs")
+
+
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """A live layered mount: its mountinfo line, its stack, and what could not be read."""
+
+    entry: MountEntry
+    stack: Stack
+    notes: tuple[str, ...] = ()
+
+
+def read_text(path: str) -> str:
+    """Return a file of /proc or /sys as text, bytes that are no UTF-8 as surrogate escapes."""
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+        return file.read()
+
+
+def entries(path: str = SELF_MOUNTINFO) -> list[MountEntry]:
+    """Return every mount of a mountinfo file, in its order. Raises OSError."""
+    return mountinfo.parse(read_text(path))
+
+
+def mount_id(path: str) -> int:
+    """Return the id of the mount that `path` lies on, links followed (proc(5), fdinfo)."""
+    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        return mount_id_of(fd)
+    finally:
+        os.close(fd)
+
+
+def mount_id_of(fd: int) -> int:
+    """Return the id of the mount that an open descriptor lies on."""
+    for line in read_text(f"/proc/self/fdinfo/{fd}").splitlines():
+        key, _, value = line.partition(":")
+        if key == "mnt_id":
+            return int(value)
+    raise OSError(errno.ENODATA, "no mnt_id in fdinfo")
+
+
+def layered(mountinfo_path: str = SELF_MOUNTINFO, sysfs: str = AUFS_SYSFS) -> list[Mounted]:
+    """Return every overlay and aufs mount, in mountinfo's order."""
+    return [describe(entry, sysfs) for entry in entries(mountinfo_path) if entry.fstype in LAYERED]
+
+
+def describe(entry: MountEntry, sysfs: str = AUFS_SYSFS) -> Mounted:
+    """Decode the stack of one overlay or aufs mount."""
+    notes: list[str] = []
+    if entry.fstype == "aufs":
+        stack, identity = aufs.from_super_options(entry.super_options)
+        if not stack.layers and identity is not None:
+            try:
+                instance = aufs_instance(f"si_{identity}", sysfs)
+                layers = tuple(
+                    Layer(branch.path, Role.BRANCH, branch.permission)
+                    for branch in instance.branches
+                )
+                stack = replace(stack, layers=layers)
+            except OSError as error:
+                notes.append(f"the branches cannot be read: {error.strerror}: {error.filename}")
+    else:
+        stack = overlay.from_super_options(entry.super_options)
+    flags = [flag for flag in entry.mount_options if flag not in ("rw", "ro")]
+    flags += [flag for flag in stack.flags if flag not in ("rw", "ro")]
+    read_only = "ro" in stack.flags or "ro" in entry.mount_options
+    stack = replace(stack, flags=("ro" if read_only else "rw", *flags))
+    return Mounted(entry, stack, tuple(notes))
+
+
+def find(target: str, mountinfo_path: str = SELF_MOUNTINFO) -> MountEntry:
+    """Return the topmost mount at `target`.
+
+    Raises NotFoundError: `target-missing` where there is no such path, `not-mounted` where
+    nothing is mounted just there.
+    """
+    path = absolute(target)
+    if mountinfo_path != SELF_MOUNTINFO:
+        found = [entry for entry in entries(mountinfo_path) if entry.target == path]
+        if found:
+            return found[-1]
+        raise _not_mounted(target, None)
+    try:
+        identity = mount_id(path)
+    except OSError as error:
+        raise missing(target, error) from None
+    real = os.path.realpath(path)
+    for entry in entries():
+        if entry.mount_id == identity:
+            if entry.target in (path, real):
+                return entry
+            raise _not_mounted(target, entry)
+    raise _not_mounted(target, None)
+
+
+def missing(target: str, error: OSError) -> NotFoundError:
+    """Return the error for a target that cannot be looked at."""
+    return NotFoundError(
+        "target-missing",
+        f"{target}: {error.strerror or 'cannot be opened'}",
+        hint="layerctl list shows every layered mount",
+    )
+
+
+def _not_mounted(target: str, inside: MountEntry | None) -> NotFoundError:
+    if inside is not None and inside.fstype in LAYERED:
+        why = f"it lies inside the {inside.fstype} mount {inside.target}"
+        hint = f"name the mount itself: {inside.target}"
+    else:
+        why = (
+            "it is a directory like any other"
+            if inside is None
+            else (f"it lies on the {inside.fstype} mount {inside.target}")
+        )
+        hint = "layerctl list shows every layered mount"
+    return NotFoundError("not-mounted", f"nothing is mounted on {target}", why=why, hint=hint)
+
+
+def find_layered(
+    target: str, mountinfo_path: str = SELF_MOUNTINFO, sysfs: str = AUFS_SYSFS
+) -> Mounted:
+    """Return the overlay or aufs mount at `target`. Raises NotFoundError where there is none."""
+    entry = find(target, mountinfo_path)
+    if entry.fstype not in LAYERED:
+        raise NotFoundError(
+            "not-layered",
+            f"{target} is a {entry.fstype} mount, neither overlay nor aufs",
+            hint="layerctl list shows every layered mount",
+        )
+    return describe(entry, sysfs)
+
+
+def aufs_instance(name: str, sysfs: str = AUFS_SYSFS) -> aufs.SysfsInstance:
+    """Read one si_ID directory of aufs. Raises OSError.
+
+    A file can be busy for a moment while branches change: reading is tried again a few times.
+    """
+    directory = os.path.join(sysfs, name)
+    files = {}
+    for file in os.listdir(directory):
+        if file.startswith(("br", "xi_path")):
+            files[file] = _read_busy(os.path.join(directory, file))
+    return aufs.sysfs_instance(name.removeprefix("si_"), files)
+
+
+def _read_busy(path: str, tries: int = 5) -> str:
+    for left in range(tries - 1, -1, -1):
+        try:
+            return read_text(path)
+        except OSError as error:
+            if error.errno != errno.EBUSY or not left:
+                raise
+            time.sleep(0.02)
+    raise AssertionError  # the loop returns or raises
+
+
+def aufs_instances(sysfs: str = AUFS_SYSFS) -> list[str]:
+    """Return the names of all si_ID directories, sorted; none where aufs has no sysfs."""
+    try:
+        return sorted(name for name in os.listdir(sysfs) if name.startswith("si_"))
+    except FileNotFoundError:
+        return []

@@ -1,0 +1,186 @@
+"""System calls that Python has no name for. The only module that imports ctypes.
+
+A wrapper bears its call's name, takes Python types and raises OSError with the path. Constants
+are spelled as in the kernel's headers (linux/mount.h, sys/mount.h, linux/sched.h).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+
+AT_FDCWD = -100
+AT_EMPTY_PATH = 0x1000
+
+MS_RDONLY = 1
+MS_NOSUID = 2
+MS_NODEV = 4
+MS_NOEXEC = 8
+MS_SYNCHRONOUS = 16
+MS_REMOUNT = 32
+MS_MANDLOCK = 64
+MS_DIRSYNC = 128
+MS_NOSYMFOLLOW = 256
+MS_NOATIME = 1024
+MS_NODIRATIME = 2048
+MS_BIND = 4096
+MS_REC = 16384
+MS_SILENT = 32768
+MS_PRIVATE = 1 << 18
+MS_RELATIME = 1 << 21
+MS_I_VERSION = 1 << 23
+MS_STRICTATIME = 1 << 24
+MS_LAZYTIME = 1 << 25
+
+MNT_DETACH = 2
+UMOUNT_NOFOLLOW = 8
+
+FSOPEN_CLOEXEC = 1
+FSMOUNT_CLOEXEC = 1
+FSCONFIG_SET_FLAG = 0
+FSCONFIG_SET_STRING = 1
+FSCONFIG_SET_FD = 5
+FSCONFIG_CMD_CREATE = 6
+MOVE_MOUNT_F_EMPTY_PATH = 4
+
+MOUNT_ATTR_RDONLY = 0x1
+MOUNT_ATTR_NOSUID = 0x2
+MOUNT_ATTR_NODEV = 0x4
+MOUNT_ATTR_NOEXEC = 0x8
+MOUNT_ATTR_RELATIME = 0x0
+MOUNT_ATTR_NOATIME = 0x10
+MOUNT_ATTR_STRICTATIME = 0x20
+MOUNT_ATTR_NODIRATIME = 0x80
+MOUNT_ATTR_NOSYMFOLLOW = 0x200000
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUSER = 0x10000000
+
+RENAME_NOREPLACE = 1
+RENAME_WHITEOUT = 4
+
+# The new calls have one number on every architecture (asm-generic/unistd.h).
+_NR_MOVE_MOUNT = 429
+_NR_FSOPEN = 430
+_NR_FSCONFIG = 431
+_NR_FSMOUNT = 432
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mount.argtypes = (
+    ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p,
+)  # fmt: skip
+_libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
+_libc.unshare.argtypes = (ctypes.c_int,)
+_libc.setns.argtypes = (ctypes.c_int, ctypes.c_int)
+_libc.syscall.restype = ctypes.c_long
+
+
+def _check(result: int, path: str | None = None) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), path)
+    return result
+
+
+def mount(source: str, target: str, fstype: str, flags: int, data: str) -> None:
+    """mount(2) with a data string. The kernel reads one page of it at most: mind the length."""
+    _check(
+        _libc.mount(
+            os.fsencode(source), os.fsencode(target), os.fsencode(fstype), flags, os.fsencode(data)
+        ),
+        target,
+    )
+
+
+def umount2(target: str, flags: int) -> None:
+    """umount2(2)."""
+    _check(_libc.umount2(os.fsencode(target), flags), target)
+
+
+def unshare(flags: int) -> None:
+    """unshare(2)."""
+    _check(_libc.unshare(flags))
+
+
+def setns(fd: int, nstype: int) -> None:
+    """setns(2)."""
+    _check(_libc.setns(fd, nstype))
+
+
+def fsopen(fstype: str, flags: int = FSOPEN_CLOEXEC) -> int:
+    """fsopen(2) (5.2): return a descriptor of a filesystem context."""
+    return _check(
+        _libc.syscall(ctypes.c_long(_NR_FSOPEN), os.fsencode(fstype), ctypes.c_uint(flags)), fstype
+    )
+
+
+def fsconfig(fd: int, command: int, key: str | None, value: str | None, aux: int = 0) -> None:
+    """fsconfig(2) (5.2). A key or value longer than 255 bytes is refused with EINVAL."""
+    _check(
+        _libc.syscall(
+            ctypes.c_long(_NR_FSCONFIG),
+            ctypes.c_int(fd),
+            ctypes.c_uint(command),
+            None if key is None else os.fsencode(key),
+            None if value is None else os.fsencode(value),
+            ctypes.c_int(aux),
+        ),
+        value,
+    )
+
+
+def fsmount(fd: int, flags: int = FSMOUNT_CLOEXEC, attributes: int = 0) -> int:
+    """fsmount(2) (5.2): return a descriptor of a mount that is attached nowhere yet."""
+    return _check(
+        _libc.syscall(
+            ctypes.c_long(_NR_FSMOUNT),
+            ctypes.c_int(fd),
+            ctypes.c_uint(flags),
+            ctypes.c_uint(attributes),
+        )
+    )
+
+
+def move_mount(fd: int, target_fd: int, target: str) -> None:
+    """move_mount(2) (5.2): attach the mount behind `fd` to the directory behind `target_fd`."""
+    _check(
+        _libc.syscall(
+            ctypes.c_long(_NR_MOVE_MOUNT),
+            ctypes.c_int(fd),
+            b"",
+            ctypes.c_int(target_fd),
+            b"",
+            ctypes.c_uint(MOVE_MOUNT_F_EMPTY_PATH | 0x40),  # | MOVE_MOUNT_T_EMPTY_PATH
+        ),
+        target,
+    )
+
+
+def renameat2(old: str, new: str, flags: int) -> None:
+    """renameat2(2) relative to the working directory."""
+    _check(
+        _libc.renameat2(
+            ctypes.c_int(AT_FDCWD),
+            ctypes.c_char_p(os.fsencode(old)),
+            ctypes.c_int(AT_FDCWD),
+            ctypes.c_char_p(os.fsencode(new)),
+            ctypes.c_uint(flags),
+        ),
+        old,
+    )
+
+
+def context_log(fd: int) -> list[str]:
+    """Read what a filesystem context has to say: lines of `e`, `w` or `i`, a space, and words."""
+    lines: list[str] = []
+    while True:
+        try:
+            raw = os.read(fd, 4096)
+        except OSError as error:
+            if error.errno not in (errno.ENODATA, errno.EMSGSIZE):
+                raise
+            return lines
+        if not raw:
+            return lines
+        lines.extend(os.fsdecode(raw).rstrip("\n").split("\n"))

@@ -1,0 +1,41 @@
+"""Errors and notes for people, on standard error."""
+
+from __future__ import annotations
+
+import sys
+
+from layerctl.codecs.escape import printable
+from layerctl.errors import LayerctlError
+from layerctl.render import json
+
+
+def _line(text: str) -> str:
+    return "".join(char if char == "\n" else printable(char) for char in text)
+
+
+def error_text(error: LayerctlError) -> str:
+    """Return what happened, why and what helps, a line each; then the words of the kernel."""
+    lines = [f"layerctl: {error.message}"]
+    if error.why:
+        lines.append(f"  why:  {error.why}")
+    if error.hint:
+        lines.append(f"  help: {error.hint}")
+    lines.extend(f"  {detail}" for detail in error.details)
+    return _line("\n".join(lines))
+
+
+def _write(text: str) -> None:
+    sys.stdout.flush()
+    stream = sys.stderr
+    stream.buffer.write(text.encode("utf-8", "replace") + b"\n")
+    stream.flush()
+
+
+def report(error: LayerctlError, *, as_json: bool) -> None:
+    """Write an error to standard error, as a JSON document where scripts asked for JSON."""
+    _write(json.dumps(json.error_document(error)) if as_json else error_text(error))
+
+
+def note(text: str) -> None:
+    """Write one line for people to standard error."""
+    _write(_line(f"layerctl: {text}"))

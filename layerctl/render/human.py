@@ -1,0 +1,20 @@
+"""The terminal face: a rich console that adds nothing to what it is given."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+#: Wide enough that nothing is folded where output goes to a file or a pipe.
+_PIPE_WIDTH = 10_000
+
+
+def console() -> Console:
+    """Return a console on standard output; not on a terminal, nothing is cut or coloured."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    return Console(markup=False, emoji=False, highlight=False, width=width)

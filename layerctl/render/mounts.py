@@ -1,0 +1,84 @@
+"""Mounts and stacks, for scripts and for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from layerctl.codecs.escape import printable
+from layerctl.kernel.mounts import Mounted
+from layerctl.model import Layer, Stack
+from layerctl.render.json import Document, path_fields
+
+
+def layer_document(index: int, layer: Layer) -> Document:
+    """Return one layer in its published shape."""
+    document: Document = {"index": index, "role": layer.role.value}
+    document |= path_fields("path", layer.path)
+    if layer.permission is not None:
+        document["permission"] = layer.permission
+    return document
+
+
+def stack_document(stack: Stack, target: str | None, source: str | None) -> Document:
+    """Return a stack in its published shape, one of the elements of `mounts`."""
+    document: Document = path_fields("target", target)
+    document["type"] = stack.fstype
+    document |= path_fields("source", source)
+    document["layers"] = [layer_document(index, layer) for index, layer in enumerate(stack.layers)]
+    if stack.work is not None:
+        document |= path_fields("work", stack.work)
+    document["options"] = {
+        name: True if value is None else value for name, value in stack.options.items()
+    }
+    document["flags"] = list(stack.flags)
+    document["read_only"] = stack.read_only
+    return document
+
+
+def mounted_document(mounted: Mounted, stack: Stack | None = None) -> Document:
+    """Return a live mount in its published shape; `stack` is a better reading of its layers."""
+    entry = mounted.entry
+    document = stack_document(stack or mounted.stack, entry.target, entry.source)
+    if mounted.notes:
+        document["notes"] = list(mounted.notes)
+    return document
+
+
+def stack_lines(stack: Stack) -> list[str]:
+    """Return a stack as lines of text: a layer each, then work, options and flags."""
+    lines = []
+    for index, layer in enumerate(stack.layers):
+        permission = "" if layer.permission is None else f" ({layer.permission})"
+        lines.append(f"  {index:>3}  {layer.role.value:<6} {printable(layer.path)}{permission}")
+    if stack.work is not None:
+        lines.append(f"       work   {printable(stack.work)}")
+    words = [n if v is None else f"{n}={v}" for n, v in stack.options.items()]
+    if words:
+        lines.append(f"       options {printable(','.join(words))}")
+    if stack.flags:
+        lines.append(f"       flags   {printable(','.join(stack.flags))}")
+    return lines
+
+
+def print_mounts(mounts: Sequence[Mounted]) -> None:
+    """Print a table of mounts."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from layerctl.render.human import console
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("TARGET", "TYPE", "MODE", "LAYERS", "TOP LAYER"):
+        table.add_column(title, overflow="fold")
+    for mounted in mounts:
+        stack = mounted.stack
+        top = stack.layers[0].path if stack.layers else "?"
+        table.add_row(
+            Text(printable(mounted.entry.target)),
+            stack.fstype,
+            "ro" if stack.read_only else "rw",
+            str(len(stack.layers)),
+            Text(printable(top)),
+        )
+    console().print(table)

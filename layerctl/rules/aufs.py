@@ -1,0 +1,100 @@
+"""What aufs accepts: branch permissions, branch filesystems, where its xino file can lie.
+
+Sources: aufs.5, fs/aufs/{branch.c,br_perm,xino.c,fstype.h} of aufs 6.1, and recordings of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from layerctl.model import Layer, Stack
+
+#: AUFS_BRANCH_MAX_127, the usual build (Kconfig knows 511, 1023 and 32767 too).
+MAX_BRANCHES = 127
+#: More than about 84 options in one call crash an aufs kernel: the rest goes by remount.
+MAX_BRANCHES_A_CALL = 64
+
+PERMISSIONS = ("rw", "ro", "rr")
+_ICEX = ("icex", "icexsec", "icexsys", "icextr", "icexusr", "icexoth")
+_COMMON = ("coo_reg", "coo_all", "unpin", *_ICEX)
+ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "rw": ("nolwh", "moo", "fhsm", *_COMMON),
+    "ro": ("wh", *_ICEX),
+    "rr": ("wh", *_ICEX),
+}
+
+#: Filesystems that are read-only by nature: their branches default to `rr` (au_br_default_perm).
+NATIVELY_READ_ONLY = frozenset({"squashfs", "iso9660", "cramfs", "romfs"})
+
+#: Filesystems no branch may lie on (au_test_fs_unsuppoted); stacked ones are refused besides.
+UNSUPPORTED_BRANCH = frozenset(
+    {"proc", "sysfs", "configfs", "debugfs", "securityfs", "xenfs", "ecryptfs", "aufs", "ramfs"}
+)
+STACKED = frozenset({"overlay", "ecryptfs", "aufs"})
+
+#: Filesystems that cannot hold the xino file though they have a device (au_test_fs_bad_xino).
+_BAD_XINO = frozenset({"xfs", "btrfs", "ubifs", "hfsplus", "aufs", "ecryptfs", "nilfs2", "overlay"})
+XINO_NAME = ".aufs.xino"
+XINO_FALLBACK = "/tmp/.aufs.xino"  # noqa: S108 - AUFS_XINO_DEFPATH, the kernel's own choice
+
+
+def can_hold_xino(fstype: str, *, has_device: bool) -> bool:
+    """Tell whether aufs can keep its xino file on a filesystem.
+
+    Anything without a block device behind it is bad but tmpfs (and so is what the kernel lists).
+    """
+    if fstype == "tmpfs":
+        return True
+    return has_device and fstype not in _BAD_XINO
+
+
+def is_writable(permission: str) -> bool:
+    """Tell whether a branch permission lets aufs write."""
+    return permission.partition("+")[0] == "rw"
+
+
+def honours_whiteouts(permission: str) -> bool:
+    """Tell whether whiteouts in a branch count: always where writable, else only with `+wh`."""
+    return is_writable(permission) or "wh" in permission.split("+")[1:]
+
+
+def default_permission(index: int, fstype: str | None, *, read_only: bool) -> str:
+    """Return the permission a branch gets that was given none (au_br_default_perm)."""
+    if fstype in NATIVELY_READ_ONLY:
+        return "rr"
+    return "rw" if index == 0 and not read_only else "ro"
+
+
+def with_permissions(stack: Stack, fstypes: dict[str, str] | None = None) -> Stack:
+    """Return the stack with every branch's permission spelled out.
+
+    `fstypes` maps a branch's path to the filesystem it lies on, where that is known.
+    """
+    types = fstypes or {}
+    layers = tuple(
+        layer
+        if layer.permission is not None
+        else Layer(
+            layer.path,
+            layer.role,
+            default_permission(index, types.get(layer.path), read_only=stack.read_only),
+        )
+        for index, layer in enumerate(stack.layers)
+    )
+    return replace(stack, layers=layers)
+
+
+def permission_problem(permission: str) -> str:
+    """Say what is wrong with a branch permission, empty where nothing is.
+
+    aufs itself only logs such a thing and goes on: an unknown permission becomes `ro`, an unknown
+    attribute is dropped.
+    """
+    base, *attributes = permission.split("+")
+    if base not in PERMISSIONS:
+        return f"'{base}' is no branch permission: rw, ro or rr"
+    for attribute in attributes:
+        if attribute not in ATTRIBUTES[base]:
+            known = ", ".join("+" + name for name in ATTRIBUTES[base])
+            return f"'+{attribute}' is no attribute of a {base} branch: {known}"
+    return ""

@@ -1,0 +1,272 @@
+"""What is wrong with a request whatever the system looks like. Pure."""
+
+from __future__ import annotations
+
+from layerctl.errors import RequestError
+from layerctl.model import Role, Stack
+from layerctl.rules import aufs
+from layerctl.rules.options import TABLES, USERSPACE_ONLY, Option, Takes, find, nearest
+
+#: OVL_MAX_STACK (fs/overlayfs/params.h): lower layers, data-only ones included.
+MAX_LOWERS = 500
+
+
+def problems(stack: Stack) -> list[RequestError]:
+    """Return everything that is wrong with a stack as asked for, the gravest first."""
+    if stack.fstype == "aufs":
+        return [*_aufs_layers(stack), *_values(stack), *_aufs_options(stack)]
+    return [*_overlay_layers(stack), *_values(stack), *_overlay_conflicts(stack)]
+
+
+def _overlay_layers(stack: Stack) -> list[RequestError]:
+    lowers = len(stack.of_role(Role.LOWER)) + len(stack.of_role(Role.DATA))
+    found = []
+    if not lowers:
+        found.append(
+            RequestError(
+                "too-few-layers",
+                "no lower layer was named",
+                why="an overlay is made of at least one lower layer and an upper, or of two lowers",
+                hint="name the lower layers, topmost first: -l DIR",
+            )
+        )
+    elif lowers < 2 and stack.upper is None:
+        found.append(
+            RequestError(
+                "too-few-layers",
+                "one lower layer and no upper make no overlay",
+                why="without an upper directory the kernel wants at least two lower layers",
+                hint="add an upper (-u DIR) or a second lower (-l DIR); "
+                "to see one directory elsewhere, use: mount --bind DIR TARGET",
+            )
+        )
+    elif not stack.of_role(Role.LOWER):
+        found.append(
+            RequestError(
+                "too-few-layers",
+                "every layer is data-only",
+                why="a data-only layer shows no names of its own: a lower layer must refer to it",
+                hint="name at least one lower layer: -l DIR",
+            )
+        )
+    if lowers > MAX_LOWERS:
+        found.append(
+            RequestError(
+                "too-many-layers",
+                f"{lowers} lower layers are more than overlay takes ({MAX_LOWERS})",
+                why="OVL_MAX_STACK is compiled into the kernel; data-only layers count too",
+                hint="merge some layers into one directory, or mount a part of them first and use "
+                "that mount as one lower layer",
+            )
+        )
+    if stack.upper is not None and stack.work is None:
+        found.append(
+            RequestError(
+                "missing-workdir",
+                "an upper directory needs a work directory",
+                why="overlay prepares files there before it moves them into the upper directory",
+                hint="name one beside the upper directory: -w DIR",
+            )
+        )
+    return found
+
+
+def _aufs_layers(stack: Stack) -> list[RequestError]:
+    found = []
+    if not stack.layers:
+        found.append(
+            RequestError(
+                "too-few-layers",
+                "no branch was named",
+                why="aufs is made of at least one branch",
+                hint="name the branches, topmost first: -b DIR=rw -b DIR=ro",
+            )
+        )
+    if len(stack.layers) > aufs.MAX_BRANCHES:
+        found.append(
+            RequestError(
+                "aufs-too-many-branches",
+                f"{len(stack.layers)} branches are more than aufs takes ({aufs.MAX_BRANCHES})",
+                why="the limit is compiled into the kernel (AUFS_BRANCH_MAX)",
+                hint="merge some branches into one directory",
+            )
+        )
+    for layer in stack.layers:
+        if not layer.path:
+            found.append(
+                RequestError(
+                    "aufs-br-syntax",
+                    "an empty branch was named",
+                    hint="name the branches, topmost first: -b DIR=rw -b DIR=ro",
+                )
+            )
+        elif layer.permission is not None:
+            problem = aufs.permission_problem(layer.permission)
+            if problem:
+                found.append(
+                    RequestError(
+                        "aufs-branch-permission-unknown",
+                        f"branch {layer.path}: {problem}",
+                        why="aufs would take an unknown permission for ro and drop an unknown "
+                        "attribute, with a line in the kernel log alone",
+                        hint=f"write it as: -b {layer.path}=rw (or =ro, =ro+wh)",
+                    )
+                )
+    return found
+
+
+def _values(stack: Stack) -> list[RequestError]:
+    """Values that the table rules out; names that are not in it are for the kernel to judge."""
+    found = []
+    for name, value in stack.options.items():
+        option = find(stack.fstype, name)
+        if option is not None:
+            problem = value_problem(option, value)
+            if problem:
+                found.append(
+                    RequestError(
+                        "bad-option-value",
+                        f"option '{name}': {problem}",
+                        hint=f"write it as: -o {example(option)}",
+                    )
+                )
+        elif stack.fstype == "aufs" and name.startswith("dirs:"):
+            found.append(
+                RequestError(
+                    "aufs-br-syntax",
+                    f"'{name}' is no option",
+                    why="aufs takes br: and br=, but of dirs only dirs=",
+                    hint="write br= or dirs=",
+                )
+            )
+    return found
+
+
+def value_problem(option: Option, value: str | None) -> str:
+    """Say what is wrong with an option's value, empty where nothing is."""
+    if option.takes is Takes.NOTHING:
+        return f"it takes no value, but '{value}' was given" if value is not None else ""
+    if not value:
+        return "it needs a value"
+    if option.takes is Takes.CHOICE and not _is_choice(option, value):
+        close = nearest(value, option.values)
+        meant = f"; did you mean '{close[0]}'?" if close else ""
+        return f"'{value}' is none of {', '.join(option.values)}{meant}"
+    if option.takes is Takes.NUMBER and value not in option.values and not value.isdecimal():
+        return f"'{value}' is no number"
+    return ""
+
+
+def _is_choice(option: Option, value: str) -> bool:
+    if value in option.values:
+        return True
+    head, colon, number = value.partition(":")
+    return (
+        bool(colon)
+        and head + ":" in option.values
+        and all(part.isdecimal() for part in number.split(":"))
+    )
+
+
+def example(option: Option) -> str:
+    """Return how an option is written."""
+    match option.takes:
+        case Takes.NOTHING:
+            return option.name
+        case Takes.CHOICE:
+            return f"{option.name}={'|'.join(option.values)}"
+        case takes:
+            return f"{option.name}={takes.value.upper()}"
+
+
+def suggestions(stack: Stack, name: str) -> list[str]:
+    """Return what a user may have meant by an option that the table does not have."""
+    known = [option.name for option in TABLES.get(stack.fstype, ())]
+    return nearest(name, [*known, *USERSPACE_ONLY])
+
+
+def _overlay_conflicts(stack: Stack) -> list[RequestError]:
+    """Options that no kernel takes together (ovl_fs_params_verify in fs/overlayfs/params.c).
+
+    Only what was asked for in words counts: a module's defaults give way to it.
+    """
+    get = stack.options.get
+    userxattr = "userxattr" in stack.options
+    metacopy = get("metacopy") == "on"
+    redirect = get("redirect_dir")
+    pairs = []
+    if (
+        metacopy
+        and redirect not in (None, "on")
+        and not (redirect == "follow" and stack.upper is None)
+    ):
+        pairs.append(
+            (
+                ("metacopy=on", f"redirect_dir={redirect}"),
+                "metacopy finds a file's data by its redirect",
+                "leave redirect_dir out, or set redirect_dir=on",
+            )
+        )
+    if get("nfs_export") == "on" and metacopy:
+        pairs.append(
+            (
+                ("nfs_export=on", "metacopy=on"),
+                "a file handle cannot stand for data and metadata in two layers",
+                "choose one of the two",
+            )
+        )
+    if get("nfs_export") == "on" and get("index") == "off" and stack.upper is not None:
+        pairs.append(
+            (
+                ("nfs_export=on", "index=off"),
+                "the index is where file handles are found again",
+                "set index=on, or leave nfs_export out",
+            )
+        )
+    if userxattr and redirect in ("on", "follow"):
+        pairs.append(
+            (
+                ("userxattr", f"redirect_dir={redirect}"),
+                "anyone could write a redirect in user.overlay.*, so it is not trusted",
+                "leave redirect_dir out, or mount as root without userxattr",
+            )
+        )
+    if userxattr and metacopy:
+        pairs.append(
+            (
+                ("userxattr", "metacopy=on"),
+                "anyone could write a metacopy mark in user.overlay.*, so it is not trusted",
+                "leave metacopy out, or mount as root without userxattr",
+            )
+        )
+    return [
+        RequestError(
+            "conflicting-options",
+            f"{one} and {other} cannot stand together",
+            why=why,
+            hint=hint,
+        )
+        for (one, other), why, hint in pairs
+    ]
+
+
+def _aufs_options(stack: Stack) -> list[RequestError]:
+    found = []
+    if "xino" in stack.options and "noxino" in stack.options:
+        found.append(
+            RequestError(
+                "conflicting-options",
+                "xino=PATH and noxino cannot stand together",
+                hint="choose one of the two",
+            )
+        )
+    if "shwh" in stack.options and not stack.read_only:
+        found.append(
+            RequestError(
+                "conflicting-options",
+                "shwh needs a read-only mount",
+                why="whiteouts can be shown only where nothing can change them",
+                hint="add: -r",
+            )
+        )
+    return found

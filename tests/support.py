@@ -1,0 +1,107 @@
+"""What tests share: a function run in namespaces of its own, and the program run as users do."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from layerctl.kernel import syscalls
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+class ChildFailedError(AssertionError):
+    """The child of `in_namespace` failed; its traceback is the message."""
+
+
+def in_namespace(function: Callable[[Path], Any], *, user: bool = False) -> Any:
+    """Run `function(lab)` in a forked child with a mount namespace of its own; return its value.
+
+    `lab` is an empty directory on a fresh tmpfs. With `user` the child is root of a new user
+    namespace and nothing more. Every mount ends with the child.
+    """
+    lab = Path(tempfile.mkdtemp(prefix="layerctl-lab-"))
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        code = 1
+        try:
+            try:
+                _enter(lab, user=user)
+                os.chdir(lab)
+                answer: tuple[bool, Any] = (True, function(lab))
+            except BaseException:
+                answer = (False, traceback.format_exc())
+            with os.fdopen(writer, "wb") as file:
+                pickle.dump(answer, file)
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(writer)
+    try:
+        with os.fdopen(reader, "rb") as file:
+            raw = file.read()
+        _, status = os.waitpid(child, 0)
+    except BaseException:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        raise
+    finally:
+        os.rmdir(lab)
+    if not raw:
+        raise ChildFailedError(f"the child ended without an answer, status {status}")
+    good, value = pickle.loads(raw)
+    if not good:
+        raise ChildFailedError(value)
+    return value
+
+
+def _enter(lab: Path, *, user: bool) -> None:
+    if user:
+        uid, gid = os.getuid(), os.getgid()
+        syscalls.unshare(syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS)
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
+        Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
+    else:
+        syscalls.unshare(syscalls.CLONE_NEWNS)
+    syscalls.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE, "")
+    syscalls.mount("lab", str(lab), "tmpfs", 0, "")
+
+
+def layerctl(
+    *arguments: str | os.PathLike[str],
+    cwd: str | os.PathLike[str] | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: str | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run the program as a process of its own, as users do."""
+    command: Sequence[str | os.PathLike[str]] = (sys.executable, "-m", "layerctl", *arguments)
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), **(env or {})},
+        input=stdin,
+        stdin=subprocess.DEVNULL if stdin is None else None,
+        capture_output=True,
+        encoding="utf-8",
+        errors="surrogateescape",
+        check=False,
+    )
+
+
+def layerctl_json(*arguments: str | os.PathLike[str], **kwargs: Any) -> Any:
+    """Run the program with --json, demand success and return the document."""
+    done = layerctl(*arguments, "--json", **kwargs)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
