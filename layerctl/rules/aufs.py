@@ -5,6 +5,7 @@ Sources: aufs.5, fs/aufs/{branch.c,br_perm,xino.c,fstype.h} of aufs 6.1, and rec
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from layerctl.model import Layer, Stack
@@ -46,6 +47,21 @@ def can_hold_xino(fstype: str, *, has_device: bool) -> bool:
     if fstype == "tmpfs":
         return True
     return has_device and fstype not in _BAD_XINO
+
+
+def default_xino(
+    branches: Iterable[tuple[Layer, bool]], *, fallback_holds: bool
+) -> tuple[str, bool]:
+    """Return where aufs puts its xino file when nobody says, and whether it can be there.
+
+    `branches` are layers with their permissions spelled out, each with whether its filesystem can
+    hold the file: the first writable one that can gets it, else /tmp (au_xino_def). On a mount
+    that is read-only as a whole no branch counts as writable.
+    """
+    for layer, holds in branches:
+        if holds and is_writable(layer.permission or ""):
+            return f"{layer.path}/{XINO_NAME}", True
+    return XINO_FALLBACK, fallback_holds
 
 
 def is_writable(permission: str) -> bool:
