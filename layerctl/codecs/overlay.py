@@ -139,11 +139,14 @@ def escape_path(path: str) -> str:
     return backslash_escape(path, "\\,")
 
 
-def from_super_options(text: str) -> Stack:
+def from_super_options(text: str, *, literal: bool = False) -> Stack:
     """Read mountinfo's last field; octal escapes go first, then overlay's own.
 
-    The colon rules are not enforced: what the kernel mounted is shown as it is.
+    The colon rules are not enforced: what the kernel mounted is shown as it is. An upper or work
+    directory that was given by descriptor is shown without overlay's escapes: nothing in the
+    text tells, so `literal` reads them that way.
     """
+    unescape = str if literal else backslash_unescape
     upper: str | None = None
     work: str | None = None
     lowers: list[Layer] = []
@@ -161,9 +164,9 @@ def from_super_options(text: str) -> Stack:
             case "datadir+", str():
                 lowers.append(Layer(value, Role.DATA))
             case "upperdir", str():
-                upper = backslash_unescape(value)
+                upper = unescape(value)
             case "workdir", str():
-                work = backslash_unescape(value)
+                work = unescape(value)
             case _:
                 options[name] = value
     top = [Layer(upper, Role.UPPER)] if upper is not None else []

@@ -146,6 +146,23 @@ def directory(path: str, by_id: dict[int, MountEntry], *, will_be_made: bool = F
     )
 
 
+class Lookup:
+    """Facts of single directories, each looked at once."""
+
+    def __init__(self) -> None:
+        try:
+            self._by_id = {entry.mount_id: entry for entry in mounts.entries()}
+        except OSError:
+            self._by_id = {}
+        self._known: dict[str, Directory] = {}
+
+    def __call__(self, path: str) -> Directory:
+        """Return the facts of one directory."""
+        if path not in self._known:
+            self._known[path] = directory(path, self._by_id)
+        return self._known[path]
+
+
 def gather(stack: Stack, target: str | None, will_be_made: Collection[str] = ()) -> Facts:
     """Gather the facts of a plan whose paths are absolute. Reads only; raises nothing."""
     unknown: list[str] = []

@@ -76,12 +76,21 @@ def describe(entry: MountEntry, sysfs: str = AUFS_SYSFS) -> Mounted:
             except OSError as error:
                 notes.append(f"the branches cannot be read: {error.strerror}: {error.filename}")
     else:
-        stack = overlay.from_super_options(entry.super_options)
+        stack = _overlay_stack(entry.super_options)
     flags = [flag for flag in entry.mount_options if flag not in ("rw", "ro")]
     flags += [flag for flag in stack.flags if flag not in ("rw", "ro")]
     read_only = "ro" in stack.flags or "ro" in entry.mount_options
     stack = replace(stack, flags=("ro" if read_only else "rw", *flags))
     return Mounted(entry, stack, tuple(notes))
+
+
+def _overlay_stack(super_options: str) -> Stack:
+    stack = overlay.from_super_options(super_options)
+    if "\\134" in super_options and stack.upper is not None and not os.path.isdir(stack.upper):
+        literal = overlay.from_super_options(super_options, literal=True)
+        if literal.upper is not None and os.path.isdir(literal.upper):
+            return literal
+    return stack
 
 
 def find(target: str, mountinfo_path: str = SELF_MOUNTINFO) -> MountEntry:

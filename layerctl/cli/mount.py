@@ -1,0 +1,221 @@
+"""`layerctl mount`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import click
+
+from layerctl.cli.common import absolute_stack, json_option, layer_flags
+from layerctl.codecs.request import Request, build
+from layerctl.errors import (
+    EXIT_FOUND,
+    EXIT_OK,
+    LayerctlError,
+    NotFoundError,
+    NotPermittedError,
+    RefusedError,
+    RequestError,
+)
+from layerctl.kernel import context, facts, paths
+from layerctl.kernel.mounts import Mounted
+from layerctl.model import Finding, Severity, Stack
+from layerctl.mounting import prepare
+from layerctl.mounting.apply import MountFailedError, carry_out
+from layerctl.mounting.plan import APIS, Plan, choose
+from layerctl.mounting.prepare import Prepared
+from layerctl.render.errors import note
+from layerctl.rules import validity
+
+#: Causes that have an exit code of their own; every other refusal is a refused mount.
+_ERRORS: dict[str, type[LayerctlError]] = {
+    "target-missing": NotFoundError,
+    "missing-cap-sys-admin": NotPermittedError,
+}
+
+
+@click.command("mount")
+@layer_flags
+@click.option("--mkdir", is_flag=True, help="Make a missing target, upper or work directory.")
+@click.option(
+    "--aufs-xino",
+    metavar="auto|default|none|PATH",
+    help="Where aufs keeps its inode numbers (default: auto).",
+)
+@click.option("--api", type=click.Choice(APIS), help="Force one way into the kernel.")
+@click.option("-n", "--dry-run", is_flag=True, help="Show what would be done; change nothing.")
+@json_option
+@click.argument("where", nargs=-1, metavar="[SOURCE] TARGET")
+def command(
+    *,
+    request: Request,
+    mkdir: bool,
+    aufs_xino: str | None,
+    api: str | None,
+    dry_run: bool,
+    as_json: bool,
+    where: tuple[str, ...],
+) -> int:
+    """Mount a stack of layers on TARGET and prove that it is what was asked for.
+
+    Layers are named topmost first, by flags or in -o as for mount(8).
+    """
+    source, target = _where(where)
+    prepared = _prepare(request, source, target, mkdir=mkdir, aufs_xino=aufs_xino)
+    failures = [one for one in prepared.findings if one.severity is Severity.FAILURE]
+    if dry_run:
+        return _dry_run(prepared, api, failed=bool(failures), as_json=as_json)
+    if failures:
+        raise _refusal(failures, prepared.findings)
+    plan = _plan(prepared, api)
+    try:
+        mounted, changes = carry_out(plan, prepared.target, prepared.source, prepared.make)
+    except MountFailedError as error:
+        raise _failure(error, prepared) from None
+    _report(prepared, plan, mounted, changes, as_json=as_json)
+    return EXIT_OK
+
+
+def _where(where: tuple[str, ...]) -> tuple[str | None, str]:
+    if not where or len(where) > 2:
+        raise RequestError(
+            "usage",
+            "no target was named" if not where else f"{len(where)} arguments are too many",
+            why="it is SOURCE TARGET, or TARGET alone",
+            hint="layerctl mount --help",
+        )
+    return (None, where[0]) if len(where) == 1 else (where[0], where[1])
+
+
+def _prepare(
+    request: Request, source: str | None, target: str, *, mkdir: bool, aufs_xino: str | None
+) -> Prepared:
+    asked = build(request)
+    if aufs_xino is not None and asked.fstype != "aufs":
+        raise RequestError(
+            "usage",
+            "--aufs-xino goes with aufs alone",
+            why=f"the stack is of type {asked.fstype}, whose option is -o xino=on|off|auto",
+            hint="leave it out, or use -t aufs",
+        )
+    stack = absolute_stack(asked)
+    default_work = prepare.work_directory(stack)
+    if default_work is not None:
+        stack = replace(stack, work=default_work)
+    caller = facts.caller()
+    stack, *notes = prepare.user_xattr(stack, caller)
+    for problem in validity.problems(stack):
+        raise problem
+    lookup = facts.Lookup()
+    if default_work is not None:
+        prepare.check_work_directory(stack, lookup)
+    if stack.fstype == "aufs":
+        stack, said = prepare.xino(stack, aufs_xino or "auto", lookup)
+        notes.append(said)
+    place = paths.absolute(target)
+    make = _to_make(stack, place, default_work, mkdir=mkdir)
+    if default_work is not None:
+        made = ", made for it" if default_work in make else ""
+        notes.append(f"the work directory is {default_work}{made}")
+    from layerctl.doctor import preflight
+
+    gathered = facts.gather(stack, place, make)
+    findings = preflight.findings(stack, gathered)
+    return Prepared(
+        stack,
+        source or stack.fstype,
+        place,
+        make,
+        gathered,
+        tuple(findings),
+        tuple(filter(None, notes)),
+    )
+
+
+def _to_make(
+    stack: Stack, target: str, default_work: str | None, *, mkdir: bool
+) -> tuple[str, ...]:
+    wanted = [target, stack.upper, stack.work] if mkdir else [default_work]
+    return tuple(path for path in wanted if path is not None and not os.path.lexists(path))
+
+
+def _plan(prepared: Prepared, api: str | None) -> Plan:
+    stack = prepared.stack
+    features = context.overlay_features() if stack.fstype == "overlay" else context.Features()
+    return choose(stack, features, api)
+
+
+def _refusal(failures: list[Finding], findings: tuple[Finding, ...]) -> LayerctlError:
+    first = failures[0]
+    others = tuple(finding for finding in findings if finding is not first)
+    return _from_finding(first, others, ())
+
+
+def _from_finding(
+    finding: Finding, others: tuple[Finding, ...], details: tuple[str, ...]
+) -> LayerctlError:
+    kind = _ERRORS.get(finding.cause, RefusedError)
+    what = "; ".join(finding.evidence) or finding.title
+    commands = " && ".join(finding.fix.commands)
+    hint = f"{finding.fix.text} {commands}".strip() if commands else finding.fix.text
+    why = f"{finding.title}. {finding.why}" if finding.evidence else finding.why
+    return kind(finding.cause, what, why=why, hint=hint, findings=others, details=details)
+
+
+def _failure(error: MountFailedError, prepared: Prepared) -> LayerctlError:
+    """Return what to say of a mount that the kernel refused: cause, its words, the errno."""
+    from layerctl.doctor import explain
+
+    details = [f"kernel: {line}" for line in (*error.context_log, *error.kernel_log)]
+    details.append(f"errno:  {error.errno} ({error.strerror}) from {error.stage}")
+    found = explain.of_failure(
+        prepared.stack, error.errno, error.context_log, error.kernel_log, prepared.facts
+    )
+    if found:
+        return _from_finding(found[0], tuple(found[1:]), tuple(details))
+    return RefusedError(
+        "mount-refused",
+        f"the kernel refused the mount on {prepared.target}: {error.strerror}",
+        why="none of the causes that layerctl knows fits what the kernel said",
+        hint="run as root: dmesg | tail",
+        details=tuple(details),
+    )
+
+
+def _report(
+    prepared: Prepared, plan: Plan, mounted: Mounted, changes: tuple[str, ...], *, as_json: bool
+) -> None:
+    warnings = [one for one in prepared.findings if one.severity is Severity.WARNING]
+    said = (*prepared.notes, *changes, *mounted.notes)
+    for text in said:
+        note(text)
+    for finding in warnings:
+        note(f"warning: {'; '.join(finding.evidence) or finding.title} ({finding.cause})")
+    if as_json:
+        from layerctl.render import json
+        from layerctl.render.mounts import mounted_document
+
+        document = mounted_document(mounted)
+        document["api"] = {"name": plan.api, "why": plan.why}
+        json.write(
+            {
+                "mounts": [document],
+                "made": list(prepared.make),
+                "notes": list(said),
+                "findings": [json.finding_document(one) for one in prepared.findings],
+            }
+        )
+
+
+def _dry_run(prepared: Prepared, api: str | None, *, failed: bool, as_json: bool) -> int:
+    from layerctl.render import plan as render
+
+    try:
+        plan: Plan | None = _plan(prepared, api)
+    except RefusedError:
+        if not failed:
+            raise
+        plan = None
+    render.show(prepared, plan, as_json=as_json)
+    return EXIT_FOUND if failed else EXIT_OK

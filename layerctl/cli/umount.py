@@ -1,0 +1,27 @@
+"""`layerctl umount`."""
+
+from __future__ import annotations
+
+import click
+
+from layerctl.cli.common import json_option
+from layerctl.kernel import mounts
+from layerctl.mounting.unmount import unmount
+
+
+@click.command("umount")
+@json_option
+@click.option("--lazy", is_flag=True, help="Detach it now; it ends when nothing uses it any more.")
+@click.argument("target")
+def command(*, as_json: bool, lazy: bool, target: str) -> None:
+    """Unmount the layered mount on TARGET.
+
+    Where it is busy, who holds it is said. No directory is removed.
+    """
+    mounted = mounts.find_layered(target)
+    unmount(mounted, lazy=lazy)
+    if as_json:
+        from layerctl.render import json
+        from layerctl.render.mounts import mounted_document
+
+        json.write({"unmounted": [mounted_document(mounted)]})

@@ -1,0 +1,43 @@
+"""The kernel log since a moment, where the caller may read it (/dev/kmsg)."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+
+
+class KernelLog:
+    """Everything the kernel logs from now on. `readable` is False where that is not permitted."""
+
+    def __init__(self) -> None:
+        self._fd = -1
+        with contextlib.suppress(OSError):
+            self._fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            os.lseek(self._fd, 0, os.SEEK_END)
+
+    @property
+    def readable(self) -> bool:
+        """Whether this caller may read the kernel log."""
+        return self._fd >= 0
+
+    def lines(self, *words: str) -> list[str]:
+        """Return the messages logged since, those alone that hold one of `words`."""
+        found: list[str] = []
+        while self._fd >= 0:
+            try:
+                record = os.read(self._fd, 8192)
+            except OSError as error:
+                if error.errno == errno.EPIPE:  # overwritten meanwhile: the next read goes on
+                    continue
+                break
+            text = os.fsdecode(record).partition(";")[2].partition("\n")[0]
+            if any(word in text for word in words):
+                found.append(text)
+        return found
+
+    def close(self) -> None:
+        """Close the log."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

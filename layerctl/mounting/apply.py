@@ -1,0 +1,313 @@
+"""Carry a plan out, step by step; whatever fails halfway is undone.
+
+Signals wait until the mount stands or is gone again: an interrupt undoes it like a failure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from layerctl.codecs import overlay
+from layerctl.errors import BugError, RefusedError
+from layerctl.kernel import mounts, syscalls
+from layerctl.kernel.kmsg import KernelLog
+from layerctl.kernel.mounts import Mounted
+from layerctl.model import Stack
+from layerctl.mounting import readback
+from layerctl.mounting.plan import MAX_STRING, Plan, fill, size
+from layerctl.rules import flags
+
+_WAITING_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+#: What overlay itself makes in a work directory.
+_KERNEL_MADE = (
+    "work/incompat/volatile/dirty",
+    "work/incompat/volatile",
+    "work/incompat",
+    "work",
+    "index",
+)
+
+
+class MountFailedError(Exception):
+    """The kernel refused a call: which one, the errno, and its words."""
+
+    def __init__(
+        self, stage: str, error: OSError, context_log: Sequence[str], kernel_log: Sequence[str]
+    ) -> None:
+        super().__init__(f"{stage}: {error.strerror}")
+        self.stage = stage
+        self.errno = error.errno or 0
+        self.strerror = error.strerror or ""
+        self.context_log = tuple(context_log)
+        self.kernel_log = tuple(kernel_log)
+
+
+@dataclass(slots=True)
+class Run:
+    """The state of carrying a plan out."""
+
+    plan: Plan
+    target: str
+    source: str
+    undo: contextlib.ExitStack
+    descriptors: list[int] = field(default_factory=list)
+    mount_fd: int = -1
+    stage: str = ""
+    context_log: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step: `description` for people, and what it does; it pushes its own undoing."""
+
+    description: str
+    run: Callable[[Run], None]
+
+
+def steps(plan: Plan, target: str, make: Sequence[str] = ()) -> list[Step]:
+    """Return the steps of a plan, in order. `make` are the directories to make first."""
+    out = [_make_directory(path, plan.stack) for path in make]
+    if plan.opened:
+        out.append(Step(f"open {len(plan.opened)} directories", _open_layers))
+    if plan.api == "mount":
+        out.append(Step(f"mount(2) {plan.stack.fstype} on {target}", _mount_by_string))
+        out.extend(
+            Step(f"remount with {batch.count('append=')} more branches", _append(batch))
+            for batch in plan.appends
+        )
+    else:
+        out.append(Step("fsopen, fsconfig, fsmount: build the mount", _build))
+        out.append(Step(f"move_mount: attach it to {target}", _attach))
+    return out
+
+
+def carry_out(
+    plan: Plan, target: str, source: str, make: Sequence[str] = ()
+) -> tuple[Mounted, tuple[str, ...]]:
+    """Mount, read back and compare; return the mount and what there is to say about it.
+
+    Raises MountFailedError where the kernel refuses, RefusedError where it mounted something
+    else than was asked for, KeyboardInterrupt after a signal. Each leaves nothing behind.
+    """
+    log = KernelLog()
+    with _signals_wait(), contextlib.ExitStack() as always, contextlib.ExitStack() as undo:
+        always.callback(log.close)
+        run = Run(plan, target, source, undo)
+        always.callback(_close_all, run)
+        try:
+            for step in steps(plan, target, make):
+                run.stage = step.description
+                step.run(run)
+        except OSError as error:
+            words = log.lines("overlay", "aufs")
+            raise MountFailedError(run.stage, error, run.context_log, words) from error
+        mounted, notes = _read_back(run)
+        if signal.sigpending() & _WAITING_SIGNALS:
+            raise KeyboardInterrupt
+        undo.pop_all()
+        return mounted, notes
+
+
+@contextlib.contextmanager
+def _signals_wait() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _WAITING_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _close_all(run: Run) -> None:
+    for fd in run.descriptors:
+        os.close(fd)
+    if run.mount_fd >= 0:
+        os.close(run.mount_fd)
+
+
+def _make_directory(path: str, stack: Stack) -> Step:
+    def make(run: Run) -> None:
+        missing = [path]
+        while not os.path.lexists(os.path.dirname(missing[-1])):
+            missing.append(os.path.dirname(missing[-1]))
+        for one in reversed(missing):
+            os.mkdir(one)
+            run.undo.callback(_remove_directory, one, is_work=path == stack.work)
+        if path == stack.upper:
+            _like_the_lower(path, stack)
+
+    return Step(f"make the directory {path}", make)
+
+
+def _like_the_lower(path: str, stack: Stack) -> None:
+    """Give a new upper directory the look of what it covers: it becomes the merged root's."""
+    below = next(layer.path for layer in stack.layers if layer.path != path)
+    status = os.stat(below)
+    os.chmod(path, status.st_mode & 0o7777)
+    with contextlib.suppress(PermissionError):
+        os.chown(path, status.st_uid, status.st_gid)
+
+
+def _remove_directory(path: str, *, is_work: bool) -> None:
+    if is_work:  # made by us a moment ago: what stands in it now, the kernel made
+        for name in _KERNEL_MADE:
+            with contextlib.suppress(OSError):
+                os.rmdir(f"{path}/{name}")
+            with contextlib.suppress(OSError):
+                os.unlink(f"{path}/{name}")
+    with contextlib.suppress(OSError):
+        os.rmdir(path)
+
+
+def _open_layers(run: Run) -> None:
+    needed = len(run.plan.opened) + 64
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < needed <= hard or (soft < needed and hard == resource.RLIM_INFINITY):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    for path in run.plan.opened:
+        run.descriptors.append(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+
+
+@contextlib.contextmanager
+def _inside(directory: str | None) -> Iterator[None]:
+    """Work from `directory` for a moment: relative names start there."""
+    if directory is None:
+        yield
+        return
+    here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.chdir(directory)
+        yield
+    finally:
+        os.fchdir(here)
+        os.close(here)
+
+
+def _build(run: Run) -> None:
+    stack = run.plan.stack
+    context = syscalls.fsopen(stack.fstype)
+    try:
+        with _inside(run.plan.cwd):
+            _configure(run, context)
+        run.mount_fd = syscalls.fsmount(context, attributes=flags.attributes(stack.flags))
+    except OSError:
+        with contextlib.suppress(OSError):
+            run.context_log = syscalls.context_log(context)
+        raise
+    finally:
+        os.close(context)
+
+
+def _configure(run: Run, context: int) -> None:
+    run.stage = "fsconfig source"
+    syscalls.fsconfig(context, syscalls.FSCONFIG_SET_STRING, "source", run.source)
+    for setting in run.plan.settings:
+        run.stage = f"fsconfig {setting.key}"
+        if setting.value is not None:
+            value = fill(setting.value, run.descriptors)
+            syscalls.fsconfig(context, syscalls.FSCONFIG_SET_STRING, setting.key, value)
+        elif setting.path is not None:
+            fd = os.open(setting.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                syscalls.fsconfig(context, syscalls.FSCONFIG_SET_FD, setting.key, None, fd)
+            finally:
+                os.close(fd)
+        else:
+            syscalls.fsconfig(context, syscalls.FSCONFIG_SET_FLAG, setting.key, None)
+    for word in flags.superblock_words(run.plan.stack.flags):
+        syscalls.fsconfig(context, syscalls.FSCONFIG_SET_FLAG, word, None)
+    run.stage = "fsconfig create"
+    syscalls.fsconfig(context, syscalls.FSCONFIG_CMD_CREATE, None, None)
+
+
+def _attach(run: Run) -> None:
+    run.stage = "move_mount"
+    target = os.open(run.target, os.O_PATH | os.O_CLOEXEC)
+    try:
+        syscalls.move_mount(run.mount_fd, target, run.target)
+        run.undo.callback(_detach, run)
+    finally:
+        os.close(target)
+
+
+def _detach(run: Run) -> None:
+    syscalls.umount2(f"/proc/self/fd/{run.mount_fd}", syscalls.MNT_DETACH)
+
+
+def _mount_by_string(run: Run) -> None:
+    run.stage = "mount"
+    stack = run.plan.stack
+    with _inside(run.plan.cwd):
+        data = _checked(fill(run.plan.string, run.descriptors))
+        bits = flags.mount2_flags(stack.flags)
+        syscalls.mount(run.source, run.target, stack.fstype, bits, data)
+    # From here on a mount stands: find it again by its root, whatever its name.
+    try:
+        run.mount_fd = os.open(run.target, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        syscalls.umount2(run.target, syscalls.MNT_DETACH)
+        raise
+    run.undo.callback(_detach, run)
+
+
+def _append(batch: str) -> Callable[[Run], None]:
+    def append(run: Run) -> None:
+        run.stage = "remount"
+        data = _checked(fill(batch, run.descriptors))
+        bits = flags.mount2_flags(run.plan.stack.flags) | syscalls.MS_REMOUNT
+        syscalls.mount(run.source, run.target, run.plan.stack.fstype, bits, data)
+
+    return append
+
+
+def _checked(data: str) -> str:
+    if size(data) > MAX_STRING:
+        raise BugError("bug", f"{size(data)} bytes of options would be cut by the kernel")
+    return data
+
+
+def _read_back(run: Run) -> tuple[Mounted, tuple[str, ...]]:
+    identity = mounts.mount_id_of(run.mount_fd)
+    entry = next((one for one in mounts.entries() if one.mount_id == identity), None)
+    if entry is None:
+        raise RefusedError(
+            "mount-not-found",
+            f"the mount on {run.target} cannot be found in {mounts.SELF_MOUNTINFO}",
+            why="the kernel took it, but does not show it, so that it cannot be checked",
+            hint="run it where /proc is mounted and is the process's own",
+        )
+    mounted = mounts.describe(entry)
+    found = _compare(run, mounted.stack)
+    if found.differences and entry.fstype == "overlay":
+        # Given by descriptor, an upper directory is shown as it is, without backslashes.
+        literal = overlay.from_super_options(entry.super_options, literal=True)
+        other = _compare(run, replace(literal, flags=mounted.stack.flags))
+        if not other.differences:
+            mounted, found = (
+                replace(mounted, stack=replace(literal, flags=mounted.stack.flags)),
+                other,
+            )
+    if found.differences:
+        raise RefusedError(
+            "not-as-asked",
+            "the kernel mounted something else than was asked for; it was unmounted again",
+            why="; ".join(found.differences),
+            hint="layerctl mount --dry-run shows what the kernel is given",
+        )
+    return mounted, found.notes
+
+
+def _compare(run: Run, shown: Stack) -> readback.Comparison:
+    def same(asked: str, seen: str) -> bool:
+        if asked == seen:
+            return True
+        try:
+            return os.path.samefile(asked, os.path.join(run.plan.cwd or "/", seen))
+        except OSError:
+            return False
+
+    return readback.compare(run.plan.stack, shown, same)

@@ -1,0 +1,336 @@
+"""Which way in: how a stack is given to this kernel. Pure.
+
+The names that the kernel gets are what mountinfo shows later, so absolute paths come first:
+
+1. the new calls, a string for each layer (at most 255 bytes, fsconfig(2));
+2. the new calls, a descriptor for each layer whose path is longer: mountinfo shows its path;
+3. one mount(2) string (at most a page less its NUL: the kernel cuts the rest off in silence);
+4. the same two with names relative to the layers' common parent;
+5. the same two with names of descriptors (/proc/self/fd/N), which mean nothing afterwards.
+"""
+
+from __future__ import annotations
+
+import os.path
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from layerctl.codecs import aufs, overlay
+from layerctl.codecs.escape import backslash_escape
+from layerctl.errors import RefusedError
+from layerctl.kernel.context import Features
+from layerctl.model import Layer, Role, Stack
+from layerctl.rules.aufs import MAX_BRANCHES_A_CALL
+
+#: fsconfig(2) copies 256 bytes of a value, its NUL included (fs/fsopen.c).
+MAX_VALUE = 255
+#: mount(2) copies a page and puts a NUL on its last byte (copy_mount_options): longer is cut.
+MAX_STRING = 4095
+
+APIS = ("fsconfig", "fd", "mount")
+FD_DIRECTORY = "/proc/self/fd"
+#: As long as the numbers of descriptors get with 501 directories open.
+_HIGHEST_FD = 999
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One fsconfig(2) call: `path` is opened and given by descriptor, else `value` is a string.
+
+    Neither means a flag.
+    """
+
+    key: str
+    value: str | None = None
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a stack is mounted: `api` and `why` it was chosen.
+
+    `settings` are for the new calls. `string` is mount(2)'s, and `appends` what remounts add to
+    it (aufs). `cwd` is the directory that relative names start from. `opened` are paths that are
+    opened before, in order; `mark(n)` stands in the strings for the n-th's descriptor number.
+    """
+
+    stack: Stack
+    api: str
+    why: str
+    settings: tuple[Setting, ...] = ()
+    string: str = ""
+    appends: tuple[str, ...] = ()
+    cwd: str | None = None
+    opened: tuple[str, ...] = ()
+
+
+_MARK = re.compile("\0([0-9]+)\0")
+
+
+def mark(number: int) -> str:
+    """Return what stands for the number of a descriptor until it is open: no path holds a NUL."""
+    return f"\0{number}\0"
+
+
+def fill(text: str, descriptors: Sequence[int]) -> str:
+    """Put the numbers of open descriptors in the places of their marks."""
+    return _MARK.sub(lambda match: str(descriptors[int(match[1])]), text)
+
+
+def size(text: str) -> int:
+    """Return the length in bytes."""
+    return len(text.encode("utf-8", "surrogateescape"))
+
+
+def choose(stack: Stack, features: Features, api: str | None = None) -> Plan:
+    """Return the plan for a stack of absolute paths; `api` forces one way.
+
+    Raises RefusedError where the stack cannot be told to this kernel.
+    """
+    if stack.fstype == "aufs":
+        if api not in (None, "mount"):
+            raise RefusedError(
+                "mount-api-call-limit",
+                f"aufs is mounted by mount(2) alone, not by '{api}'",
+                hint="leave --api out",
+            )
+        return plan_aufs(stack)
+    tries: list[Callable[[Stack], Plan | None]] = []
+    if features.append and api in (None, "fsconfig"):
+        tries.append(_by_strings)
+    if features.by_descriptor and api in (None, "fd"):
+        tries.append(_by_descriptors if api == "fd" else _by_strings_and_descriptors)
+    if api in (None, "mount"):
+        tries.append(_by_one_string)
+    if features.append and api in (None, "fsconfig"):
+        tries.append(_by_relative_strings)
+    if api in (None, "mount"):
+        tries.append(_by_one_relative_string)
+    if features.append and api in (None, "fsconfig"):
+        tries.append(_by_fd_strings)
+    if api in (None, "mount"):
+        tries.append(_by_one_fd_string)
+    for attempt in tries:
+        plan = attempt(stack)
+        if plan is not None:
+            return plan if api is None else replace(plan, why=f"asked for; {plan.why}")
+    if not tries:
+        raise RefusedError(
+            "mount-api-call-limit",
+            f"this kernel cannot mount overlay by '{api}'",
+            why="it was asked, and does not take "
+            + ("descriptors of layers (6.13 and newer do)" if api == "fd" else "lowerdir+ (6.7)"),
+            hint="leave --api out",
+        )
+    raise RefusedError(
+        "option-string-too-long",
+        "the options are longer than this kernel reads, however the layers are named",
+        why=f"mount(2) reads {MAX_STRING} bytes and would cut off the rest in silence",
+        hint="use fewer layers, or fewer and shorter options",
+    )
+
+
+def paths_of(stack: Stack) -> list[str]:
+    """Return every directory of a stack, layers first, then work."""
+    paths = [layer.path for layer in stack.layers]
+    return paths if stack.work is None else [*paths, stack.work]
+
+
+def _renamed(stack: Stack, name: Callable[[str], str]) -> Stack:
+    return replace(
+        stack,
+        layers=tuple(replace(layer, path=name(layer.path)) for layer in stack.layers),
+        work=None if stack.work is None else name(stack.work),
+    )
+
+
+_KEYS = {Role.LOWER: "lowerdir+", Role.DATA: "datadir+", Role.UPPER: "upperdir"}
+
+
+def _layer_setting(layer: Layer) -> Setting:
+    # upperdir and workdir lose their backslashes in the kernel, lowerdir+ and datadir+ do not.
+    value = backslash_escape(layer.path, "\\") if layer.role is Role.UPPER else layer.path
+    return Setting(_KEYS[layer.role], value, layer.path)
+
+
+def _settings(stack: Stack) -> list[Setting]:
+    lowers = [layer for layer in stack.layers if layer.role is not Role.UPPER]
+    uppers = stack.of_role(Role.UPPER)
+    settings = [_layer_setting(layer) for layer in (*lowers, *uppers)]
+    if stack.work is not None:
+        settings.append(Setting("workdir", backslash_escape(stack.work, "\\"), stack.work))
+    settings.extend(Setting(name, value) for name, value in stack.options.items())
+    return settings
+
+
+def _fits(setting: Setting) -> bool:
+    return setting.value is None or size(setting.value) <= MAX_VALUE
+
+
+def _by_strings(stack: Stack) -> Plan | None:
+    settings = _settings(stack)
+    if not all(map(_fits, settings)):
+        return None
+    why = "the kernel takes each layer by itself (lowerdir+)"
+    strings = tuple(replace(setting, path=None) for setting in settings)
+    return Plan(stack, "fsconfig", why, strings)
+
+
+def _by_strings_and_descriptors(stack: Stack) -> Plan | None:
+    settings = []
+    for setting in _settings(stack):
+        if _fits(setting):
+            settings.append(replace(setting, path=None))
+        elif setting.path is None:
+            return None
+        else:
+            settings.append(replace(setting, value=None))
+    why = f"a path is longer than the {MAX_VALUE} bytes of a value: it is given by descriptor"
+    return Plan(stack, "fd", why, tuple(settings))
+
+
+def _ambiguous(setting: Setting) -> bool:
+    """Tell whether mountinfo would not show how a path was given: escaped, or by descriptor."""
+    return setting.key in ("upperdir", "workdir") and "\\" in (setting.path or "")
+
+
+def _by_descriptors(stack: Stack) -> Plan | None:
+    settings = _settings(stack)
+    if not all(_fits(setting) or setting.path for setting in settings):
+        return None
+    given = []
+    for setting in settings:
+        if setting.path is None or (_ambiguous(setting) and _fits(setting)):
+            given.append(replace(setting, path=None))
+        else:
+            given.append(replace(setting, value=None))
+    return Plan(stack, "fd", "the kernel takes layers by descriptor", tuple(given))
+
+
+def _by_one_string(stack: Stack) -> Plan | None:
+    string = overlay.encode(stack)
+    if size(string) > MAX_STRING:
+        return None
+    return Plan(stack, "mount", "all options fit into one string of mount(2)", string=string)
+
+
+def _common_parent(stack: Stack) -> str | None:
+    paths = paths_of(stack)
+    parent = os.path.commonpath(paths) if paths else "/"
+    if parent in paths:
+        parent = os.path.dirname(parent)
+    return None if parent == "/" else parent
+
+
+def _relative(stack: Stack) -> tuple[Stack, str] | None:
+    parent = _common_parent(stack)
+    if parent is None:
+        return None
+    # A lowerdir value that starts with a dash or a dot means nothing special to the kernel.
+    return _renamed(stack, lambda path: path[len(parent) + 1 :]), parent
+
+
+def _by_relative_strings(stack: Stack) -> Plan | None:
+    relative = _relative(stack)
+    if relative is None:
+        return None
+    renamed, parent = relative
+    plan = _by_strings(renamed)
+    why = f"paths are longer than {MAX_VALUE} bytes: named relative to their common parent"
+    return plan and replace(plan, stack=stack, why=why, cwd=parent)
+
+
+def _by_one_relative_string(stack: Stack) -> Plan | None:
+    relative = _relative(stack)
+    if relative is None:
+        return None
+    renamed, parent = relative
+    plan = _by_one_string(renamed)
+    why = (
+        f"the options are longer than the {MAX_STRING} bytes that mount(2) reads: "
+        "layers are named relative to their common parent"
+    )
+    return plan and replace(plan, stack=stack, why=why, cwd=parent)
+
+
+def _by_fd_strings(stack: Stack) -> Plan | None:
+    settings = _settings(stack)
+    opened: list[str] = []
+    out = []
+    for setting in settings:
+        if setting.path is None or _fits(setting):
+            out.append(replace(setting, path=None))
+        else:
+            out.append(Setting(setting.key, f"{FD_DIRECTORY}/{mark(len(opened))}"))
+            opened.append(setting.path)
+    if not all(map(_fits, out)):
+        return None
+    why = f"paths are longer than {MAX_VALUE} bytes: named by descriptors in {FD_DIRECTORY}"
+    return Plan(stack, "fsconfig", why, tuple(out), opened=tuple(opened))
+
+
+def _by_one_fd_string(stack: Stack) -> Plan | None:
+    paths = paths_of(stack)
+    marks = {path: mark(number) for number, path in enumerate(paths)}
+    string = overlay.encode(_renamed(stack, marks.__getitem__))
+    if size(fill(string, [_HIGHEST_FD] * len(paths))) > MAX_STRING:
+        return None
+    why = (
+        f"the options are longer than the {MAX_STRING} bytes that mount(2) reads: "
+        f"layers are named by descriptors in {FD_DIRECTORY}"
+    )
+    return Plan(stack, "mount", why, string=string, cwd=FD_DIRECTORY, opened=tuple(paths))
+
+
+def plan_aufs(stack: Stack) -> Plan:
+    """Return the plan for an aufs stack: at most 64 branches a call, the rest by remount.
+
+    Raises RefusedError where an option has no way into a string.
+    """
+    opened: list[str] = []
+    branches: list[Layer] = []
+    for layer in stack.layers:
+        if any(char in layer.path for char in aufs.FORBIDDEN):
+            branches.append(replace(layer, path=f"{FD_DIRECTORY}/{mark(len(opened))}"))
+            opened.append(layer.path)
+        else:
+            branches.append(layer)
+    for name, value in stack.options.items():
+        if value is not None and "," in value:
+            raise RefusedError(
+                "comma-in-path",
+                f"aufs cannot take the comma in '{name}={value}'",
+                why="there is no escape in its option string",
+                hint="use a path without a comma",
+            )
+    rest = aufs.encode(replace(stack, layers=()))
+    words = [aufs.branch_word(branch) for branch in branches]
+    first, remaining = _batch(words, ":", size("br=,") + size(rest))
+    string = ",".join(filter(None, ["br=" + ":".join(first), rest]))
+    appends = []
+    while remaining:
+        batch, remaining = _batch(["append=" + word for word in remaining], ",", 0)
+        remaining = [word.removeprefix("append=") for word in remaining]
+        appends.append(",".join(batch))
+    why = "aufs takes its branches in a string"
+    if appends:
+        why += f"; {len(first)} branches in the first call, the rest by {len(appends)} remounts"
+    return Plan(stack, "mount", why, string=string, appends=tuple(appends), opened=tuple(opened))
+
+
+def _batch(words: list[str], separator: str, taken: int) -> tuple[list[str], list[str]]:
+    count = 0
+    for word in words[:MAX_BRANCHES_A_CALL]:
+        taken += size(word) + size(separator)
+        if taken > MAX_STRING:
+            break
+        count += 1
+    if not count and words:
+        raise RefusedError(
+            "option-string-too-long",
+            "the options of one call are longer than the kernel reads",
+            why=f"mount(2) reads {MAX_STRING} bytes and would cut off the rest in silence",
+            hint="use fewer and shorter options",
+        )
+    return words[:count], words[count:]

@@ -1,0 +1,124 @@
+"""What a request leaves open is decided here, and said: work directory, xino file, userxattr."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from layerctl.errors import RefusedError, RequestError
+from layerctl.kernel.facts import Caller, Directory, Facts
+from layerctl.model import Finding, Stack
+from layerctl.rules import aufs
+
+#: Where a tmpfs usually lies, the first that is one gets the xino file.
+XINO_CANDIDATES = ("/dev/shm", "/run")  # noqa: S108 - aufs makes the file O_EXCL and unlinks it
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request with everything settled: what is made first, what was found, what to say."""
+
+    stack: Stack
+    source: str
+    target: str
+    make: tuple[str, ...]
+    facts: Facts
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...]
+
+
+FactsOf = Callable[[str], Directory]
+
+
+def work_directory(stack: Stack) -> str | None:
+    """Return the work directory that is taken when none was named: UPPER.work."""
+    if stack.fstype == "aufs" or stack.upper is None or stack.work is not None:
+        return None
+    return f"{stack.upper}.work"
+
+
+def check_work_directory(stack: Stack, facts_of: FactsOf) -> None:
+    """Raise RefusedError where UPPER.work cannot be on the upper directory's mount."""
+    upper = stack.upper
+    if upper is None:
+        return
+    facts = facts_of(upper)
+    if facts.mount is not None and facts.mount.target == os.path.realpath(upper):
+        raise RefusedError(
+            "workdir-upperdir-different-mount",
+            f"{upper} is a mount point, so that {upper}.work would lie on another mount",
+            why="upper and work directory must be on one mount, apart from each other",
+            hint="use two directories inside it: "
+            f"-u {upper.rstrip('/')}/upper -w {upper.rstrip('/')}/work --mkdir",
+        )
+
+
+def user_xattr(stack: Stack, caller: Caller) -> tuple[Stack, str]:
+    """Return the stack with `userxattr` where a user namespace needs it, and what to say of it.
+
+    Trusted attributes are out of reach there, and without them a deleted and recreated
+    directory fails with EIO (Documentation/filesystems/overlayfs.rst).
+    """
+    if stack.fstype != "overlay" or not caller.in_user_namespace or "userxattr" in stack.options:
+        return stack, ""
+    note = (
+        "in a user namespace: mounted with userxattr, so markers are kept in user.overlay.* "
+        "(redirect_dir and metacopy are off, and layers made as root with trusted.overlay.* "
+        "show their opaque directories as merged)"
+    )
+    return replace(stack, options={**stack.options, "userxattr": None}), note
+
+
+def xino(stack: Stack, choice: str, facts_of: FactsOf) -> tuple[Stack, str]:
+    """Return the aufs stack with its xino file settled, and what to say of it.
+
+    `choice` is `auto`, `default`, `none` or a path. Raises RequestError where the options say
+    something else already.
+    """
+    said = [name for name in ("xino", "noxino") if name in stack.options]
+    if choice in ("auto", "default"):
+        if said or choice == "default":
+            return stack, ""
+        return _auto_xino(stack, facts_of)
+    if said:
+        raise RequestError(
+            "conflicting-options",
+            f"--aufs-xino and -o {said[0]} were both given",
+            hint="say it once",
+        )
+    if choice == "none":
+        return replace(stack, options={**stack.options, "noxino": None}), ""
+    return replace(stack, options={**stack.options, "xino": choice}), ""
+
+
+def can_hold_xino(directory: Directory) -> bool:
+    """Tell whether aufs can keep its xino file on a directory's filesystem."""
+    mount = directory.mount
+    return mount is not None and aufs.can_hold_xino(
+        mount.fstype, has_device=not mount.device.startswith("0:")
+    )
+
+
+def _auto_xino(stack: Stack, facts_of: FactsOf) -> tuple[Stack, str]:
+    facts = {layer.path: facts_of(layer.path) for layer in stack.layers}
+    types = {path: one.fstype for path, one in facts.items() if one.fstype is not None}
+    layers = aufs.with_permissions(stack, types).layers
+    fallback = facts_of(os.path.dirname(aufs.XINO_FALLBACK))
+    place, holds = aufs.default_xino(
+        ((layer, can_hold_xino(facts[layer.path])) for layer in layers),
+        fallback_holds=can_hold_xino(fallback),
+    )
+    if holds:
+        return stack, ""
+    for candidate in XINO_CANDIDATES:
+        directory = facts_of(candidate)
+        if directory.is_directory and directory.fstype == "tmpfs":
+            path = f"{candidate}/aufs-{secrets.token_hex(6)}.xino"
+            note = (
+                f"aufs cannot keep its xino file in {place} ({fallback.fstype}): "
+                f"it is put on tmpfs instead (xino={path})"
+            )
+            return replace(stack, options={**stack.options, "xino": path}), note
+    return stack, ""

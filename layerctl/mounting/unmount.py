@@ -1,0 +1,54 @@
+"""Unmounting, and who stands in its way."""
+
+from __future__ import annotations
+
+import errno
+
+from layerctl.errors import NotPermittedError, RefusedError
+from layerctl.kernel import holders, plinks, syscalls
+from layerctl.kernel.mounts import Mounted
+
+
+def unmount(mounted: Mounted, *, lazy: bool = False) -> None:
+    """Unmount a layered mount; of an aufs, pseudo-links are made whole first.
+
+    Raises NotPermittedError, and RefusedError with who holds it where it is busy.
+    """
+    target = mounted.entry.target
+    if mounted.entry.fstype == "aufs":
+        plinks.flush(mounted)
+    flags = syscalls.UMOUNT_NOFOLLOW | (syscalls.MNT_DETACH if lazy else 0)
+    try:
+        syscalls.umount2(target, flags)
+    except OSError as error:
+        if error.errno == errno.EPERM:
+            raise NotPermittedError(
+                "missing-cap-sys-admin",
+                f"{target} cannot be unmounted: not permitted",
+                why="it takes CAP_SYS_ADMIN in the user namespace that owns this mount namespace",
+                hint=f"sudo layerctl umount {target}",
+            ) from None
+        if error.errno == errno.EBUSY:
+            raise _busy(mounted) from None
+        raise RefusedError(
+            "umount-failed",
+            f"{target} cannot be unmounted: {error.strerror}",
+            hint=f"layerctl inspect mount {target}",
+        ) from None
+
+
+def _busy(mounted: Mounted) -> RefusedError:
+    target = mounted.entry.target
+    found = holders.of(mounted.entry)
+    details = tuple(found.lines())
+    why = "something still uses it" if details else "nothing that can be seen from here uses it"
+    if found.unseen:
+        why += f" ({found.unseen} processes could not be looked at)"
+    return RefusedError(
+        "leaked-mount-busy",
+        f"{target} is busy",
+        why=why,
+        hint=f"end what uses it, or detach it now and let it end later: "
+        f"layerctl umount --lazy {target}",
+        details=details,
+    )

@@ -1,0 +1,73 @@
+"""Flags of any mount: what mount(2) and the new calls have for each word. Pure.
+
+Numbers from linux/mount.h. A word that names the default takes the opposite's bit away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+#: word: (bit of mount(2), attribute of fsmount(2), word of the superblock for fsconfig(2))
+_SET: dict[str, tuple[int, int, str]] = {
+    "ro": (1, 0x1, "ro"),
+    "nosuid": (2, 0x2, ""),
+    "nodev": (4, 0x4, ""),
+    "noexec": (8, 0x8, ""),
+    "sync": (16, 0, "sync"),
+    "mand": (64, 0, "mand"),
+    "dirsync": (128, 0, "dirsync"),
+    "nosymfollow": (256, 0x200000, ""),
+    "noatime": (1024, 0x10, ""),
+    "nodiratime": (2048, 0x80, ""),
+    "silent": (1 << 15, 0, ""),
+    "relatime": (1 << 21, 0, ""),
+    "iversion": (1 << 23, 0, ""),
+    "strictatime": (1 << 24, 0x20, ""),
+    "lazytime": (1 << 25, 0, "lazytime"),
+}
+_CLEAR = {
+    "rw": "ro", "suid": "nosuid", "dev": "nodev", "exec": "noexec", "async": "sync",
+    "nomand": "mand", "symfollow": "nosymfollow", "atime": "noatime", "diratime": "nodiratime",
+    "loud": "silent", "norelatime": "relatime", "noiversion": "iversion",
+    "nostrictatime": "strictatime", "nolazytime": "lazytime",
+}  # fmt: skip
+_DEFAULTS = ("rw", "suid", "dev", "exec", "async")
+#: Only one of these holds: a later one takes an earlier one's place.
+_ATIMES = frozenset({"noatime", "relatime", "strictatime"})
+
+
+def in_effect(words: Iterable[str]) -> list[str]:
+    """Return the words that set something, after later ones have undone earlier ones."""
+    active: dict[str, None] = {}
+    for word in words:
+        for single in _DEFAULTS if word == "defaults" else (word,):
+            if single in _CLEAR:
+                active.pop(_CLEAR[single], None)
+            elif single in _SET:
+                if single in _ATIMES:
+                    for other in _ATIMES:
+                        active.pop(other, None)
+                active[single] = None
+    return list(active)
+
+
+def mount2_flags(words: Iterable[str]) -> int:
+    """Return the MS_* bits for mount(2)."""
+    return _union(_SET[word][0] for word in in_effect(words))
+
+
+def attributes(words: Iterable[str]) -> int:
+    """Return the MOUNT_ATTR_* bits for fsmount(2)."""
+    return _union(_SET[word][1] for word in in_effect(words))
+
+
+def superblock_words(words: Iterable[str]) -> list[str]:
+    """Return the flags that fsconfig(2) sets on the superblock."""
+    return [_SET[word][2] for word in in_effect(words) if _SET[word][2]]
+
+
+def _union(bits: Iterable[int]) -> int:
+    total = 0
+    for bit in bits:
+        total |= bit
+    return total

@@ -1,0 +1,230 @@
+"""`layerctl mount` on the real kernel: what stands afterwards, and what is left of a failure."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from layerctl.kernel import mounts, syscalls
+from layerctl.kernel.context import overlay_features
+from tests.support import layerctl, layerctl_json
+
+APIS = ("fsconfig", "fd", "mount")
+ODD_NAMES = (
+    "a:b", "a,b", "a\\b", "a b", "a\tb", "a\nb", 'a"b', "a=b", "-a", "#a", "lowerdir=", "\udcff",
+    "a\\,b", "a\\:b", "\\", ":", ",", "n" * 255, "%s", "$(x)", "é", "..a", "a\\134b", "a\\054b",
+)  # fmt: skip
+
+
+def snapshot(lab: Path) -> set[str]:
+    return {os.path.relpath(os.path.join(d, n), lab) for d, s, f in os.walk(lab) for n in (*s, *f)}
+
+
+def mounted_here(lab: Path) -> list[str]:
+    return [one.target for one in mounts.entries() if one.target.startswith(f"{lab}/")]
+
+
+def shown(target: Path) -> list[tuple[str, str]]:
+    stack = mounts.find_layered(str(target)).stack
+    return [(layer.role.value, layer.path) for layer in stack.layers]
+
+
+def make(lab: Path, *names: str) -> None:
+    for name in names:
+        (lab / name).mkdir(parents=True)
+
+
+@pytest.mark.namespace
+@pytest.mark.parametrize("api", APIS)
+def test_every_odd_name_mounts_and_reads_back(lab: Path, api: str) -> None:
+    make(lab, "m")
+    for name in ODD_NAMES:
+        make(lab, f"l/{name}", f"k/{name}", f"u/{name}", f"w/{name}")
+        (lab / "l" / name / "top").touch()
+        document = layerctl_json(
+            "mount", "--api", api, "-l", f"l/{name}", "-l", f"k/{name}", "-u", f"u/{name}",
+            "-w", f"w/{name}", "m",
+        )  # fmt: skip
+        assert document["mounts"][0]["api"]["name"] == api
+        if api != "fsconfig" or len(name) < 200:  # else named by descriptors that are closed now
+            assert shown(lab / "m") == [
+                ("upper", f"{lab}/u/{name}"),
+                ("lower", f"{lab}/l/{name}"),
+                ("lower", f"{lab}/k/{name}"),
+            ]
+        assert (lab / "m/top").exists()
+        assert layerctl("umount", "m").returncode == 0
+
+
+@pytest.mark.namespace
+def test_five_hundred_layers_of_200_bytes_and_not_one_more(lab: Path) -> None:
+    make(lab, "m", "u")
+    paths = [f"{n:03d}{'x' * 197}" for n in range(501)]
+    make(lab, *paths)
+    flags = [word for path in paths[:500] for word in ("-l", path)]
+    for api in APIS:
+        done = layerctl("mount", "--api", api, *flags, "-u", "u", "m")
+        assert done.returncode == 0, done.stderr
+        if api != "mount":
+            assert shown(lab / "m")[1:] == [("lower", f"{lab}/{path}") for path in paths[:500]]
+        assert layerctl("umount", "m").returncode == 0
+    refused = layerctl("mount", *flags, "-l", paths[500], "-u", "u", "m", "--json")
+    assert refused.returncode == 2
+    assert json.loads(refused.stderr)["error"]["id"] == "too-many-layers"
+
+
+@pytest.mark.namespace
+def test_a_string_that_would_be_cut_on_a_colon_is_mounted_whole(lab: Path) -> None:
+    make(lab, "m")
+    step = len(f"{lab}/00x:")
+    head = (4095 - len("lowerdir=")) % step
+    names = ["a" * (head + step - len(f"{lab}/")), *(f"{n:02d}x" for n in range(100))]
+    make(lab, *names)
+    string = ":".join(f"{lab}/{name}" for name in names)
+    assert ("lowerdir=" + string)[4095] == ":"
+    done = layerctl("mount", "-t", "overlay", "-o", f"lowerdir={string}", "m")
+    assert done.returncode == 0, done.stderr
+    assert len(shown(lab / "m")) == 101
+    assert layerctl("umount", "m").returncode == 0
+    done = layerctl("mount", "--api", "mount", "-o", f"lowerdir={string}", "m")
+    assert done.returncode == 0, done.stderr
+    (one,) = (entry for entry in mounts.entries() if entry.target == str(lab / "m"))
+    assert len(mounts.describe(one).stack.layers) == 101
+
+
+@pytest.mark.namespace
+def test_relative_dotted_and_linked_names(lab: Path) -> None:
+    make(lab, "deep/l1", "deep/l2", "u", "m", "elsewhere")
+    (lab / "elsewhere/link").symlink_to("../deep/l1")
+    done = layerctl(
+        "mount", "-o", "lowerdir=../elsewhere/link/:./../deep/./l2//,upperdir=../u/.", "../m/",
+        cwd=lab / "deep",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    got = [os.path.realpath(path) for _, path in shown(lab / "m")]
+    assert got == [f"{lab}/u", f"{lab}/deep/l1", f"{lab}/deep/l2"]
+    assert f"{lab}/u.work" in done.stderr
+
+
+@pytest.mark.namespace
+def test_flags_and_options_build_the_same_stack(lab: Path) -> None:
+    make(lab, "l1", "l2", "d", "u", "w", "m")
+    spellings: list[list[str]] = [
+        ["-l", "l1", "-l", "l2", "--data", "d", "-u", "u", "-w", "w", "-o", "metacopy=on"],
+        ["-t", "overlay2", "-o", "lowerdir=l1:l2::d,upperdir=u,workdir=w,metacopy=on"],
+        ["-o", "lowerdir=l1:l2::d", "-o", "metacopy=on", "-u", "u", "-w", "w"],
+    ]
+    seen = []
+    for spelling in spellings:
+        document = layerctl_json("mount", *spelling, "m")
+        seen.append(document["mounts"][0])
+        seen[-1]["options"].pop("uuid", None)  # shown while the upper directory is fresh
+        assert layerctl("umount", "m").returncode == 0
+    assert seen[0]["layers"] == seen[1]["layers"] == seen[2]["layers"]
+    assert seen[0]["options"] == seen[1]["options"] == seen[2]["options"]
+    assert [layer["role"] for layer in seen[0]["layers"]] == ["upper", "lower", "lower", "data"]
+
+
+@pytest.mark.namespace
+def test_mount_flags_are_in_effect(lab: Path) -> None:
+    make(lab, "l1", "l2", "u", "m")
+    for api in APIS:
+        words = "ro,nosuid,nodev,noexec,noatime,x-mine=1,nofail"
+        document = layerctl_json("mount", "--api", api, "-l", "l1", "-u", "u", "-o", words, "m")
+        one = document["mounts"][0]
+        assert one["read_only"] is True
+        assert {"ro", "nosuid", "nodev", "noexec", "noatime"} <= set(one["flags"])
+        assert layerctl("umount", "m").returncode == 0
+
+
+@pytest.mark.namespace
+def test_the_kernel_made_read_only_is_said(lab: Path) -> None:
+    make(lab, "f", "l", "m")
+    syscalls.mount("t", "f", "tmpfs", 0, "nr_inodes=3")
+    make(lab, "f/u", "f/w")
+    done = layerctl("mount", "-l", "l", "-u", "f/u", "-w", "f/w", "m")
+    assert done.returncode == 0
+    assert "read-only" in done.stderr
+
+
+@pytest.mark.namespace(user=True)
+def test_user_namespace_gets_userxattr_and_is_told(lab: Path) -> None:
+    make(lab, "l1", "u", "m")
+    done = layerctl("mount", "-l", "l1", "-u", "u", "m")
+    assert done.returncode == 0, done.stderr
+    assert "userxattr" in mounts.find_layered(str(lab / "m")).stack.options
+    assert "userxattr" in done.stderr
+    (lab / "l1/d").mkdir()
+    os.rmdir(lab / "m/d")
+    os.mkdir(lab / "m/d")  # without userxattr: EIO
+
+
+@pytest.mark.namespace
+def test_mkdir_makes_what_is_missing_and_the_upper_looks_like_the_lower(lab: Path) -> None:
+    make(lab, "l")
+    os.chmod(lab / "l", 0o1777)
+    os.chown(lab / "l", 12, 34)
+    done = layerctl("mount", "-l", "l", "-u", "a/u", "-w", "a/w", "--mkdir", "b/m")
+    assert done.returncode == 0, done.stderr
+    status = os.stat(lab / "b/m")
+    assert (status.st_mode & 0o7777, status.st_uid, status.st_gid) == (0o1777, 12, 34)
+
+
+BAD: tuple[tuple[int, str, tuple[str, ...]], ...] = (
+    (32, "missing-layer-directory", ("-l", "nosuch", "-l", "l1", "m")),
+    (32, "missing-layer-directory", ("-l", "l1", "-u", "nosuch", "m")),
+    (32, "layer-not-a-directory", ("-l", "file", "-l", "l1", "m")),
+    (2, "unknown-type", ("-t", "ext4", "-l", "l1", "-l", "l2", "m")),
+    (32, "workdir-upperdir-not-separate", ("-l", "l1", "-u", "u", "-w", "u/w", "m")),
+    (2, "too-few-layers", ("-l", "l1", "m")),
+    (2, "too-few-layers", ("-u", "u", "m")),
+    (3, "target-missing", ("-l", "l1", "-u", "u", "nosuch")),
+    (32, "target-not-a-directory", ("-l", "l1", "-u", "u", "file")),
+    (32, "overlapping-layers", ("-l", "l1", "-l", "l1", "m")),
+    (32, "overlapping-layers", ("-l", "l1", "-l", "l1/sub", "m")),
+    (2, "bad-option-value", ("-l", "l1", "-u", "u", "-o", "index=maybe", "m")),
+    (2, "conflicting-options", ("-l", "l1", "-u", "u", "-o", "metacopy=on,redirect_dir=off", "m")),
+    (32, "unknown-mount-option-old-kernel", ("-l", "l1", "-u", "u", "-o", "nosuch=1", "m")),
+    (32, "aufs-module-missing", ("-b", "l1=rw", "-b", "l2", "m")),
+    (2, "aufs-branch-permission-unknown", ("-b", "l1=bogus", "-b", "l2", "m")),
+    (2, "aufs-br-syntax", ("-t", "aufs", "-o", "br=l1::l2", "m")),
+    (2, "malformed-option-string", ("-t", "overlay", "-o", "lowerdir=l1:l2:", "m")),
+    (32, "workdir-upperdir-different-mount", ("-l", "l1", "-u", "own", "m")),
+    (2, "usage", ("-l", "l1", "-u", "u")),
+    (2, "usage", ("--nosuch", "m")),
+)  # fmt: skip
+
+
+@pytest.mark.namespace
+@pytest.mark.parametrize(("code", "identity", "arguments"), BAD)
+def test_bad_input_is_refused_and_changes_nothing(
+    lab: Path, code: int, identity: str, arguments: tuple[str, ...]
+) -> None:
+    make(lab, "l1/sub", "l2", "u/w", "m", "own")
+    (lab / "file").touch()
+    syscalls.mount("t", str(lab / "own"), "tmpfs", 0, "")
+    before = snapshot(lab), mounted_here(lab)
+    done = layerctl("mount", *arguments, "--json")
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    error: dict[str, Any] = json.loads(done.stderr)["error"]
+    assert error["id"] == identity
+    assert error["exit_code"] == code
+    assert error["message"]
+    assert error["hint"]
+    assert (snapshot(lab), mounted_here(lab)) == before
+    plain = layerctl("mount", *arguments)
+    assert plain.returncode == code
+    assert "Traceback" not in plain.stderr
+
+
+@pytest.mark.namespace
+def test_this_kernel_takes_every_way_in(lab: Path) -> None:
+    features = overlay_features()
+    assert features.context
+    assert features.append
+    assert features.by_descriptor

@@ -1,0 +1,135 @@
+"""Choosing the way in: pure, over what a kernel might take."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from layerctl.codecs import aufs, overlay
+from layerctl.errors import RefusedError
+from layerctl.kernel.context import Features
+from layerctl.model import Layer, Role, Stack
+from layerctl.mounting.plan import MAX_STRING, MAX_VALUE, choose, fill, size
+
+OLD = Features()
+APPEND = Features(context=True, append=True)
+NEW = Features(context=True, append=True, by_descriptor=True)
+
+
+def lowers(*paths: str) -> Stack:
+    return Stack("overlay", tuple(Layer(path, Role.LOWER) for path in paths))
+
+
+LONG = "/" + "d" * 250
+
+
+def test_short_paths_go_one_by_one_where_the_kernel_takes_that() -> None:
+    for features in (APPEND, NEW):
+        plan = choose(lowers("/a:b", "/c"), features)
+        assert plan.api == "fsconfig"
+        assert [(s.key, s.value) for s in plan.settings] == [
+            ("lowerdir+", "/a:b"),
+            ("lowerdir+", "/c"),
+        ]
+    assert choose(lowers("/a:b", "/c"), OLD).string == "lowerdir=/a\\:b:/c"
+
+
+def test_a_path_over_255_bytes_goes_by_descriptor_else_in_one_string() -> None:
+    stack = lowers(LONG + "/" + "x" * 10, "/c")
+    by_fd = choose(stack, NEW)
+    assert by_fd.api == "fd"
+    assert [bool(s.path) for s in by_fd.settings] == [True, False]
+    assert choose(stack, APPEND).api == "mount"
+
+
+def test_more_than_a_page_is_named_relative_then_by_descriptors() -> None:
+    many = lowers(*(f"{LONG}/{n:03d}" for n in range(400)))
+    plan = choose(many, OLD)
+    assert plan.cwd == LONG
+    assert plan.string.startswith("lowerdir=000:001:")
+    apart = lowers(*(f"/{n:03d}/{'y' * 200}" for n in range(500)))
+    plan = choose(apart, OLD)
+    assert plan.cwd == "/proc/self/fd"
+    filled = fill(plan.string, list(range(3, 503)))
+    assert filled.startswith("lowerdir=3:4:5:")
+    assert size(filled) <= MAX_STRING
+
+
+def test_what_no_call_can_carry_is_refused() -> None:
+    stack = Stack("overlay", lowers("/a", "/b").layers, None, {"context": "x" * (MAX_STRING + 1)})
+    for features in (OLD, APPEND, NEW):
+        with pytest.raises(RefusedError) as caught:
+            choose(stack, features)
+        assert caught.value.id == "option-string-too-long"
+    with pytest.raises(RefusedError):
+        choose(lowers("/a", "/b"), APPEND, "fd")
+
+
+def test_aufs_goes_in_batches_of_64_and_a_page() -> None:
+    stack = Stack("aufs", tuple(Layer(f"/b{n:03d}", Role.BRANCH) for n in range(127)))
+    plan = choose(stack, NEW)
+    assert plan.string.count(":") == 63
+    assert [batch.count("append=") for batch in plan.appends] == [63]
+    long = Stack("aufs", tuple(Layer(f"{LONG}{n:03d}", Role.BRANCH) for n in range(100)))
+    plan = choose(long, NEW)
+    assert all(size(part) <= MAX_STRING for part in (plan.string, *plan.appends))
+    words = [*plan.string.removeprefix("br=").split(":")]
+    for batch in plan.appends:
+        words += [word.removeprefix("append=") for word in batch.split(",")]
+    assert words == [layer.path for layer in long.layers]
+
+
+def test_aufs_reaches_a_path_it_cannot_take_by_a_descriptor() -> None:
+    stack = Stack("aufs", (Layer("/a,b", Role.BRANCH, "rw"), Layer("/c=d:e", Role.BRANCH)))
+    plan = choose(stack, OLD)
+    assert plan.opened == ("/a,b", "/c=d:e")
+    assert fill(plan.string, [7, 8]) == "br=/proc/self/fd/7=rw:/proc/self/fd/8"
+
+
+NAMES = st.binary(min_size=1, max_size=300).map(
+    lambda raw: (
+        "/" + raw.replace(b"\0", b"0").replace(b"/", b"1").decode("utf-8", "surrogateescape")
+    )
+)
+
+
+@given(
+    st.lists(NAMES, min_size=2, max_size=40, unique=True),
+    st.sampled_from([OLD, APPEND, NEW]),
+    st.booleans(),
+)
+def test_no_plan_ever_holds_more_than_the_kernel_reads(
+    paths: list[str], features: Features, upper: bool
+) -> None:
+    layers = [Layer(path, Role.LOWER) for path in paths]
+    if upper:
+        layers.insert(0, Layer("/upper" + paths[0], Role.UPPER))
+    stack = Stack("overlay", tuple(layers), "/work" + paths[0] if upper else None)
+    plan = choose(stack, features)
+    assert size(fill(plan.string, [999] * len(plan.opened))) <= MAX_STRING
+    assert all(
+        s.value is None or size(fill(s.value, [999] * 99)) <= MAX_VALUE for s in plan.settings
+    )
+    if plan.string and not plan.opened and plan.cwd is None:
+        assert overlay.parse(plan.string).layers == stack.layers
+
+
+@given(
+    st.lists(
+        NAMES.filter(lambda path: not set(path) & set(aufs.FORBIDDEN)),
+        min_size=1,
+        max_size=200,
+        unique=True,
+    )
+)
+def test_every_aufs_call_is_one_the_kernel_survives(paths: list[str]) -> None:
+    stack = Stack("aufs", tuple(Layer(path, Role.BRANCH, "ro") for path in paths))
+    plan = choose(stack, OLD)
+    read = aufs.parse(plan.string)
+    assert len(read.layers) <= 64
+    for batch in plan.appends:
+        assert batch.count(",") < 64
+        assert size(batch) <= MAX_STRING
+        read = aufs.parse(batch, base=read)
+    assert read.layers == stack.layers
