@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from layerctl.kernel import mounts
 from layerctl.model import MountEntry, Role, Stack
+from layerctl.rules.aufs import XINO_FALLBACK, XINO_NAME
 
 #: The inode of /proc/self/ns/user in the first user namespace (PROC_USER_INIT_INO).
 _INIT_USER_NS = 0xEFFFFFFD
@@ -22,9 +24,9 @@ _CAP_SYS_ADMIN = 21
 class Directory:
     """One directory of a plan. `error` is the errno of looking at it, None where it is there.
 
-    `will_be_made` marks one that mount will make: the facts are those of its nearest parent that
-    exists. `inside` is its place in the filesystem itself, whatever is bound where: comparing
-    two of them on one `device` tells whether one lies in the other.
+    `will_be_made` marks one that mount will make. `inside` is its place in the filesystem itself,
+    whatever is bound where: comparing two of them on one `device` tells whether one lies in the
+    other.
     """
 
     path: str
@@ -34,6 +36,7 @@ class Directory:
     mount: MountEntry | None = None
     inside: str | None = None
     will_be_made: bool = False
+    mode: int = 0
 
     @property
     def fstype(self) -> str | None:
@@ -69,11 +72,22 @@ class Facts:
     target: Directory | None = None
     kernel: str = ""
     unknown: tuple[str, ...] = ()
-    extra: dict[str, object] = field(default_factory=dict)
+    #: What else the plan touches: /tmp and the parent of a named xino file, for aufs.
+    places: dict[str, Directory] = field(default_factory=dict)
+    #: Which of the paths where an xino file would go are there already.
+    taken: frozenset[str] = frozenset()
+    #: Other kernels in /lib/modules that have the type as a module, where this one lacks it.
+    elsewhere: tuple[str, ...] = ()
+    #: aufs's module parameter `allow_userns`, None where it cannot be read.
+    aufs_allow_userns: bool | None = None
 
     def of(self, path: str) -> Directory:
         """Return the facts of one path of the stack."""
         return self.directories[path]
+
+    def place(self, path: str) -> Directory | None:
+        """Return the facts of a directory beside the stack, None where none were gathered."""
+        return self.places.get(path) or self.directories.get(path)
 
 
 def caller() -> Caller:
@@ -89,41 +103,88 @@ def caller() -> Caller:
     return Caller(os.geteuid(), bool(effective >> _CAP_SYS_ADMIN & 1), not first)
 
 
+MODULES = "/lib/modules"
+
+
 def type_state(fstype: str) -> str:
-    """Tell how a filesystem type stands in this kernel: built in or loaded, a module, or absent."""
+    """Tell how a filesystem type stands in this kernel: built in or loaded, a module, or absent.
+
+    Where the modules of the running kernel cannot be read (they are gone, or this is a container)
+    the kernel itself is asked by fsopen(2), which loads a module as mount(2) would.
+    """
     try:
         known = [
             line.split("\t")[-1] for line in mounts.read_text("/proc/filesystems").splitlines()
         ]
     except OSError:
-        return TypeState.UNKNOWN
+        known = []
     if fstype in known:
         return TypeState.PRESENT
-    modules = f"/lib/modules/{os.uname().release}"
+    found = has_module(fstype, os.uname().release)
+    if found is not None:
+        return TypeState.MODULE if found else TypeState.ABSENT
+    return _asked(fstype)
+
+
+def has_module(fstype: str, release: str) -> bool | None:
+    """Tell whether a kernel's modules hold a filesystem type, None where they cannot be read."""
+    readable = None
     for name in ("modules.dep", "modules.builtin"):
         try:
-            text = mounts.read_text(f"{modules}/{name}")
+            text = mounts.read_text(f"{MODULES}/{release}/{name}")
         except OSError:
             continue
+        readable = False
         for line in text.splitlines():
             base = os.path.basename(line.partition(":")[0]).partition(".ko")[0]
             if base == fstype:
-                return TypeState.MODULE
-    return TypeState.ABSENT
+                return True
+    return readable
+
+
+def _asked(fstype: str) -> str:
+    from layerctl.kernel import syscalls
+
+    try:
+        os.close(syscalls.fsopen(fstype))
+    except OSError as error:
+        return TypeState.ABSENT if error.errno == errno.ENODEV else TypeState.UNKNOWN
+    return TypeState.PRESENT
+
+
+def kernels_with(fstype: str) -> tuple[str, ...]:
+    """Return the kernels whose modules lie on this machine and have the type as a module."""
+    try:
+        names = sorted(os.listdir(MODULES))
+    except OSError:
+        return ()
+    return tuple(name for name in names if has_module(fstype, name))
+
+
+def aufs_allow_userns() -> bool | None:
+    """Return aufs's module parameter `allow_userns`, None where it cannot be read."""
+    try:
+        return mounts.read_text("/sys/module/aufs/parameters/allow_userns").strip() in ("Y", "1")
+    except OSError:
+        return None
 
 
 def directory(path: str, by_id: dict[int, MountEntry], *, will_be_made: bool = False) -> Directory:
-    """Gather the facts of one directory; for one that will be made, of its nearest parent."""
-    looked_at = path
+    """Gather the facts of one directory.
+
+    For one that is not there `mount` and `inside` tell where it would lie if it were made.
+    """
+    looked_at, missing = path, None
     while True:
         try:
             fd = os.open(looked_at, os.O_PATH | os.O_CLOEXEC)
         except OSError as error:
+            missing = missing or error.errno
             parent = os.path.dirname(looked_at)
-            if will_be_made and error.errno == errno.ENOENT and parent != looked_at:
+            if error.errno == errno.ENOENT and parent != looked_at:
                 looked_at = parent
                 continue
-            return Directory(path, error=error.errno, will_be_made=will_be_made)
+            return Directory(path, error=missing, will_be_made=will_be_made)
         break
     try:
         status = os.fstat(fd)
@@ -132,17 +193,20 @@ def directory(path: str, by_id: dict[int, MountEntry], *, will_be_made: bool = F
     finally:
         os.close(fd)
     inside = None
-    if entry is not None:
+    if entry is not None and real.startswith(entry.target):
         real += path[len(looked_at.rstrip("/")) :] if looked_at != path else ""
         below = real[len(entry.target.rstrip("/")) :]
         inside = os.path.normpath("/" + entry.root + below).replace("//", "/")
+    there = looked_at == path
     return Directory(
         path,
-        is_directory=(status.st_mode & 0o170000) == 0o040000,
-        identity=(status.st_dev, status.st_ino) if looked_at == path else None,
+        error=None if will_be_made else missing,
+        is_directory=stat.S_ISDIR(status.st_mode) if there else will_be_made,
+        identity=(status.st_dev, status.st_ino) if there else None,
         mount=entry,
         inside=inside,
-        will_be_made=will_be_made and looked_at != path,
+        will_be_made=will_be_made and not there,
+        mode=status.st_mode if there else 0,
     )
 
 
@@ -164,7 +228,10 @@ class Lookup:
 
 
 def gather(stack: Stack, target: str | None, will_be_made: Collection[str] = ()) -> Facts:
-    """Gather the facts of a plan whose paths are absolute. Reads only; raises nothing."""
+    """Gather the facts of a plan whose paths are absolute. Reads only; raises nothing.
+
+    A type that no module file tells of is asked for with fsopen(2).
+    """
     unknown: list[str] = []
     by_id: dict[int, MountEntry] = {}
     try:
@@ -174,8 +241,12 @@ def gather(stack: Stack, target: str | None, will_be_made: Collection[str] = ())
     paths = [layer.path for layer in stack.layers]
     if stack.work is not None:
         paths.append(stack.work)
+    state = type_state(stack.fstype)
+    if state == TypeState.UNKNOWN:
+        unknown.append(f"whether this kernel has {stack.fstype}")
+    xino = _xino_paths(stack)
     return Facts(
-        type_state=type_state(stack.fstype),
+        type_state=state,
         caller=caller(),
         directories={
             path: directory(path, by_id, will_be_made=path in will_be_made) for path in paths
@@ -185,7 +256,21 @@ def gather(stack: Stack, target: str | None, will_be_made: Collection[str] = ())
         else directory(target, by_id, will_be_made=target in will_be_made),
         kernel=os.uname().release,
         unknown=tuple(unknown),
+        places={path: directory(path, by_id) for path in {os.path.dirname(one) for one in xino}},
+        taken=frozenset(path for path in xino if os.path.lexists(path)),
+        elsewhere=kernels_with(stack.fstype) if state == TypeState.ABSENT else (),
+        aufs_allow_userns=aufs_allow_userns() if stack.fstype == "aufs" else None,
     )
+
+
+def _xino_paths(stack: Stack) -> list[str]:
+    """Return every path where aufs may put the xino file of a stack."""
+    if stack.fstype != "aufs":
+        return []
+    named = stack.options.get("xino")
+    if named:
+        return [named]
+    return [XINO_FALLBACK, *(f"{layer.path}/{XINO_NAME}" for layer in stack.layers)]
 
 
 def upper_and_work(stack: Stack, facts: Facts) -> tuple[Directory, Directory] | None:

@@ -1,0 +1,42 @@
+"""What the catalogue is made of: one row a cause."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from layerctl.model import Severity
+
+OVERLAY_DOC = "https://docs.kernel.org/filesystems/overlayfs.html"
+AUFS_DOC = "https://github.com/sfjro/aufs-standalone"
+MOUNT_API_DOC = "https://man7.org/linux/man-pages/man2/fsconfig.2.html"
+USERNS_DOC = "https://man7.org/linux/man-pages/man7/user_namespaces.7.html"
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """One cause: what it is, why it happens, how to confirm it and what mends it.
+
+    `fix` and the commands are templates: `{upper}` becomes the upper directory where the facts
+    tell it, and UPPER where they do not. `confirm` are commands that show whether it is so.
+    `since` names the first kernel that it concerns, for people.
+    """
+
+    id: str
+    severity: Severity
+    title: str
+    why: str
+    fix: str
+    commands: tuple[str, ...] = ()
+    confirm: tuple[str, ...] = ()
+    since: str = ""
+    links: tuple[str, ...] = ()
+
+
+def table(*causes: Cause) -> dict[str, Cause]:
+    """Return causes by their ids. Raises ValueError where two bear one id."""
+    found: dict[str, Cause] = {}
+    for cause in causes:
+        if cause.id in found:
+            raise ValueError(f"two causes are called {cause.id}")
+        found[cause.id] = cause
+    return found

@@ -1,0 +1,7 @@
+"""Causes, still to be written."""
+
+from __future__ import annotations
+
+from layerctl.doctor.catalogue.cause import Cause
+
+CAUSES: dict[str, Cause] = {}

@@ -1,0 +1,157 @@
+"""Checks of each directory: is it there, is it one, and do upper and work fit together."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import replace
+
+from layerctl.doctor.commands import beside, mount_command
+from layerctl.doctor.hits import Hit
+from layerctl.kernel.facts import Directory, Facts, upper_and_work
+from layerctl.model import Role, Stack
+
+#: Errnos of a path that leads nowhere (path_resolution(7)).
+_NOWHERE = (errno.ENOENT, errno.ENOTDIR)
+
+
+def roles(stack: Stack) -> list[tuple[str, str]]:
+    """Return (what it is for, path) of every directory of a stack."""
+    named = [(f"{layer.role.value} layer", layer.path) for layer in stack.layers]
+    named = [
+        ("branch" if layer.role is Role.BRANCH else role, path)
+        for layer, (role, path) in zip(stack.layers, named, strict=True)
+    ]
+    if stack.work is not None:
+        named.append(("work directory", stack.work))
+    return named
+
+
+def command(stack: Stack, facts: Facts, **changes: str | None) -> str:
+    """Return the mount command of a stack with some things changed, as shell text."""
+    from layerctl.doctor.catalogue import Raw
+
+    target = changes.get("target", facts.target.path if facts.target is not None else None)
+    if "work" in changes:
+        stack = replace(stack, work=changes["work"])
+    return Raw(mount_command(stack, target))
+
+
+def _strerror(number: int) -> str:
+    return os.strerror(number)
+
+
+def target(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """The target is there and a directory."""
+    place = facts.target
+    if place is None or place.will_be_made:
+        return
+    if place.error is not None:
+        cause = "target-missing" if place.error in _NOWHERE else "layer-not-reachable"
+        seen = f"target {place.path}: {_strerror(place.error)}"
+        yield Hit(cause, (seen,), {"target": place.path, "path": place.path})
+    elif not place.is_directory:
+        other = beside(place.path, ".d")
+        yield Hit(
+            "target-not-a-directory",
+            (f"target {place.path} is {kind(place)}",),
+            {
+                "target": place.path,
+                "newtarget": other,
+                "command": command(stack, facts, target=other),
+            },
+        )
+
+
+def kind(place: Directory) -> str:
+    """Say what stands at a path that is no directory."""
+    names = {
+        stat.S_IFREG: "a file",
+        stat.S_IFBLK: "a block device",
+        stat.S_IFCHR: "a character device",
+        stat.S_IFIFO: "a pipe",
+        stat.S_IFSOCK: "a socket",
+    }
+    return names.get(stat.S_IFMT(place.mode), "no directory")
+
+
+def reachable(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """Every layer and the work directory are there."""
+    for role, path in roles(stack):
+        place = facts.of(path)
+        if place.error is None or place.will_be_made:
+            continue
+        cause = "missing-layer-directory" if place.error in _NOWHERE else "layer-not-reachable"
+        yield Hit(cause, (f"{role} {path}: {_strerror(place.error)}",), {"path": path})
+
+
+def directories(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """Every layer and the work directory are directories."""
+    for role, path in roles(stack):
+        place = facts.of(path)
+        if place.error is None and not place.is_directory:
+            yield Hit("layer-not-a-directory", (f"{role} {path} is {kind(place)}",), {"path": path})
+
+
+def one_mount(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """Upper and work are on one mount, which is more than one filesystem (ovl_get_fsid aside)."""
+    pair = upper_and_work(stack, facts)
+    if pair is None:
+        return
+    upper, work = pair
+    if upper.mount is None or work.mount is None:
+        return
+    if upper.mount.mount_id == work.mount.mount_id:
+        return
+    better = _new_work(upper)
+    same = upper.mount.device == work.mount.device
+    seen = (
+        f"upper {upper.path} is on the mount {upper.mount.target} ({upper.mount.fstype})",
+        f"work {work.path} is on the mount {work.mount.target} ({work.mount.fstype})"
+        + (", another mount of the same filesystem" if same else ""),
+    )
+    yield Hit("workdir-upperdir-different-mount", seen, _work_values(stack, facts, upper, better))
+
+
+def _new_work(upper: Directory) -> str | None:
+    """Return a place for a work directory on the upper one's mount, None where there is none."""
+    if upper.mount is not None and os.path.normpath(upper.path) == upper.mount.target:
+        return None
+    return beside(upper.path, ".work")
+
+
+def _work_values(
+    stack: Stack, facts: Facts, upper: Directory, better: str | None
+) -> dict[str, str]:
+    values = {"upper": upper.path, "oldwork": stack.work or "WORK"}
+    if better is not None:
+        values |= {"work": better, "command": command(stack, facts, work=better)}
+    return values
+
+
+def apart(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """Upper and work lie beside each other (ovl_workdir_ok)."""
+    pair = upper_and_work(stack, facts)
+    if pair is None:
+        return
+    upper, work = pair
+    if upper.inside is None or work.inside is None or upper.mount is None or work.mount is None:
+        return
+    if upper.mount.mount_id != work.mount.mount_id:
+        return
+    if is_in(work.inside, upper.inside):
+        how = "is" if work.inside == upper.inside else "lies in"
+        seen = f"work {work.path} {how} upper {upper.path}"
+    elif is_in(upper.inside, work.inside):
+        seen = f"upper {upper.path} lies in work {work.path}"
+    else:
+        return
+    better = _new_work(upper)
+    yield Hit("workdir-upperdir-not-separate", (seen,), _work_values(stack, facts, upper, better))
+
+
+def is_in(inner: str, outer: str) -> bool:
+    """Tell whether one path of a filesystem is another or lies in it."""
+    return inner == outer or inner.startswith(outer.rstrip("/") + "/")

@@ -1,0 +1,69 @@
+"""Checks of the machine: the filesystem type and the caller's privilege."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from layerctl.doctor.commands import mount_command
+from layerctl.doctor.hits import Hit
+from layerctl.kernel.facts import Facts, TypeState
+from layerctl.model import Severity, Stack
+
+
+def _command(stack: Stack, facts: Facts) -> str:
+    from layerctl.doctor.catalogue import Raw
+
+    return Raw(mount_command(stack, facts.target.path if facts.target else None))
+
+
+def privilege(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """Mounting needs CAP_SYS_ADMIN; aufs needs it on the machine itself."""
+    caller = facts.caller
+    if not caller.sys_admin:
+        yield Hit(
+            "missing-cap-sys-admin",
+            (f"the process runs as uid {caller.uid}, without CAP_SYS_ADMIN",),
+            {"command": _command(stack, facts)},
+        )
+    elif stack.fstype == "aufs" and caller.in_user_namespace and facts.aufs_allow_userns is False:
+        yield Hit(
+            "aufs-userns-not-allowed",
+            ("/sys/module/aufs/parameters/allow_userns is off", "this is a user namespace"),
+        )
+
+
+def filesystem_type(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """The type is not in the kernel, nor to be loaded."""
+    if facts.type_state != TypeState.ABSENT:
+        return
+    seen = [f"/proc/filesystems of this kernel ({facts.kernel}) does not list {stack.fstype}"]
+    values = {"command": "", "fstype": stack.fstype}
+    if facts.elsewhere:
+        seen.append(f"{stack.fstype} is a module of: {', '.join(facts.elsewhere)}")
+        yield Hit("running-kernel-modules-removed", tuple(seen), values)
+        return
+    seen.append(f"the kernel finds no module '{stack.fstype}' to load")
+    if stack.fstype == "aufs":
+        yield Hit("aufs-module-missing", tuple(seen), {"command": _command(stack, facts)})
+    else:
+        yield Hit("overlay-not-in-kernel", tuple(seen), values)
+
+
+def user_namespace(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """In a user namespace overlay's trusted.* marks cannot be written."""
+    caller = facts.caller
+    if (
+        stack.fstype == "overlay"
+        and stack.upper is not None
+        and caller.sys_admin
+        and caller.in_user_namespace
+        and "userxattr" not in stack.options
+    ):
+        better = replace(stack, options={**stack.options, "userxattr": None})
+        yield Hit(
+            "userns-needs-userxattr",
+            ("this is a user namespace, and the options do not say userxattr",),
+            {"command": _command(better, facts)},
+            severity=Severity.WARNING,
+        )

@@ -1,0 +1,120 @@
+"""Checks of how directories lie to each other in their filesystems, binds seen through."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from layerctl.doctor.checks.layers import command, is_in
+from layerctl.doctor.commands import beside
+from layerctl.doctor.hits import Hit
+from layerctl.kernel.facts import Directory, Facts
+from layerctl.model import Layer, Role, Severity, Stack
+from layerctl.rules.validity import problems
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    name: str
+    place: Directory
+    layer: Layer | None
+
+
+def _placed(stack: Stack, facts: Facts) -> list[_Placed]:
+    found = []
+    for layer in stack.layers:
+        found.append(_Placed(f"{layer.role.value} {layer.path}", facts.of(layer.path), layer))
+    if stack.work is not None and stack.upper is not None:
+        found.append(_Placed(f"work {stack.work}", facts.of(stack.work), None))
+    return [one for one in found if one.place.inside is not None and one.place.mount is not None]
+
+
+def lies(inner: Directory, outer: Directory) -> str:
+    """Say how one directory lies to another in their filesystem, empty where apart."""
+    if inner.mount is None or outer.mount is None or inner.inside is None or outer.inside is None:
+        return ""
+    if inner.mount.device != outer.mount.device or "//deleted" in inner.inside + outer.inside:
+        return ""
+    if inner.inside == outer.inside:
+        return "is the same directory as"
+    return "lies in" if is_in(inner.inside, outer.inside) else ""
+
+
+def refused(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """What overlay refuses with ELOOP: a lower that is another layer or work, or lies in one.
+
+    ovl_setup_trap and ovl_check_layer look at each lower layer's parents (5.2).
+    """
+    if stack.fstype != "overlay":
+        return
+    placed = _placed(stack, facts)
+    told = set()
+    for index, one in enumerate(placed):
+        if one.layer is None or one.layer.role not in (Role.LOWER, Role.DATA):
+            continue
+        for other_index, other in enumerate(placed):
+            pair = frozenset((index, other_index))
+            how = lies(one.place, other.place) if index != other_index else ""
+            if not how or pair in told:
+                continue
+            told.add(pair)
+            yield Hit(
+                "overlapping-layers",
+                (f"{one.name} {how} {other.name}",),
+                {"path": one.place.path, **without(stack, index, facts)},
+            )
+
+
+def without(stack: Stack, index: int, facts: Facts) -> dict[str, str]:
+    """Return the command of the stack without one of its layers, if that makes a stack."""
+    better = replace(stack, layers=stack.layers[:index] + stack.layers[index + 1 :])
+    return {} if problems(better) else {"command": command(better, facts)}
+
+
+def undefined(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """What overlay takes and calls undefined: an upper or work inside a lower."""
+    if stack.fstype != "overlay":
+        return
+    placed = _placed(stack, facts)
+    lowers = [one for one in placed if one.layer and one.layer.role in (Role.LOWER, Role.DATA)]
+    for one in placed:
+        if one.layer is not None and one.layer.role is not Role.UPPER:
+            continue
+        for lower in lowers:
+            if lies(one.place, lower.place) == "lies in":
+                yield Hit(
+                    "overlapping-layers",
+                    (f"{one.name} lies in {lower.name}: every change shows up in it",),
+                    {"path": one.place.path},
+                    severity=Severity.WARNING,
+                    fix="Move the upper and the work directory out of the lower layer. The "
+                    "kernel takes it as it is, and what comes of it is undefined.",
+                    commands=(),
+                )
+
+
+def target_in_layer(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """The target is a layer or lies in one."""
+    target = facts.target
+    if target is None or target.error is not None:
+        return
+    for one in _placed(stack, facts):
+        how = lies(target, one.place)
+        if how:
+            other = beside(_outside(target, one.place), ".merged")
+            yield Hit(
+                "mountpoint-overlaps-layer",
+                (f"target {target.path} {how} {one.name}",),
+                {
+                    "target": target.path,
+                    "newtarget": other,
+                    "command": command(stack, facts, target=other),
+                },
+            )
+
+
+def _outside(target: Directory, layer: Directory) -> str:
+    """Return a path whose neighbours lie in the layer no more."""
+    path = os.path.normpath(layer.path)
+    return target.path if path == "/" else path

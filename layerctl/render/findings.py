@@ -1,0 +1,50 @@
+"""Findings, for scripts and for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from layerctl.codecs.escape import printable
+from layerctl.model import Finding, Severity
+from layerctl.render.json import Document, finding_document
+
+_MARKS = {Severity.FAILURE: "✗", Severity.WARNING: "!", Severity.INFO: "i"}
+_COLOURS = {Severity.FAILURE: "31;1", Severity.WARNING: "33;1", Severity.INFO: "36"}
+
+
+def verdict(findings: Iterable[Finding], *, strict: bool = False) -> str:
+    """Return `failure`, `warning` or `ok`, the gravest of the findings; `strict` fails warnings."""
+    severities = {finding.severity for finding in findings}
+    if Severity.FAILURE in severities or (strict and Severity.WARNING in severities):
+        return "failure"
+    return "warning" if Severity.WARNING in severities else "ok"
+
+
+def document(findings: Sequence[Finding], *, strict: bool = False) -> Document:
+    """Return a report of `doctor` in its published shape."""
+    return {
+        "verdict": verdict(findings, strict=strict),
+        "findings": [finding_document(finding) for finding in findings],
+    }
+
+
+def lines(finding: Finding, *, colour: bool = False) -> list[str]:
+    """Return a finding as lines of text: what, what was seen, why, and what to do."""
+    mark = f"{_MARKS[finding.severity]} {finding.title}"
+    if colour:
+        mark = f"\x1b[{_COLOURS[finding.severity]}m{mark}\x1b[0m"
+    out = [f"{mark}  [{finding.cause}]"]
+    out += [f"    {printable(text)}" for text in finding.evidence]
+    out += [f"  why:  {text}" for text in wrapped(finding.why)]
+    if finding.fix.text:
+        out += [f"  fix:  {text}" for text in wrapped(printable(finding.fix.text))]
+    out += [f"    $ {printable(command)}" for command in finding.fix.commands]
+    return out
+
+
+def wrapped(text: str) -> list[str]:
+    """Return a paragraph as lines of at most 92 columns, the later ones indented."""
+    import textwrap
+
+    paragraph = textwrap.wrap(text, 84, break_long_words=False, break_on_hyphens=False)
+    return ["\n        ".join(paragraph)] if paragraph else []
