@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from layerctl.kernel import syscalls
+from tests import images
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -23,11 +24,12 @@ class ChildFailedError(AssertionError):
     """The child of `in_namespace` failed; its traceback is the message."""
 
 
-def in_namespace(function: Callable[[Path], Any], *, user: bool = False) -> Any:
+def in_namespace(function: Callable[[Path], Any], *, user: bool = False, fs: str = "tmpfs") -> Any:
     """Run `function(lab)` in a forked child with a mount namespace of its own; return its value.
 
-    `lab` is an empty directory on a fresh tmpfs. With `user` the child is root of a new user
-    namespace and nothing more. Every mount ends with the child.
+    `lab` is an empty directory on a fresh filesystem of type `fs` (tests.images.WRITABLE). With
+    `user` the child is root of a new user namespace and nothing more. Every mount ends with the
+    child.
     """
     lab = Path(tempfile.mkdtemp(prefix="layerctl-lab-"))
     reader, writer = os.pipe()
@@ -37,7 +39,7 @@ def in_namespace(function: Callable[[Path], Any], *, user: bool = False) -> Any:
         code = 1
         try:
             try:
-                _enter(lab, user=user)
+                _enter(lab, user=user, fs=fs)
                 os.chdir(lab)
                 answer: tuple[bool, Any] = (True, function(lab))
             except BaseException:
@@ -66,7 +68,17 @@ def in_namespace(function: Callable[[Path], Any], *, user: bool = False) -> Any:
     return value
 
 
-def _enter(lab: Path, *, user: bool) -> None:
+def _enter(lab: Path, *, user: bool, fs: str) -> None:
+    if fs != "tmpfs":  # takes a loop device, so it is mounted before privilege is given up
+        _unshare(user=False)
+        images.mount(fs, lab)
+    if user or fs == "tmpfs":
+        _unshare(user=user)
+    if fs == "tmpfs":
+        syscalls.mount("lab", str(lab), "tmpfs", 0, "")
+
+
+def _unshare(*, user: bool) -> None:
     if user:
         uid, gid = os.getuid(), os.getgid()
         syscalls.unshare(syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS)
@@ -76,7 +88,6 @@ def _enter(lab: Path, *, user: bool) -> None:
     else:
         syscalls.unshare(syscalls.CLONE_NEWNS)
     syscalls.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE, "")
-    syscalls.mount("lab", str(lab), "tmpfs", 0, "")
 
 
 def layerctl(

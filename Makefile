@@ -1,0 +1,51 @@
+# Every target sets up what it needs by itself: a virtual environment in .venv, and as root the
+# system packages that the tests use. The second run of a target does none of that again.
+
+SHELL = /bin/sh
+.DEFAULT_GOAL = help
+MAKEFLAGS += --no-print-directory
+export PATH := $(PATH):/usr/sbin:/sbin
+
+BIN = .venv/bin
+RUN = $(BIN)/.layerctl-installed
+DEV = $(BIN)/.groups-installed
+SYSTEM = $(BIN)/.system-checked
+
+.PHONY: help
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: demo
+demo: $(RUN)  ## show the main job in a mount namespace of its own
+	@$(BIN)/python -m tests.demo
+
+.PHONY: test
+test: $(DEV) $(SYSTEM)  ## run every test (TESTS=... chooses some)
+	@$(BIN)/python -m pytest -q -n 2 $(TESTS)
+
+.PHONY: check
+check: $(DEV)  ## run ruff, mypy --strict and import-linter
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/mypy --strict --no-error-summary
+	@$(BIN)/lint-imports --no-cache
+
+.PHONY: bench
+bench: $(DEV)  ## print how much time the program costs, as ratios
+	@$(BIN)/python -m tests.bench
+
+.PHONY: clean
+clean:  ## remove what the other targets made
+	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find layerctl tests -name __pycache__ -prune -exec rm -rf {} +
+
+$(RUN): pyproject.toml tools/setup
+	@tools/setup run
+	@touch $@
+
+$(DEV): $(RUN)
+	@tools/setup dev
+	@touch $@
+
+$(SYSTEM): $(RUN) tools/setup
+	@tools/setup system
