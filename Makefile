@@ -28,7 +28,7 @@ check: $(DEV)  ## run ruff, mypy --strict and import-linter
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/mypy --strict --no-error-summary
-	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/lint-imports --no-cache --no-logo
 
 .PHONY: bench
 bench: $(DEV)  ## print how much time the program costs, as ratios
