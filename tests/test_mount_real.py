@@ -80,20 +80,20 @@ def test_five_hundred_layers_of_200_bytes_and_not_one_more(lab: Path) -> None:
 @pytest.mark.namespace
 def test_a_string_that_would_be_cut_on_a_colon_is_mounted_whole(lab: Path) -> None:
     make(lab, "m")
-    step = len(f"{lab}/00x:")
+    step = len(f"{lab}/000:")
     head = (4095 - len("lowerdir=")) % step
-    names = ["a" * (head + step - len(f"{lab}/")), *(f"{n:02d}x" for n in range(100))]
+    names = ["a" * (head + step - len(f"{lab}/")), *(f"{n:03d}" for n in range(200))]
     make(lab, *names)
     string = ":".join(f"{lab}/{name}" for name in names)
     assert ("lowerdir=" + string)[4095] == ":"
     done = layerctl("mount", "-t", "overlay", "-o", f"lowerdir={string}", "m")
     assert done.returncode == 0, done.stderr
-    assert len(shown(lab / "m")) == 101
+    assert len(shown(lab / "m")) == 201
     assert layerctl("umount", "m").returncode == 0
     done = layerctl("mount", "--api", "mount", "-o", f"lowerdir={string}", "m")
     assert done.returncode == 0, done.stderr
     (one,) = (entry for entry in mounts.entries() if entry.target == str(lab / "m"))
-    assert len(mounts.describe(one).stack.layers) == 101
+    assert len(mounts.describe(one).stack.layers) == 201
 
 
 @pytest.mark.namespace
@@ -188,7 +188,6 @@ BAD: tuple[tuple[int, str, tuple[str, ...]], ...] = (
     (32, "overlapping-layers", ("-l", "l1", "-l", "l1/sub", "m")),
     (2, "bad-option-value", ("-l", "l1", "-u", "u", "-o", "index=maybe", "m")),
     (2, "conflicting-options", ("-l", "l1", "-u", "u", "-o", "metacopy=on,redirect_dir=off", "m")),
-    (32, "unknown-mount-option-old-kernel", ("-l", "l1", "-u", "u", "-o", "nosuch=1", "m")),
     (32, "aufs-module-missing", ("-b", "l1=rw", "-b", "l2", "m")),
     (2, "aufs-branch-permission-unknown", ("-b", "l1=bogus", "-b", "l2", "m")),
     (2, "aufs-br-syntax", ("-t", "aufs", "-o", "br=l1::l2", "m")),

@@ -147,7 +147,6 @@ OVERLAY: tuple[Option, ...] = (
         (*_ON_OFF, "require"),
         "6.6",
         "verity=",
-        conflicts=("nfs_export=on",),
     ),
     Option(
         "volatile",

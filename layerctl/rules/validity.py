@@ -194,11 +194,14 @@ def _overlay_conflicts(stack: Stack) -> list[RequestError]:
     userxattr = "userxattr" in stack.options
     metacopy = get("metacopy") == "on"
     redirect = get("redirect_dir")
+    # Without an upper layer and without redirect_dir=nofollow, nfs_export is dropped at once.
+    exported = get("nfs_export") == "on" and (stack.upper is not None or redirect == "nofollow")
     pairs = []
     if (
         metacopy
         and redirect not in (None, "on")
-        and not (redirect == "follow" and stack.upper is None)
+        # Without an upper layer, following redirects is all that there is to `on`.
+        and not (redirect in ("follow", "off") and stack.upper is None)
     ):
         pairs.append(
             (
@@ -207,7 +210,7 @@ def _overlay_conflicts(stack: Stack) -> list[RequestError]:
                 "leave redirect_dir out, or set redirect_dir=on",
             )
         )
-    if get("nfs_export") == "on" and metacopy:
+    if exported and metacopy:
         pairs.append(
             (
                 ("nfs_export=on", "metacopy=on"),
@@ -215,7 +218,7 @@ def _overlay_conflicts(stack: Stack) -> list[RequestError]:
                 "choose one of the two",
             )
         )
-    if get("nfs_export") == "on" and get("index") == "off" and stack.upper is not None:
+    if exported and get("index") == "off":
         pairs.append(
             (
                 ("nfs_export=on", "index=off"),

@@ -1,0 +1,106 @@
+"""Whatever fails halfway is undone: each call made to fail in turn, and an interrupt after each."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from layerctl.cli.main import main
+from layerctl.kernel import mounts, syscalls
+from layerctl.mounting import apply
+
+#: What mounting calls, each by the module it is looked up in.
+CALLS: tuple[tuple[Any, str], ...] = (
+    (syscalls, "fsopen"),
+    (syscalls, "fsconfig"),
+    (syscalls, "fsmount"),
+    (syscalls, "move_mount"),
+    (syscalls, "mount"),
+    (apply.os, "mkdir"),
+    (apply.os, "open"),
+    (apply.os, "chdir"),
+    (mounts, "entries"),
+    (mounts, "mount_id_of"),
+)
+
+
+class Trouble:
+    """Makes the n-th call fail, or be followed by an interrupt."""
+
+    def __init__(self, number: int, *, interrupt: bool) -> None:
+        self.left = number
+        self.interrupt = interrupt
+        self.fired = False
+
+    def wrap(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            self.left -= 1
+            if self.left:
+                return real(*arguments, **keywords)
+            self.fired = True
+            if not self.interrupt:
+                raise OSError(errno.ENOMEM, "made to fail")
+            result = real(*arguments, **keywords)
+            os.kill(os.getpid(), signal.SIGINT)
+            return result
+
+        return call
+
+
+def state(lab: Path) -> tuple[list[str], list[str], set[str], str]:
+    files = sorted(os.path.join(d, n) for d, s, f in os.walk(lab) for n in (*s, *f))
+    targets = [one.target for one in mounts.entries() if one.target.startswith(f"{lab}/")]
+    return files, targets, set(os.listdir("/proc/self/fd")), os.getcwd()
+
+
+ARGUMENTS = {
+    "fsconfig": ["mount", "-l", "l1", "-u", "new/u", "-w", "new/w", "--mkdir", "new/m"],
+    "fd": ["mount", "--api", "fd", "-l", "l1", "-l", "l2", "-u", "u", "m"],
+    "string": ["mount", "--api", "mount", "-l", "l1", "-u", "u", "-w", "v/w", "--mkdir", "m"],
+}
+
+
+@pytest.mark.namespace
+@pytest.mark.parametrize("way", [*ARGUMENTS, "many"])
+@pytest.mark.parametrize("interrupt", [False, True])
+def test_nothing_is_left_of_a_mount_that_failed(
+    lab: Path, way: str, interrupt: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("l1", "l2", "u", "m"):
+        (lab / name).mkdir()
+    arguments = ARGUMENTS.get(way)
+    if arguments is None:  # so many that descriptors stand for names
+        names = [str(number) + "/" + "x" * 200 for number in range(40)]
+        for name in names:
+            (lab / name).mkdir(parents=True)
+        arguments = ["mount", "--api", "mount", *(w for n in names for w in ("-l", n)), "m"]
+    before = state(lab)
+    for number in range(1, 1000):
+        trouble = Trouble(number, interrupt=interrupt)
+        with monkeypatch.context() as patch:
+            for module, name in CALLS:
+                patch.setattr(module, name, trouble.wrap(getattr(module, name)))
+            code = main(arguments)
+        if not trouble.fired:
+            assert code == 0
+            break
+        stands = [one.target for one in mounts.entries() if one.target.startswith(f"{lab}/")]
+        if code == 0:  # a call whose failure changes nothing, such as a probe
+            assert stands
+            syscalls.umount2(stands[0], 0)
+            for path in sorted(set(state(lab)[0]) - set(before[0]), reverse=True):
+                os.rmdir(path)
+            continue
+        assert code in (130, 32, 70, 3), code
+        files, targets, descriptors, here = state(lab)
+        assert (files, targets, here) == (before[0], before[1], before[3]), (number, code)
+        if not interrupt:  # which ends the process, and with it what a look-up had open
+            assert descriptors == before[2], (number, code)
+    else:
+        pytest.fail("it never ran through")
