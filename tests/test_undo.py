@@ -13,7 +13,6 @@ import pytest
 
 from layerctl.cli.main import main
 from layerctl.kernel import mounts, syscalls
-from layerctl.mounting import apply
 
 #: What mounting calls, each by the module it is looked up in.
 CALLS: tuple[tuple[Any, str], ...] = (
@@ -22,9 +21,9 @@ CALLS: tuple[tuple[Any, str], ...] = (
     (syscalls, "fsmount"),
     (syscalls, "move_mount"),
     (syscalls, "mount"),
-    (apply.os, "mkdir"),
-    (apply.os, "open"),
-    (apply.os, "chdir"),
+    (os, "mkdir"),
+    (os, "open"),
+    (os, "chdir"),
     (mounts, "entries"),
     (mounts, "mount_id_of"),
 )
