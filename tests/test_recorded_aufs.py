@@ -6,7 +6,6 @@ import json
 import os
 import shlex
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -157,8 +156,8 @@ def test_every_snapshot_decodes_to_what_its_files_say() -> None:
             instance = aufs.sysfs_instance(directory.removeprefix("si_"), files)
             again = {"xi_path": f"{_escaped(instance.xino)}\n" if instance.xino else ""}
             for branch in instance.branches:
-                again[f"br{branch.index}"] = f"{_escaped(branch.path)}={branch.permission}\n"
-                again[f"brid{branch.index}"] = f"{branch.id}\n"
+                again[f"br{branch.position}"] = f"{_escaped(branch.path)}={branch.permission}\n"
+                again[f"brid{branch.position}"] = f"{branch.id}\n"
             assert again == files, where
             decoded += 1
     assert decoded == 100
@@ -211,4 +210,4 @@ def test_branches_in_mountinfo_stand_for_a_missing_sysfs() -> None:
         Layer("/a b", Role.BRANCH, "rw"),
         Layer("/c=x", Role.BRANCH, "ro+wh"),
     )
-    assert replace(stack, layers=()).options == {"noplink": None}
+    assert stack._replace(layers=()).options == {"noplink": None}

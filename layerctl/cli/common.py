@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import click
@@ -65,9 +64,8 @@ def layer_flags(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def absolute_stack(stack: Stack) -> Stack:
     """Return the stack with every layer and the work directory spelled from the root."""
-    return replace(
-        stack,
-        layers=tuple(replace(layer, path=paths.absolute(layer.path)) for layer in stack.layers),
+    return stack._replace(
+        layers=tuple(layer._replace(path=paths.absolute(layer.path)) for layer in stack.layers),
         work=None if stack.work is None else paths.absolute(stack.work),
     )
 

@@ -50,11 +50,9 @@ def command(*, request: Request, as_json: bool, strict: bool, target: str | None
 
 def planned(stack: Stack) -> Stack:
     """Return the stack with the work directory that `mount` would take beside the upper one."""
-    from dataclasses import replace
-
     if stack.fstype != "overlay" or stack.upper is None or stack.work is not None:
         return stack
-    return replace(stack, work=stack.upper.rstrip("/") + ".work")
+    return stack._replace(work=stack.upper.rstrip("/") + ".work")
 
 
 def show(found: list[Finding]) -> None:

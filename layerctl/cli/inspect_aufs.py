@@ -55,9 +55,9 @@ def command(*, as_json: bool, sysfs: str, mountinfo: str, which: str | None) -> 
         click.echo(f"si_{one.id} on {'?' if target is None else printable(target)}")
         click.echo(f"       xino   {'none' if one.xino is None else printable(one.xino)}")
         for branch in one.branches:
-            number = "" if branch.id is None else f"id {branch.id}"
+            number = "" if branch.id is None else f"  id {branch.id}"
             click.echo(
-                f"  {branch.index:>3}  {branch.permission:<10} {printable(branch.path)}  {number}"
+                f"  {branch.position:>3}  {branch.permission:<10} {printable(branch.path)}{number}"
             )
 
 
@@ -103,7 +103,7 @@ def _document(one: SysfsInstance, target: str | None) -> Document:
         **path_fields("xino", one.xino),
         "branches": [
             {
-                "index": branch.index,
+                "index": branch.position,
                 "id": branch.id,
                 **path_fields("path", branch.path),
                 "permission": branch.permission,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 
 import click
 
@@ -102,7 +101,7 @@ def _prepare(
     stack = absolute_stack(asked)
     default_work = prepare.work_directory(stack)
     if default_work is not None:
-        stack = replace(stack, work=default_work)
+        stack = stack._replace(work=default_work)
     caller = facts.caller()
     stack, *notes = prepare.user_xattr(stack, caller)
     for problem in validity.problems(stack):

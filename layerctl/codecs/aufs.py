@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from layerctl.codecs.escape import octal_decode
 from layerctl.codecs.words import divide, join_options, split_options, word
@@ -23,18 +23,16 @@ _CHANGES = frozenset({"add", "ins", "append", "prepend", "del", "mod"})
 FORBIDDEN = ",:="
 
 
-@dataclass(frozen=True, slots=True)
-class Branch:
+class Branch(NamedTuple):
     """One branch of a live aufs as sysfs tells it; `id` None where the kernel has no bridN."""
 
-    index: int
+    position: int
     path: str
     permission: str
     id: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SysfsInstance:
+class SysfsInstance(NamedTuple):
     """One /sys/fs/aufs/si_ID directory: `xino` is None without a xino file."""
 
     id: str
@@ -55,17 +53,17 @@ def parse(text: str, *, base: Stack | None = None) -> Stack:
     """
     stack = base or Stack("aufs", ())
     own, flags = divide(split_options(text, escapes=False))
-    stack = replace(stack, flags=(*stack.flags, *flags))
+    stack = stack._replace(flags=(*stack.flags, *flags))
     for text_word in own:
         colon = _COLON_WORD.fullmatch(text_word)
         name, value = (colon[1], colon[2]) if colon else word(text_word)
         if name in ("br", "dirs"):
             added = _branches(name, value)
-            stack = replace(stack, layers=(*stack.layers, *added))
+            stack = stack._replace(layers=(*stack.layers, *added))
         elif name in _CHANGES:
             stack = change(stack, name, value)
         else:
-            stack = replace(stack, options={**stack.options, name: value})
+            stack = stack._replace(options={**stack.options, name: value})
     return stack
 
 
@@ -127,8 +125,8 @@ def change(stack: Stack, name: str, value: str | None) -> Stack:
         if name == "del":
             del layers[places[0]]
         else:
-            layers[places[0]] = replace(layers[places[0]], permission=wanted.permission)
-    return replace(stack, layers=tuple(layers))
+            layers[places[0]] = layers[places[0]]._replace(permission=wanted.permission)
+    return stack._replace(layers=tuple(layers))
 
 
 def same_path(one: str, other: str) -> bool:
@@ -196,5 +194,5 @@ def sysfs_instance(identity: str, files: Mapping[str, str]) -> SysfsInstance:
                 )
             )
     xino = octal_decode(files.get("xi_path", "").removesuffix("\n"))
-    branches.sort(key=lambda branch: branch.index)
+    branches.sort(key=lambda branch: branch.position)
     return SysfsInstance(identity, xino or None, tuple(branches))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from layerctl.codecs import aufs, overlay
 from layerctl.errors import RequestError
@@ -15,8 +15,7 @@ _PERMISSION = re.compile(r"[a-z]+(\+[a-z_]*)*")
 _AUFS_WORD = re.compile(r"(br|dirs|add|ins|append|prepend)[:=]")
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """The layer flags as typed."""
 
     fstype: str | None = None
@@ -66,7 +65,7 @@ def build(request: Request) -> Stack:
     fstype = fstype_of(request)
     stack = _aufs(request) if fstype == "aufs" else _overlay(request)
     if request.read_only:
-        stack = replace(stack, flags=(*stack.flags, "ro"))
+        stack = stack._replace(flags=(*stack.flags, "ro"))
     return stack
 
 
@@ -141,4 +140,4 @@ def _overlay(request: Request) -> Stack:
                 hint="name a directory",
             )
     work = request.work if request.work is not None else stack.work
-    return replace(stack, layers=(*uppers, *others), work=work)
+    return stack._replace(layers=(*uppers, *others), work=work)

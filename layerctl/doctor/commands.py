@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 
 from layerctl.codecs.words import join_options
 from layerctl.model import Role, Stack
@@ -13,6 +12,8 @@ _FLAGS = {Role.UPPER: "-u", Role.LOWER: "-l", Role.DATA: "--data"}
 
 def mount_command(stack: Stack, target: str | None) -> str:
     """Return the `layerctl mount` command of a stack."""
+    import shlex
+
     words = ["layerctl", "mount", "-t", stack.fstype]
     for layer in stack.layers:
         if layer.role is Role.BRANCH:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from layerctl.model import Finding, Severity
 
+_NO_VALUES: Mapping[str, str] = {}
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+
+class Hit(NamedTuple):
     """A cause that a check found: `values` fill the catalogue's templates.
 
     `severity`, `fix` and `commands` replace the catalogue's where the check knows better.
@@ -16,7 +18,7 @@ class Hit:
 
     cause: str
     evidence: tuple[str, ...]
-    values: dict[str, str] = field(default_factory=dict)
+    values: Mapping[str, str] = _NO_VALUES
     severity: Severity | None = None
     fix: str | None = None
     commands: tuple[str, ...] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from layerctl.kernel import syscalls
 
@@ -13,8 +13,7 @@ from layerctl.kernel import syscalls
 _BOGUS = "layerctl_probe"
 
 
-@dataclass(frozen=True, slots=True)
-class Features:
+class Features(NamedTuple):
     """How overlay can be mounted here; all False where only mount(2) is left.
 
     `context`: options are checked one by one as they are set (6.5). `append`: lowerdir+ and

@@ -8,8 +8,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 from layerctl.kernel import mounts
 from layerctl.model import MountEntry, Role, Stack
@@ -20,8 +20,7 @@ _INIT_USER_NS = 0xEFFFFFFD
 _CAP_SYS_ADMIN = 21
 
 
-@dataclass(frozen=True, slots=True)
-class Directory:
+class Directory(NamedTuple):
     """One directory of a plan. `error` is the errno of looking at it, None where it is there.
 
     `will_be_made` marks one that mount will make. `inside` is its place in the filesystem itself,
@@ -44,8 +43,7 @@ class Directory:
         return self.mount.fstype if self.mount is not None else None
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """Who asks: `sys_admin` in its own user namespace, and whether that is the first one."""
 
     uid: int
@@ -62,8 +60,10 @@ class TypeState:
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+_NOWHERE: Mapping[str, Directory] = {}
+
+
+class Facts(NamedTuple):
     """Everything known about one plan."""
 
     type_state: str
@@ -73,7 +73,7 @@ class Facts:
     kernel: str = ""
     unknown: tuple[str, ...] = ()
     #: What else the plan touches: /tmp and the parent of a named xino file, for aufs.
-    places: dict[str, Directory] = field(default_factory=dict)
+    places: Mapping[str, Directory] = _NOWHERE
     #: Which of the paths where an xino file would go are there already.
     taken: frozenset[str] = frozenset()
     #: Other kernels in /lib/modules that have the type as a module, where this one lacks it.

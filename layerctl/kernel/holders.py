@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from layerctl.kernel import mounts
 from layerctl.model import MountEntry
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(NamedTuple):
     """One process and what it holds: (`cwd`, path), (`file descriptor 3`, path) ..."""
 
     pid: int
@@ -19,8 +18,7 @@ class Process:
     holds: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Holders:
+class Holders(NamedTuple):
     """Everything found: processes, mounts below, pids that see the filesystem from elsewhere.
 
     `unseen` counts processes that could not be looked at for lack of privilege.

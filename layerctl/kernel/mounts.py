@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from layerctl.codecs import aufs, mountinfo, overlay
 from layerctl.errors import NotFoundError
@@ -17,8 +17,7 @@ AUFS_SYSFS = "/sys/fs/aufs"
 LAYERED = ("overlay", "aufs")
 
 
-@dataclass(frozen=True, slots=True)
-class Mounted:
+class Mounted(NamedTuple):
     """A live layered mount: its mountinfo line, its stack, and what could not be read."""
 
     entry: MountEntry
@@ -72,7 +71,7 @@ def describe(entry: MountEntry, sysfs: str = AUFS_SYSFS) -> Mounted:
                     Layer(branch.path, Role.BRANCH, branch.permission)
                     for branch in instance.branches
                 )
-                stack = replace(stack, layers=layers)
+                stack = stack._replace(layers=layers)
             except OSError as error:
                 notes.append(f"the branches cannot be read: {error.strerror}: {error.filename}")
     else:
@@ -80,7 +79,7 @@ def describe(entry: MountEntry, sysfs: str = AUFS_SYSFS) -> Mounted:
     flags = [flag for flag in entry.mount_options if flag not in ("rw", "ro")]
     flags += [flag for flag in stack.flags if flag not in ("rw", "ro")]
     read_only = "ro" in stack.flags or "ro" in entry.mount_options
-    stack = replace(stack, flags=("ro" if read_only else "rw", *flags))
+    stack = stack._replace(flags=("ro" if read_only else "rw", *flags))
     return Mounted(entry, stack, tuple(notes))
 
 

@@ -10,7 +10,7 @@ import os
 import resource
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from layerctl.codecs import overlay
 from layerctl.errors import BugError, RefusedError
@@ -47,22 +47,21 @@ class MountFailedError(Exception):
         self.kernel_log = tuple(kernel_log)
 
 
-@dataclass(slots=True)
 class Run:
     """The state of carrying a plan out."""
 
-    plan: Plan
-    target: str
-    source: str
-    undo: contextlib.ExitStack
-    descriptors: list[int] = field(default_factory=list)
-    mount_fd: int = -1
-    stage: str = ""
-    context_log: list[str] = field(default_factory=list)
+    def __init__(self, plan: Plan, target: str, source: str, undo: contextlib.ExitStack) -> None:
+        self.plan = plan
+        self.target = target
+        self.source = source
+        self.undo = undo
+        self.descriptors: list[int] = []
+        self.mount_fd = -1
+        self.stage = ""
+        self.context_log: list[str] = []
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One step: `description` for people, and what it does; it pushes its own undoing."""
 
     description: str
@@ -285,10 +284,10 @@ def _read_back(run: Run) -> tuple[Mounted, tuple[str, ...]]:
     if found.differences and entry.fstype == "overlay":
         # Given by descriptor, an upper directory is shown as it is, without backslashes.
         literal = overlay.from_super_options(entry.super_options, literal=True)
-        other = _compare(run, replace(literal, flags=mounted.stack.flags))
+        other = _compare(run, literal._replace(flags=mounted.stack.flags))
         if not other.differences:
             mounted, found = (
-                replace(mounted, stack=replace(literal, flags=mounted.stack.flags)),
+                mounted._replace(stack=literal._replace(flags=mounted.stack.flags)),
                 other,
             )
     if found.differences:

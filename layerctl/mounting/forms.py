@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-
 from layerctl.codecs import aufs, overlay
 from layerctl.model import Stack
 from layerctl.rules.flags import in_effect
@@ -26,4 +24,6 @@ def command(stack: Stack, source: str, target: str) -> str:
 
 def quoted(word: str) -> str:
     """Quote one word for a POSIX shell; every byte is kept."""
+    import shlex
+
     return shlex.quote(word)

@@ -12,9 +12,8 @@ The names that the kernel gets are what mountinfo shows later, so absolute paths
 from __future__ import annotations
 
 import os.path
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from layerctl.codecs import aufs, overlay
 from layerctl.codecs.escape import backslash_escape
@@ -34,8 +33,7 @@ FD_DIRECTORY = "/proc/self/fd"
 _HIGHEST_FD = 999
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(NamedTuple):
     """One fsconfig(2) call: `path` is opened and given by descriptor, else `value` is a string.
 
     Neither means a flag.
@@ -46,8 +44,7 @@ class Setting:
     path: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """How a stack is mounted: `api` and `why` it was chosen.
 
     `settings` are for the new calls. `string` is mount(2)'s, and `appends` what remounts add to
@@ -65,9 +62,6 @@ class Plan:
     opened: tuple[str, ...] = ()
 
 
-_MARK = re.compile("\0([0-9]+)\0")
-
-
 def mark(number: int) -> str:
     """Return what stands for the number of a descriptor until it is open: no path holds a NUL."""
     return f"\0{number}\0"
@@ -75,7 +69,9 @@ def mark(number: int) -> str:
 
 def fill(text: str, descriptors: Sequence[int]) -> str:
     """Put the numbers of open descriptors in the places of their marks."""
-    return _MARK.sub(lambda match: str(descriptors[int(match[1])]), text)
+    parts = text.split("\0")
+    parts[1::2] = [str(descriptors[int(number)]) for number in parts[1::2]]
+    return "".join(parts)
 
 
 def size(text: str) -> int:
@@ -114,7 +110,7 @@ def choose(stack: Stack, features: Features, api: str | None = None) -> Plan:
     for attempt in tries:
         plan = attempt(stack)
         if plan is not None:
-            return plan if api is None else replace(plan, why=f"asked for; {plan.why}")
+            return plan if api is None else plan._replace(why=f"asked for; {plan.why}")
     if not tries:
         raise RefusedError(
             "mount-api-call-limit",
@@ -138,9 +134,8 @@ def paths_of(stack: Stack) -> list[str]:
 
 
 def _renamed(stack: Stack, name: Callable[[str], str]) -> Stack:
-    return replace(
-        stack,
-        layers=tuple(replace(layer, path=name(layer.path)) for layer in stack.layers),
+    return stack._replace(
+        layers=tuple(layer._replace(path=name(layer.path)) for layer in stack.layers),
         work=None if stack.work is None else name(stack.work),
     )
 
@@ -173,7 +168,7 @@ def _by_strings(stack: Stack) -> Plan | None:
     if not all(map(_fits, settings)):
         return None
     why = "the kernel takes each layer by itself (lowerdir+)"
-    strings = tuple(replace(setting, path=None) for setting in settings)
+    strings = tuple(setting._replace(path=None) for setting in settings)
     return Plan(stack, "fsconfig", why, strings)
 
 
@@ -181,11 +176,11 @@ def _by_strings_and_descriptors(stack: Stack) -> Plan | None:
     settings = []
     for setting in _settings(stack):
         if _fits(setting):
-            settings.append(replace(setting, path=None))
+            settings.append(setting._replace(path=None))
         elif setting.path is None:
             return None
         else:
-            settings.append(replace(setting, value=None))
+            settings.append(setting._replace(value=None))
     why = f"a path is longer than the {MAX_VALUE} bytes of a value: it is given by descriptor"
     return Plan(stack, "fd", why, tuple(settings))
 
@@ -202,9 +197,9 @@ def _by_descriptors(stack: Stack) -> Plan | None:
     given = []
     for setting in settings:
         if setting.path is None or (_ambiguous(setting) and _fits(setting)):
-            given.append(replace(setting, path=None))
+            given.append(setting._replace(path=None))
         else:
-            given.append(replace(setting, value=None))
+            given.append(setting._replace(value=None))
     return Plan(stack, "fd", "the kernel takes layers by descriptor", tuple(given))
 
 
@@ -238,7 +233,7 @@ def _by_relative_strings(stack: Stack) -> Plan | None:
     renamed, parent = relative
     plan = _by_strings(renamed)
     why = f"paths are longer than {MAX_VALUE} bytes: named relative to their common parent"
-    return plan and replace(plan, stack=stack, why=why, cwd=parent)
+    return plan and plan._replace(stack=stack, why=why, cwd=parent)
 
 
 def _by_one_relative_string(stack: Stack) -> Plan | None:
@@ -251,7 +246,7 @@ def _by_one_relative_string(stack: Stack) -> Plan | None:
         f"the options are longer than the {MAX_STRING} bytes that mount(2) reads: "
         "layers are named relative to their common parent"
     )
-    return plan and replace(plan, stack=stack, why=why, cwd=parent)
+    return plan and plan._replace(stack=stack, why=why, cwd=parent)
 
 
 def _by_fd_strings(stack: Stack) -> Plan | None:
@@ -260,7 +255,7 @@ def _by_fd_strings(stack: Stack) -> Plan | None:
     out = []
     for setting in settings:
         if setting.path is None or _fits(setting):
-            out.append(replace(setting, path=None))
+            out.append(setting._replace(path=None))
         else:
             out.append(Setting(setting.key, f"{FD_DIRECTORY}/{mark(len(opened))}"))
             opened.append(setting.path)
@@ -292,7 +287,7 @@ def plan_aufs(stack: Stack) -> Plan:
     branches: list[Layer] = []
     for layer in stack.layers:
         if any(char in layer.path for char in aufs.FORBIDDEN):
-            branches.append(replace(layer, path=f"{FD_DIRECTORY}/{mark(len(opened))}"))
+            branches.append(layer._replace(path=f"{FD_DIRECTORY}/{mark(len(opened))}"))
             opened.append(layer.path)
         else:
             branches.append(layer)
@@ -304,7 +299,7 @@ def plan_aufs(stack: Stack) -> Plan:
                 why="there is no escape in its option string",
                 hint="use a path without a comma",
             )
-    rest = aufs.encode(replace(stack, layers=()))
+    rest = aufs.encode(stack._replace(layers=()))
     words = [aufs.branch_word(branch) for branch in branches]
     first, remaining = _batch(words, ":", size("br=,") + size(rest))
     string = ",".join(filter(None, ["br=" + ":".join(first), rest]))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from layerctl.errors import RefusedError, RequestError
 from layerctl.kernel.facts import Caller, Directory, Facts
@@ -16,8 +15,7 @@ from layerctl.rules import aufs
 XINO_CANDIDATES = ("/dev/shm", "/run")  # noqa: S108 - aufs makes the file O_EXCL and unlinks it
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(NamedTuple):
     """A request with everything settled: what is made first, what was found, what to say."""
 
     stack: Stack
@@ -68,7 +66,7 @@ def user_xattr(stack: Stack, caller: Caller) -> tuple[Stack, str]:
         "(redirect_dir and metacopy are off, and layers made as root with trusted.overlay.* "
         "show their opaque directories as merged)"
     )
-    return replace(stack, options={**stack.options, "userxattr": None}), note
+    return stack._replace(options={**stack.options, "userxattr": None}), note
 
 
 def xino(stack: Stack, choice: str, facts_of: FactsOf) -> tuple[Stack, str]:
@@ -89,8 +87,8 @@ def xino(stack: Stack, choice: str, facts_of: FactsOf) -> tuple[Stack, str]:
             hint="say it once",
         )
     if choice == "none":
-        return replace(stack, options={**stack.options, "noxino": None}), ""
-    return replace(stack, options={**stack.options, "xino": choice}), ""
+        return stack._replace(options={**stack.options, "noxino": None}), ""
+    return stack._replace(options={**stack.options, "xino": choice}), ""
 
 
 def can_hold_xino(directory: Directory) -> bool:
@@ -115,10 +113,10 @@ def _auto_xino(stack: Stack, facts_of: FactsOf) -> tuple[Stack, str]:
     for candidate in XINO_CANDIDATES:
         directory = facts_of(candidate)
         if directory.is_directory and directory.fstype == "tmpfs":
-            path = f"{candidate}/aufs-{secrets.token_hex(6)}.xino"
+            path = f"{candidate}/aufs-{os.urandom(6).hex()}.xino"
             note = (
                 f"aufs cannot keep its xino file in {place} ({fallback.fstype}): "
                 f"it is put on tmpfs instead (xino={path})"
             )
-            return replace(stack, options={**stack.options, "xino": path}), note
+            return stack._replace(options={**stack.options, "xino": path}), note
     return stack, ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from layerctl.model import Layer, Stack
 from layerctl.rules.aufs import with_permissions
@@ -30,8 +30,7 @@ _SILENT_VALUES = frozenset({"off", "auto", "follow", "none"})
 _DROPPED_ATTRIBUTES = frozenset({"fhsm", "unpin", "moo"})
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(NamedTuple):
     """`differences` are reason to undo; `notes` are what the kernel is known to change."""
 
     differences: tuple[str, ...] = ()

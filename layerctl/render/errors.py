@@ -6,7 +6,6 @@ import sys
 
 from layerctl.codecs.escape import printable
 from layerctl.errors import LayerctlError
-from layerctl.render import json
 
 
 def _line(text: str) -> str:
@@ -33,7 +32,12 @@ def _write(text: str) -> None:
 
 def report(error: LayerctlError, *, as_json: bool) -> None:
     """Write an error to standard error, as a JSON document where scripts asked for JSON."""
-    _write(json.dumps(json.error_document(error)) if as_json else error_text(error))
+    if as_json:
+        from layerctl.render import json
+
+        _write(json.dumps(json.error_document(error)))
+    else:
+        _write(error_text(error))
 
 
 def note(text: str) -> None:

@@ -6,7 +6,6 @@ Sources: aufs.5, fs/aufs/{branch.c,br_perm,xino.c,fstype.h} of aufs 6.1, and rec
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from layerctl.model import Layer, Stack
 
@@ -97,7 +96,7 @@ def with_permissions(stack: Stack, fstypes: dict[str, str] | None = None) -> Sta
         )
         for index, layer in enumerate(stack.layers)
     )
-    return replace(stack, layers=layers)
+    return stack._replace(layers=layers)
 
 
 def permission_problem(permission: str) -> str:

@@ -7,9 +7,8 @@ for people; nothing here is ever decided by comparing versions.
 
 from __future__ import annotations
 
-import difflib
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Takes(StrEnum):
@@ -23,8 +22,7 @@ class Takes(StrEnum):
     TEXT = "text"
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(NamedTuple):
     """One mount option of one filesystem type.
 
     `values` are the words it takes (for CHOICE; a trailing `:` marks one that takes a number
@@ -368,4 +366,6 @@ def is_flag(name: str) -> bool:
 
 def nearest(word: str, known: tuple[str, ...] | list[str]) -> list[str]:
     """Return up to three of `known` that a user may have meant by `word`."""
+    import difflib
+
     return difflib.get_close_matches(word, known, n=3, cutoff=0.6)

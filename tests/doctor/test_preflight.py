@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -164,8 +163,8 @@ def _aufs(*branches: str, **options: str | None) -> Stack:
 
 def test_the_xino_trap() -> None:
     base = _facts(a=_entry("xfs"), b=_entry("xfs"), t=_entry("tmpfs", device="0:9"))
-    on_xfs = replace(base, places={"/tmp": Directory("/tmp", mount=_entry("xfs"))})
-    on_tmpfs = replace(base, places={"/tmp": Directory("/tmp", mount=_entry("tmpfs"))})
+    on_xfs = base._replace(places={"/tmp": Directory("/tmp", mount=_entry("xfs"))})
+    on_tmpfs = base._replace(places={"/tmp": Directory("/tmp", mount=_entry("tmpfs"))})
     (trap,) = preflight.findings(_aufs("/a", "/b"), on_xfs)
     assert trap.cause == "aufs-xino-fs-unsupported"
     assert "/tmp/.aufs.xino" in trap.evidence[0]
@@ -174,7 +173,7 @@ def test_the_xino_trap() -> None:
     assert preflight.findings(_aufs("/a", "/b", noxino=None), on_xfs) == []
     assert preflight.findings(_aufs("/t", "/b"), on_xfs) == []
     assert failures(preflight.findings(_aufs("/a=ro", "/t=ro"), on_xfs)) == [trap.cause]
-    taken = replace(on_tmpfs, taken=frozenset({"/tmp/.aufs.xino"}))
+    taken = on_tmpfs._replace(taken=frozenset({"/tmp/.aufs.xino"}))
     assert failures(preflight.findings(_aufs("/a", "/b"), taken)) == ["aufs-xino-exists"]
 
 
@@ -184,7 +183,7 @@ def test_branches_that_aufs_refuses() -> None:
         v=_entry("vfat", device="7:2"),
     )  # fmt: skip
     read_only = _entry("ext4", device="7:9")
-    read_only = replace(read_only, super_options="ro")
+    read_only = read_only._replace(super_options="ro")
     base.directories["/r"] = Directory("/r", None, True, (2, 1), read_only, "/")
     base.directories["/a/in"] = Directory("/a/in", None, True, (2, 2), _entry("ext4"), "/a/in")
     for branches, causes in (
@@ -205,15 +204,15 @@ def test_branches_that_aufs_refuses() -> None:
 def test_the_type_and_the_caller() -> None:
     stack = stack_of("/a", "/b")
     base = _facts(a=_entry("ext4"), b=_entry("ext4"))
-    absent = replace(base, type_state=TypeState.ABSENT)
-    gone = replace(absent, elsewhere=("6.2",))
-    nobody = replace(base, caller=Caller(1000, False, False))
+    absent = base._replace(type_state=TypeState.ABSENT)
+    gone = absent._replace(elsewhere=("6.2",))
+    nobody = base._replace(caller=Caller(1000, False, False))
     for facts_, stack_, causes in (
         (absent, stack, ["overlay-not-in-kernel"]),
         (gone, stack, ["running-kernel-modules-removed"]),
         (absent, _aufs("/a", "/b", noxino=None), ["aufs-module-missing"]),
-        (replace(base, type_state=TypeState.MODULE), stack, []),
-        (replace(base, type_state=TypeState.UNKNOWN), stack, []),
+        (base._replace(type_state=TypeState.MODULE), stack, []),
+        (base._replace(type_state=TypeState.UNKNOWN), stack, []),
         (nobody, stack, ["missing-cap-sys-admin"]),
     ):
         found = failures(preflight.findings(stack_, facts_))

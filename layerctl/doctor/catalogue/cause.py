@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from layerctl.model import Severity
 
@@ -12,8 +12,7 @@ MOUNT_API_DOC = "https://man7.org/linux/man-pages/man2/fsconfig.2.html"
 USERNS_DOC = "https://man7.org/linux/man-pages/man7/user_namespaces.7.html"
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(NamedTuple):
     """One cause: what it is, why it happens, how to confirm it and what mends it.
 
     `fix` and the commands are templates: `{upper}` becomes the upper directory where the facts

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 
 from layerctl.doctor.checks.layers import command
 from layerctl.doctor.checks.overlap import lies, without
@@ -55,10 +54,10 @@ def duplicated(stack: Stack, facts: Facts) -> Iterator[Hit]:
 
 def _with(stack: Stack, path: str, permission: str, *options: str) -> Stack:
     layers = tuple(
-        replace(layer, permission=permission) if layer.path == path else layer
+        layer._replace(permission=permission) if layer.path == path else layer
         for layer in stack.layers
     )
-    return replace(stack, layers=layers, options={**stack.options, **dict.fromkeys(options, None)})
+    return stack._replace(layers=layers, options={**stack.options, **dict.fromkeys(options, None)})
 
 
 def read_only(stack: Stack, facts: Facts) -> Iterator[Hit]:
@@ -132,8 +131,7 @@ def xino(stack: Stack, facts: Facts) -> Iterator[Hit]:
             seen = f"xino {path}: {os.strerror(place.error)}"
             yield Hit("aufs-xino-directory-missing", (seen,), {"path": os.path.dirname(path)})
         return
-    better = replace(
-        stack,
+    better = stack._replace(
         options={
             **{name: value for name, value in stack.options.items() if name != "xino"},
             "xino": f"/dev/shm/aufs-{os.path.basename(stack.layers[0].path)}.xino",  # noqa: S108 - a name for the user to paste, not opened here

@@ -6,7 +6,6 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import replace
 
 from layerctl.doctor.commands import beside, mount_command
 from layerctl.doctor.hits import Hit
@@ -35,7 +34,7 @@ def command(stack: Stack, facts: Facts, **changes: str | None) -> str:
 
     target = changes.get("target", facts.target.path if facts.target is not None else None)
     if "work" in changes:
-        stack = replace(stack, work=changes["work"])
+        stack = stack._replace(work=changes["work"])
     return Raw(mount_command(stack, target))
 
 

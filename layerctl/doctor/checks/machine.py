@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from layerctl.doctor.commands import mount_command
 from layerctl.doctor.hits import Hit
@@ -60,7 +59,7 @@ def user_namespace(stack: Stack, facts: Facts) -> Iterator[Hit]:
         and caller.in_user_namespace
         and "userxattr" not in stack.options
     ):
-        better = replace(stack, options={**stack.options, "userxattr": None})
+        better = stack._replace(options={**stack.options, "userxattr": None})
         yield Hit(
             "userns-needs-userxattr",
             ("this is a user namespace, and the options do not say userxattr",),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from layerctl.doctor.checks.layers import command, is_in
 from layerctl.doctor.commands import beside
@@ -14,8 +14,7 @@ from layerctl.model import Layer, Role, Severity, Stack
 from layerctl.rules.validity import problems
 
 
-@dataclass(frozen=True, slots=True)
-class _Placed:
+class _Placed(NamedTuple):
     name: str
     place: Directory
     layer: Layer | None
@@ -68,7 +67,7 @@ def refused(stack: Stack, facts: Facts) -> Iterator[Hit]:
 
 def without(stack: Stack, index: int, facts: Facts) -> dict[str, str]:
     """Return the command of the stack without one of its layers, if that makes a stack."""
-    better = replace(stack, layers=stack.layers[:index] + stack.layers[index + 1 :])
+    better = stack._replace(layers=stack.layers[:index] + stack.layers[index + 1 :])
     return {} if problems(better) else {"command": command(better, facts)}
 
 
