@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "mount": ("layerctl.cli.mount", "Mount a stack of layers."),
     "umount": ("layerctl.cli.umount", "Unmount a layered mount."),
     "list": ("layerctl.cli.list", "List every overlay and aufs mount."),
+    "branch": ("layerctl.cli.branch", "List and change the branches of a live aufs."),
     "inspect": ("layerctl.cli.inspect", "Look inside a mount or bare layers."),
     "doctor": ("layerctl.cli.doctor", "Say why a mount fails or would fail."),
 }

@@ -157,7 +157,7 @@ def _from_finding(
     kind = _ERRORS.get(finding.cause, RefusedError)
     what = "; ".join(finding.evidence) or finding.title
     commands = " && ".join(finding.fix.commands)
-    hint = f"{finding.fix.text} {commands}".strip() if commands else finding.fix.text
+    hint = f"{finding.fix.text} Run: {commands}" if commands else finding.fix.text
     why = f"{finding.title}. {finding.why}" if finding.evidence else finding.why
     return kind(finding.cause, what, why=why, hint=hint, findings=others, details=details)
 

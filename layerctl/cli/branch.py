@@ -1,0 +1,165 @@
+"""`layerctl branch`: the branches of a live aufs."""
+
+from __future__ import annotations
+
+import click
+
+from layerctl.cli.common import json_option
+from layerctl.codecs.escape import printable
+from layerctl.codecs.request import parse_branch_flag
+from layerctl.errors import NotFoundError
+from layerctl.kernel import mounts, paths
+from layerctl.kernel.mounts import Mounted
+from layerctl.model import Layer, Role
+from layerctl.mounting import branches
+from layerctl.mounting.branches import Change
+
+dry_run_option = click.option(
+    "-n", "--dry-run", is_flag=True, help="Show the options of the remount; change nothing."
+)
+
+
+@click.group("branch", context_settings={"help_option_names": ["-h", "--help"]})
+def command() -> None:
+    """List and change the branches of a live aufs."""
+
+
+def _mounted(target: str) -> Mounted:
+    mounted = mounts.find_layered(target)
+    if mounted.entry.fstype != "aufs":
+        raise NotFoundError(
+            "not-aufs",
+            f"{target} is an {mounted.entry.fstype} mount, no aufs",
+            why="overlay cannot change its layers while it is mounted",
+            hint="unmount it and mount it again with other layers",
+        )
+    return mounted
+
+
+def _branch(text: str) -> Layer:
+    layer = parse_branch_flag(text)
+    return layer._replace(path=paths.absolute(layer.path))
+
+
+def _known(mounted: Mounted, text: str) -> Layer:
+    """Return a branch of the mount by any name it goes by."""
+    import os
+
+    layer = _branch(text)
+    real = os.path.realpath(layer.path)
+    known = {one.path for one in mounted.stack.layers}
+    return layer if layer.path in known else layer._replace(path=real)
+
+
+def _change(target: Mounted, changes: list[Change], *, dry_run: bool, as_json: bool) -> None:
+    if dry_run:
+        stack = branches.planned(target, changes)
+        options = [change.option(change.branch.path) for change in changes]
+        if as_json:
+            _json(target._replace(stack=stack), remounts=options)
+        else:
+            click.echo("\n".join(f"remount,{printable(option)}" for option in options))
+        return
+    now, said = branches.apply(target, changes)
+    from layerctl.render.errors import note
+
+    for text in said:
+        note(text)
+    if as_json:
+        _json(now)
+
+
+def _json(mounted: Mounted, remounts: list[str] | None = None) -> None:
+    from layerctl.render import json
+    from layerctl.render.mounts import layer_document
+
+    layers = [layer_document(index, layer) for index, layer in enumerate(mounted.stack.layers)]
+    document = {**json.path_fields("target", mounted.entry.target), "branches": layers}
+    if remounts is not None:
+        document["remounts"] = remounts
+    json.write(document)
+
+
+@command.command("list")
+@json_option
+@click.argument("target")
+def list_branches(*, as_json: bool, target: str) -> None:
+    """List the branches of TARGET, topmost first."""
+    mounted = _mounted(target)
+    if as_json:
+        _json(mounted)
+        return
+    for index, layer in enumerate(mounted.stack.layers):
+        click.echo(f"{index:>3}  {layer.permission or '?':<10} {printable(layer.path)}")
+
+
+@command.command("add")
+@dry_run_option
+@json_option
+@click.argument("target")
+@click.argument("index", type=click.IntRange(min=0))
+@click.argument("branch", metavar="DIR[=PERM]")
+def add(*, dry_run: bool, as_json: bool, target: str, index: int, branch: str) -> None:
+    """Insert a branch at INDEX of TARGET, 0 being the topmost."""
+    mounted = _mounted(target)
+    changes = [Change("add", _branch(branch), index)]
+    _change(mounted, changes, dry_run=dry_run, as_json=as_json)
+
+
+@command.command("append")
+@dry_run_option
+@json_option
+@click.argument("target")
+@click.argument("names", nargs=-1, required=True, metavar="DIR[=PERM]...")
+def append(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...]) -> None:
+    """Add branches below all others of TARGET, in order."""
+    mounted = _mounted(target)
+    changes = [Change("append", _branch(name)) for name in names]
+    _change(mounted, changes, dry_run=dry_run, as_json=as_json)
+
+
+@command.command("prepend")
+@dry_run_option
+@json_option
+@click.argument("target")
+@click.argument("names", nargs=-1, required=True, metavar="DIR[=PERM]...")
+def prepend(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...]) -> None:
+    """Add branches above all others of TARGET; the first named ends topmost."""
+    mounted = _mounted(target)
+    changes = [Change("prepend", _branch(name)) for name in reversed(names)]
+    _change(mounted, changes, dry_run=dry_run, as_json=as_json)
+
+
+@command.command("del")
+@dry_run_option
+@json_option
+@click.argument("target")
+@click.argument("names", nargs=-1, required=True, metavar="DIR...")
+def delete(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...]) -> None:
+    """Take branches away from TARGET; their directories stay as they are."""
+    mounted = _mounted(target)
+    changes = [Change("del", Layer(_known(mounted, name).path, Role.BRANCH)) for name in names]
+    _change(mounted, changes, dry_run=dry_run, as_json=as_json)
+
+
+@command.command("mod")
+@dry_run_option
+@json_option
+@click.argument("target")
+@click.argument("names", nargs=-1, required=True, metavar="DIR=PERM...")
+def modify(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...]) -> None:
+    """Change the permissions of branches of TARGET."""
+    from layerctl.errors import RequestError
+
+    mounted = _mounted(target)
+    changes = []
+    for name in names:
+        layer = _known(mounted, name)
+        if layer.permission is None:
+            raise RequestError(
+                "aufs-br-syntax",
+                f"'{name}' names no permission",
+                hint=f"layerctl branch mod {target} {name}=ro",
+            )
+        changes.append(Change("mod", layer))
+    _change(mounted, changes, dry_run=dry_run, as_json=as_json)

@@ -1,0 +1,227 @@
+"""Changing the branches of a live aufs: by remount, read back, and taken back where it differs."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from layerctl.codecs import aufs
+from layerctl.errors import LayerctlError, NotPermittedError, RefusedError, RequestError
+from layerctl.kernel import holders, mounts, syscalls
+from layerctl.kernel.kmsg import KernelLog
+from layerctl.kernel.mounts import Mounted
+from layerctl.model import Layer, Stack
+from layerctl.mounting import readback
+from layerctl.mounting.plan import FD_DIRECTORY, MAX_STRING, size
+from layerctl.rules.aufs import MAX_BRANCHES, permission_problem
+from layerctl.rules.flags import mount2_flags
+
+
+class Change(NamedTuple):
+    """One change: `word` is aufs's option (`add`, `append`, `prepend`, `del`, `mod`)."""
+
+    word: str
+    branch: Layer
+    position: int | None = None
+
+    def option(self, path: str) -> str:
+        """Return the option, with `path` for the branch."""
+        place = "" if self.position is None else f"{self.position}:"
+        permission = "" if self.branch.permission is None else f"={self.branch.permission}"
+        return f"{self.word}={place}{path}{permission}"
+
+
+def planned(mounted: Mounted, changes: Sequence[Change]) -> Stack:
+    """Return the stack as it will be.
+
+    Raises RequestError for what makes no sense for it, RefusedError for a directory that is not
+    there or is a branch already.
+    """
+    stack = mounted.stack
+    for change in changes:
+        path = change.branch.path
+        permission = change.branch.permission
+        problem = permission_problem(permission) if permission is not None else ""
+        if problem:
+            raise RequestError(
+                "aufs-branch-permission-unknown",
+                f"branch {path}: {problem}",
+                why="aufs would go on with another permission, with a line in the kernel log alone",
+                hint="name one of rw, ro, rr, ro+wh, rr+wh, rw+nolwh",
+            )
+        if change.word in ("del", "mod"):
+            if not any(layer.path == path for layer in stack.layers):
+                raise RefusedError(
+                    "no-such-branch",
+                    f"{path} is no branch of {mounted.entry.target}",
+                    hint=f"layerctl branch list {mounted.entry.target}",
+                )
+        else:
+            _check_new(stack, path)
+        stack = _after(stack, change)
+    if not stack.layers:
+        raise RequestError(
+            "too-few-layers",
+            "that takes the last branch away",
+            why="an aufs has at least one branch",
+            hint=f"layerctl umount {mounted.entry.target}",
+        )
+    return stack
+
+
+def _check_new(stack: Stack, path: str) -> None:
+    if len(stack.layers) >= MAX_BRANCHES:
+        raise RefusedError(
+            "aufs-too-many-branches",
+            f"an aufs takes {MAX_BRANCHES} branches, and has them",
+            hint="take one away first: layerctl branch del TARGET DIR",
+        )
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        raise RefusedError(
+            "missing-layer-directory", f"branch {path}: {error.strerror}", hint=f"mkdir {path}"
+        ) from None
+    if not stat.S_ISDIR(mode):
+        raise RefusedError(
+            "layer-not-a-directory", f"branch {path} is not a directory", hint="name a directory"
+        )
+    for layer in stack.layers:
+        if os.path.realpath(path) == layer.path:
+            raise RefusedError(
+                "aufs-branch-duplicated",
+                f"{path} is a branch already",
+                hint="change its permission with: layerctl branch mod TARGET DIR=PERM",
+            )
+
+
+def _after(stack: Stack, change: Change) -> Stack:
+    """Return the stack after one change, as aufs makes it."""
+    layers = list(stack.layers)
+    places = {layer.path: number for number, layer in enumerate(layers)}
+    match change.word:
+        case "append":
+            layers.append(change.branch)
+        case "prepend":
+            layers.insert(0, change.branch)
+        case "add":
+            if change.position is None or change.position > len(layers):
+                raise RequestError(
+                    "aufs-br-syntax",
+                    f"there is no place {change.position} among {len(layers)} branches",
+                    hint=f"name an index from 0 to {len(layers)}",
+                )
+            layers.insert(change.position, change.branch)
+        case "del":
+            del layers[places[change.branch.path]]
+        case _:
+            layers[places[change.branch.path]] = change.branch
+    return stack._replace(layers=tuple(layers))
+
+
+def apply(mounted: Mounted, changes: Sequence[Change]) -> tuple[Mounted, tuple[str, ...]]:
+    """Make the changes one by one; return the mount as it is now and what there is to say.
+
+    Raises RefusedError where the kernel refuses one, after taking back those before it.
+    """
+    goal = planned(mounted, changes)
+    done: list[Change] = []
+    stack = mounted.stack
+    for change in changes:
+        inverse = _inverse(stack, change)
+        try:
+            _remount(mounted, change)
+        except LayerctlError:
+            _take_back(mounted, done)
+            raise
+        done.append(inverse)
+        stack = _after(stack, change)
+    now = mounts.describe(mounted.entry)
+    found = readback.compare(goal._replace(options={}, flags=()), now.stack, _same)
+    if found.differences:
+        _take_back(mounted, done)
+        raise RefusedError(
+            "not-as-asked",
+            "aufs made something else of it; it was taken back",
+            why="; ".join(found.differences),
+            hint=f"layerctl branch list {mounted.entry.target}",
+        )
+    return now, found.notes
+
+
+def _same(asked: str, shown: str) -> bool:
+    if asked == shown:
+        return True
+    try:
+        return os.path.samefile(asked, shown)
+    except OSError:
+        return False
+
+
+def _inverse(stack: Stack, change: Change) -> Change:
+    """Return the change that takes `change` back."""
+    path = os.path.realpath(change.branch.path)
+    if change.word in ("del", "mod"):
+        index, old = next(
+            (number, layer) for number, layer in enumerate(stack.layers) if layer.path == path
+        )
+        return Change("mod", old) if change.word == "mod" else Change("add", old, index)
+    return Change("del", Layer(path, change.branch.role))
+
+
+def _take_back(mounted: Mounted, inverses: list[Change]) -> None:
+    for inverse in reversed(inverses):
+        with contextlib.suppress(LayerctlError):
+            _remount(mounted, inverse)
+
+
+def _remount(mounted: Mounted, change: Change) -> None:
+    entry = mounted.entry
+    path = change.branch.path
+    fd = -1
+    log = KernelLog()
+    try:
+        if any(char in path for char in aufs.FORBIDDEN):
+            fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            path = f"{FD_DIRECTORY}/{fd}"
+        data = change.option(path)
+        if size(data) > MAX_STRING:
+            raise RefusedError(
+                "option-string-too-long",
+                f"the path of branch {change.branch.path} is longer than the kernel reads",
+                hint="reach it by a shorter name, such as a bind mount",
+            )
+        bits = mount2_flags((*entry.mount_options, *mounted.stack.flags)) | syscalls.MS_REMOUNT
+        syscalls.mount(entry.source, entry.target, "aufs", bits, data)
+    except OSError as error:
+        raise _refused(mounted, change, error, log.lines("aufs")) from None
+    finally:
+        log.close()
+        if fd >= 0:
+            os.close(fd)
+
+
+def _refused(
+    mounted: Mounted, change: Change, error: OSError, kernel_log: list[str]
+) -> LayerctlError:
+    target = mounted.entry.target
+    if error.errno == errno.EPERM:
+        return NotPermittedError(
+            "missing-cap-sys-admin",
+            f"the branches of {target} cannot be changed: not permitted",
+            hint="run it as root",
+        )
+    details = [f"kernel: {line}" for line in kernel_log]
+    if error.errno == errno.EBUSY:
+        details.extend(holders.of(mounted.entry).lines())
+    return RefusedError(
+        "aufs-branch-busy" if error.errno == errno.EBUSY else "aufs-remount-refused",
+        f"aufs refused {change.option(change.branch.path)} on {target}: {error.strerror}",
+        why="a file of that branch is in use" if error.errno == errno.EBUSY else "",
+        hint=f"layerctl branch list {target}",
+        details=tuple(details),
+    )

@@ -1,0 +1,154 @@
+"""aufs itself, where the kernel has it: mounts, branches, pseudo-links, the xino trap."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from layerctl.cli.main import main
+from layerctl.kernel import mounts, syscalls
+
+
+def run(capfd: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> tuple[str, str]:
+    """Run the program in this process, which spares a slow machine its start."""
+    capfd.readouterr()
+    assert main(list(arguments)) == code
+    out, err = capfd.readouterr()
+    return out, err
+
+
+def run_json(capfd: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    return json.loads(run(capfd, *arguments, "--json")[0])
+
+
+def make(lab: Path, *names: str) -> None:
+    for name in names:
+        (lab / name).mkdir(parents=True)
+
+
+def branches(lab: Path) -> list[tuple[str, str | None]]:
+    layers = mounts.find_layered(str(lab / "m")).stack.layers
+    return [(os.path.relpath(layer.path, lab), layer.permission) for layer in layers]
+
+
+@pytest.mark.namespace
+def test_the_main_job(lab: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    make(lab, "l1", "l2", "l3", "m")
+    (lab / "l2/image2").write_text("l2\n")
+    (lab / "l3/image3").write_text("l3\n")
+    run(capfd, "mount", "-t", "aufs", "-o", "dirs=./l1:./l2:./l3", "none", "./m")
+    assert branches(lab) == [("l1", "rw"), ("l2", "ro"), ("l3", "ro")]
+    with (lab / "m/image2").open("a") as file:
+        file.write("more\n")
+    (lab / "m/image3").unlink()
+    assert (lab / "l2/image2").read_text() == "l2\n"
+    assert (lab / "l1/image2").read_text() == "l2\nmore\n"
+    (one,) = run_json(capfd, "inspect", "aufs", "m")["aufs"]
+    assert one["xino"] == f"{lab}/l1/.aufs.xino"
+    assert [branch["permission"] for branch in one["branches"]] == ["rw", "ro", "ro"]
+    entries = run_json(capfd, "inspect", "merged", "m")["entries"]
+    assert [(e["path"], e["layer"]) for e in entries] == [("image2", 0)]
+    (whiteout,) = run_json(capfd, "inspect", "whiteouts", "m")["whiteouts"]
+    assert (whiteout["path"], whiteout["kind"], whiteout["hides"]) == ("image3", "aufs", [2])
+    run(capfd, "umount", "m")
+
+
+@pytest.mark.namespace
+def test_branches_change_while_mounted(lab: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    make(lab, *(f"l{n}" for n in range(1, 8)), "we,ird:na=me", "m")
+    (lab / "l3/held").write_text("x")
+    run(capfd, "mount", "-b", "l1", "-b", "l2", "m")
+    run(capfd, "branch", "append", "m", "l3", "l4=ro+wh")
+    run(capfd, "branch", "prepend", "m", "l5=rw")
+    run(capfd, "branch", "add", "m", "1", "l6=ro")
+    run(capfd, "branch", "append", "m", "we,ird:na=me=ro")
+    expected = [
+        ("l5", "rw"), ("l6", "ro"), ("l1", "rw"), ("l2", "ro"), ("l3", "ro"), ("l4", "ro+wh"),
+        ("we,ird:na=me", "ro"),
+    ]  # fmt: skip
+    assert branches(lab) == expected
+    run(capfd, "branch", "mod", "m", "l6=rw", "l1=ro")
+    run(capfd, "branch", "del", "m", "we,ird:na=me", "l2")
+    expected[1:4] = [("l6", "rw"), ("l1", "ro")]
+    del expected[-1]
+    assert branches(lab) == expected
+    with (lab / "m/held").open():
+        _, err = run(capfd, "branch", "del", "m", "l4", "l3", code=32)
+    assert "held" in err
+    assert branches(lab) == expected  # the first deletion was taken back
+    for words, code in (
+        (("append", "m", "l1"), 32), (("append", "m", "nosuch"), 32), (("del", "m", "l7"), 32),
+        (("append", "m", "l7=bogus"), 2), (("add", "m", "9", "l7"), 2), (("mod", "m", "l1"), 2),
+        (("append", "l7", "l6"), 3),
+    ):  # fmt: skip
+        run(capfd, "branch", *words, code=code)
+        assert branches(lab) == expected
+    run(capfd, "branch", "append", "-n", "m", "l7")
+    assert branches(lab) == expected
+
+
+@pytest.mark.namespace
+def test_127_branches_in_batches(lab: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    names = [f"b{n:03d}{'x' * 100}" for n in range(128)]
+    make(lab, *names, "m")
+    run(capfd, "mount", *(word for name in names[:127] for word in ("-b", name)), "m")
+    assert [name for name, _ in branches(lab)] == names[:127]
+    run(capfd, "branch", "append", "m", names[127], code=32)
+    run(capfd, "umount", "m")
+    run(capfd, "mount", *(word for name in names for word in ("-b", name)), "m", code=2)
+
+
+@pytest.mark.namespace
+def test_the_xino_trap_and_its_ways_out(lab: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    make(lab, "l1", "l2", "m", "o", "ou", "ow", "on/x")
+    syscalls.mount("t", "/tmp", "ramfs", 0, "")
+    if mounts.entries()[-1].target != "/tmp":
+        os.chdir(lab)
+    words = ("mount", "-b", "l1=ro", "-b", "l2=ro")
+    _, err = run(capfd, *words, "m")
+    assert "tmpfs" in err
+    run(capfd, "umount", "m")
+    run(capfd, *words, "--aufs-xino", "default", "m", code=32)
+    run(capfd, *words, "--aufs-xino", "none", "m")
+    assert "noxino" in mounts.find_layered(str(lab / "m")).stack.options
+    run(capfd, "umount", "m")
+    run(capfd, *words, "--aufs-xino", "/dev/shm/x.xino", "m")
+    (one,) = run_json(capfd, "inspect", "aufs", "m")["aufs"]
+    assert one["xino"] == "/dev/shm/x.xino"
+    run(capfd, "umount", "m")
+
+
+@pytest.mark.namespace
+def test_pseudo_links_are_whole_after_unmounting(
+    lab: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    make(lab, "l1", "l2", "m")
+    (lab / "l2/one").write_text("x")
+    os.link(lab / "l2/one", lab / "l2/two")
+    run(capfd, "mount", "-b", "l1", "-b", "l2", "m")
+    with (lab / "m/one").open("a") as file:
+        file.write("y")
+    assert list((lab / "l1/.wh..wh.plnk").iterdir())
+    run(capfd, "umount", "m")
+    assert not list((lab / "l1/.wh..wh.plnk").iterdir())
+    one, two = (os.stat(lab / "l1" / name) for name in ("one", "two"))
+    assert one.st_ino == two.st_ino
+    assert (lab / "l1/two").read_text() == "xy"
+
+
+@pytest.mark.namespace
+def test_what_aufs_would_take_and_change_is_refused(
+    lab: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    make(lab, "l1", "l2", "m")
+    for options, code in (
+        ("br=l1::l2", 2), ("br=l1=bogus:l2", 2), ("br=l1=rw+bogus:l2", 2), ("br=l1:l1", 32),
+        ("br=l1:/proc", 32), ("br=l1:l2,udba=bogus", 2), ("br=l1:l2,create=bogus", 2),
+        ("br=l1:l2,nosuchoption", 32), ("dirs:l1:l2", 2), ("br=", 2),
+    ):  # fmt: skip
+        run(capfd, "mount", "-t", "aufs", "-o", options, "none", "m", code=code)
+        assert not [one for one in mounts.entries() if one.fstype == "aufs"]
