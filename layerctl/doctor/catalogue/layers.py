@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from layerctl.doctor.catalogue.cause import OVERLAY_DOC, Cause, table
+from layerctl.doctor.catalogue.cause import OVERLAY_DOC, USERNS_DOC, Cause, table
 from layerctl.model import Severity
 
 _F = Severity.FAILURE
@@ -161,5 +161,128 @@ CAUSES = table(
         "Name a directory as the target.",
         ("mkdir -p {newtarget}", "{command}"),
         ("stat -L {target}",),
+    ),
+    Cause(
+        "mount-ordering-lower-not-mounted",
+        _F,
+        "A layer lies on a filesystem that is not mounted yet",
+        "The directory appears only when another mount is there: at boot, or in an fstab, the "
+        "overlay came first. The kernel sees a path that leads nowhere, or an empty directory.",
+        "Mount the layer's filesystem first, and say so: x-systemd.requires-mounts-for= in the "
+        "fstab line, or depends in the initramfs.",
+        ("mount {mountpoint}", "{command}"),
+        ("findmnt {mountpoint}", "findmnt --fstab"),
+        links=("https://www.freedesktop.org/software/systemd/man/latest/systemd.mount.html",),
+    ),
+    Cause(
+        "lowerdir-in-use-as-upper",
+        _F,
+        "A lower layer is the upper or work directory of another overlay",
+        "Files that the other overlay writes would change below this one. With index=on (a kernel "
+        "default on some distributions) the kernel answers EBUSY; without it, it takes it with a "
+        "warning.",
+        "Unmount the other overlay first, or mount with index=off where nothing writes to it.",
+        ("umount {other}", "{command}"),
+        ("findmnt -t overlay -o TARGET,OPTIONS",),
+        since="4.13",
+        links=(OVERLAY_DOC + "#sharing-and-copying-layers",),
+    ),
+    Cause(
+        "upperdir-in-use-index-on",
+        _F,
+        "The upper or work directory belongs to another overlay that is mounted",
+        "An upper and a work directory serve one overlay at a time. With index=on the kernel holds "
+        "that (EBUSY); the other mount may be in another mount namespace, such as a container's.",
+        "Unmount the other overlay, or use an upper and a work directory of its own for each.",
+        ("umount {other}", "{command}"),
+        ("grep -l {upper} /proc/[0-9]*/mountinfo",),
+        since="4.13",
+        links=(OVERLAY_DOC + "#sharing-and-copying-layers",),
+    ),
+    Cause(
+        "upper-shared-warning",
+        Severity.WARNING,
+        "The upper or work directory is used by another overlay at the same time",
+        "Without index=on the kernel only warns: two overlays write to one upper directory, and "
+        "what both then show is undefined. Some engines do it on purpose for nested mounts.",
+        "Use an upper and a work directory of its own for each overlay.",
+        ("mkdir -p {newupper} {newwork}", "{command}"),
+        ("grep -l {upper} /proc/[0-9]*/mountinfo",),
+        since="4.13",
+        links=(OVERLAY_DOC + "#sharing-and-copying-layers",),
+    ),
+    Cause(
+        "volatile-incompat-dirty",
+        _F,
+        "The work directory bears the mark of a volatile mount",
+        "An overlay mounted with volatile never syncs, so a crash may leave its upper layer "
+        "half-written. The kernel marks the work directory and refuses it afterwards, clean or "
+        "not, until the mark is taken away.",
+        "If the data is good, or can be lost, remove the mark; else start with a fresh upper.",
+        ("rm -r {work}/work/incompat", "{command}"),
+        ("ls -R {work}/work/incompat",),
+        since="5.10",
+        links=(OVERLAY_DOC + "#volatile-mount",),
+    ),
+    Cause(
+        "index-estale-lower-changed",
+        _F,
+        "The upper layer belongs to other lower layers than these",
+        "With index=on (and with nfs_export) the upper root and the index remember the layers that "
+        "they were made with, by file handle. Other layers, or copies of them, answer ESTALE; no "
+        "NFS has to do with it.",
+        "Mount with the first layers, or start with a fresh work directory and upper mark, or "
+        "mount with index=off.",
+        ("{command}",),
+        ("getfattr -d -m trusted.overlay -e hex {upper}", "ls {work}/index"),
+        since="4.13",
+        links=(OVERLAY_DOC + "#index",),
+    ),
+    Cause(
+        "lowerdir-submounts-hidden",
+        Severity.WARNING,
+        "Mounts inside a lower layer do not show in the overlay",
+        "An overlay sees each layer's own filesystem, not what is mounted inside it: the directory "
+        "below shows up, usually empty. It is so by design, since layers are private clones.",
+        "Name the submount's directory as a layer of its own overlay, or bind it into the merged "
+        "tree after mounting.",
+        ("mount --bind {submount} {target}/{inner}",),
+        ("findmnt -R {lower}",),
+        links=(OVERLAY_DOC,),
+    ),
+    Cause(
+        "userns-lower-with-submounts",
+        _F,
+        "In a user namespace a lower layer must not have locked submounts",
+        "A mount that came with the namespace may hide something below it. The kernel refuses to "
+        "clone such a layer ('failed to clone lowerpath'), since the overlay would show it.",
+        "Use a layer without mounts inside it, or bind the tree recursively to a place of your "
+        "own first and take that.",
+        ("mount --rbind {lower} {scratch}",),
+        ("findmnt -R {lower}",),
+        since="5.11",
+        links=(USERNS_DOC,),
+    ),
+    Cause(
+        "leaked-mount-busy",
+        _F,
+        "Something still holds the mount or the directory (EBUSY)",
+        "A process has a file open or its working directory inside, or another mount namespace "
+        "has a copy of the mount. umount answers 'target is busy', and so does removing the "
+        "directory below.",
+        "End or move the holder; umount -l only hides the mount until the last one lets go.",
+        ("umount {target}",),
+        ("fuser -vm {target}", "grep -l {target} /proc/[0-9]*/mountinfo"),
+    ),
+    Cause(
+        "layer-modified-while-mounted",
+        Severity.WARNING,
+        "A layer was changed underneath a mount",
+        "The kernel keeps what it looked up once. Whoever changes a layer behind the mount sees "
+        "old names, missing files or ESTALE; the documentation calls it undefined.",
+        "Change files through the merged tree alone; unmount before the layers are changed, or "
+        "mount again now.",
+        ("umount {target}", "{command}"),
+        links=(OVERLAY_DOC + "#changes-to-underlying-filesystems",),
     ),
 )

@@ -89,4 +89,115 @@ CAUSES = table(
         since="5.11",
         links=(OVERLAY_DOC + "#user-xattr",),
     ),
+    Cause(
+        "max-stacking-depth",
+        Severity.FAILURE,
+        "Filesystems are stacked deeper than the kernel allows",
+        "An overlay on an overlay is the limit (FILESYSTEM_MAX_STACK_DEPTH is 2); ecryptfs, aufs "
+        "and some /proc mounts count too. In a container the root filesystem is the first layer "
+        "of that stack already.",
+        "Take a layer that is not itself an overlay: a volume, a tmpfs, or a copy of it.",
+        ("mount -t tmpfs tmpfs {scratch}", "cp -a {path}/. {scratch}"),
+        ("findmnt -T {path}",),
+        links=(OVERLAY_DOC + "#nesting-overlayfs-mounts",),
+    ),
+    Cause(
+        "nested-overlay-kernel-bug",
+        Severity.WARNING,
+        "An overlay over an overlay meets a bug of this kernel",
+        "Some releases broke nested overlays (inode numbers, locking, file handles, ovl_copyfile). "
+        "The same stack on a plain filesystem works.",
+        "Update the kernel, or do not nest.",
+        (),
+        ("uname -r", "findmnt -t overlay"),
+        links=(OVERLAY_DOC + "#nesting-overlayfs-mounts",),
+    ),
+    Cause(
+        "old-kernel-overlay-bug",
+        Severity.WARNING,
+        "This kernel's overlay has a bug that newer ones have not",
+        "The overlay of early and of heavily patched kernels (RHEL 7's 3.10, Ubuntu's 3.x) lacks "
+        "features and fixes that engines of today expect.",
+        "Update the kernel.",
+        (),
+        ("uname -r", "modinfo overlay"),
+        links=(OVERLAY_DOC,),
+    ),
+    Cause(
+        "selinux-denied",
+        Severity.WARNING,
+        "SELinux denied an access in a layer",
+        "SELinux checks the process against the merged file, and who mounted against the layers. "
+        "An AVC line in the audit log names the type that was denied.",
+        "Label the files for containers, mount with a context= option, or allow it in the policy.",
+        ("chcon -R -t container_file_t {path}",),
+        ("ausearch -m AVC -ts recent", "ls -Zd {path}"),
+    ),
+    Cause(
+        "selinux-mislabelled-layers",
+        Severity.WARNING,
+        "A layer's SELinux labels do not fit",
+        "An overlay shows its files with the labels of the layer that they come from, unless "
+        "mounted with context=. Files that were copied or unpacked often keep the wrong type.",
+        "Restore the labels of the layer, or mount with a context= option.",
+        ("restorecon -R {path}",),
+        ("ls -Zd {path}", "matchpathcon {path}"),
+    ),
+    Cause(
+        "missing-user-namespace",
+        Severity.WARNING,
+        "User namespaces are switched off or limited here",
+        "An ordinary user mounts an overlay in a user namespace of its own. A sysctl, AppArmor's "
+        "restriction of Ubuntu 23.10 and later, or a limit of 0 forbids to make one.",
+        "Allow user namespaces, or mount as root.",
+        ("sysctl -w {sysctl}",),
+        (
+            "sysctl user.max_user_namespaces kernel.unprivileged_userns_clone "
+            "kernel.apparmor_restrict_unprivileged_userns",
+        ),
+        links=(USERNS_DOC,),
+    ),
+    Cause(
+        "mount8-drop-permissions-userns",
+        Severity.FAILURE,
+        "mount(8) gave up the privilege that the mount needs",
+        "A set-user-ID mount(8) drops its rights where it sees options that only root may use, and "
+        "some versions do so inside a user namespace too. The kernel then answers EPERM though "
+        "the namespace's root may mount.",
+        "Mount without mount(8), or with a util-linux that is newer.",
+        ("{command}",),
+        ("mount --version", "ls -l $(command -v mount)"),
+    ),
+    Cause(
+        "wsl1-limited-overlay",
+        Severity.FAILURE,
+        "WSL 1 has no overlay filesystem",
+        "WSL 1 is a translation of system calls, no Linux kernel: there is no overlay to mount. "
+        "WSL 2 runs a real kernel that has it.",
+        "Convert the distribution to WSL 2.",
+        ("wsl.exe --set-version DISTRIBUTION 2",),
+        ("cat /proc/version",),
+        links=("https://learn.microsoft.com/windows/wsl/compare-versions",),
+    ),
+    Cause(
+        "gvisor-overlay-limitation",
+        Severity.FAILURE,
+        "gVisor's own kernel limits overlay mounts",
+        "Inside gVisor (runsc) the mount is served by its Go kernel, which takes fewer layers, "
+        "shorter options and fewer features than Linux.",
+        "Run this container with runc or a VM runtime, or merge layers.",
+        (),
+        ("dmesg | head", "cat /proc/version"),
+        links=("https://gvisor.dev/docs/user_guide/filesystem/",),
+    ),
+    Cause(
+        "not-enough-memory",
+        Severity.FAILURE,
+        "The kernel had no memory for the mount, or the option string is too large",
+        "ENOMEM of a mount is mostly an option string that the kernel could not copy, or on 5.10 "
+        "a missing directory or more than 500 layers. Real shortage of memory is rare.",
+        "Shorten the options, or name fewer layers; then look at memory.",
+        (),
+        ("free -m",),
+    ),
 )
