@@ -22,9 +22,10 @@ if "\taufs\n" not in Path("/proc/filesystems").read_text():
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        "namespace(user=False): run in a forked child with its own mount (and user) "
+        "namespace(user=False, place=None): run in a forked child with its own mount (and user) "
         "namespace; `lab` is an empty directory there, and the working directory, on a fresh "
-        "filesystem of the type that the test's parameter `backing` names, else tmpfs",
+        "filesystem of the type that the test's parameter `backing` names, else tmpfs; "
+        "mounted on `place` if it is said",
     )
 
 
@@ -64,7 +65,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
             arguments["lab"] = directory
         pyfuncitem.obj(**arguments)
 
-    in_namespace(body, user=user, fs=fs)
+    in_namespace(body, user=user, fs=fs, place=marker.kwargs.get("place"))
     return True
 
 

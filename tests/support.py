@@ -24,14 +24,20 @@ class ChildFailedError(AssertionError):
     """The child of `in_namespace` failed; its traceback is the message."""
 
 
-def in_namespace(function: Callable[[Path], Any], *, user: bool = False, fs: str = "tmpfs") -> Any:
+def in_namespace(
+    function: Callable[[Path], Any],
+    *,
+    user: bool = False,
+    fs: str = "tmpfs",
+    place: Path | None = None,
+) -> Any:
     """Run `function(lab)` in a forked child with a mount namespace of its own; return its value.
 
     `lab` is an empty directory on a fresh filesystem of type `fs` (tests.images.WRITABLE). With
     `user` the child is root of a new user namespace and nothing more. Every mount ends with the
-    child.
+    child. `place` is a directory to mount the lab on, for output that shows paths.
     """
-    lab = Path(tempfile.mkdtemp(prefix="layerctl-lab-"))
+    lab = place or Path(tempfile.mkdtemp(prefix="layerctl-lab-"))
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -59,7 +65,8 @@ def in_namespace(function: Callable[[Path], Any], *, user: bool = False, fs: str
         os.waitpid(child, 0)
         raise
     finally:
-        os.rmdir(lab)
+        if place is None:
+            os.rmdir(lab)
     if not raw:
         raise ChildFailedError(f"the child ended without an answer, status {status}")
     good, value = pickle.loads(raw)
@@ -112,7 +119,28 @@ def layerctl(
 
 
 def layerctl_json(*arguments: str | os.PathLike[str], **kwargs: Any) -> Any:
-    """Run the program with --json, demand success and return the document."""
+    """Run the program with --json, demand success; return the document, checked by its schema."""
     done = layerctl(*arguments, "--json", **kwargs)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return valid(command_of(arguments), done.stdout)
+
+
+def command_of(arguments: Sequence[str | os.PathLike[str]]) -> str:
+    """Return the command that a line of arguments runs, as `layerctl schema` knows it."""
+    count = 2 if arguments[0] == "inspect" else 1
+    return " ".join(map(str, arguments[:count]))
+
+
+def valid(command: str, text: str, row: str = "") -> Any:
+    """Return a JSON text that is just what the published schema says (or a row of it)."""
+    import jsonschema
+
+    from layerctl.render.columns import schema
+    from layerctl.render.tables import DOCUMENTS
+
+    document = json.loads(text)
+    rules = schema(command, DOCUMENTS[command])
+    if row:
+        rules |= {"oneOf": [], "$ref": f"#/$defs/{row}"}
+    jsonschema.Draft202012Validator(rules).validate(document)
+    return document

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
@@ -14,7 +14,9 @@ from layerctl.model import Stack
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Write one JSON document.")
 
-_LAYER_FLAGS: tuple[Callable[[Any], Any], ...] = (
+Decorator = Callable[[Any], Any]
+
+_LAYER_FLAGS: tuple[Decorator, ...] = (
     click.option("-t", "--type", "fstype", metavar="TYPE", help="overlay (or overlay2), or aufs."),
     click.option(
         "-l", "--lower", "lowers", multiple=True, metavar="DIR",
@@ -44,6 +46,21 @@ _FLAG_NAMES = (
 )  # fmt: skip
 
 
+def add_options(
+    function: Callable[..., Any], wrapper: Callable[..., Any], options: Iterable[Decorator]
+) -> Callable[..., Any]:
+    """Return `wrapper` in the place of the command `function`, with more options before its own."""
+    wrapper.__name__ = function.__name__
+    wrapper.__doc__ = function.__doc__
+    wrapper.__click_params__ = list(  # type: ignore[attr-defined]  # click keeps options there
+        getattr(function, "__click_params__", ())
+    )
+    decorated: Callable[..., Any] = wrapper
+    for option in reversed(tuple(options)):
+        decorated = option(decorated)
+    return decorated
+
+
 def layer_flags(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the layer flags to a command; it gets them as one `request`."""
 
@@ -51,15 +68,7 @@ def layer_flags(function: Callable[..., Any]) -> Callable[..., Any]:
         request = Request(**{name: arguments.pop(name) for name in _FLAG_NAMES})
         return function(request=request, **arguments)
 
-    wrapper.__name__ = function.__name__
-    wrapper.__doc__ = function.__doc__
-    wrapper.__click_params__ = list(  # type: ignore[attr-defined]  # click keeps options there
-        getattr(function, "__click_params__", ())
-    )
-    decorated: Callable[..., Any] = wrapper
-    for flag in reversed(_LAYER_FLAGS):
-        decorated = flag(decorated)
-    return decorated
+    return add_options(function, wrapper, _LAYER_FLAGS)
 
 
 def absolute_stack(stack: Stack) -> Stack:

@@ -6,18 +6,19 @@ import os
 
 import click
 
-from layerctl.cli.common import json_option
+from layerctl.cli.output import output_options
 from layerctl.codecs import aufs
 from layerctl.codecs.aufs import SysfsInstance
 from layerctl.codecs.escape import printable
 from layerctl.errors import NotFoundError
 from layerctl.kernel import mounts
-from layerctl.render import json
 from layerctl.render.json import Document, path_fields
+from layerctl.render.output import Format, Output, write
+from layerctl.render.tables import AUFS
 
 
 @click.command("aufs")
-@json_option
+@output_options(AUFS)
 @click.option(
     "--sysfs",
     default=mounts.AUFS_SYSFS,
@@ -33,7 +34,7 @@ from layerctl.render.json import Document, path_fields
     help="Read the mounts from here.",
 )
 @click.argument("which", required=False, metavar="[TARGET|si_ID]")
-def command(*, as_json: bool, sysfs: str, mountinfo: str, which: str | None) -> None:
+def command(*, output: Output, sysfs: str, mountinfo: str, which: str | None) -> None:
     """Show every aufs as /sys/fs/aufs tells it: branches, permissions, ids, xino path."""
     targets = _targets(mountinfo)
     if which is None:
@@ -43,22 +44,28 @@ def command(*, as_json: bool, sysfs: str, mountinfo: str, which: str | None) -> 
     else:
         names = [_instance_of(which, mountinfo)]
     instances = [_read(name, sysfs) for name in names]
-    if as_json:
-        json.write({"aufs": [_document(one, targets.get(f"si_{one.id}")) for one in instances]})
-        return
-    if not instances:
+    if not instances and output.format is Format.HUMAN:
         from layerctl.render.errors import note
 
         note("no aufs is mounted here")
-    for one in instances:
-        target = targets.get(f"si_{one.id}")
-        click.echo(f"si_{one.id} on {'?' if target is None else printable(target)}")
-        click.echo(f"       xino   {'none' if one.xino is None else printable(one.xino)}")
-        for branch in one.branches:
-            number = "" if branch.id is None else f"  id {branch.id}"
-            click.echo(
-                f"  {branch.position:>3}  {branch.permission:<10} {printable(branch.path)}{number}"
-            )
+        return
+
+    def human() -> None:
+        for one in instances:
+            _print(one, targets.get(f"si_{one.id}"))
+
+    rows = [_document(one, targets.get(f"si_{one.id}")) for one in instances]
+    write(AUFS, rows, output, human=human)
+
+
+def _print(one: SysfsInstance, target: str | None) -> None:
+    click.echo(f"si_{one.id} on {'?' if target is None else printable(target)}")
+    click.echo(f"       xino   {'none' if one.xino is None else printable(one.xino)}")
+    for branch in one.branches:
+        number = "" if branch.id is None else f"  id {branch.id}"
+        click.echo(
+            f"  {branch.position:>3}  {branch.permission:<10} {printable(branch.path)}{number}"
+        )
 
 
 def _targets(mountinfo: str) -> dict[str, str]:

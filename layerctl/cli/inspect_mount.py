@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import click
 
-from layerctl.cli.common import json_option, resolve_relative
+from layerctl.cli.common import resolve_relative
+from layerctl.cli.output import output_options
 from layerctl.codecs.escape import printable
 from layerctl.errors import NotFoundError
 from layerctl.kernel import mounts
-from layerctl.render import json
 from layerctl.render.errors import note
 from layerctl.render.mounts import mounted_document, stack_lines
+from layerctl.render.output import Output, write
+from layerctl.render.tables import MOUNTS
 
 
 @click.command("mount")
-@json_option
+@output_options(MOUNTS)
 @click.argument("target")
-def command(*, as_json: bool, target: str) -> None:
+def command(*, output: Output, target: str) -> None:
     """Decode the stack of the mount at TARGET: type, layers, options in effect."""
     mounted = mounts.find_layered(target)
     try:
@@ -25,8 +27,10 @@ def command(*, as_json: bool, target: str) -> None:
         stack, notes = mounted.stack, (error.message,)
     for text in notes:
         note(text)
-    if as_json:
-        json.write({"mounts": [mounted_document(mounted, stack)]})
-        return
-    click.echo(f"{printable(mounted.entry.target)}: {stack.fstype} from {mounted.entry.source}")
-    click.echo("\n".join(stack_lines(stack)))
+
+    def human() -> None:
+        entry = mounted.entry
+        click.echo(f"{printable(entry.target)}: {stack.fstype} from {printable(entry.source)}")
+        click.echo("\n".join(stack_lines(stack)))
+
+    write(MOUNTS, [mounted_document(mounted, stack)], output, human=human)

@@ -63,17 +63,24 @@ def is_text(name: str) -> bool:
     return name.isascii() or text_of(name) == name
 
 
-def printable(name: str) -> str:
-    r"""Return `name` fit for a terminal: control and undecodable characters as `\xNN`."""
-    if name.isascii() and name.isprintable():
+def printable(name: str, also: str = "") -> str:
+    r"""Return `name` fit for a terminal: control and undecodable characters as `\xNN` of each byte.
+
+    So are those of `also`: with the backslash among them the name can be told from what is shown.
+    """
+    if name.isascii() and name.isprintable() and not any(char in name for char in also):
         return name
     out: list[str] = []
     for char in name:
-        code = ord(char)
-        if 0xDC80 <= code <= 0xDCFF:
-            out.append(f"\\x{code - 0xDC00:02x}")
-        elif char.isprintable():
+        if char.isprintable() and char not in also:
             out.append(char)
         else:
-            out.extend(f"\\x{byte:02x}" for byte in char.encode("utf-8", "surrogatepass"))
+            out.extend(f"\\x{byte:02x}" for byte in _bytes(char))
     return "".join(out)
+
+
+def _bytes(char: str) -> bytes:
+    try:
+        return char.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # a lone surrogate that stands for no byte
+        return char.encode("utf-8", "surrogatepass")

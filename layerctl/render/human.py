@@ -12,9 +12,19 @@ if TYPE_CHECKING:
 _PIPE_WIDTH = 10_000
 
 
-def console() -> Console:
-    """Return a console on standard output; not on a terminal, nothing is cut or coloured."""
+def console(color: str = "auto") -> Console:
+    """Return a console on standard output; not on a terminal, nothing is cut or folded.
+
+    `color` is auto (on a terminal, unless NO_COLOR is set), always or never.
+    """
     from rich.console import Console
 
-    width = None if sys.stdout.isatty() else _PIPE_WIDTH
-    return Console(markup=False, emoji=False, highlight=False, width=width)
+    return Console(
+        markup=False,
+        emoji=False,
+        highlight=False,
+        width=None if sys.stdout.isatty() else _PIPE_WIDTH,
+        force_terminal=True if color == "always" else None,
+        no_color={"always": False, "never": True}.get(color),
+        color_system="standard" if color == "always" else "auto",
+    )

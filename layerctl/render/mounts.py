@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from layerctl.codecs.escape import printable
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import Layer, Stack
@@ -58,27 +56,3 @@ def stack_lines(stack: Stack) -> list[str]:
     if stack.flags:
         lines.append(f"       flags   {printable(','.join(stack.flags))}")
     return lines
-
-
-def print_mounts(mounts: Sequence[Mounted]) -> None:
-    """Print a table of mounts."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    from layerctl.render.human import console
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("TARGET", "TYPE", "MODE", "LAYERS", "TOP LAYER"):
-        table.add_column(title, overflow="fold")
-    for mounted in mounts:
-        stack = mounted.stack
-        top = stack.layers[0].path if stack.layers else "?"
-        table.add_row(
-            Text(printable(mounted.entry.target)),
-            stack.fstype,
-            "ro" if stack.read_only else "rw",
-            str(len(stack.layers)),
-            Text(printable(top)),
-        )
-    console().print(table)

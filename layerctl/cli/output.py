@@ -1,0 +1,76 @@
+"""The options that every command with rows has: formats, columns, headings and colour."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from layerctl.cli.common import add_options
+from layerctl.errors import RequestError
+from layerctl.render.columns import Listing
+from layerctl.render.output import Format, Output
+
+_FORMATS = (
+    ("--json", Format.JSON, "Write one JSON document."),
+    ("--jsonl", Format.JSONL, "Write one JSON document a row, a line each."),
+    ("--raw", Format.RAW, "Write a line a row, unsafe bytes as \\xNN."),
+    ("-0", Format.NUL, "End every field with a NUL byte, unescaped."),
+)
+
+
+def output_options(*listings: Listing) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add the output options to a command, which gets them as one `output`."""
+
+    def list_columns(context: click.Context, _: click.Parameter, value: bool) -> None:
+        if value:
+            for listing in listings:
+                width = max(len(column.name) for column in listing.columns)
+                for column in listing.columns:
+                    click.echo(f"{column.name:<{width}}  {column.help}")
+            context.exit()
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(**arguments: Any) -> Any:
+            formats = [form for flag, form, _ in _FORMATS if arguments.pop(_name(flag))]
+            if len(formats) > 1:
+                raise RequestError(
+                    "usage",
+                    "more than one output format was asked for",
+                    hint="choose one of --json, --jsonl, --raw and -0",
+                )
+            output = Output(
+                formats[0] if formats else Format.HUMAN,
+                arguments.pop("columns"),
+                not arguments.pop("noheadings"),
+                arguments.pop("color"),
+            )
+            for listing in listings[:1]:
+                output.chosen(listing)  # a column that is none is refused before anything is done
+            return function(output=output, **arguments)
+
+        options = [
+            *(click.option(flag, _name(flag), is_flag=True, help=help_)
+              for flag, _, help_ in _FORMATS),
+            click.option(
+                "--output", "columns", metavar="COL,...",
+                help="Show these columns; +COL,... adds to the usual ones.",
+            ),
+            click.option(
+                "--list-columns", is_flag=True, is_eager=True, expose_value=False,
+                callback=list_columns, help="List the columns that there are, and exit.",
+            ),
+            click.option("--noheadings", is_flag=True, help="Leave the line of headings out."),
+            click.option(
+                "--color", type=click.Choice(["auto", "always", "never"]), default="auto",
+                help="When to colour what people read.",
+            ),
+        ]  # fmt: skip
+        return add_options(function, wrapper, options)
+
+    return add
+
+
+def _name(flag: str) -> str:
+    return {"-0": "as_null"}.get(flag, "as_" + flag.removeprefix("--"))

@@ -1,0 +1,38 @@
+"""`layerctl schema`."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import CompletionItem
+
+from layerctl.errors import RequestError
+from layerctl.render import json
+from layerctl.render.columns import schema
+from layerctl.render.tables import DOCUMENTS
+
+
+def _complete(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    before = " ".join([*(context.params.get("words") or ()), incomplete])
+    skip = len(before) - len(incomplete)
+    names = [name[skip:] for name in DOCUMENTS if name.startswith(before)]
+    return [CompletionItem(name.split()[0]) for name in names if name]
+
+
+@click.command("schema")
+@click.argument("words", nargs=-1, metavar="COMMAND", shell_complete=_complete)
+def command(*, words: tuple[str, ...]) -> None:
+    """Print the JSON Schema of what COMMAND writes with --json.
+
+    The rows stand under $defs: each line of --jsonl is one of them. `error` is not a command but
+    what every command writes to standard error when it fails.
+    """
+    name = " ".join(words)
+    documents = DOCUMENTS.get(name)
+    if documents is None:
+        raise RequestError(
+            "usage",
+            f"there is no schema of '{name}'" if name else "no command was named",
+            why="there are those of " + ", ".join(DOCUMENTS),
+            hint="layerctl schema list",
+        )
+    json.write(schema(f"layerctl {name} --json", documents))

@@ -1,0 +1,210 @@
+"""What a column is: its name and help, its place in JSON and its cell, all said once.
+
+A row is the JSON document of one entry. A column stands for the key of the same name in lower
+case; one that has no `schema` is made for tables alone. Tables, raw lines, NUL-separated fields,
+`--list-columns`, `layerctl schema`, manual pages and completions all come from these.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from layerctl.render.json import Document
+
+#: The draft of JSON Schema that the schemas are written in.
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+_BASE64 = {"type": "string", "contentEncoding": "base64"}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column. `is_path` says that bytes which are no UTF-8 stand beside, as `{key}_bytes`.
+
+    `cell` makes the column's text from the whole row; without it the value itself is shown.
+    """
+
+    name: str
+    help: str
+    schema: Mapping[str, Any] | None = None
+    is_path: bool = False
+    required: bool = True
+    cell: Callable[[Document], str | list[str]] | None = None
+
+    @property
+    def key(self) -> str:
+        """The column's key in JSON."""
+        return self.name.lower()
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the column is set flush right."""
+        return self.schema is not None and "integer" in self.schema.get("type", ())
+
+    def texts(self, row: Document) -> list[str]:
+        """Return the cell of one row as a list of texts, paths with the bytes they have."""
+        if self.cell is not None:
+            made = self.cell(row)
+            return [made] if isinstance(made, str) else made
+        value = original(row, self.key)
+        match value:
+            case None:
+                return []
+            case bool():
+                return ["yes" if value else "no"]
+            case list():
+                return [str(one) for one in value]
+            case _:
+                return [str(value)]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A document with rows: `key` holds them, `beside` are the other keys of the document.
+
+    `shown` names the columns of tables and raw lines unless others are asked for.
+    """
+
+    key: str
+    columns: tuple[Column, ...]
+    shown: tuple[str, ...]
+    beside: tuple[Column, ...] = ()
+
+    def column(self, name: str) -> Column | None:
+        """Return a column by its name in any case, None where there is none."""
+        return next((one for one in self.columns if one.name == name.upper()), None)
+
+    def document(self) -> Document:
+        """Return the JSON Schema of the document; its rows refer to `rows`."""
+        items = {"type": "array", "items": {"$ref": f"#/$defs/{self.key}"}}
+        return record((Column(self.key.upper(), "the rows", items), *self.beside))
+
+    def rows(self) -> Document:
+        """Return the JSON Schemas of the rows, by name: a line of --jsonl is one of them."""
+        return {self.key: record(self.columns)}
+
+
+@dataclass(frozen=True, slots=True)
+class Single:
+    """A document that is one object."""
+
+    columns: tuple[Column, ...]
+
+    def document(self) -> Document:
+        """Return the JSON Schema of the document."""
+        return record(self.columns)
+
+    def rows(self) -> Document:
+        """Return nothing: there are no rows."""
+        return {}
+
+
+def schema(title: str, documents: Sequence[Listing | Single]) -> Document:
+    """Return the JSON Schema of a command's output that is one of `documents`."""
+    one = documents[0].document() if len(documents) == 1 else None
+    shapes = one or {"oneOf": [document.document() for document in documents]}
+    rows: Document = {}
+    for document in documents:
+        rows |= document.rows()
+    return {"$schema": DIALECT, "title": title, **shapes, **({"$defs": rows} if rows else {})}
+
+
+def record(columns: tuple[Column, ...]) -> Document:
+    """Return the JSON Schema of an object that has these columns as keys."""
+    properties: Document = {}
+    for column in columns:
+        if column.schema is None:
+            continue
+        properties[column.key] = {"description": column.help, **column.schema}
+        if column.is_path:
+            many = "array" in column.schema["type"]
+            properties[f"{column.key}_bytes"] = (
+                {"type": "array", "items": _BASE64} if many else _BASE64
+            )
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": [one.key for one in columns if one.required and one.schema is not None],
+        "additionalProperties": False,
+    }
+
+
+def original(row: Document, key: str) -> Any:
+    """Return a value of a row, paths with the bytes they have instead of U+FFFD."""
+    raw = row.get(f"{key}_bytes")
+    if raw is None:
+        return row.get(key)
+    if isinstance(raw, str):
+        return os.fsdecode(base64.b64decode(raw))
+    return [os.fsdecode(base64.b64decode(one)) for one in raw]
+
+
+Cell = Callable[[Document], str | list[str]]
+
+
+def path(name: str, help_: str, *, nullable: bool = False, required: bool = True) -> Column:
+    """Return the column of a path."""
+    schema = {"type": ["string", "null"] if nullable else "string"}
+    return Column(name, help_, schema, is_path=True, required=required)
+
+
+def paths(name: str, help_: str, *, required: bool = True) -> Column:
+    """Return the column of a list of paths."""
+    schema = {"type": "array", "items": {"type": "string"}}
+    return Column(name, help_, schema, is_path=True, required=required)
+
+
+def text(name: str, help_: str, *, nullable: bool = False, required: bool = True) -> Column:
+    """Return the column of a text."""
+    schema = {"type": ["string", "null"] if nullable else "string"}
+    return Column(name, help_, schema, required=required)
+
+
+def texts(name: str, help_: str, *, required: bool = True) -> Column:
+    """Return the column of a list of texts."""
+    schema = {"type": "array", "items": {"type": "string"}}
+    return Column(name, help_, schema, required=required)
+
+
+def choice(name: str, help_: str, values: tuple[str, ...], *, required: bool = True) -> Column:
+    """Return the column of one of some words."""
+    return Column(name, help_, {"enum": list(values)}, required=required)
+
+
+def number(name: str, help_: str, *, nullable: bool = False, required: bool = True) -> Column:
+    """Return the column of a number."""
+    schema = {"type": ["integer", "null"] if nullable else "integer"}
+    return Column(name, help_, schema, required=required)
+
+
+def numbers(name: str, help_: str) -> Column:
+    """Return the column of a list of numbers."""
+    return Column(name, help_, {"type": "array", "items": {"type": "integer"}})
+
+
+def flag(name: str, help_: str, *, required: bool = True) -> Column:
+    """Return the column of a yes or no."""
+    return Column(name, help_, {"type": "boolean"}, required=required)
+
+
+def records(
+    name: str, help_: str, columns: tuple[Column, ...], cell: Cell, *, required: bool = True
+) -> Column:
+    """Return the column of a list of objects, shown by `cell` in tables."""
+    schema = {"type": "array", "items": record(columns)}
+    return Column(name, help_, schema, required=required, cell=cell)
+
+
+def objects(name: str, help_: str, columns: tuple[Column, ...], *, required: bool = True) -> Column:
+    """Return the column of a list of objects that no table shows."""
+    return Column(name, help_, {"type": "array", "items": record(columns)}, required=required)
+
+
+def one(name: str, help_: str, columns: tuple[Column, ...], *, nullable: bool = False) -> Column:
+    """Return the column of one object."""
+    shape = record(columns)
+    return Column(name, help_, {"anyOf": [shape, {"type": "null"}]} if nullable else shape)

@@ -1,0 +1,136 @@
+"""Rows to standard output in the format that was asked for. See docs/output.md for the contract."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from layerctl.codecs.escape import printable
+from layerctl.errors import RequestError
+from layerctl.render import json
+from layerctl.render.columns import Column, Listing
+from layerctl.render.json import Document
+
+
+class Format(StrEnum):
+    """How rows are written."""
+
+    HUMAN = "human"
+    JSON = "json"
+    JSONL = "jsonl"
+    RAW = "raw"
+    NUL = "null"
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What the output options ask for; `columns` is the list behind --output as typed."""
+
+    format: Format = Format.HUMAN
+    columns: str | None = None
+    headings: bool = True
+    color: str = "auto"
+
+    @property
+    def as_json(self) -> bool:
+        """Whether the one document of --json was asked for."""
+        return self.format is Format.JSON
+
+    def chosen(self, listing: Listing) -> tuple[Column, ...]:
+        """Return the columns to show. Raises RequestError for a name that is none."""
+        if self.columns is None:
+            names: tuple[str, ...] = listing.shown
+            if self.format is Format.NUL:
+                names = names[:1]
+        else:
+            asked = self.columns.removeprefix("+").split(",")
+            names = (*(listing.shown if self.columns.startswith("+") else ()), *asked)
+        return tuple(_column(listing, name) for name in names)
+
+
+def _column(listing: Listing, name: str) -> Column:
+    column = listing.column(name)
+    if column is None:
+        known = [one.name for one in listing.columns]
+        from layerctl.rules.options import nearest
+
+        close = nearest(name.upper(), known)
+        raise RequestError(
+            "usage",
+            f"'{name}' is no column here",
+            why="the columns are " + ", ".join(known),
+            hint=f"write: --output {close[0] if close else ','.join(listing.shown)}",
+        )
+    return column
+
+
+def write(
+    listing: Listing,
+    rows: Iterable[Document],
+    output: Output,
+    *,
+    human: Callable[[], None] | None = None,
+    beside: Document | None = None,
+) -> None:
+    """Write rows to standard output.
+
+    `human` writes the face for people; it is used where neither a format nor columns were asked
+    for. `beside` are the document's other keys, written by --json alone.
+    """
+    columns = output.chosen(listing)
+    match output.format:
+        case Format.JSON:
+            if output.columns is not None:
+                rows = [_reduced(row, columns) for row in rows]
+            json.write({**(beside or {}), listing.key: list(rows)})
+        case Format.JSONL:
+            for row in rows:
+                kept = row if output.columns is None else _reduced(row, columns)
+                json.write(kept, indent=None)
+        case Format.RAW:
+            _raw(columns, rows, headings=output.headings)
+        case Format.NUL:
+            for row in rows:
+                for column in columns:
+                    joined = ",".join(column.texts(row))
+                    sys.stdout.buffer.write(joined.encode("utf-8", "surrogateescape") + b"\0")
+        case Format.HUMAN if human is not None and output.columns is None:
+            human()
+        case Format.HUMAN:
+            _table(columns, rows, output)
+
+
+def _reduced(row: Document, columns: tuple[Column, ...]) -> Document:
+    keys = {column.key for column in columns}
+    return {key: value for key, value in row.items() if key.removesuffix("_bytes") in keys}
+
+
+def _raw(columns: tuple[Column, ...], rows: Iterable[Document], *, headings: bool) -> None:
+    """Write a line a row: blanks between cells, and nothing in a cell that could be mistaken."""
+    out = sys.stdout.buffer
+    if headings:
+        out.write(" ".join(column.name for column in columns).encode() + b"\n")
+    for row in rows:
+        cells = [
+            ",".join(printable(one, " ,\\") for one in column.texts(row)) for column in columns
+        ]
+        out.write(" ".join(cells).encode() + b"\n")
+
+
+def _table(columns: tuple[Column, ...], rows: Iterable[Document], output: Output) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from layerctl.render.human import console
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=output.headings)
+    for column in columns:
+        justify = "right" if column.is_number else "left"
+        table.add_column(column.name, overflow="fold", justify=justify)  # type: ignore[arg-type]
+    for row in rows:
+        cells = ["\n".join(printable(one) for one in column.texts(row)) for column in columns]
+        table.add_row(*map(Text, cells))
+    console(output.color).print(table)

@@ -1,0 +1,155 @@
+"""Every command's columns: the one table that outputs, schemas, manual pages and docs come from."""
+
+from __future__ import annotations
+
+from layerctl.render.columns import (
+    Column,
+    Listing,
+    Single,
+    choice,
+    flag,
+    number,
+    objects,
+    one,
+    original,
+    path,
+    paths,
+    records,
+    text,
+    texts,
+)
+from layerctl.render.json import Document
+
+_TYPES = ("overlay", "aufs")
+
+
+def _layer_cells(row: Document) -> list[str]:
+    return [original(layer, "path") for layer in row["layers"]]
+
+
+def _branch_cells(row: Document) -> list[str]:
+    return [f"{original(one, 'path')}={one['permission']}" for one in row["branches"]]
+
+
+def _option_cells(row: Document) -> list[str]:
+    return [name if value is True else f"{name}={value}" for name, value in row["options"].items()]
+
+
+def _upper(row: Document) -> list[str]:
+    return [original(one, "path") for one in row["layers"] if one["role"] == "upper"]
+
+
+LAYER = (
+    number("INDEX", "place in the stack, 0 the topmost"),
+    choice("ROLE", "what the layer is for", ("upper", "lower", "data", "branch")),
+    path("PATH", "the layer's directory, as the kernel shows it"),
+    text("PERMISSION", "what aufs may do with the branch", required=False),
+)
+
+MOUNT = (
+    path("TARGET", "where it is mounted", nullable=True),
+    choice("TYPE", "filesystem type", _TYPES),
+    path("SOURCE", "the source as given to mount", nullable=True),
+    records("LAYERS", "the layers, topmost first", LAYER, _layer_cells),
+    path("WORK", "the work directory of an overlay", required=False),
+    Column(
+        "OPTIONS",
+        "the filesystem's own options in effect",
+        {"type": "object", "additionalProperties": {"type": ["string", "boolean"]}},
+        cell=_option_cells,
+    ),
+    texts("FLAGS", "options of any mount, such as nosuid"),
+    flag("READ_ONLY", "whether nothing can be written"),
+    texts("NOTES", "what could not be read", required=False),
+    Column("MODE", "ro or rw", cell=lambda row: "ro" if row["read_only"] else "rw"),
+    Column("DEPTH", "number of layers", cell=lambda row: str(len(row["layers"]))),
+    Column("TOP", "the topmost layer", cell=lambda row: _layer_cells(row)[:1]),
+    Column("UPPER", "the upper directory of an overlay", cell=_upper),
+)
+MOUNTS = Listing("mounts", MOUNT, ("TARGET", "TYPE", "MODE", "DEPTH", "TOP"))
+
+BRANCH = (
+    number("INDEX", "place in the stack, 0 the topmost"),
+    number("ID", "the branch's id, which stays when its place changes", nullable=True),
+    path("PATH", "the branch's directory"),
+    text("PERMISSION", "the permission in effect"),
+)
+AUFS = Listing(
+    "aufs",
+    (
+        text("ID", "the id of the mount, as in /sys/fs/aufs/si_ID"),
+        path("TARGET", "where it is mounted", nullable=True),
+        path("XINO", "where the inode number table lies", nullable=True),
+        records("BRANCHES", "the branches, topmost first", BRANCH, _branch_cells),
+    ),
+    ("ID", "TARGET", "XINO", "BRANCHES"),
+)
+
+FINDING = (
+    text("CAUSE", "the cause's id, which stays the same for scripts"),
+    choice("SEVERITY", "how bad it is", ("failure", "warning", "info")),
+    text("TITLE", "what it is"),
+    text("WHY", "why that is so"),
+    texts("EVIDENCE", "what was seen"),
+    one("FIX", "what to do", (text("TEXT", "in words"), texts("COMMANDS", "to be pasted"))),
+)
+_VERDICT = choice("VERDICT", "the gravest of the findings", ("ok", "warning", "failure"))
+FINDINGS = Listing("findings", FINDING, ("SEVERITY", "CAUSE", "TITLE"), (_VERDICT,))
+
+_API = (text("NAME", "the way into the kernel"), text("WHY", "why this one"))
+_NOTES = texts("NOTES", "what was done besides, in words")
+_STACK = tuple(column for column in MOUNT if column.name != "NOTES")
+
+MOUNTED = Listing(
+    "mounts",
+    (*MOUNT, one("API", "how it was mounted", _API)),
+    (),
+    (
+        paths("MADE", "directories that were made"),
+        _NOTES,
+        objects("FINDINGS", "what the checks found", FINDING),
+    ),
+)
+DRY_RUN = Single(
+    (
+        *_STACK,
+        one("API", "how it would be mounted", _API, nullable=True),
+        path("OPTION_STRING", "the options as mount(2) takes them", nullable=True),
+        path("COMMAND", "the equivalent mount(8) command", nullable=True),
+        paths("MAKE", "directories that would be made"),
+        texts("STEPS", "what would be done, in order"),
+        _NOTES,
+        _VERDICT,
+        objects("FINDINGS", "what the checks found", FINDING),
+    )
+)
+UNMOUNTED = Listing("unmounted", MOUNT, ())
+
+ERROR = Single(
+    (
+        one(
+            "ERROR",
+            "what went wrong, on standard error",
+            (
+                text("ID", "the error's id, or that of its cause"),
+                text("MESSAGE", "what happened"),
+                text("WHY", "why, may be empty"),
+                text("HINT", "what helps, may be empty"),
+                number("EXIT_CODE", "the exit code"),
+                texts("DETAILS", "the kernel's own words", required=False),
+                objects("FINDINGS", "what else the checks found", FINDING, required=False),
+            ),
+        ),
+    )
+)
+
+#: What every command writes with --json, and `error` what any of them does when it fails.
+DOCUMENTS: dict[str, tuple[Listing | Single, ...]] = {
+    "mount": (MOUNTED, DRY_RUN),
+    "umount": (UNMOUNTED,),
+    "list": (MOUNTS,),
+    "inspect mount": (MOUNTS,),
+    "inspect aufs": (AUFS,),
+    "doctor": (FINDINGS,),
+    "error": (ERROR,),
+}
