@@ -34,6 +34,10 @@ check: $(DEV)  ## run ruff, mypy --strict and import-linter
 bench: $(DEV)  ## print how much time the program costs, as ratios
 	@$(BIN)/python -m tests.bench
 
+.PHONY: golden
+golden: $(DEV)  ## write the expected outputs of the tests anew
+	@LAYERCTL_UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/test_golden.py
+
 .PHONY: clean
 clean:  ## remove what the other targets made
 	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

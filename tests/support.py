@@ -141,6 +141,6 @@ def valid(command: str, text: str, row: str = "") -> Any:
     document = json.loads(text)
     rules = schema(command, DOCUMENTS[command])
     if row:
-        rules |= {"oneOf": [], "$ref": f"#/$defs/{row}"}
+        rules = {"$ref": f"#/$defs/{row}", "$defs": rules["$defs"]}
     jsonschema.Draft202012Validator(rules).validate(document)
     return document

@@ -16,6 +16,17 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Write one JS
 
 Decorator = Callable[[Any], Any]
 
+_SOURCES: tuple[Decorator, ...] = (
+    click.option(
+        "--sysfs", default=mounts.AUFS_SYSFS, metavar="DIR", show_default=True,
+        help="Read aufs's sysfs from here.",
+    ),
+    click.option(
+        "--mountinfo", default=mounts.SELF_MOUNTINFO, metavar="FILE", show_default=True,
+        help="Read the mounts from here.",
+    ),
+)  # fmt: skip
+
 _LAYER_FLAGS: tuple[Decorator, ...] = (
     click.option("-t", "--type", "fstype", metavar="TYPE", help="overlay (or overlay2), or aufs."),
     click.option(
@@ -69,6 +80,11 @@ def layer_flags(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(request=request, **arguments)
 
     return add_options(function, wrapper, _LAYER_FLAGS)
+
+
+def source_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --sysfs and --mountinfo, which read what the kernel says from elsewhere."""
+    return add_options(function, function, _SOURCES)
 
 
 def absolute_stack(stack: Stack) -> Stack:

@@ -6,6 +6,7 @@ import os
 
 import click
 
+from layerctl.cli.common import source_options
 from layerctl.cli.output import output_options
 from layerctl.codecs import aufs
 from layerctl.codecs.aufs import SysfsInstance
@@ -19,20 +20,7 @@ from layerctl.render.tables import AUFS
 
 @click.command("aufs")
 @output_options(AUFS)
-@click.option(
-    "--sysfs",
-    default=mounts.AUFS_SYSFS,
-    metavar="DIR",
-    show_default=True,
-    help="Read aufs's sysfs from here.",
-)
-@click.option(
-    "--mountinfo",
-    default=mounts.SELF_MOUNTINFO,
-    metavar="FILE",
-    show_default=True,
-    help="Read the mounts from here.",
-)
+@source_options
 @click.argument("which", required=False, metavar="[TARGET|si_ID]")
 def command(*, output: Output, sysfs: str, mountinfo: str, which: str | None) -> None:
     """Show every aufs as /sys/fs/aufs tells it: branches, permissions, ids, xino path."""
@@ -70,7 +58,7 @@ def _print(one: SysfsInstance, target: str | None) -> None:
 
 def _targets(mountinfo: str) -> dict[str, str]:
     found = {}
-    for entry in mounts.entries(mountinfo):
+    for entry in mounts.shown(mountinfo):
         if entry.fstype == "aufs":
             _, identity = aufs.from_super_options(entry.super_options)
             if identity is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from layerctl.cli.common import resolve_relative
+from layerctl.cli.common import resolve_relative, source_options
 from layerctl.cli.output import output_options
 from layerctl.codecs.escape import printable
 from layerctl.errors import NotFoundError
@@ -17,10 +17,11 @@ from layerctl.render.tables import MOUNTS
 
 @click.command("mount")
 @output_options(MOUNTS)
+@source_options
 @click.argument("target")
-def command(*, output: Output, target: str) -> None:
+def command(*, output: Output, sysfs: str, mountinfo: str, target: str) -> None:
     """Decode the stack of the mount at TARGET: type, layers, options in effect."""
-    mounted = mounts.find_layered(target)
+    mounted = mounts.find_layered(target, mountinfo, sysfs)
     try:
         stack, notes = resolve_relative(mounted)
     except NotFoundError as error:

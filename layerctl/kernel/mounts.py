@@ -36,6 +36,22 @@ def entries(path: str = SELF_MOUNTINFO) -> list[MountEntry]:
     return mountinfo.parse(read_text(path))
 
 
+def shown(path: str) -> list[MountEntry]:
+    """Return what `entries` does. Raises NotFoundError where there is no such file, or another."""
+    try:
+        return entries(path)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise NotFoundError(
+            "no-mountinfo",
+            f"the mounts cannot be read from {path}",
+            why=why or "",
+            hint="name a copy of /proc/PID/mountinfo: --mountinfo FILE"
+            if path != SELF_MOUNTINFO
+            else "mount proc: mount -t proc proc /proc",
+        ) from None
+
+
 def mount_id(path: str) -> int:
     """Return the id of the mount that `path` lies on, links followed (proc(5), fdinfo)."""
     fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
@@ -56,7 +72,7 @@ def mount_id_of(fd: int) -> int:
 
 def layered(mountinfo_path: str = SELF_MOUNTINFO, sysfs: str = AUFS_SYSFS) -> list[Mounted]:
     """Return every overlay and aufs mount, in mountinfo's order."""
-    return [describe(entry, sysfs) for entry in entries(mountinfo_path) if entry.fstype in LAYERED]
+    return [describe(entry, sysfs) for entry in shown(mountinfo_path) if entry.fstype in LAYERED]
 
 
 def describe(entry: MountEntry, sysfs: str = AUFS_SYSFS) -> Mounted:
@@ -100,7 +116,7 @@ def find(target: str, mountinfo_path: str = SELF_MOUNTINFO) -> MountEntry:
     """
     path = absolute(target)
     if mountinfo_path != SELF_MOUNTINFO:
-        found = [entry for entry in entries(mountinfo_path) if entry.target == path]
+        found = [entry for entry in shown(mountinfo_path) if entry.target == path]
         if found:
             return found[-1]
         raise _not_mounted(target, None)
@@ -109,7 +125,7 @@ def find(target: str, mountinfo_path: str = SELF_MOUNTINFO) -> MountEntry:
     except OSError as error:
         raise missing(target, error) from None
     real = os.path.realpath(path)
-    for entry in entries():
+    for entry in shown(SELF_MOUNTINFO):
         if entry.mount_id == identity:
             if entry.target in (path, real):
                 return entry

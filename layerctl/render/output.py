@@ -108,15 +108,19 @@ def _reduced(row: Document, columns: tuple[Column, ...]) -> Document:
 
 
 def _raw(columns: tuple[Column, ...], rows: Iterable[Document], *, headings: bool) -> None:
-    """Write a line a row: blanks between cells, and nothing in a cell that could be mistaken."""
+    """Write a line a row: blanks between cells, and nothing in a cell that could be mistaken.
+
+    An empty cell is `-`, so that every line has as many words; a `-` itself is escaped.
+    """
     out = sys.stdout.buffer
     if headings:
         out.write(" ".join(column.name for column in columns).encode() + b"\n")
     for row in rows:
-        cells = [
+        cells = (
             ",".join(printable(one, " ,\\") for one in column.texts(row)) for column in columns
-        ]
-        out.write(" ".join(cells).encode() + b"\n")
+        )
+        words = ("\\x2d" if cell == "-" else cell or "-" for cell in cells)
+        out.write(" ".join(words).encode() + b"\n")
 
 
 def _table(columns: tuple[Column, ...], rows: Iterable[Document], output: Output) -> None:
@@ -126,11 +130,17 @@ def _table(columns: tuple[Column, ...], rows: Iterable[Document], output: Output
 
     from layerctl.render.human import console
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=output.headings)
+    table = Table(
+        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, show_header=output.headings
+    )
     for column in columns:
         justify = "right" if column.is_number else "left"
         table.add_column(column.name, overflow="fold", justify=justify)  # type: ignore[arg-type]
     for row in rows:
         cells = ["\n".join(printable(one) for one in column.texts(row)) for column in columns]
         table.add_row(*map(Text, cells))
-    console(output.color).print(table)
+    screen = console(output.color)
+    with screen.capture() as captured:
+        screen.print(table)
+    lines = (line.rstrip() for line in captured.get().splitlines())
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
