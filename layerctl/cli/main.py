@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
 import sys
@@ -21,6 +22,9 @@ from layerctl.errors import (
     RequestError,
 )
 
+#: What writing to standard output fails with; other files have a name in their errors.
+_UNWRITABLE = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EBADF, errno.EFBIG)
+
 #: Every command: its name, the module that holds it, its one line of help.
 COMMANDS: dict[str, tuple[str, str]] = {
     "mount": ("layerctl.cli.mount", "Mount a stack of layers."),
@@ -31,6 +35,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("layerctl.cli.doctor", "Say why a mount fails or would fail."),
     "schema": ("layerctl.cli.schema", "Print the JSON Schema of a command's output."),
 }
+
+
+_VERSION = (
+    f"layerctl {__version__} (Python {'.'.join(map(str, sys.version_info[:3]))}, "
+    f"{os.uname().sysname} {os.uname().release})"
+)
 
 
 class LazyGroup(click.Group):
@@ -81,7 +91,7 @@ class LazyGroup(click.Group):
     lazy=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
 )
-@click.version_option(__version__, prog_name="layerctl")
+@click.version_option(__version__, message=_VERSION.replace("%", "%%"))
 def cli() -> None:
     """Mount, inspect and diagnose layered filesystems: overlayfs and aufs."""
 
@@ -102,6 +112,12 @@ def _fail(error: LayerctlError, *, as_json: bool) -> int:
 
     report(error, as_json=as_json)
     return error.exit_code
+
+
+def _note(text: str) -> None:
+    from layerctl.render.errors import note
+
+    note(text)
 
 
 def _bug(error: Exception) -> BugError:
@@ -130,29 +146,56 @@ def _terminated(number: int, frame: object) -> None:
     raise SystemExit(128 + number)
 
 
+def _open_streams() -> None:
+    """Put something in the place of standard streams that the caller closed.
+
+    Else the next file opened would become one of them. What is written there fails with EBADF.
+    And let no character stop the output that the locale cannot write.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.open(os.devnull, os.O_RDONLY)  # gets the lowest number that is free, this one
+            stream = open(number, "r" if number == 0 else "w", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _run(arguments: list[str]) -> int:
+    """Run a command and let its errors through, which click's own main() does not."""
+    if "_LAYERCTL_COMPLETE" in os.environ:
+        cli.main(arguments, prog_name="layerctl")  # answers the shell and exits
+    try:
+        with cli.make_context("layerctl", arguments) as context:
+            result = cli.invoke(context)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    return result if isinstance(result, int) else EXIT_OK
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code (`layerctl.errors.EXIT_CODES`)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     as_json = _wants_json(arguments)
-    signal.signal(signal.SIGTERM, _terminated)
-    signal.signal(signal.SIGHUP, _terminated)
+    _open_streams()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup(1) leaves it
+            signal.signal(number, _terminated)
     try:
-        result = cli.main(arguments, prog_name="layerctl", standalone_mode=False)
+        code = _run(arguments)
         sys.stdout.flush()
-        return result if isinstance(result, int) else EXIT_OK
+        return code
     except LayerctlError as error:
         return _fail(error, as_json=as_json)
-    except click.exceptions.Exit as error:
-        return error.exit_code
     except click.ClickException as error:
         return _fail(_usage(error), as_json=as_json)
     except (KeyboardInterrupt, click.Abort):
-        sys.stderr.write("layerctl: interrupted\n")
+        _note("interrupted")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         _die_of(signal.SIGPIPE)
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EIO, errno.EDQUOT):
-            sys.stderr.write(f"layerctl: the output could not be written: {error.strerror}\n")
+        if isinstance(error, OSError) and error.errno in _UNWRITABLE and error.filename is None:
+            _note(f"the output could not be written: {error.strerror}")
             os._exit(EXIT_OUTPUT)  # a last flush at exit would only fail again
         return _fail(_bug(error), as_json=as_json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from layerctl.codecs.escape import printable
@@ -24,14 +25,16 @@ def error_text(error: LayerctlError) -> str:
 
 
 def _write(text: str) -> None:
-    sys.stdout.flush()
-    stream = sys.stderr
-    stream.buffer.write(text.encode("utf-8", "replace") + b"\n")
-    stream.flush()
+    try:
+        sys.stderr.buffer.write(text.encode("utf-8", "replace") + b"\n")
+        sys.stderr.flush()
+    except OSError:  # there is nobody left to tell; what is in the buffer would fail again at exit
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - it stays open until the end
 
 
 def report(error: LayerctlError, *, as_json: bool) -> None:
     """Write an error to standard error, as a JSON document where scripts asked for JSON."""
+    sys.stdout.flush()
     if as_json:
         from layerctl.render import json
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,12 +19,13 @@ def console(color: str = "auto") -> Console:
     """
     from rich.console import Console
 
+    colors: dict[str, Literal["standard"] | None] = {"always": "standard", "never": None}
     return Console(
         markup=False,
         emoji=False,
         highlight=False,
         width=None if sys.stdout.isatty() else _PIPE_WIDTH,
         force_terminal=True if color == "always" else None,
-        no_color={"always": False, "never": True}.get(color),
-        color_system="standard" if color == "always" else "auto",
+        no_color=False if color == "always" else None,
+        color_system=colors.get(color, "auto"),
     )

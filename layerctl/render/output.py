@@ -130,9 +130,7 @@ def _table(columns: tuple[Column, ...], rows: Iterable[Document], output: Output
 
     from layerctl.render.human import console
 
-    table = Table(
-        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, show_header=output.headings
-    )
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, show_header=output.headings)
     for column in columns:
         justify = "right" if column.is_number else "left"
         table.add_column(column.name, overflow="fold", justify=justify)  # type: ignore[arg-type]
