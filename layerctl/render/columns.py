@@ -10,8 +10,7 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from layerctl.render.json import Document
 
@@ -21,8 +20,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _BASE64 = {"type": "string", "contentEncoding": "base64"}
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(NamedTuple):
     """One column. `is_path` says that bytes which are no UTF-8 stand beside, as `{key}_bytes`.
 
     `cell` makes the column's text from the whole row; without it the value itself is shown.
@@ -62,8 +60,7 @@ class Column:
                 return [str(value)]
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(NamedTuple):
     """A document with rows: `key` holds them, `beside` are the other keys of the document.
 
     `shown` names the columns of tables and raw lines unless others are asked for.
@@ -88,8 +85,7 @@ class Listing:
         return {self.key: record(self.columns)}
 
 
-@dataclass(frozen=True, slots=True)
-class Single:
+class Single(NamedTuple):
     """A document that is one object."""
 
     columns: tuple[Column, ...]

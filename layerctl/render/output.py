@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from layerctl.codecs.escape import printable
 from layerctl.errors import RequestError
@@ -24,8 +24,7 @@ class Format(StrEnum):
     NUL = "null"
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(NamedTuple):
     """What the output options ask for; `columns` is the list behind --output as typed."""
 
     format: Format = Format.HUMAN
