@@ -1,0 +1,184 @@
+"""`layerctl inspect merged`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import click
+
+from layerctl.cli.common import find_stack, json_option, layer_flags
+from layerctl.codecs.escape import printable
+from layerctl.codecs.request import Request
+from layerctl.errors import EXIT_NOT_FOUND, EXIT_OK, RequestError
+from layerctl.inspecting.opening import Opened, opened
+from layerctl.inspecting.view import TYPES
+from layerctl.render import json
+from layerctl.render.errors import note
+
+if TYPE_CHECKING:
+    from layerctl.inspecting.filters import Filter
+    from layerctl.inspecting.view import Chunk
+
+_TYPE_NAMES = tuple(dict.fromkeys(TYPES.values()))
+
+
+@click.command("merged")
+@layer_flags
+@json_option
+@click.option("--jsonl", "as_lines", is_flag=True, help="Write a line of JSON for each entry.")
+@click.option("-0", "--null", "as_paths", is_flag=True, help="Write paths, each ended by a NUL.")
+@click.option("--tree", "as_tree", is_flag=True, help="Draw the tree (as without other options).")
+@click.option("--summary", is_flag=True, help="Sum up entries and bytes, layer by layer.")
+@click.option("--layer", type=int, metavar="N", help="Only what layer N provides.")
+@click.option(
+    "--type", "types", multiple=True, type=click.Choice(_TYPE_NAMES), help="Only this type."
+)
+@click.option("--max-depth", type=click.IntRange(min=1), metavar="N", help="Go N levels down.")
+@click.option("--glob", metavar="PATTERN", help="Only names (with a slash in it: paths) like this.")
+@click.option("--thorough", is_flag=True, help="Read the attributes of every file too.")
+@click.argument("arguments", nargs=-1, metavar="[TARGET] [PATH]")
+def command(
+    *,
+    request: Request,
+    as_json: bool,
+    as_lines: bool,
+    as_paths: bool,
+    as_tree: bool,
+    summary: bool,
+    layer: int | None,
+    types: tuple[str, ...],
+    max_depth: int | None,
+    glob: str | None,
+    thorough: bool,
+    arguments: tuple[str, ...],
+) -> int:
+    """Show what is visible and which layer provides it; with PATH, that one path's story.
+
+    TARGET is a mount, or layer flags stand in its place. Without TARGET the one argument is PATH,
+    which is relative to the merged root. A PATH that shows nothing ends with exit code 3.
+    """
+    from layerctl.inspecting.filters import Filter
+
+    shapes = [as_json and not summary, as_lines, as_paths, as_tree, summary]
+    if sum(shapes) > 1:
+        raise RequestError(
+            "usage", "two forms of output were asked for", hint="choose one of --json, --jsonl, -0"
+        )
+    target, path = _target_and_path(request, arguments)
+    stack, notes = find_stack(target, request)
+    for text in notes:
+        note(text)
+    if layer is not None and not 0 <= layer < len(stack.layers):
+        raise RequestError(
+            "no-such-layer",
+            f"there is no layer {layer}",
+            hint=f"name one of 0 (the topmost) to {len(stack.layers) - 1}",
+        )
+    with opened(stack, live=target is not None, thorough=thorough) as view:
+        for text in view.notes:
+            note(text)
+        if path is not None:
+            return _story(view, path, as_json=as_json or as_lines)
+        wanted = Filter(layer=layer, types=types, glob=glob)
+        chunks = _chunks(view, wanted, max_depth)
+        if summary:
+            _summary(view, chunks, as_json=as_json)
+        else:
+            _list(view, chunks, as_json=as_json, as_lines=as_lines, as_paths=as_paths)
+        tell_unknown(view)
+    return EXIT_OK
+
+
+# `-t` is the filesystem's type here as everywhere; `--type` is what a user narrows a listing by.
+for _parameter in command.params:
+    if _parameter.name == "fstype":
+        _parameter.opts.remove("--type")
+
+
+def _target_and_path(request: Request, arguments: tuple[str, ...]) -> tuple[str | None, str | None]:
+    given = list(arguments)
+    target = None if request.names_layers or not given else given.pop(0)
+    if len(given) > 1:
+        raise RequestError(
+            "usage",
+            f"too many arguments: {given[1]}",
+            hint="with layer flags the one argument is PATH, else TARGET and PATH"
+            if request.names_layers
+            else "name one TARGET and at most one PATH",
+        )
+    return target, relative(given[0], target) if given else None
+
+
+def relative(path: str, target: str | None) -> str:
+    """Return PATH as it lies in the merged tree: no slash before or after it, no `.` or `..`.
+
+    An absolute path below TARGET means the same place as seen through the mount.
+    """
+    if target is not None and path.startswith("/"):
+        for base in (os.path.abspath(target), os.path.realpath(target)):
+            if base != "/" and (path == base or path.startswith(base + "/")):
+                path = path[len(base) :]
+                break
+    return os.path.normpath("/" + path).strip("/")
+
+
+def _chunks(view: Opened, wanted: Filter, max_depth: int | None) -> Iterable[Chunk]:
+    from layerctl.inspecting.view import walk
+
+    chunks = walk(view.resolver, max_depth=max_depth)
+    return chunks if wanted.wants_all else wanted.apply(chunks)
+
+
+def _list(
+    view: Opened, chunks: Iterable[Chunk], *, as_json: bool, as_lines: bool, as_paths: bool
+) -> None:
+    if as_json or as_lines or as_paths:
+        from layerctl.render import entries
+
+        if as_paths:
+            entries.write_paths(chunks)
+        elif as_lines:
+            entries.write_json_lines(chunks, view.layers)
+        else:
+            entries.write_json_document(chunks, view.layers, lambda: entries.unknown_fields(view))
+        return
+    from layerctl.render.tree import print_tree
+
+    print_tree(chunks, view.layers)
+
+
+def _story(view: Opened, path: str, *, as_json: bool) -> int:
+    from layerctl.inspecting.story import tell
+
+    story = tell(view, path)
+    if as_json:
+        from layerctl.render.entries import story_document
+
+        json.write(story_document(story, view.layers))
+    else:
+        from layerctl.render.story import print_story
+
+        print_story(story)
+    return EXIT_OK if story.visible else EXIT_NOT_FOUND
+
+
+def _summary(view: Opened, chunks: Iterable[Chunk], *, as_json: bool) -> None:
+    from layerctl.inspecting.summary import summarise
+    from layerctl.render.summary import print_summary, summary_document
+
+    found = summarise(view, chunks)
+    if as_json:
+        json.write(summary_document(found, view.layers))
+    else:
+        print_summary(found, view.layers)
+
+
+def tell_unknown(view: Opened) -> None:
+    """Say on standard error what could not be read."""
+    for one in view.resolver.reasons.kept[:20]:
+        note(f"layer {one.layer}: {printable(one.path) or '.'} cannot be read: {one.reason}")
+    more = len(view.resolver.reasons.kept[20:]) + view.resolver.reasons.more
+    if more:
+        note(f"{more} more could not be read")

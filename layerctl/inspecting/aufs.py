@@ -1,0 +1,168 @@
+"""aufs's view of its branches: lookup and listing as fs/aufs does them.
+
+A lookup follows `au_lkup_dentry` and `au_do_lookup` in dentry.c, a listing `au_do_read_vdir` and
+`fillvdir` in vdir.c, whiteouts whout.c (aufs 6.1). Unlike overlay, aufs passes over a lower entry
+of another type than the topmost one and goes on below it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from layerctl.inspecting.view import (
+    Directory,
+    Entry,
+    Found,
+    Kind,
+    Kinds,
+    Part,
+    Reasons,
+    Stop,
+)
+from layerctl.kernel import layers
+
+PREFIX = ".wh."
+#: Marks the directory it lies in as opaque (AUFS_WH_DIROPQ).
+OPAQUE = ".wh..wh..opq"
+_CONFLICT = "it stands in one branch together with its own whiteout"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How one aufs reads its branches: whose whiteouts count, and whether they are shown."""
+
+    honours: tuple[bool, ...]
+    shows_whiteouts: bool = False
+
+
+class Aufs:
+    """One aufs's branches, opened: what it shows, name by name."""
+
+    def __init__(self, roots: Sequence[int], settings: Settings) -> None:
+        self.roots = list(roots)
+        self.settings = settings
+        self.reasons = Reasons()
+        self.kinds = Kinds()
+
+    def root(self) -> Directory:
+        """Return the root; an opaque marker in a branch's own directory is not asked for."""
+        return Directory("", [Part(index, os.dup(fd), "") for index, fd in enumerate(self.roots)])
+
+    def reopen(self, directory: Directory) -> None:
+        """Open what was closed, from the branches' own directories down."""
+        for part in directory.parts:
+            if part.fd < 0:
+                try:
+                    part.fd = layers.open_path(part.path, self.roots[part.layer])
+                except OSError as error:
+                    self.reasons.add(part.layer, part.path, error)
+
+    def lookup(self, directory: Directory, name: str) -> Found:
+        """Look one name up in a merged directory."""
+        found = Found()
+        if name.startswith(PREFIX) and not self.settings.shows_whiteouts:
+            found.error, found.refused = errno.EPERM, f"aufs keeps names with '{PREFIX}' to itself"
+            return found
+        try:
+            self._lookup(directory, name, found)
+        except OSError as error:
+            found.error = error.errno or errno.EIO
+            found.refused = error.strerror or "it cannot be read"
+            self.reasons.add(directory.parts[0].layer, directory.child_path(name), error)
+        return found
+
+    def _lookup(self, directory: Directory, name: str, found: Found) -> None:
+        for part in directory.parts:
+            path = f"{part.path}/{name}" if part.path else name
+            whited = self._whiteout(part, PREFIX + name, found)
+            status = layers.status(name, part.fd)
+            letter = None if status is None else layers.letter_of(status)
+            if whited:
+                found.stop = Stop("aufs", part.layer, path)
+                if letter is not None and not found.parts:
+                    found.error, found.refused = errno.EIO, _CONFLICT
+                return
+            if found.error:
+                return
+            if letter is None or (found.parts and letter != found.letter):
+                continue  # another type than above: passed over, the search goes on
+            fd = layers.open_dir(name, part.fd) if letter == "d" else -1
+            found.letter = letter
+            found.parts.append(Part(part.layer, fd, path))
+            if letter != "d":
+                found.stop = Stop(letter, part.layer, path)
+                return
+            if self._whiteout(found.parts[-1], OPAQUE, found):
+                found.opaque = part.layer
+                found.stop = Stop("opaque", part.layer, path)
+                return
+
+    def _whiteout(self, part: Part, marker: str, found: Found) -> bool:
+        """Tell whether a branch has a marker that counts (au_wh_test)."""
+        if not self.settings.honours[part.layer]:
+            return False
+        status = layers.status(marker, part.fd)
+        if status is None:
+            return False
+        if layers.letter_of(status) == "f":
+            return True
+        found.error, found.refused = errno.EIO, f"'{marker}' is no regular file"
+        return False
+
+    def read(self, directory: Directory) -> list[Entry]:
+        """Return what a listing of a directory shows, sorted by name."""
+        merged: dict[str, Kind] = {}
+        gone: set[str] = set()
+        shown: dict[str, Kind] = {}
+        shows = self.settings.shows_whiteouts
+        for part in directory.parts:
+            last = part is directory.parts[-1]
+            names = part.names = self._scan(part, directory)
+            counts = shows or (self.settings.honours[part.layer] and not last)
+            fresh: set[str] = set()
+            for name, kind in names.items():
+                if name.startswith(PREFIX):
+                    if counts:
+                        fresh.add(name[len(PREFIX) :])
+                        shown.setdefault(name, kind)
+                elif name not in gone and name not in merged:
+                    merged[name] = kind
+            if self.settings.honours[part.layer]:
+                for name in names:
+                    if name.startswith(PREFIX) and merged.get(name[4:]) is names.get(name[4:], 0):
+                        merged[name[4:]] = self._conflict(merged[name[4:]])
+            gone |= fresh
+        if shows:
+            merged.update(shown)
+        return sorted(merged.items())
+
+    def _conflict(self, kind: Kind) -> Kind:
+        return self.kinds.get(kind.letter, kind.layer, reachable=False, why=_CONFLICT)
+
+    def _scan(self, part: Part, directory: Directory) -> dict[str, Kind]:
+        if part.fd < 0:
+            return {}
+        try:
+            return layers.scan(part.fd, self.kinds.table(part.layer))
+        except OSError as error:
+            self.reasons.add(part.layer, directory.path, error)
+            return {}
+
+    def enter(self, directory: Directory, name: str, kind: Kind) -> tuple[Kind, Directory | None]:
+        """Find out which branches a directory just listed is merged from."""
+        found = self.lookup(directory, name)
+        if found.error or found.letter != "d":
+            found.close()
+            why = found.refused or "a lookup finds no directory here"
+            return self.kinds.get(kind.letter, kind.layer, reachable=False, why=why), None
+        child = self.directory(directory, name, found)
+        if len(child.parts) == 1:
+            return kind, child
+        return self.kinds.get("d", kind.layer, tuple(p.layer for p in child.parts)), child
+
+    def directory(self, directory: Directory, name: str, found: Found) -> Directory:
+        """Make the merged directory out of what a lookup found."""
+        return Directory(directory.child_path(name), found.parts)

@@ -1,0 +1,62 @@
+"""Narrowing a walk of the merged tree: by layer, by type, by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from fnmatch import translate
+
+from layerctl.inspecting.view import TYPES, Chunk, Directory, Kind
+
+
+class Filter:
+    """What of a merged tree is wanted. Without arguments, all of it.
+
+    A `glob` with a slash in it is matched against the whole path, else against the name alone;
+    `*` stands for anything, a slash included.
+    """
+
+    def __init__(
+        self,
+        *,
+        layer: int | None = None,
+        types: Iterable[str] = (),
+        glob: str | None = None,
+    ) -> None:
+        self._layer = layer
+        self._types = frozenset(types)
+        self._whole_path = glob is not None and "/" in glob
+        self._glob = None if glob is None else re.compile(translate(glob.lstrip("/")))
+        self._kinds: dict[Kind, bool] = {}
+
+    @property
+    def wants_all(self) -> bool:
+        """Whether nothing is left out."""
+        return self._layer is None and not self._types and self._glob is None
+
+    def apply(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+        """Leave out of every chunk what is not wanted."""
+        for chunk in chunks:
+            entries = [
+                (name, kind)
+                for name, kind in chunk.entries
+                if self._wants(kind) and self._matches(chunk.directory, name)
+            ]
+            if entries:
+                yield chunk._replace(entries=entries, ended=False)
+
+    def _wants(self, kind: Kind) -> bool:
+        wanted = self._kinds.get(kind)
+        if wanted is None:
+            layers = kind.merged or (kind.layer,)
+            wanted = (self._layer is None or self._layer in layers) and (
+                not self._types or TYPES[kind.letter] in self._types
+            )
+            self._kinds[kind] = wanted
+        return wanted
+
+    def _matches(self, directory: Directory, name: str) -> bool:
+        if self._glob is None:
+            return True
+        text = directory.child_path(name) if self._whole_path else name
+        return self._glob.match(text) is not None

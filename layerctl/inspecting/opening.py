@@ -1,0 +1,133 @@
+"""From a stack to a resolver: open the layers, and settle how their markers are read."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from layerctl.errors import LayerctlError, NotFoundError, NotPermittedError, RequestError
+from layerctl.inspecting.view import Resolver, open_layers
+from layerctl.kernel import facts, layers, mounts
+from layerctl.model import Stack
+from layerctl.rules import aufs as aufs_rules
+from layerctl.rules import overlay as overlay_rules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(slots=True)
+class Opened:
+    """A stack whose layers are open, with the resolver for its type.
+
+    `notes` say what limits the answers. `layers` are the layers' directories, as the stack names
+    them; `prefix` is overlay's attribute prefix, None for aufs.
+    """
+
+    stack: Stack
+    resolver: Resolver
+    layers: tuple[str, ...]
+    prefix: str | None
+    blind: bool = False
+    notes: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def opened(stack: Stack, *, live: bool, thorough: bool = False) -> Iterator[Opened]:
+    """Open the layers of a stack; `live` tells that its options are those of a real mount.
+
+    Raises LayerctlError where a layer is missing, no directory, or closed to the caller.
+    """
+    paths = tuple(layer.path for layer in stack.layers)
+    if not paths:
+        raise RequestError(
+            "no-layers", "no layer is named", hint="name the layers with -l, -u or -b"
+        )
+    try:
+        roots = open_layers(paths)
+    except OSError as error:
+        raise _unopened(error) from None
+    try:
+        if stack.fstype == "aufs":
+            yield _aufs(stack, roots, paths)
+        else:
+            yield _overlay(stack, roots, paths, live=live, thorough=thorough)
+    finally:
+        for fd in roots:
+            os.close(fd)
+
+
+def _unopened(error: OSError) -> LayerctlError:
+    path = error.filename
+    if error.errno == errno.ENOTDIR:
+        return NotFoundError(
+            "layer-not-a-directory", f"the layer {path} is no directory", hint="name a directory"
+        )
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return NotPermittedError(
+            "layer-unreadable",
+            f"the layer {path} cannot be read: {error.strerror}",
+            why="what is merged is worked out from the layers themselves",
+            hint="run it as root, or as who owns the layers",
+        )
+    return NotFoundError(
+        "missing-layer-directory",
+        f"the layer {path} cannot be opened: {error.strerror}",
+        hint="check the path; it may lie in another mount namespace or below an unmounted "
+        "filesystem",
+    )
+
+
+def _aufs(stack: Stack, roots: Sequence[int], paths: tuple[str, ...]) -> Opened:
+    from layerctl.inspecting.aufs import Aufs, Settings
+
+    fstypes = {}
+    if any(layer.permission is None for layer in stack.layers):
+        by_id = {entry.mount_id: entry.fstype for entry in mounts.entries()}
+        fstypes = {
+            path: by_id.get(mounts.mount_id_of(fd), "")
+            for path, fd in zip(paths, roots, strict=True)
+        }
+    stack = aufs_rules.with_permissions(stack, fstypes)
+    honours = tuple(aufs_rules.honours_whiteouts(layer.permission or "") for layer in stack.layers)
+    shows = "shwh" in stack.options and stack.read_only
+    return Opened(stack, Aufs(roots, Settings(honours, shows)), paths, None)
+
+
+def _overlay(
+    stack: Stack, roots: Sequence[int], paths: tuple[str, ...], *, live: bool, thorough: bool
+) -> Opened:
+    from layerctl.inspecting.overlay import Overlay, identities
+
+    caller = facts.caller()
+    user = "userxattr" in stack.options or (not live and caller.in_user_namespace)
+    settings = overlay_rules.settings(stack, layers.module_parameters(), user=user)
+    blind = not user and (caller.in_user_namespace or not caller.sys_admin)
+    traps = identities(roots) if _nested(roots) else frozenset()
+    resolver = Overlay(roots, settings, blind=blind, thorough=thorough, traps=traps)
+    found = Opened(stack, resolver, paths, settings.prefix, blind)
+    if blind:
+        found.notes.append(
+            "trusted.overlay.* attributes cannot be read without CAP_SYS_ADMIN: opaque "
+            "directories, redirects, metacopy and attribute whiteouts are unknown"
+        )
+    if settings.verify:
+        found.notes.append(
+            "nfs_export=on: the kernel leaves out lower directories that do not match the "
+            "recorded origin, which is not checked here"
+        )
+    return found
+
+
+def _nested(roots: Sequence[int]) -> bool:
+    """Tell whether one layer lies inside another, so that a lookup may run into it."""
+    named = sorted(layers.real_path(fd) + "/" for fd in roots)
+    return any(below.startswith(above) for above, below in pairwise(named))
+
+
+Progress = Callable[[int], None]

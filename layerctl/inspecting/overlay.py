@@ -1,0 +1,318 @@
+"""Overlay's view of its layers: lookup and listing as fs/overlayfs does them.
+
+A lookup follows `ovl_lookup` and its helpers in namei.c (as of 6.18), a listing
+`ovl_dir_read_merged` and `ovl_iterate` in readdir.c. The two do not agree everywhere; what a
+listing shows and a lookup denies is an entry that is not reachable.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Sequence
+
+from layerctl.inspecting.overlay_lookup import Lookup, find_regular
+from layerctl.inspecting.view import (
+    Directory,
+    Entry,
+    Found,
+    Kind,
+    Kinds,
+    Part,
+    Reasons,
+)
+from layerctl.kernel import layers
+from layerctl.rules.overlay import FUSE, TRUSTED, USER, Settings
+
+
+class Overlay:
+    """One overlay's layers, opened: what it shows, name by name.
+
+    `roots` are descriptors of the layers' directories, topmost first, `blind` whether the
+    attributes cannot be read for want of privilege, `traps` the identities of directories that
+    a lookup refuses to enter because they are layers themselves, `thorough` whether every file's
+    attributes are read.
+    """
+
+    def __init__(
+        self,
+        roots: Sequence[int],
+        settings: Settings,
+        *,
+        blind: bool = False,
+        thorough: bool = False,
+        traps: frozenset[tuple[int, int]] = frozenset(),
+    ) -> None:
+        self.roots = list(roots)
+        self.settings = settings
+        self.blind = blind
+        self.thorough = thorough
+        self.traps = traps
+        self.reasons = Reasons()
+        self.kinds = Kinds()
+        self._first_lower = 1 if settings.has_upper else 0
+        self.last_lower = len(self.roots) - settings.data_layers - 1
+        self.marked: set[int] = set()  # layers in which an opaque=x was seen
+        self.lower_roots = [
+            Part(index, -1, "") for index in range(self._first_lower, self.last_lower + 1)
+        ]
+
+    # Directories
+
+    def root(self) -> Directory:
+        """Return the root, which merges every layer but data-only ones, whatever they say."""
+        parts = []
+        for index in range(self.last_lower + 1):
+            parts.append(self.part(index, os.dup(self.roots[index]), ""))
+        directory = Directory("", parts)
+        directory.whiteouts = True
+        for part in parts:
+            lowest = part.layer == self.last_lower
+            if not lowest and not self.is_upper(part.layer) and self.opaque(part) == b"x":
+                directory.xattr_whiteouts = True
+                self.marked.add(part.layer)
+        return directory
+
+    def reopen(self, directory: Directory) -> None:
+        """Open what was closed, from the layers' own directories down."""
+        for part in directory.parts:
+            if part.fd < 0:
+                try:
+                    part.fd = layers.open_path(part.path, self.roots[part.layer])
+                except OSError as error:
+                    self.reasons.add(part.layer, part.path, error)
+
+    def is_upper(self, layer: int) -> bool:
+        """Tell whether a layer is the upper one."""
+        return layer < self._first_lower
+
+    # Attributes
+
+    def part(self, layer: int, fd: int, path: str) -> Part:
+        """Return an open directory of a layer with its attributes read."""
+        part = Part(layer, fd, path)
+        names = self._attributes(fd, layer, path)
+        if names:
+            prefix = self.settings.prefix
+            part.attributes = tuple(n[len(prefix) :] for n in names if n.startswith(prefix))
+            part.strange = tuple(n for n in names if is_strange(n, prefix))
+        return part
+
+    def _attributes(self, fd: int, layer: int, path: str, name: str | None = None) -> list[str]:
+        """Return the names of all attributes of a directory or file."""
+        try:
+            return layers.attribute_names(fd, name)
+        except OSError as error:
+            self.reasons.add(layer, path, error)
+            return []
+
+    def value(self, attribute: str, fd: int, name: str | None = None) -> bytes | None:
+        """Return the value of an overlay attribute of a directory, or of a name in it."""
+        return layers.attribute(self.settings.prefix + attribute, fd, name)
+
+    def opaque(self, part: Part) -> bytes | None:
+        """Return the value of `opaque`, which counts only where it is one byte long."""
+        if "opaque" not in part.attributes:
+            return None
+        return self.value("opaque", part.fd)
+
+    def is_xattr_whiteout(self, name: str, fd: int, status: os.stat_result | None = None) -> bool:
+        """Tell whether a file is a whiteout by attribute: empty, with any value of it."""
+        if status is None:
+            status = layers.status(name, fd)
+        return (
+            status is not None
+            and stat.S_ISREG(status.st_mode)
+            and status.st_size == 0
+            and self.value("whiteout", fd, name) is not None
+        )
+
+    # Lookup
+
+    def lookup(self, directory: Directory, name: str) -> Found:
+        """Look one name up in a merged directory."""
+        return Lookup(self, name).run(directory)
+
+    def in_data_layers(self, path: str) -> tuple[int, str] | None:
+        """Find a regular file in the data-only layers (ovl_lookup_data_layers)."""
+        for index in range(self.last_lower + 1, len(self.roots)):
+            if find_regular(self.roots[index], path):
+                return index, path.strip("/")
+        return None
+
+    # Listing
+
+    def read(self, directory: Directory) -> list[Entry]:
+        """Return what a listing of a directory shows, sorted by name."""
+        parts = directory.parts
+        devices = not directory.whiteouts
+        merged: dict[str, Kind] = {}
+        for position in range(len(parts) - 1, -1, -1):
+            part = parts[position]
+            unsure = directory.uncertain or (self.blind and position > 0 and directory.path != "")
+            table = self.kinds.table(part.layer, uncertain=unsure, devices=devices)
+            part.names = self._scan(part, table)
+            if self.thorough or directory.xattr_whiteouts:
+                self._read_files(directory, part)
+            if len(parts) == 1:
+                merged = part.names
+            else:
+                merged.update(part.names)
+        if devices:
+            return sorted(merged.items())
+        return sorted([item for item in merged.items() if item[1].letter != "w"])
+
+    def _scan(self, part: Part, table: dict[str, Kind]) -> dict[str, Kind]:
+        if part.fd < 0:
+            return {}
+        try:
+            return layers.scan(part.fd, table)
+        except OSError as error:
+            self.reasons.add(part.layer, part.path, error)
+            return {}
+
+    def _honours(self, directory: Directory, part: Part) -> bool:
+        """Tell whether a listing looks for whiteouts by attribute in this part.
+
+        The kernel remembers for a whole layer that an `opaque=x` was met in it.
+        """
+        return (
+            directory.xattr_whiteouts
+            and directory.whiteouts
+            and not self.is_upper(part.layer)
+            and part.layer in self.marked
+        )
+
+    def _read_files(self, directory: Directory, part: Part) -> None:
+        """Look at the attributes of the files of one part, and correct what they are."""
+        honours = self._honours(directory, part)
+        if not (self.thorough or honours) or part.fd < 0:
+            return
+        for name, kind in part.names.items():
+            if kind.letter != "f":
+                continue
+            attributes = self._attributes(part.fd, part.layer, directory.child_path(name), name)
+            if not attributes:
+                continue
+            if self.settings.prefix + "whiteout" in attributes and self.is_xattr_whiteout(
+                name, part.fd
+            ):
+                part.names[name] = self._xattr_whiteout(part, kind, honours=honours)
+            elif self.settings.prefix + "metacopy" in attributes and self.thorough:
+                part.names[name] = self._metacopy(directory, name, kind)
+
+    def _xattr_whiteout(self, part: Part, kind: Kind, *, honours: bool) -> Kind:
+        if honours:
+            return self.kinds.table(part.layer)["w"]
+        return self.kinds.get(
+            "f", part.layer, reachable=False, uncertain=kind.uncertain,
+            why="a whiteout by attribute: a lookup finds nothing here, a listing shows the marker",
+        )  # fmt: skip
+
+    def _metacopy(self, directory: Directory, name: str, kind: Kind) -> Kind:
+        found = self.lookup(directory, name)
+        found.close()
+        if not found.error:
+            return kind
+        return self.kinds.get(
+            "f", kind.layer, reachable=False, uncertain=kind.uncertain, why=found.refused
+        )
+
+    def enter(self, directory: Directory, name: str, kind: Kind) -> tuple[Kind, Directory | None]:
+        """Find out which layers a directory just listed is merged from."""
+        try:
+            found = self._merge(directory, name)
+        except OSError as error:
+            self.reasons.add(kind.layer, directory.child_path(name), error)
+            return kind, None
+        if found is None:
+            found = self.lookup(directory, name)
+        if found.error or found.letter != "d":
+            found.close()
+            why = found.refused or "a lookup finds no directory here"
+            return (
+                self.kinds.get(
+                    kind.letter, kind.layer, reachable=False, uncertain=kind.uncertain, why=why
+                ),
+                None,
+            )
+        child = self.directory(directory, name, found)
+        child.uncertain = kind.uncertain
+        if len(child.parts) == 1:
+            return kind, child
+        merged = tuple(part.layer for part in child.parts)
+        return self.kinds.get("d", kind.layer, merged, uncertain=kind.uncertain), child
+
+    def directory(self, directory: Directory, name: str, found: Found) -> Directory:
+        """Make the merged directory out of what a lookup found."""
+        child = Directory(directory.child_path(name), found.parts)
+        # ovl_get_inode: an origin on the topmost part tells of a copy-up, hence of whiteouts.
+        child.whiteouts = len(found.parts) > 1 or "origin" in found.parts[0].attributes
+        child.xattr_whiteouts = found.xattr_whiteouts
+        return child
+
+    def _merge(self, directory: Directory, name: str) -> Found | None:
+        """Do what `lookup` does for a directory that was just listed, from what the scan saw.
+
+        Returns None where a redirect asks for the whole of `lookup`.
+        """
+        settings = self.settings
+        parts = directory.parts
+        checks = settings.checks_redirects
+        found = Found(letter="d")
+        lowers = len(parts) - (1 if self.is_upper(parts[0].layer) else 0)
+        for position, part in enumerate(parts):
+            kind = part.names.get(name)
+            if kind is None:
+                continue
+            if kind.letter != "d":
+                break
+            upper = self.is_upper(part.layer)
+            if checks:
+                last = not upper and part.layer == self.last_lower
+            else:
+                last = not lowers if upper else position == len(parts) - 1
+            path = f"{part.path}/{name}" if part.path else name
+            if self.traps and self._is_trap(part.fd, name):
+                found.close()
+                return None
+            try:
+                fd = layers.open_dir(name, part.fd)
+            except OSError as error:
+                if not found.parts:
+                    raise
+                self.reasons.add(part.layer, path, error)
+                continue
+            if last and found.parts:
+                found.parts.append(Part(part.layer, fd, path))
+                continue
+            below = self.part(part.layer, fd, path)
+            found.parts.append(below)
+            if last or not below.attributes:
+                continue
+            if "redirect" in below.attributes:
+                found.close()
+                return None
+            opaque = self.opaque(below)
+            if opaque == b"y":
+                break
+            if opaque == b"x" and not upper:
+                found.xattr_whiteouts = True
+                self.marked.add(part.layer)
+        return found if found.parts else None
+
+    def _is_trap(self, fd: int, name: str) -> bool:
+        status = layers.status(name, fd)
+        return status is not None and (status.st_dev, status.st_ino) in self.traps
+
+
+def identities(roots: Iterable[int]) -> frozenset[tuple[int, int]]:
+    """Return device and inode of each layer, which a lookup refuses to enter from another."""
+    return frozenset((s.st_dev, s.st_ino) for s in map(os.fstat, roots))
+
+
+def is_strange(name: str, prefix: str) -> bool:
+    """Tell whether an attribute looks like a marker, but is not spelled as this mount reads it."""
+    if name.startswith(prefix):
+        return name.startswith(prefix + "overlay.")
+    return name.startswith((TRUSTED, USER, FUSE))

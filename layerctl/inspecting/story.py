@@ -1,0 +1,372 @@
+"""The story of one path: what every layer holds there, and why it is shown or hidden."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from layerctl.inspecting.opening import Opened
+from layerctl.inspecting.view import TYPES, Directory, Found, Stop
+from layerctl.kernel import layers
+
+_NOUNS = {
+    "d": "directory", "f": "file", "l": "symbolic link", "c": "character device",
+    "b": "block device", "p": "fifo", "s": "socket", "w": "character device",
+}  # fmt: skip
+
+
+@dataclass(slots=True)
+class LayerStory:
+    """What one layer holds at the path: `state` is provides, merged, hidden, whiteout or absent.
+
+    `file` is the object's place in the file system, None where there is nothing.
+    """
+
+    index: int
+    directory: str
+    state: str
+    reason: str
+    file: str | None = None
+    type: str | None = None
+
+
+@dataclass(slots=True)
+class Story:
+    """One path's whole story. `lines` tell it in sentences."""
+
+    path: str
+    visible: bool
+    letter: str | None
+    provider: int | None
+    layers: list[LayerStory]
+    lines: list[str] = field(default_factory=list)
+    reachable: bool = True
+    data: tuple[int, str] | None = None
+    link: str | None = None
+
+
+def noun(letter: str) -> str:
+    """Return what a file of this type is called in a sentence."""
+    return _NOUNS[letter]
+
+
+def _stop_words(stop: Stop) -> str:
+    match stop.kind:
+        case "whiteout" | "aufs":
+            return f"the whiteout in layer {stop.layer}"
+        case "xattr":
+            return f"the whiteout (by attribute) in layer {stop.layer}"
+        case "opaque":
+            return f"the opaque directory in layer {stop.layer}"
+        case letter:
+            return f"the {noun(letter)} in layer {stop.layer}"
+
+
+@dataclass(slots=True)
+class _Trail:
+    """How far the path was followed: the last directory, and what ended each layer's part."""
+
+    directory: Directory
+    found: Found | None = None
+    depth: int = 0
+    excluded: dict[int, tuple[Stop, str]] = field(default_factory=dict)
+    places: dict[int, tuple[str, int]] = field(default_factory=dict)
+
+
+def tell(opened: Opened, path: str) -> Story:
+    """Tell the story of `path`, which is relative to the merged root."""
+    names = [name for name in path.split("/") if name]
+    trail = _follow(opened, names)
+    try:
+        return _Teller(opened, names, trail).story()
+    finally:
+        if trail.found is not None:
+            trail.found.close()
+        trail.directory.close()
+
+
+def _follow(opened: Opened, names: list[str]) -> _Trail:
+    """Look the path up name by name, remembering where each layer dropped out, and why."""
+    resolver = opened.resolver
+    trail = _Trail(resolver.root())
+    for depth, name in enumerate(names):
+        found = resolver.lookup(trail.directory, name)
+        trail.found, trail.depth = found, depth
+        _note_places(trail, name, found)
+        if found.stop is not None:
+            so_far = "/".join(names[: depth + 1])
+            for index in range(found.stop.layer + 1, len(opened.layers)):
+                trail.excluded.setdefault(index, (found.stop, so_far))
+        if depth == len(names) - 1 or found.error or found.letter != "d":
+            return trail
+        below = resolver.directory(trail.directory, name, found)
+        trail.directory.close()
+        trail.directory = below
+        trail.found = None
+    return trail
+
+
+def _note_places(trail: _Trail, name: str, found: Found) -> None:
+    """Remember where each layer holds what the path has come to, and how many names that is."""
+    names = trail.depth + 1
+    for part in trail.directory.parts:
+        trail.places[part.layer] = (f"{part.path}/{name}" if part.path else name, names)
+    for part in found.parts:
+        trail.places[part.layer] = (part.path, names)
+
+
+class _Teller:
+    def __init__(self, opened: Opened, names: list[str], trail: _Trail) -> None:
+        self.opened = opened
+        self.names = names
+        self.trail = trail
+        self.path = "/".join(names)
+        self.whole = not names or trail.depth == len(names) - 1
+        self.found = trail.found or Found()
+
+    def story(self) -> Story:
+        found, opened = self.found, self.opened
+        if not self.names:
+            parts = [part.layer for part in self.trail.directory.parts]
+            letter: str | None = "d"
+        else:
+            parts = [part.layer for part in found.parts] if self.whole else []
+            letter = found.letter if self.whole else None
+        denied = bool(found.error) and self.whole
+        if denied and letter is None:
+            letter = self._listed()
+            if letter is not None and not parts:
+                parts = [self._first_holding()]
+        visible = letter is not None and bool(parts)
+        told = [self._layer(index, parts, letter) for index in range(len(opened.layers))]
+        story = Story(
+            self.path,
+            visible,
+            letter if visible else None,
+            parts[0] if visible else None,
+            told,
+            reachable=not found.error,
+            data=found.data,
+        )
+        story.lines = self._lines(story)
+        if letter == "l" and visible:
+            story.link = self._target(parts[0])
+        return story
+
+    # What a layer holds
+
+    def _place(self, index: int) -> list[str]:
+        """Return the names that lead to the path in one layer, redirects followed."""
+        if index not in self.trail.places:
+            return self.names
+        place, followed = self.trail.places[index]
+        return [*place.split("/"), *self.names[followed:]]
+
+    def _holds(self, index: int) -> tuple[str | None, str, str]:
+        """Return what lies at the path in a layer (a letter, or None), where, and any trouble."""
+        names = self._place(index)
+        where = os.path.join(self.opened.layers[index], *names)
+        if not names:
+            return "d", where, ""
+        try:
+            fd = layers.open_path("/".join(names[:-1]), self.opened.resolver.roots[index])
+        except FileNotFoundError:
+            return None, where, ""
+        except NotADirectoryError:
+            return None, where, ""
+        except OSError as error:
+            if self._is_link_in_the_way(error):
+                return None, where, ""
+            return None, where, error.strerror or str(error)
+        try:
+            status = layers.status(names[-1], fd)
+            if status is None:
+                return None, where, ""
+            letter = layers.letter_of(status)
+            is_xattr = getattr(self.opened.resolver, "is_xattr_whiteout", None)
+            if is_xattr is not None and letter == "f" and is_xattr(names[-1], fd, status):
+                return "x", where, ""
+            return letter, where, ""
+        except OSError as error:
+            return None, where, error.strerror or str(error)
+        finally:
+            os.close(fd)
+
+    @staticmethod
+    def _is_link_in_the_way(error: OSError) -> bool:
+        import errno
+
+        return error.errno == errno.ELOOP
+
+    def _listed(self) -> str | None:
+        """Return the type of the topmost thing at a path that a lookup denies."""
+        for part in self.trail.directory.parts:
+            letter = self._holds(part.layer)[0]
+            if letter is not None:
+                return "f" if letter == "x" else letter
+        return None
+
+    def _first_holding(self) -> int:
+        return next(
+            part.layer
+            for part in self.trail.directory.parts
+            if self._holds(part.layer)[0] is not None
+        )
+
+    def _target(self, index: int) -> str | None:
+        names = self._place(index)
+        try:
+            fd = layers.open_path("/".join(names[:-1]), self.opened.resolver.roots[index])
+        except OSError:
+            return None
+        try:
+            return os.readlink(names[-1], dir_fd=fd)
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
+
+    # Why
+
+    def _layer(self, index: int, parts: list[int], letter: str | None) -> LayerStory:
+        holds, where, trouble = self._holds(index)
+        state, reason = self._state(index, parts, letter, holds, trouble)
+        something = holds is not None
+        return LayerStory(
+            index,
+            self.opened.layers[index],
+            state,
+            reason,
+            where if something else None,
+            TYPES["f" if holds == "x" else holds] if holds is not None else None,
+        )
+
+    def _state(
+        self, index: int, parts: list[int], letter: str | None, holds: str | None, trouble: str
+    ) -> tuple[str, str]:
+        found = self.found
+        if trouble:
+            return "hidden", f"cannot be read ({trouble}): what it holds here is unknown"
+        if index in parts:
+            return self._shown(index, parts, letter or "f")
+        if found.data is not None and found.data[0] == index and self.whole:
+            return "merged", "holds the contents of the file, whose metadata lie above (metacopy)"
+        whiteout = self._whiteout(index, holds)
+        if whiteout is not None:
+            return whiteout
+        if holds is None:
+            return "absent", self._why_absent(index)
+        if self._is_data(index):
+            return "hidden", "a data-only layer shows no names; it only holds contents"
+        excluded = self.trail.excluded.get(index)
+        if excluded is not None:
+            stop, at = excluded
+            place = "" if at == self.path else f" at '{at}'"
+            return "hidden", f"hidden by {_stop_words(stop)}{place}"
+        if found.error:
+            return "hidden", f"a lookup ends in an error: {found.refused}"
+        if parts and letter == "d":
+            return "hidden", f"a {noun(holds)} under the directory in layer {parts[0]}"
+        return "hidden", "its directory is not part of what is merged here"
+
+    def _is_data(self, index: int) -> bool:
+        return self.opened.stack.layers[index].role.value == "data"
+
+    def _shown(self, index: int, parts: list[int], letter: str) -> tuple[str, str]:
+        opaque = self.found.opaque == index
+        if index != parts[0]:
+            end = "; opaque, so nothing below it is merged" if opaque else ""
+            return "merged", f"its contents are merged with those of layer {parts[0]}{end}"
+        if self.found.error:
+            return "provides", f"a listing shows it, a lookup is denied: {self.found.refused}"
+        if opaque:
+            return "provides", "the topmost directory; opaque, so nothing below it is merged"
+        if letter == "d":
+            more = len(parts) > 1
+            return "provides", "the topmost directory" if more else "the only directory that counts"
+        if self.found.metacopy:
+            where = (
+                "" if self.found.data is None else f", its contents from layer {self.found.data[0]}"
+            )
+            return "provides", f"the topmost {noun(letter)}; metadata only{where}"
+        return "provides", f"the topmost {noun(letter)}"
+
+    def _whiteout(self, index: int, holds: str | None) -> tuple[str, str] | None:
+        """Return state and reason where a layer has a whiteout at the path or above it."""
+        stop = self.found.stop
+        if stop is not None and stop.layer == index and stop.kind in ("whiteout", "xattr", "aufs"):
+            at = "/".join(self.names[: self.trail.depth + 1])
+            hidden = [
+                f"the {noun('f' if letter == 'x' else letter)} in layer {below}"
+                for below in range(index + 1, len(self.opened.layers))
+                for letter in [self._holds(below)[0]]
+                if letter not in (None, "w", "x")
+            ]
+            what = (
+                " and ".join(hidden) if hidden else "nothing, since no layer below holds the name"
+            )
+            place = "" if at == self.path else f" of '{at}'"
+            return "whiteout", f"whiteout{place} in layer {index} hides {what}"
+        if holds in ("w", "x") and self.opened.prefix is not None:
+            excluded = self.trail.excluded.get(index)
+            by = f", itself hidden by {_stop_words(excluded[0])}" if excluded else ""
+            return "whiteout", f"a whiteout in layer {index} without effect here{by}"
+        if self.opened.prefix is None and holds is None and self._aufs_marker(index):
+            excluded = self.trail.excluded.get(index)
+            if excluded is not None:
+                return (
+                    "whiteout",
+                    f"a whiteout in layer {index}, itself hidden by {_stop_words(excluded[0])}",
+                )
+            return (
+                "whiteout",
+                f"a whiteout in layer {index} without effect: its branch is neither rw nor +wh",
+            )
+        return None
+
+    def _aufs_marker(self, index: int) -> bool:
+        names = self._place(index)
+        if not names:
+            return False
+        try:
+            fd = layers.open_path("/".join(names[:-1]), self.opened.resolver.roots[index])
+        except OSError:
+            return False
+        try:
+            return layers.status(".wh." + names[-1], fd) is not None
+        finally:
+            os.close(fd)
+
+    def _why_absent(self, index: int) -> str:
+        place = "/".join(self._place(index))
+        if place != self.path:
+            return f"nothing at '{place}', where redirects lead"
+        return "nothing there"
+
+    # In sentences
+
+    def _lines(self, story: Story) -> list[str]:
+        lines = []
+        if not self.names:
+            lines.append("the root merges every layer")
+        elif not self.whole:
+            at = "/".join(self.names[: self.trail.depth + 1])
+            found = self.found
+            if found.error:
+                lines.append(f"'{at}' cannot be entered: {found.refused}")
+            elif found.letter == "l":
+                lines.append(f"'{at}' is a symbolic link: ask for the path that it leads to")
+            elif found.letter is not None:
+                lines.append(f"'{at}' is a {noun(found.letter)}, so nothing lies below it")
+        for layer in story.layers:
+            if layer.state == "whiteout":
+                lines.append(layer.reason)
+        for index, target in self.found.redirects:
+            lines.append(f"a redirect in layer {index} sends the search below it to '{target}'")
+        if story.visible and story.provider is not None:
+            lines.append(
+                f"it comes from layer {story.provider}, {self.opened.layers[story.provider]}"
+            )
+        elif not story.visible and not any(layer.file for layer in story.layers):
+            lines.append("no layer holds it")
+        return lines

@@ -1,0 +1,143 @@
+"""Merged entries and path stories, for scripts and for people."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from json.encoder import encode_basestring
+
+from layerctl.codecs.escape import is_text
+from layerctl.inspecting.opening import Opened
+from layerctl.inspecting.story import Story
+from layerctl.inspecting.view import TYPES, Chunk, Directory, Kind
+from layerctl.render import stream
+from layerctl.render.json import Document, dumps, path_fields, path_list_fields
+
+#: How many lines are gathered before they are written.
+_BLOCK_LINES = 1000
+
+
+def story_document(story: Story, layers: Sequence[str]) -> Document:
+    """Return a path's story in its published shape."""
+    document: Document = path_fields("path", story.path)
+    document["visible"] = story.visible
+    document["type"] = None if story.letter is None else TYPES[story.letter]
+    document["layer"] = story.provider
+    document |= path_fields("provider", None if story.provider is None else layers[story.provider])
+    document["reachable"] = story.reachable
+    if story.link is not None:
+        document |= path_fields("link", story.link)
+    if story.data is not None:
+        document["data"] = {"layer": story.data[0], **path_fields("path", story.data[1])}
+    document["layers"] = [
+        {
+            "index": layer.index,
+            **path_fields("path", layer.directory),
+            "state": layer.state,
+            "reason": layer.reason,
+            **path_fields("file", layer.file),
+            "type": layer.type,
+        }
+        for layer in story.layers
+    ]
+    document["story"] = list(story.lines)
+    return document
+
+
+def entry_fields(kind: Kind, layers: Sequence[str]) -> Document:
+    """Return all of an entry's published fields but its path."""
+    document: Document = {"type": TYPES[kind.letter], "layer": kind.layer}
+    document |= path_fields("provider", layers[kind.layer])
+    document["reachable"] = kind.reachable
+    if kind.merged:
+        document |= path_list_fields("merged_from", [layers[index] for index in kind.merged])
+    if kind.why:
+        document["why"] = kind.why
+    if kind.uncertain:
+        document["uncertain"] = True
+    return document
+
+
+def unknown_fields(opened: Opened) -> Document:
+    """Return what limits an answer: `notes`, and in `unknown` what could not be read."""
+    document: Document = {"notes": list(opened.notes)} if opened.notes else {}
+    reasons = opened.resolver.reasons
+    if reasons.kept:
+        document["unknown"] = [
+            {"layer": one.layer, **path_fields("path", one.path), "reason": one.reason}
+            for one in reasons.kept
+        ]
+        document["unknown_more"] = reasons.more
+    return document
+
+
+class JsonEntries:
+    """Turns chunks of a walk into JSON text, one object an entry.
+
+    What all entries of a kind share is spelled once, and what all of a directory share once.
+    """
+
+    def __init__(self, layers: Sequence[str]) -> None:
+        self._layers = layers
+        self._ends: dict[Kind, str] = {}
+
+    def lines(self, directory: Directory, entries: Iterable[tuple[str, Kind]]) -> list[str]:
+        """Return one JSON object, without a line end, for each entry."""
+        if not is_text(directory.path):
+            return [self._slowly(directory, name, kind) for name, kind in entries]
+        head = '{"path": ' + encode_basestring(directory.path and directory.path + "/")[:-1]
+        ends = self._ends
+        lines = []
+        for name, kind in entries:
+            end = ends.get(kind) or self._end(kind)
+            if name.isascii() or is_text(name):
+                lines.append(head + encode_basestring(name)[1:] + end)
+            else:
+                lines.append(self._slowly(directory, name, kind))
+        return lines
+
+    def _end(self, kind: Kind) -> str:
+        end = ", " + dumps(entry_fields(kind, self._layers), indent=None)[1:]
+        self._ends[kind] = end
+        return end
+
+    def _slowly(self, directory: Directory, name: str, kind: Kind) -> str:
+        path = path_fields("path", directory.child_path(name))
+        return dumps(path | entry_fields(kind, self._layers), indent=None)
+
+    def batches(self, chunks: Iterable[Chunk]) -> Iterator[list[str]]:
+        """Turn chunks into batches of objects, as JSON text."""
+        for chunk in chunks:
+            yield self.lines(chunk.directory, chunk.entries)
+
+
+def write_json_lines(chunks: Iterable[Chunk], layers: Sequence[str]) -> None:
+    """Write every entry as a line of JSON."""
+    block: list[str] = []
+    for lines in JsonEntries(layers).batches(chunks):
+        block += lines
+        if len(block) > _BLOCK_LINES:
+            stream.write_text("\n".join(block) + "\n")
+            block = []
+    if block:
+        stream.write_text("\n".join(block) + "\n")
+
+
+def write_json_document(
+    chunks: Iterable[Chunk], layers: Sequence[str], rest: Callable[[], Document]
+) -> None:
+    """Write one document, its entries as they are found; `rest` gives what stands after them."""
+    stream.write_document("entries", JsonEntries(layers).batches(chunks), rest)
+
+
+def write_paths(chunks: Iterable[Chunk]) -> None:
+    """Write the path of every entry, each ended by a NUL, as raw bytes."""
+    for chunk in chunks:
+        above = chunk.directory.path and chunk.directory.path + "/"
+        write_names(above + name for name, _ in chunk.entries)
+
+
+def write_names(names: Iterable[str]) -> None:
+    """Write names, each ended by a NUL, as raw bytes."""
+    sys.stdout.buffer.write(b"".join(os.fsencode(name) + b"\0" for name in names))

@@ -1,0 +1,52 @@
+"""Documents and lines written as they are found, so that memory does not grow with them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+
+from layerctl.render.json import Document, dumps
+
+#: How many objects are gathered before they are written.
+_BATCH = 1000
+
+
+def write_lines(objects: Iterable[Document]) -> None:
+    """Write each object as a line of JSON."""
+    batch: list[str] = []
+    for one in objects:
+        batch.append(dumps(one, indent=None))
+        if len(batch) >= _BATCH:
+            write_text("\n".join(batch) + "\n")
+            batch.clear()
+    if batch:
+        write_text("\n".join(batch) + "\n")
+
+
+def write_document(name: str, batches: Iterable[list[str]], rest: Callable[[], Document]) -> None:
+    """Write `{name: [...]}`, its objects already JSON text; `rest` gives what stands after them."""
+    head = f'{{"{name}": ['
+    before = head + "\n"
+    for batch in batches:
+        if batch:
+            write_text(before + ",\n".join(batch))
+            before = ",\n"
+    end = head if before != ",\n" else "\n"
+    after = dumps(rest(), indent=None)[1:-1]
+    write_text(end + "]" + (", " + after if after else "") + "}\n")
+
+
+def batches(objects: Iterable[Document]) -> Iterable[list[str]]:
+    """Turn objects into batches of JSON text."""
+    batch: list[str] = []
+    for one in objects:
+        batch.append(dumps(one, indent=None))
+        if len(batch) >= _BATCH:
+            yield batch
+            batch = []
+    yield batch
+
+
+def write_text(text: str) -> None:
+    """Write text to standard output as UTF-8, whatever the locale."""
+    sys.stdout.buffer.write(text.encode("utf-8"))

@@ -1,0 +1,79 @@
+"""The merged tree, drawn for people: a colour for each layer, and a legend."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+
+from layerctl.codecs.escape import printable
+from layerctl.inspecting.view import Chunk, Kind
+
+#: Foreground colours, one a layer, in turn; layer 0 is the topmost.
+_COLOURS = (32, 36, 33, 35, 34, 31, 92, 96, 93, 95, 94, 91)
+_MARKS = {"d": "/", "l": "@", "p": "|", "s": "=", "c": "%", "b": "%", "w": "%"}
+
+
+def wants_colour() -> bool:
+    """Tell whether standard output is a terminal that is to be coloured."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+class Tree:
+    """Draws chunks of a walk, line by line; directories appear once something in them does."""
+
+    def __init__(self, layers: Sequence[str], *, colour: bool) -> None:
+        self._layers = layers
+        self._colour = colour
+        self._more: list[bool] = []  # for each open directory, whether siblings follow it
+
+    def legend(self) -> list[str]:
+        """Return a line for each layer."""
+        width = len(str(len(self._layers) - 1))
+        return [
+            self._paint(f"{index:>{width}}  {printable(path)}", index)
+            for index, path in enumerate(self._layers)
+        ]
+
+    def lines(self, chunk: Chunk) -> list[str]:
+        """Return the lines of one chunk."""
+        del self._more[chunk.depth - 1 :]
+        stem = "".join("│   " if more else "    " for more in self._more)
+        lines = []
+        final = len(chunk.entries) - 1
+        for position, (name, kind) in enumerate(chunk.entries):
+            end = chunk.ended and position == final
+            lines.append(f"{stem}{'└── ' if end else '├── '}{self._label(name, kind)}")
+            if position == final:
+                self._more.append(not end)
+        return lines
+
+    def _label(self, name: str, kind: Kind) -> str:
+        text = printable(name) + _MARKS.get(kind.letter, "")
+        origin = ",".join(map(str, kind.merged)) if kind.merged else str(kind.layer)
+        label = self._paint(text, kind.layer) + f"  [{origin}]"
+        if not kind.reachable:
+            label += f"  (not reachable: {printable(kind.why)})"
+        if kind.uncertain:
+            label += "  (uncertain)"
+        return label
+
+    def _paint(self, text: str, layer: int) -> str:
+        if not self._colour:
+            return text
+        return f"\033[{_COLOURS[layer % len(_COLOURS)]}m{text}\033[0m"
+
+
+def print_tree(chunks: Iterable[Chunk], layers: Sequence[str]) -> None:
+    """Print the legend and the tree."""
+    tree = Tree(layers, colour=wants_colour())
+    write_lines(tree.legend())
+    for chunk in chunks:
+        write_lines(tree.lines(chunk))
+
+
+def write_lines(lines: Sequence[str]) -> None:
+    """Write lines to standard output; what its encoding lacks is escaped."""
+    if lines:
+        text = "\n".join(lines) + "\n"
+        sys.stdout.buffer.write(text.encode(sys.stdout.encoding, "backslashreplace"))
