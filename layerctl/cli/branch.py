@@ -41,11 +41,10 @@ def _branch(text: str) -> Layer:
     return layer._replace(path=paths.absolute(layer.path))
 
 
-def _known(mounted: Mounted, text: str) -> Layer:
+def _known(mounted: Mounted, layer: Layer) -> Layer:
     """Return a branch of the mount by any name it goes by."""
     import os
 
-    layer = _branch(text)
     real = os.path.realpath(layer.path)
     known = {one.path for one in mounted.stack.layers}
     return layer if layer.path in known else layer._replace(path=real)
@@ -138,7 +137,8 @@ def prepend(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...]
 def delete(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...]) -> None:
     """Take branches away from TARGET; their directories stay as they are."""
     mounted = _mounted(target)
-    changes = [Change("del", Layer(_known(mounted, name).path, Role.BRANCH)) for name in names]
+    named = [Layer(paths.absolute(name), Role.BRANCH) for name in names]
+    changes = [Change("del", _known(mounted, layer)) for layer in named]
     _change(mounted, changes, dry_run=dry_run, as_json=as_json)
 
 
@@ -154,7 +154,7 @@ def modify(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...])
     mounted = _mounted(target)
     changes = []
     for name in names:
-        layer = _known(mounted, name)
+        layer = _known(mounted, _branch(name))
         if layer.permission is None:
             raise RequestError(
                 "aufs-br-syntax",

@@ -58,7 +58,7 @@ def of(entry: MountEntry) -> Holders:
             continue
         except OSError:
             continue
-        if holds and pid != os.getpid():
+        if holds:
             processes.append(Process(pid, _name(pid), holds))
         if namespace not in seen:
             seen.add(namespace)
