@@ -22,6 +22,7 @@ from layerctl.kernel.mounts import Mounted
 from layerctl.model import Finding, Severity, Stack
 from layerctl.mounting import prepare
 from layerctl.mounting.apply import MountFailedError, carry_out
+from layerctl.mounting.forms import FORMS
 from layerctl.mounting.plan import APIS, Plan, choose
 from layerctl.mounting.prepare import Prepared
 from layerctl.render.errors import note
@@ -42,6 +43,12 @@ _ERRORS: dict[str, type[LayerctlError]] = {
     metavar="auto|default|none|PATH",
     help="Where aufs keeps its inode numbers (default: auto).",
 )
+@click.option(
+    "--print",
+    "form",
+    type=click.Choice(FORMS),
+    help="Print the mount in another form; mount nothing.",
+)
 @click.option("--api", type=click.Choice(APIS), help="Force one way into the kernel.")
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would be done; change nothing.")
 @json_option
@@ -51,6 +58,7 @@ def command(
     request: Request,
     mkdir: bool,
     aufs_xino: str | None,
+    form: str | None,
     api: str | None,
     dry_run: bool,
     as_json: bool,
@@ -63,6 +71,8 @@ def command(
     source, target = _where(where)
     prepared = _prepare(request, source, target, mkdir=mkdir, aufs_xino=aufs_xino)
     failures = [one for one in prepared.findings if one.severity is Severity.FAILURE]
+    if form is not None:
+        return _print(prepared, form)
     if dry_run:
         return _dry_run(prepared, api, failed=bool(failures), as_json=as_json)
     if failures:
@@ -205,6 +215,18 @@ def _report(
                 "findings": [json.finding_document(one) for one in prepared.findings],
             }
         )
+
+
+def _print(prepared: Prepared, form: str) -> int:
+    from layerctl.render.plan import print_form
+
+    print_form(prepared, form)
+    for text in prepared.notes:
+        note(text)
+    for finding in prepared.findings:
+        evidence = "; ".join(finding.evidence) or finding.title
+        note(f"{finding.severity.value}: {evidence} ({finding.cause})")
+    return EXIT_OK
 
 
 def _dry_run(prepared: Prepared, api: str | None, *, failed: bool, as_json: bool) -> int:

@@ -133,7 +133,8 @@ def paths_of(stack: Stack) -> list[str]:
     return paths if stack.work is None else [*paths, stack.work]
 
 
-def _renamed(stack: Stack, name: Callable[[str], str]) -> Stack:
+def renamed(stack: Stack, name: Callable[[str], str]) -> Stack:
+    """Return the stack with every directory called what `name` says."""
     return stack._replace(
         layers=tuple(layer._replace(path=name(layer.path)) for layer in stack.layers),
         work=None if stack.work is None else name(stack.work),
@@ -218,30 +219,31 @@ def _common_parent(stack: Stack) -> str | None:
     return None if parent == "/" else parent
 
 
-def _relative(stack: Stack) -> tuple[Stack, str] | None:
+def relative(stack: Stack) -> tuple[Stack, str] | None:
+    """Return the stack named from its layers' common parent, and that; None without one."""
     parent = _common_parent(stack)
     if parent is None:
         return None
     # A lowerdir value that starts with a dash or a dot means nothing special to the kernel.
-    return _renamed(stack, lambda path: path[len(parent) + 1 :]), parent
+    return renamed(stack, lambda path: path[len(parent) + 1 :]), parent
 
 
 def _by_relative_strings(stack: Stack) -> Plan | None:
-    relative = _relative(stack)
-    if relative is None:
+    named = relative(stack)
+    if named is None:
         return None
-    renamed, parent = relative
-    plan = _by_strings(renamed)
+    shorter, parent = named
+    plan = _by_strings(shorter)
     why = f"paths are longer than {MAX_VALUE} bytes: named relative to their common parent"
     return plan and plan._replace(stack=stack, why=why, cwd=parent)
 
 
 def _by_one_relative_string(stack: Stack) -> Plan | None:
-    relative = _relative(stack)
-    if relative is None:
+    named = relative(stack)
+    if named is None:
         return None
-    renamed, parent = relative
-    plan = _by_one_string(renamed)
+    shorter, parent = named
+    plan = _by_one_string(shorter)
     why = (
         f"the options are longer than the {MAX_STRING} bytes that mount(2) reads: "
         "layers are named relative to their common parent"
@@ -268,7 +270,7 @@ def _by_fd_strings(stack: Stack) -> Plan | None:
 def _by_one_fd_string(stack: Stack) -> Plan | None:
     paths = paths_of(stack)
     marks = {path: mark(number) for number, path in enumerate(paths)}
-    string = overlay.encode(_renamed(stack, marks.__getitem__))
+    string = overlay.encode(renamed(stack, marks.__getitem__))
     if size(fill(string, [_HIGHEST_FD] * len(paths))) > MAX_STRING:
         return None
     why = (

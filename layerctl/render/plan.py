@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from layerctl.codecs.escape import printable
-from layerctl.model import Finding, Severity, Stack
+from layerctl.errors import RefusedError
+from layerctl.model import Finding, Severity
 from layerctl.mounting import forms
 from layerctl.mounting.apply import Step, steps
 from layerctl.mounting.plan import Plan
@@ -23,26 +25,49 @@ def verdict(findings: Sequence[Finding]) -> str:
     return "warning" if Severity.WARNING in severities else "ok"
 
 
-def _strings(stack: Stack, source: str, target: str) -> tuple[str, str] | None:
+def _strings(prepared: Prepared) -> tuple[str | None, str | None, str]:
+    """Return the option string and the mount(8) command, or why there is none."""
+    stack = prepared.stack
+    options: str | None = None
     try:
-        return forms.option_string(stack), forms.command(stack, source, target)
-    except ValueError:
-        return None
+        options = forms.option_string(stack)
+        return options, forms.command(stack, prepared.source, prepared.target, prepared.make), ""
+    except RefusedError as error:
+        return options, None, error.message
+
+
+def print_form(prepared: Prepared, form: str) -> None:
+    """Write the mount in another form to standard output, every byte as it is.
+
+    Raises RefusedError where the form cannot hold it.
+    """
+    import sys
+
+    stack, source, target = prepared.stack, prepared.source, prepared.target
+    match form:
+        case "options":
+            text = forms.option_string(stack)
+        case "command":
+            text = forms.command(stack, source, target, prepared.make)
+        case "fstab":
+            text = forms.fstab(stack, source, target)
+        case _:
+            text = forms.unit(stack, source, target)
+    sys.stdout.flush()
+    sys.stdout.buffer.write(os.fsencode(text) + b"\n")
 
 
 def show(prepared: Prepared, plan: Plan | None, *, as_json: bool) -> None:
     """Write a dry run to standard output; `plan` is None where there is no way in."""
     stack, target = prepared.stack, prepared.target
-    strings = _strings(stack, prepared.source, target)
+    options, command, why_not = _strings(prepared)
     planned = [] if plan is None else steps(plan, target, prepared.make)
     if as_json:
-        json.write(_document(prepared, plan, planned, strings))
+        json.write(_document(prepared, plan, planned, (options, command)))
         return
     out = [f"{stack.fstype} on {printable(target)}", *stack_lines(stack), ""]
-    if strings is None:
-        out.append("option string: none, since aufs has no escape for a path of this stack")
-    else:
-        out += [f"option string: {printable(strings[0])}", f"command: {printable(strings[1])}"]
+    out.append(f"option string: {printable(options or why_not)}")
+    out.append(f"command: {printable(command or why_not)}")
     if plan is not None:
         out += [f"way in: {plan.api} ({plan.why})", "steps:"]
         out += [f"  {n}. {printable(step.description)}" for n, step in enumerate(planned, 1)]
@@ -57,12 +82,15 @@ def show(prepared: Prepared, plan: Plan | None, *, as_json: bool) -> None:
 
 
 def _document(
-    prepared: Prepared, plan: Plan | None, planned: Sequence[Step], strings: tuple[str, str] | None
+    prepared: Prepared,
+    plan: Plan | None,
+    planned: Sequence[Step],
+    strings: tuple[str | None, str | None],
 ) -> Document:
     document = stack_document(prepared.stack, prepared.target, prepared.source)
     document["api"] = None if plan is None else {"name": plan.api, "why": plan.why}
-    document |= path_fields("option_string", strings and strings[0])
-    document |= path_fields("command", strings and strings[1])
+    document |= path_fields("option_string", strings[0])
+    document |= path_fields("command", strings[1])
     document |= path_list_fields("make", prepared.make)
     document["steps"] = [step.description for step in planned]
     document["notes"] = list(prepared.notes)
