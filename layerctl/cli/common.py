@@ -28,7 +28,10 @@ _SOURCES: tuple[Decorator, ...] = (
 )  # fmt: skip
 
 _LAYER_FLAGS: tuple[Decorator, ...] = (
-    click.option("-t", "--type", "fstype", metavar="TYPE", help="overlay (or overlay2), or aufs."),
+    click.option(
+        "-t", "--type", "fstype", metavar="TYPE",
+        help="overlay (or overlay2), aufs, fuse-overlayfs or auto.",
+    ),
     click.option(
         "-l", "--lower", "lowers", multiple=True, metavar="DIR",
         help="A lower layer of an overlay, topmost first.",

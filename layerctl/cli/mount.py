@@ -70,6 +70,8 @@ def command(
     """
     source, target = _where(where)
     prepared = _prepare(request, source, target, mkdir=mkdir, aufs_xino=aufs_xino)
+    if request.fstype == "auto":
+        prepared = _fall_back(prepared, request, source, target, mkdir=mkdir)
     failures = [one for one in prepared.findings if one.severity is Severity.FAILURE]
     if form is not None:
         return _print(prepared, form)
@@ -77,7 +79,13 @@ def command(
         return _dry_run(prepared, api, failed=bool(failures), as_json=as_json)
     if failures:
         raise _refusal(failures, prepared.findings)
+    if prepared.stack.fstype == "fuse-overlayfs":
+        from layerctl.mounting import fuse
+
+        _report(prepared, None, fuse.carry_out(prepared), (), as_json=as_json)
+        return EXIT_OK
     plan = _plan(prepared, api)
+    assert plan is not None  # noqa: S101 - fuse-overlayfs went another way above
     try:
         mounted, changes = carry_out(plan, prepared.target, prepared.source, prepared.make)
     except MountFailedError as error:
@@ -142,6 +150,23 @@ def _prepare(
     )
 
 
+def _fall_back(
+    prepared: Prepared, request: Request, source: str | None, target: str, *, mkdir: bool
+) -> Prepared:
+    """Return the request for fuse-overlayfs where the kernel's overlay cannot, else as it is."""
+    from layerctl.mounting.fuse import KERNEL_CANNOT
+
+    failures = [one for one in prepared.findings if one.severity is Severity.FAILURE]
+    if not failures or any(one.cause not in KERNEL_CANNOT for one in failures):
+        return prepared
+    reason = "; ".join(failures[0].evidence) or failures[0].title
+    other = _prepare(
+        request._replace(fstype="fuse-overlayfs"), source, target, mkdir=mkdir, aufs_xino=None
+    )
+    said = f"the kernel's overlay cannot ({reason}): fuse-overlayfs is used"
+    return other._replace(notes=(said, *other.notes))
+
+
 def _to_make(
     stack: Stack, target: str, default_work: str | None, *, mkdir: bool
 ) -> tuple[str, ...]:
@@ -149,8 +174,10 @@ def _to_make(
     return tuple(path for path in wanted if path is not None and not os.path.lexists(path))
 
 
-def _plan(prepared: Prepared, api: str | None) -> Plan:
+def _plan(prepared: Prepared, api: str | None) -> Plan | None:
     stack = prepared.stack
+    if stack.fstype == "fuse-overlayfs":
+        return None
     features = context.overlay_features() if stack.fstype == "overlay" else context.Features()
     return choose(stack, features, api)
 
@@ -193,7 +220,12 @@ def _failure(error: MountFailedError, prepared: Prepared) -> LayerctlError:
 
 
 def _report(
-    prepared: Prepared, plan: Plan, mounted: Mounted, changes: tuple[str, ...], *, as_json: bool
+    prepared: Prepared,
+    plan: Plan | None,
+    mounted: Mounted,
+    changes: tuple[str, ...],
+    *,
+    as_json: bool,
 ) -> None:
     warnings = [one for one in prepared.findings if one.severity is Severity.WARNING]
     said = (*prepared.notes, *changes, *mounted.notes)
@@ -206,7 +238,7 @@ def _report(
         from layerctl.render.mounts import mounted_document
 
         document = mounted_document(mounted)
-        document["api"] = {"name": plan.api, "why": plan.why}
+        document["api"] = plan and {"name": plan.api, "why": plan.why}
         json.write(
             {
                 "mounts": [document],
@@ -233,7 +265,7 @@ def _dry_run(prepared: Prepared, api: str | None, *, failed: bool, as_json: bool
     from layerctl.render import plan as render
 
     try:
-        plan: Plan | None = _plan(prepared, api)
+        plan = _plan(prepared, api)
     except RefusedError:
         if not failed:
             raise

@@ -6,6 +6,7 @@ import click
 
 from layerctl.cli.common import json_option
 from layerctl.kernel import mounts
+from layerctl.model import Stack
 from layerctl.mounting.unmount import unmount
 
 
@@ -18,7 +19,13 @@ def command(*, as_json: bool, lazy: bool, target: str) -> None:
 
     Where it is busy, who holds it is said. No directory is removed.
     """
-    mounted = mounts.find_layered(target)
+    entry = mounts.find(target)
+    if entry.fstype == mounts.FUSE_OVERLAYFS:
+        mounted = mounts.Mounted(entry, Stack("fuse-overlayfs", ()))
+    elif entry.fstype in mounts.LAYERED:
+        mounted = mounts.describe(entry)
+    else:
+        raise mounts.not_layered(target, entry)
     unmount(mounted, lazy=lazy)
     if as_json:
         from layerctl.render import json

@@ -44,7 +44,7 @@ def fstype_of(request: Request) -> str:
             raise RequestError(
                 "unknown-type",
                 f"'{request.fstype}' is no layered filesystem type",
-                why="layerctl mounts overlay (overlay2 is Docker's name for it) and aufs",
+                why="layerctl mounts overlay (Docker's overlay2), aufs and fuse-overlayfs",
                 hint=f"write: -t {close[0] if close else 'overlay'}",
             )
         return known
@@ -63,7 +63,7 @@ def build(request: Request) -> Stack:
     What is wrong with the stack itself is for `layerctl.rules.validity.problems` to say.
     """
     fstype = fstype_of(request)
-    stack = _aufs(request) if fstype == "aufs" else _overlay(request)
+    stack = _aufs(request) if fstype == "aufs" else _overlay(request)._replace(fstype=fstype)
     if request.read_only:
         stack = stack._replace(flags=(*stack.flags, "ro"))
     return stack

@@ -41,9 +41,14 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
+#: What counts for fuse-overlayfs too, which is a program and no part of the kernel.
+FUSE_CHECKS: tuple[Check, ...] = (layers.target, layers.reachable, layers.directories)
+
+
 def findings(stack: Stack, facts: Facts) -> list[Finding]:
     """Return everything that the facts tell against a mount, gravest first."""
-    return make([hit for check in CHECKS for hit in check(stack, facts)])
+    checks = FUSE_CHECKS if stack.fstype == "fuse-overlayfs" else CHECKS
+    return make([hit for check in checks for hit in check(stack, facts)])
 
 
 def request_findings(stack: Stack) -> list[Finding]:

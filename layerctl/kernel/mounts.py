@@ -14,7 +14,9 @@ from layerctl.model import Layer, MountEntry, Role, Stack
 
 SELF_MOUNTINFO = "/proc/self/mountinfo"
 AUFS_SYSFS = "/sys/fs/aufs"
+#: Types whose layers the kernel tells. FUSE_OVERLAYFS keeps them to itself.
 LAYERED = ("overlay", "aufs")
+FUSE_OVERLAYFS = "fuse.fuse-overlayfs"
 
 
 class Mounted(NamedTuple):
@@ -161,13 +163,25 @@ def find_layered(
 ) -> Mounted:
     """Return the overlay or aufs mount at `target`. Raises NotFoundError where there is none."""
     entry = find(target, mountinfo_path)
-    if entry.fstype not in LAYERED:
+    if entry.fstype == FUSE_OVERLAYFS:
         raise NotFoundError(
-            "not-layered",
-            f"{target} is a {entry.fstype} mount, neither overlay nor aufs",
-            hint="layerctl list shows every layered mount",
+            "layers-unknown",
+            f"{target} is a fuse-overlayfs mount, whose layers the kernel does not know",
+            why="the program that serves it was told them, and shows them nowhere",
+            hint="name the layers instead: -l DIR -u DIR",
         )
+    if entry.fstype not in LAYERED:
+        raise not_layered(target, entry)
     return describe(entry, sysfs)
+
+
+def not_layered(target: str, entry: MountEntry) -> NotFoundError:
+    """Return the error for a mount of another type."""
+    return NotFoundError(
+        "not-layered",
+        f"{target} is a {entry.fstype} mount, neither overlay nor aufs",
+        hint="layerctl list shows every layered mount",
+    )
 
 
 def aufs_instance(name: str, sysfs: str = AUFS_SYSFS) -> aufs.SysfsInstance:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 
 from layerctl.errors import NotPermittedError, RefusedError
-from layerctl.kernel import holders, plinks, syscalls
+from layerctl.kernel import holders, mounts, plinks, syscalls
 from layerctl.kernel.mounts import Mounted
+from layerctl.mounting import fuse
 
 
 def unmount(mounted: Mounted, *, lazy: bool = False) -> None:
@@ -19,7 +20,10 @@ def unmount(mounted: Mounted, *, lazy: bool = False) -> None:
         plinks.flush(mounted)
     flags = syscalls.UMOUNT_NOFOLLOW | (syscalls.MNT_DETACH if lazy else 0)
     try:
-        syscalls.umount2(target, flags)
+        if mounted.entry.fstype == mounts.FUSE_OVERLAYFS:
+            fuse.unmount(target, lazy=lazy)
+        else:
+            syscalls.umount2(target, flags)
     except OSError as error:
         if error.errno == errno.EPERM:
             raise NotPermittedError(

@@ -285,6 +285,27 @@ AUFS: tuple[Option, ...] = (
     Option("copyup_policy", Takes.CHOICE, "the same as cpup=", ("tdp", "bup", "bu")),
 )
 
+FUSE_OVERLAYFS: tuple[Option, ...] = (
+    Option("lowerdir", Takes.LAYERS, "lower layers, topmost first, ':' between"),
+    Option("upperdir", Takes.PATH, "the writable layer", needs=("workdir",)),
+    Option("workdir", Takes.PATH, "scratch space on the upper layer's filesystem"),
+    Option("uidmapping", Takes.TEXT, "shift owners: UID:MAPPED-UID:LENGTH"),
+    Option("gidmapping", Takes.TEXT, "shift groups: GID:MAPPED-GID:LENGTH"),
+    Option("squash_to_root", Takes.NOTHING, "everything is root's"),
+    Option("squash_to_uid", Takes.NUMBER, "everything is this user's"),
+    Option("squash_to_gid", Takes.NUMBER, "everything is this group's"),
+    Option("static_nlink", Takes.NOTHING, "a directory's link count is always 1"),
+    Option("noacl", Takes.NOTHING, "no POSIX ACLs"),
+    Option("volatile", Takes.NOTHING, "never sync: fast, lost by a crash"),
+    Option("xattr_permissions", Takes.NUMBER, "keep modes and owners in attributes"),
+    Option("allow_other", Takes.NOTHING, "other users may use the mount"),
+    Option("allow_root", Takes.NOTHING, "root may use the mount"),
+    Option("default_permissions", Takes.NOTHING, "the kernel checks permissions"),
+    Option("clone_fd", Takes.NOTHING, "a device descriptor for each thread"),
+    Option("max_threads", Takes.NUMBER, "most worker threads"),
+    Option("max_idle_threads", Takes.NUMBER, "most idle worker threads"),
+)
+
 _FLAG_WORDS = {
     "ro": "read-only",
     "rw": "read-write",
@@ -342,10 +363,21 @@ USERSPACE_ONLY = frozenset(
 #: Options of the Linux security module: any filesystem takes them where the module is active.
 LSM_OPTIONS = frozenset({"context", "fscontext", "defcontext", "rootcontext", "seclabel"})
 
-TABLES: dict[str, tuple[Option, ...]] = {"overlay": OVERLAY, "aufs": AUFS}
+TABLES: dict[str, tuple[Option, ...]] = {
+    "overlay": OVERLAY,
+    "aufs": AUFS,
+    "fuse-overlayfs": FUSE_OVERLAYFS,
+}
 
 #: Filesystem types by every name that users have for them.
-TYPE_NAMES = {"overlay": "overlay", "overlay2": "overlay", "overlayfs": "overlay", "aufs": "aufs"}
+TYPE_NAMES = {
+    "overlay": "overlay",
+    "overlay2": "overlay",
+    "overlayfs": "overlay",
+    "aufs": "aufs",
+    "fuse-overlayfs": "fuse-overlayfs",
+    "auto": "overlay",
+}
 
 
 def find(fstype: str, name: str) -> Option | None:

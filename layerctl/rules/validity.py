@@ -15,6 +15,8 @@ def problems(stack: Stack) -> list[RequestError]:
     """Return everything that is wrong with a stack as asked for, the gravest first."""
     if stack.fstype == "aufs":
         return [*_aufs_layers(stack), *_values(stack), *_aufs_options(stack)]
+    if stack.fstype == "fuse-overlayfs":
+        return [*_fuse_layers(stack), *_values(stack)]
     return [*_overlay_layers(stack), *_values(stack), *_overlay_conflicts(stack)]
 
 
@@ -69,6 +71,20 @@ def _overlay_layers(stack: Stack) -> list[RequestError]:
             )
         )
     return found
+
+
+def _fuse_layers(stack: Stack) -> list[RequestError]:
+    if stack.of_role(Role.DATA):
+        return [
+            RequestError(
+                "fuse-overlayfs-unsupported-option",
+                "fuse-overlayfs has no data-only layers",
+                hint="leave --data out, or use -t overlay",
+            )
+        ]
+    if not stack.of_role(Role.LOWER):
+        return _overlay_layers(stack)
+    return []
 
 
 def _aufs_layers(stack: Stack) -> list[RequestError]:

@@ -1,0 +1,139 @@
+"""fuse-overlayfs: the program does the mount, and is told of it in its own words.
+
+Its option string goes through libfuse, where a backslash escapes, and only versions from 1.15 on
+know an escape for `:`. A path with such a character is named by an open descriptor instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+
+from layerctl.codecs.words import join_options
+from layerctl.errors import RefusedError
+from layerctl.kernel import mounts, syscalls
+from layerctl.kernel.mounts import Mounted
+from layerctl.model import Role, Stack
+from layerctl.mounting.forms import quoted
+from layerctl.mounting.plan import FD_DIRECTORY
+from layerctl.mounting.prepare import Prepared
+from layerctl.rules.flags import in_effect
+
+PROGRAM = "fuse-overlayfs"
+_SPECIAL = frozenset("\\:,")
+#: Causes that lie with the kernel's overlay and not with the request: `-t auto` goes on without it.
+KERNEL_CANNOT = frozenset(
+    {
+        "missing-cap-sys-admin", "overlay-not-in-kernel", "overlay-module-missing",
+        "running-kernel-modules-removed", "userns-overlay-not-permitted-old-kernel",
+        "max-stacking-depth", "upper-missing-required-features", "upperdir-fs-unsupported-overlay",
+        "upperdir-fs-unsupported-nfs", "upperdir-fs-unsupported-fuse",
+        "upperdir-fs-unsupported-zfs", "upperdir-fs-unsupported-ecryptfs",
+        "upperdir-fs-unsupported-virtiofs", "container-policy-denies-overlay-mount",
+        "casefold-capable-fs", "lowerdir-fs-unsupported-case-insensitive",
+    }
+)  # fmt: skip
+
+
+def carry_out(prepared: Prepared) -> Mounted:
+    """Run the program and find its mount. Raises RefusedError, and leaves nothing of a failure."""
+    _check_upper(prepared.stack)
+    with contextlib.ExitStack() as always, contextlib.ExitStack() as undo:
+        for path in prepared.make:
+            os.makedirs(path)
+            undo.callback(_remove, path)
+        opened: list[int] = []
+        always.callback(_close, opened)
+        options = _options(prepared.stack, opened)
+        _run([PROGRAM, "-o", options, prepared.target], opened)
+        entry = next(
+            (one for one in reversed(mounts.entries()) if one.target == prepared.target), None
+        )
+        if entry is None or entry.fstype != mounts.FUSE_OVERLAYFS:
+            raise RefusedError(
+                "mount-not-found",
+                f"{PROGRAM} ended well, but nothing of it is mounted on {prepared.target}",
+                hint=f"run it by hand: {PROGRAM} -f -o {options} {prepared.target}",
+            )
+        undo.pop_all()
+        return Mounted(entry, prepared.stack)
+
+
+def _check_upper(stack: Stack) -> None:
+    """Refuse a colon in the upper directory: the program resolves its name, then splits it."""
+    if stack.upper is not None and ":" in os.path.realpath(stack.upper):
+        raise RefusedError(
+            "colon-in-path",
+            f"fuse-overlayfs cannot take the colon in the upper directory {stack.upper}",
+            why="it splits the resolved name at every colon, however it was given",
+            hint="use -t overlay, or a name without a colon (mount --bind makes one)",
+        )
+
+
+def _close(opened: list[int]) -> None:
+    for fd in opened:
+        os.close(fd)
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.rmdir(path)
+
+
+def _options(stack: Stack, opened: list[int]) -> str:
+    def name(path: str) -> str:
+        if not _SPECIAL & set(path):
+            return path
+        opened.append(os.open(path, os.O_PATH | os.O_DIRECTORY))
+        return f"{FD_DIRECTORY}/{opened[-1]}"
+
+    words = in_effect(stack.flags)
+    words.append("lowerdir=" + ":".join(name(one.path) for one in stack.of_role(Role.LOWER)))
+    if stack.upper is not None and stack.work is not None:
+        words += [f"upperdir={name(stack.upper)}", f"workdir={name(stack.work)}"]
+    return ",".join(words + join_options(stack.options))
+
+
+def _run(command: list[str], opened: list[int]) -> None:
+    try:
+        done = subprocess.run(  # noqa: S603 - no shell, and the words are ours
+            command,
+            pass_fds=opened,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
+    except FileNotFoundError:
+        raise RefusedError(
+            "fuse-overlayfs-not-installed",
+            f"the program {PROGRAM} is not installed",
+            hint="apt-get install fuse-overlayfs (or your distribution's way)",
+        ) from None
+    if done.returncode:
+        said = tuple(f"{PROGRAM}: {line}" for line in done.stderr.splitlines() if line)
+        missing = not os.path.exists("/dev/fuse")
+        raise RefusedError(
+            "dev-fuse-missing" if missing else "fuse-overlayfs-failed",
+            f"{PROGRAM} could not mount",
+            why="there is no /dev/fuse" if missing else "its own words stand below",
+            hint="modprobe fuse, or give the container the device: --device /dev/fuse"
+            if missing
+            else "see more of its words: " + " ".join([PROGRAM, "-f", *map(quoted, command[1:])]),
+            details=said,
+        )
+
+
+def unmount(target: str, *, lazy: bool) -> None:
+    """Unmount: as root by the kernel, else by the set-user-ID helper of FUSE. Raises OSError."""
+    try:
+        syscalls.umount2(target, syscalls.MNT_DETACH if lazy else 0)
+    except PermissionError:
+        words = ["fusermount3", "-u", *(["-z"] if lazy else []), "--", target]
+        done = subprocess.run(  # noqa: S603 - no shell, and the words are ours
+            words, stdin=subprocess.DEVNULL, capture_output=True, check=False
+        )
+        if done.returncode:
+            raise
