@@ -151,7 +151,9 @@ class Aufs:
             self.reasons.add(part.layer, directory.path, error)
             return {}
 
-    def enter(self, directory: Directory, name: str, kind: Kind) -> tuple[Kind, Directory | None]:
+    def enter(
+        self, directory: Directory, name: str, kind: Kind
+    ) -> tuple[Kind | None, Directory | None]:
         """Find out which branches a directory just listed is merged from."""
         found = self.lookup(directory, name)
         if found.error or found.letter != "d":

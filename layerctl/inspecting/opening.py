@@ -109,7 +109,14 @@ def _overlay(
     settings = overlay_rules.settings(stack, layers.module_parameters(), user=user)
     blind = not user and (caller.in_user_namespace or not caller.sys_admin)
     traps = identities(roots) if _nested(roots) else frozenset()
-    resolver = Overlay(roots, settings, blind=blind, thorough=thorough, traps=traps)
+    resolver = Overlay(
+        roots,
+        settings,
+        blind=blind,
+        thorough=thorough,
+        traps=traps,
+        same_fs=len({os.fstat(fd).st_dev for fd in roots}) == 1,
+    )
     found = Opened(stack, resolver, paths, settings.prefix, blind)
     if blind:
         found.notes.append(

@@ -31,7 +31,7 @@ class Overlay:
     `roots` are descriptors of the layers' directories, topmost first, `blind` whether the
     attributes cannot be read for want of privilege, `traps` the identities of directories that
     a lookup refuses to enter because they are layers themselves, `thorough` whether every file's
-    attributes are read.
+    attributes are read, `same_fs` whether all layers lie on one filesystem.
     """
 
     def __init__(
@@ -42,12 +42,15 @@ class Overlay:
         blind: bool = False,
         thorough: bool = False,
         traps: frozenset[tuple[int, int]] = frozenset(),
+        same_fs: bool = True,
     ) -> None:
         self.roots = list(roots)
         self.settings = settings
         self.blind = blind
         self.thorough = thorough
         self.traps = traps
+        self.same_fs = same_fs
+        self.xino = settings.xino and not same_fs
         self.reasons = Reasons()
         self.kinds = Kinds()
         self._first_lower = 1 if settings.has_upper else 0
@@ -152,8 +155,9 @@ class Overlay:
             unsure = directory.uncertain or (self.blind and position > 0 and directory.path != "")
             table = self.kinds.table(part.layer, uncertain=unsure, devices=devices)
             part.names = self._scan(part, table)
-            if self.thorough or directory.xattr_whiteouts:
-                self._read_files(directory, part)
+        if self.thorough or directory.xattr_whiteouts:
+            self._read_files(directory)
+        for part in reversed(parts):
             if len(parts) == 1:
                 merged = part.names
             else:
@@ -183,42 +187,60 @@ class Overlay:
             and part.layer in self.marked
         )
 
-    def _read_files(self, directory: Directory, part: Part) -> None:
-        """Look at the attributes of the files of one part, and correct what they are."""
-        honours = self._honours(directory, part)
-        if not (self.thorough or honours) or part.fd < 0:
-            return
+    def _looks_up(self, directory: Directory, part: Part) -> bool:
+        """Tell whether a listing looks up each name of this part, to give it an inode number.
+
+        What a lookup then denies is left out of the listing (ovl_calc_d_ino, ovl_cache_update).
+        """
+        if not directory.whiteouts:
+            return False
+        if self.xino:
+            return True
+        return self.same_fs and self.is_upper(part.layer) and "impure" in part.attributes
+
+    def _read_files(self, directory: Directory) -> None:
+        """Look at the attributes of files, and correct what they are."""
+        honours = [self._honours(directory, part) for part in directory.parts]
+        for part, honoured in zip(directory.parts, honours, strict=True):
+            if (self.thorough or honoured) and part.fd >= 0:
+                hides = honoured or self._looks_up(directory, part)
+                self._read_files_of(directory, part, hides=hides)
+
+    def _read_files_of(self, directory: Directory, part: Part, *, hides: bool) -> None:
+        whiteout, metacopy = self.settings.prefix + "whiteout", self.settings.prefix + "metacopy"
         for name, kind in part.names.items():
             if kind.letter != "f":
                 continue
             attributes = self._attributes(part.fd, part.layer, directory.child_path(name), name)
             if not attributes:
                 continue
-            if self.settings.prefix + "whiteout" in attributes and self.is_xattr_whiteout(
-                name, part.fd
-            ):
-                part.names[name] = self._xattr_whiteout(part, kind, honours=honours)
-            elif self.settings.prefix + "metacopy" in attributes and self.thorough:
-                part.names[name] = self._metacopy(directory, name, kind)
+            if whiteout in attributes and self.is_xattr_whiteout(name, part.fd):
+                part.names[name] = self._xattr_whiteout(part, kind, hides=hides)
+            elif metacopy in attributes:
+                part.names[name] = self._metacopy(directory, name, kind, hides=hides)
 
-    def _xattr_whiteout(self, part: Part, kind: Kind, *, honours: bool) -> Kind:
-        if honours:
+    def _xattr_whiteout(self, part: Part, kind: Kind, *, hides: bool) -> Kind:
+        if hides:
             return self.kinds.table(part.layer)["w"]
         return self.kinds.get(
             "f", part.layer, reachable=False, uncertain=kind.uncertain,
             why="a whiteout by attribute: a lookup finds nothing here, a listing shows the marker",
         )  # fmt: skip
 
-    def _metacopy(self, directory: Directory, name: str, kind: Kind) -> Kind:
+    def _metacopy(self, directory: Directory, name: str, kind: Kind, *, hides: bool) -> Kind:
         found = self.lookup(directory, name)
         found.close()
         if not found.error:
             return kind
+        if hides:
+            return self.kinds.table(kind.layer)["w"]
         return self.kinds.get(
             "f", kind.layer, reachable=False, uncertain=kind.uncertain, why=found.refused
         )
 
-    def enter(self, directory: Directory, name: str, kind: Kind) -> tuple[Kind, Directory | None]:
+    def enter(
+        self, directory: Directory, name: str, kind: Kind
+    ) -> tuple[Kind | None, Directory | None]:
         """Find out which layers a directory just listed is merged from."""
         try:
             found = self._merge(directory, name)
@@ -229,6 +251,8 @@ class Overlay:
             found = self.lookup(directory, name)
         if found.error or found.letter != "d":
             found.close()
+            if any(p.layer == kind.layer and self._looks_up(directory, p) for p in directory.parts):
+                return None, None
             why = found.refused or "a lookup finds no directory here"
             return (
                 self.kinds.get(
@@ -268,8 +292,9 @@ class Overlay:
             if kind.letter != "d":
                 break
             upper = self.is_upper(part.layer)
-            if checks:
+            if checks:  # with data-only layers a name might yet be a file that has its data there
                 last = not upper and part.layer == self.last_lower
+                last = last and (bool(found.parts) or not settings.data_layers)
             else:
                 last = not lowers if upper else position == len(parts) - 1
             path = f"{part.path}/{name}" if part.path else name

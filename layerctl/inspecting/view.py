@@ -229,8 +229,13 @@ class Resolver(Protocol):
     def read(self, directory: Directory) -> list[Entry]:
         """Return what a listing shows, sorted; leaves each part's names in it."""
 
-    def enter(self, directory: Directory, name: str, kind: Kind) -> tuple[Kind, Directory | None]:
-        """Return the whole kind of a directory just listed, and the directory unless denied."""
+    def enter(
+        self, directory: Directory, name: str, kind: Kind
+    ) -> tuple[Kind | None, Directory | None]:
+        """Return the whole kind of a directory just listed, and the directory unless denied.
+
+        The kind is None where a listing leaves it out, because a lookup is denied.
+        """
 
     def lookup(self, directory: Directory, name: str) -> Found:
         """Look one name up, as the kernel does."""
@@ -274,6 +279,8 @@ def walk(
                 chunk.append((name, kind))
                 continue
             whole, below = resolver.enter(directory, name, kind)
+            if whole is None:
+                continue
             chunk.append((name, whole))
             if below is not None and max_depth is not None and len(stack) >= max_depth:
                 below.close()

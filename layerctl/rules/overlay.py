@@ -22,7 +22,8 @@ class Settings:
 
     `follow` is whether redirects are followed, `data_layers` how many layers below all others
     only hold file contents, `verify` whether a lower directory must match its origin
-    (nfs_export=on with index=on), `index` whether hard links are kept together by an index.
+    (nfs_export=on with index=on), `index` whether hard links are kept together by an index, `xino`
+    whether inode numbers of several filesystems are made unique.
     """
 
     prefix: str
@@ -32,6 +33,7 @@ class Settings:
     data_layers: int
     verify: bool = False
     index: bool = False
+    xino: bool = False
 
     @property
     def checks_redirects(self) -> bool:
@@ -75,4 +77,5 @@ def settings(stack: Stack, parameters: Mapping[str, str], *, user: bool) -> Sett
         data_layers=len(stack.of_role(Role.DATA)),
         verify=index and export and stack.upper is not None,
         index=index and stack.upper is not None,
+        xino=get("xino", "auto" if default("xino_auto") else "off") in ("on", "auto"),
     )

@@ -1,0 +1,469 @@
+"""Random overlay stacks, and the comparison of what the resolver says with what the kernel shows.
+
+Every object made here has a modification time of its own, so that what is seen through a mount
+is traced to the one object that it comes from.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import shutil
+import stat
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+
+from layerctl.inspecting.opening import Opened, opened
+from layerctl.inspecting.story import tell
+from layerctl.inspecting.view import TYPES, Directory, Kind
+from layerctl.kernel import mounts, syscalls
+from layerctl.model import Layer, Role, Stack
+from layerctl.rules.overlay import Settings
+
+NAMES = ("a", "b", "c", "d")
+_TIMES = count(10**9)
+
+
+def stamp(path: str) -> None:
+    """Give an object a modification time that no other has, in whole seconds."""
+    moment = next(_TIMES)
+    os.utime(path, (moment, moment), follow_symlinks=False)
+
+
+@dataclass(slots=True)
+class Builder:
+    """Makes random layers by hand: all kinds of files, all kinds of markers, right and wrong."""
+
+    random: random.Random
+    user: bool
+    where: str
+    serial: int = 0
+
+    @property
+    def prefix(self) -> str:
+        return "user.overlay." if self.user else "trusted.overlay."
+
+    def chance(self, probability: float) -> bool:
+        return self.random.random() < probability
+
+    def layer(self, path: str, *, depth: int = 3) -> None:
+        """Fill a new layer."""
+        os.mkdir(path)
+        self.fill(path, depth)
+        if self.chance(0.15):
+            self.set(path, "opaque", self.random.choice([b"y", b"x"]))
+
+    def fill(self, path: str, depth: int) -> None:
+        for name in NAMES:
+            if self.chance(0.55):
+                self.thing(f"{path}/{name}", depth)
+        if self.chance(0.05):
+            self.file(f"{path}/.wh.{self.random.choice(NAMES)}")
+
+    def thing(self, path: str, depth: int) -> None:
+        kind = self.random.choices(
+            ["dir", "file", "symlink", "fifo", "socket", "device", "whiteout", "xattr", "meta"],
+            [40 if depth else 0, 22, 4, 2, 2, 2, 14, 8, 6],
+        )[0]
+        if kind == "dir":
+            self.directory(path, depth)
+            return
+        if kind == "file":
+            self.file(path)
+        elif kind == "symlink":
+            os.symlink(f"target-{next(_TIMES)}", path)
+        elif kind in ("fifo", "socket") or (kind == "device" and self.user):
+            os.mknod(path, (stat.S_IFSOCK if kind == "socket" else stat.S_IFIFO) | 0o600)
+        elif kind == "device":
+            os.mknod(path, self.random.choice([stat.S_IFCHR, stat.S_IFBLK]) | 0o600, 0x0103)
+        elif kind == "whiteout":
+            os.mknod(path, stat.S_IFCHR, 0)
+        elif kind == "xattr":
+            Path(path).write_bytes(b"" if self.chance(0.85) else b"not empty")
+            self.set(path, "whiteout", self.random.choice([b"", b"y"]))
+        else:
+            self.meta(path)
+        stamp(path)
+
+    def file(self, path: str) -> None:
+        self.serial += 1
+        text = f"{os.path.relpath(path, self.where)} {self.serial}\n" if self.chance(0.8) else ""
+        Path(path).write_text(text)
+        if self.chance(0.06):
+            self.set(path, self.random.choice(["whiteout", "redirect", "opaque", "origin"]), b"y")
+        os.chmod(path, self.random.choice([0o644, 0o600, 0o755]))
+        stamp(path)
+
+    def meta(self, path: str) -> None:
+        """A file with metadata only."""
+        with open(path, "wb") as file:
+            file.truncate(self.random.choice([0, 10, 30]))
+        self.set(path, "metacopy", self.random.choice([b"", b"", b"", b"\0", b"\0\4\0\0"]))
+        if self.chance(0.6):
+            self.set(path, "redirect", self.redirect())
+
+    def redirect(self) -> bytes:
+        if self.chance(0.06):
+            return self.random.choice([b"/", b"a/b", b"", b"..", b"//a", b"/a/", b".", b"a\0b"])
+        if self.chance(0.4):
+            return self.random.choice(NAMES).encode()
+        depth = self.random.choice([1, 1, 2, 3])
+        return "".join("/" + self.random.choice(NAMES) for _ in range(depth)).encode()
+
+    def directory(self, path: str, depth: int) -> None:
+        os.mkdir(path)
+        self.fill(path, depth - 1)
+        if self.chance(0.14):
+            value = self.random.choice([b"y", b"y", b"y", b"y", b"n", b"yy", b""])
+            self.set(path, "opaque", value)
+        elif self.chance(0.2):
+            self.set(path, "opaque", b"x")
+        if self.chance(0.12):
+            self.set(path, "redirect", self.redirect())
+        if self.chance(0.08):
+            self.set(path, "origin", b"")
+        if self.chance(0.04):
+            self.set(path, "impure", b"y")
+        if self.chance(0.05):
+            other = "trusted.overlay.opaque" if self.user else "user.overlay.opaque"
+            name = self.random.choice([other, self.prefix + "overlay.opaque"])
+            if not self.user or not name.startswith("trusted."):
+                os.setxattr(path, name, b"y")
+        os.chmod(path, self.random.choice([0o755, 0o700, 0o775]))
+        stamp(path)
+
+    def set(self, path: str, name: str, value: bytes) -> None:
+        os.setxattr(path, self.prefix + name, value, follow_symlinks=False)
+
+
+@dataclass(slots=True)
+class Case:
+    """A stack to compare: layers from the topmost down, and the options it is mounted with."""
+
+    stack: Stack
+    target: str
+    data: str
+    notes: list[str] = field(default_factory=list)
+
+
+def make_case(where: str, uppers: int, lowers: int, data: int, options: str) -> Case:
+    """Make the stack of the layers u, l0 ... and d0 ... in `where`, and the mount's string."""
+    names = [f"{where}/l{index}" for index in range(lowers)]
+    datas = [f"{where}/d{index}" for index in range(data)]
+    text = "lowerdir=" + ":".join(names) + "".join(f"::{name}" for name in datas)
+    layers = [Layer(name, Role.LOWER) for name in names] + [Layer(n, Role.DATA) for n in datas]
+    if uppers:
+        text += f",upperdir={where}/u,workdir={where}/w"
+        layers.insert(0, Layer(f"{where}/u", Role.UPPER))
+    words = dict(word.partition("=")[::2] for word in options.split(",") if word)
+    stack = Stack(
+        "overlay",
+        tuple(layers),
+        f"{where}/w" if uppers else None,
+        {name: value or None for name, value in words.items()},
+        () if uppers else ("ro",),
+    )
+    return Case(stack, f"{where}/m", text + ("," + options if options else ""))
+
+
+def build_by_hand(rng: random.Random, where: str, *, user: bool) -> Case:
+    """Build a stack whose layers hold anything that they can hold."""
+    builder = Builder(rng, user, where)
+    os.mkdir(where)
+    uppers = rng.choice([0, 1, 1])
+    lowers = rng.randint(1 if uppers else 2, 6 - uppers)
+    data = rng.choice([0, 0, 0, 1, 2])
+    depth = rng.choice([1, 2, 2, 3])
+    if uppers:
+        builder.layer(f"{where}/u", depth=depth)
+        os.mkdir(f"{where}/w")
+    for index in range(lowers):
+        builder.layer(f"{where}/l{index}", depth=depth)
+    for index in range(data):
+        builder.layer(f"{where}/d{index}", depth=depth)
+    os.mkdir(f"{where}/m")
+    return make_case(where, uppers, lowers, data, random_options(rng, user=user, upper=uppers))
+
+
+def random_options(rng: random.Random, *, user: bool, upper: int) -> str:
+    """Return options that the kernel takes together."""
+    if user:
+        return rng.choice(["userxattr", "userxattr", "userxattr,xino=on"])
+    metacopy = rng.choice(["", "", "metacopy=on", "metacopy=off"])
+    redirect = rng.choice(
+        ["", "redirect_dir=on", "redirect_dir=off", "redirect_dir=follow", "redirect_dir=nofollow"]
+    )
+    if metacopy == "metacopy=on" and (redirect.endswith(("off", "nofollow")) or upper):
+        redirect = rng.choice(["", "redirect_dir=on"])
+    xino = rng.choice(["", "", "", "xino=on", "xino=off"])
+    return ",".join(word for word in (redirect, metacopy, xino) if word)
+
+
+class Mounted:
+    """A case, mounted for a while."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+
+    def __enter__(self) -> str:
+        syscalls.mount("overlay", self.case.target, "overlay", 0, self.case.data)
+        return self.case.target
+
+    def __exit__(self, *_: object) -> None:
+        syscalls.umount2(self.case.target, syscalls.MNT_DETACH)
+
+
+@dataclass(slots=True)
+class Seen:
+    """One name as the kernel shows it; `error` where a lookup is denied."""
+
+    error: int = 0
+    status: os.stat_result | None = None
+    link: str | None = None
+    content: bytes | None = None
+    content_error: int = 0
+    unlisted: bool = False
+
+
+def kernel_tree(target: str, ours: Collection[str]) -> dict[str, Seen]:
+    """List a mounted tree, each directory sorted, going down at once into every directory.
+
+    Where the kernel cannot list a directory, because one name in it makes a lookup fail, the
+    names are those of `ours`, and it is left to the lookups to agree.
+    """
+    found: dict[str, Seen] = {}
+
+    def down(path: str) -> None:
+        try:
+            names = os.listdir(f"{target}/{path}")
+        except OSError:
+            names = [p.rpartition("/")[2] for p in ours if p.rpartition("/")[0] == path]
+            if path:
+                found[path].unlisted = True
+        for name in sorted(names):
+            child = f"{path}/{name}" if path else name
+            seen = found[child] = look(f"{target}/{child}")
+            if seen.status is not None and stat.S_ISDIR(seen.status.st_mode):
+                down(child)
+
+    down("")
+    return found
+
+
+def look(path: str) -> Seen:
+    """Look at one object through a mount."""
+    try:
+        status = os.lstat(path)
+    except OSError as error:
+        return Seen(error=error.errno or errno.EIO)
+    seen = Seen(status=status)
+    if stat.S_ISLNK(status.st_mode):
+        seen.link = os.readlink(path)
+    elif stat.S_ISREG(status.st_mode):
+        try:
+            seen.content = Path(path).read_bytes()
+        except OSError as error:
+            seen.content_error = error.errno or errno.EIO
+    return seen
+
+
+@dataclass(slots=True)
+class Ours:
+    """One name as the resolver has it: `objects` are all that it is made of, `data` its contents.
+
+    An object is a layer and a place in it; data that is nowhere is (-1, "").
+    """
+
+    kind: Kind
+    place: str
+    data: tuple[int, str] | None
+    objects: list[tuple[int, str]]
+
+
+@dataclass(slots=True)
+class Tree:
+    """What the resolver shows.
+
+    `fragile` are directories whose listing makes the kernel look names up, so that a name that
+    is refused makes the listing fail. `mixed` are those of which some parts ask for whiteouts by
+    attribute and some do not: whether the kernel heeds the latter depends on what it met before.
+    """
+
+    entries: dict[str, Ours] = field(default_factory=dict)
+    fragile: set[str] = field(default_factory=set)
+    mixed: set[str] = field(default_factory=set)
+
+    def note(self, directory: Directory) -> None:
+        if directory.xattr_whiteouts or any("impure" in p.attributes for p in directory.parts):
+            self.fragile.add(directory.path)
+        if directory.xattr_whiteouts:
+            self.mixed.add(directory.path)
+
+
+def resolver_tree(view: Opened) -> Tree:
+    """Walk the resolver as `kernel_tree` walks the kernel."""
+    tree = Tree()
+    found = tree.entries
+    resolver = view.resolver
+
+    def down(directory: Directory) -> None:
+        tree.note(directory)
+        for name, listed in resolver.read(directory):
+            place, data = "", None
+            for part in directory.parts:
+                if part.layer == listed.layer:
+                    place = f"{part.path}/{name}" if part.path else name
+            if listed.letter == "d":
+                kind, below = resolver.enter(directory, name, listed)
+                if kind is None:
+                    continue
+                objects = [(p.layer, p.path) for p in below.parts] if below is not None else []
+                found[directory.child_path(name)] = Ours(kind, place, None, objects)
+                if below is not None:
+                    down(below)
+                    below.close()
+                continue
+            if listed.letter == "f" and listed.reachable:
+                looked = resolver.lookup(directory, name)
+                if looked.metacopy:
+                    data = looked.data or (-1, "")
+            objects = [(listed.layer, place)] + ([data] if data is not None else [])
+            found[directory.child_path(name)] = Ours(listed, place, data, objects)
+
+    root = resolver.root()
+    down(root)
+    root.close()
+    return tree
+
+
+def differences(view: Opened, tree: Tree, kernel: dict[str, Seen]) -> Iterator[str]:
+    """Yield everything in which resolver and kernel differ."""
+    ours = tree.entries
+    twice = Counter(one for entry in ours.values() for one in entry.objects)
+    aliased: set[str] = set()
+    for path in sorted(ours.keys() | kernel.keys()):
+        if any(path.startswith(above + "/") for above in aliased):
+            continue
+        mixed = path.rpartition("/")[0] in tree.mixed
+        if path not in kernel:
+            if not (mixed and not ours[path].kind.reachable):
+                yield f"{path}: only the resolver lists it ({ours[path].kind.type})"
+            continue
+        entry, seen = ours.get(path), kernel[path]
+        if entry is None:
+            if not (mixed and seen.error):
+                yield f"{path}: only the kernel lists it ({seen})"
+            continue
+        if seen.unlisted and path not in tree.fragile:
+            yield f"{path}: the kernel cannot list it"
+        if any(twice[one] > 1 for one in entry.objects):
+            # One object at two places, which no operation makes: the kernel gives both one
+            # inode, or refuses the second with ESTALE, as it has met them.
+            if seen.error == errno.ESTALE:
+                aliased.add(path)
+            continue
+        if entry.kind.reachable != (seen.error == 0):
+            reason = f"reachable {entry.kind.reachable} ({entry.kind.why})"
+            yield f"{path}: {reason}, but errno {seen.error}"
+        elif seen.status is not None:
+            yield from compare_object(view, path, entry, seen)
+
+
+def compare_object(view: Opened, path: str, entry: Ours, seen: Seen) -> Iterator[str]:
+    """Yield how one object differs from what the resolver says it comes from."""
+    kind, data = entry.kind, entry.data
+    assert seen.status is not None
+    source = os.path.join(view.layers[kind.layer], entry.place)
+    status = os.lstat(source)
+    for name in ("st_mode", "st_uid", "st_gid", "st_mtime_ns"):
+        if getattr(status, name) != getattr(seen.status, name):
+            yield f"{path}: {name} is not that of {source}"
+            return
+    if kind.type != "dir" and status.st_size != seen.status.st_size:
+        yield f"{path}: size is not that of {source}"
+    if TYPES_OF_MODE[stat.S_IFMT(seen.status.st_mode)] != kind.type:
+        yield f"{path}: type {kind.type}"
+    if seen.link is not None and seen.link != os.readlink(source):
+        yield f"{path}: target {seen.link}"
+    if kind.type == "file":
+        if data is not None:
+            if data[0] < 0:
+                if not seen.content_error:
+                    yield f"{path}: no data, but it reads {seen.content!r}"
+                return
+            source = os.path.join(view.layers[data[0]], data[1])
+            expected = Path(source).read_bytes()[: seen.status.st_size]
+            got = (seen.content or b"")[: len(expected)]
+        else:
+            expected = Path(source).read_bytes()
+            got = seen.content or b""
+        if seen.content_error or got != expected:
+            yield f"{path}: {got!r} (errno {seen.content_error}), not {expected!r} of {source}"
+
+
+TYPES_OF_MODE = {
+    stat.S_IFDIR: "dir", stat.S_IFREG: "file", stat.S_IFLNK: "symlink", stat.S_IFCHR: "char",
+    stat.S_IFBLK: "block", stat.S_IFIFO: "fifo", stat.S_IFSOCK: "socket",
+}  # fmt: skip
+
+
+def compare(case: Case, *, live: bool = False) -> list[str]:
+    """Compare resolver and kernel on one case; return what differs."""
+    with opened(case.stack, live=False, thorough=True) as view:
+        ours = resolver_tree(view)
+        with Mounted(case) as target:
+            kernel = kernel_tree(target, ours.entries)
+            found = list(differences(view, ours, kernel))
+            if live:
+                found += compare_live(case)
+        found += list(compare_stories(case, ours.entries, kernel))
+    return found
+
+
+def compare_live(case: Case) -> list[str]:
+    """Check that mountinfo is read back into the same answers."""
+    stack = mounts.find_layered(case.target).stack
+    with opened(case.stack, live=False) as one, opened(stack, live=True) as other:
+        # xino= is not shown where the layers share a filesystem and it does nothing.
+        ours, theirs = (getattr(view.resolver, "settings", None) for view in (one, other))
+        assert isinstance(ours, Settings)
+        assert isinstance(theirs, Settings)
+        if replace(ours, xino=False) != replace(theirs, xino=False):
+            return [f"settings of {case.stack.options} and {stack.options} differ"]
+    return []
+
+
+def compare_stories(
+    case: Case,
+    ours: dict[str, Ours],
+    kernel: dict[str, Seen],
+) -> Iterator[str]:
+    """Yield where a path's story differs from the tree it belongs to."""
+    with opened(case.stack, live=False) as view:
+        for path, entry in ours.items():
+            kind = entry.kind
+            story = tell(view, path)
+            if not kind.reachable:
+                if story.reachable and story.visible:
+                    yield f"{path}: the story calls it reachable"
+                continue
+            if not story.visible or story.provider != kind.layer:
+                yield f"{path}: the story has {story.provider}, the tree {kind.layer}"
+            elif story.letter is None or TYPES[story.letter] != kind.type:
+                yield f"{path}: the story has {story.letter}, the tree {kind.type}"
+            shown = tuple(x.index for x in story.layers if x.state in ("provides", "merged"))
+            if kind.type == "dir" and shown != (kind.merged or (kind.layer,)):
+                yield f"{path}: the story merges {shown}, the tree {kind.merged}"
+        for name in NAMES:
+            story = tell(view, name)
+            if name not in kernel and story.visible and story.reachable:
+                yield f"{name}: the story shows what the kernel does not"
+
+
+def clean(where: str) -> None:
+    """Remove a case's directories."""
+    shutil.rmtree(where)
