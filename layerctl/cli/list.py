@@ -6,21 +6,25 @@ import click
 
 from layerctl.cli.common import source_options
 from layerctl.cli.output import output_options
-from layerctl.kernel import mounts
-from layerctl.render.mounts import mounted_document
+from layerctl.kernel import containers, mounts
+from layerctl.render.mounts import listed_document
 from layerctl.render.output import Format, Output, write
-from layerctl.render.tables import MOUNTS
+from layerctl.render.tables import LIST
 
 
 @click.command("list")
-@output_options(MOUNTS)
+@output_options(LIST)
 @source_options
 def command(*, output: Output, sysfs: str, mountinfo: str) -> None:
-    """List every overlay and aufs mount that this process can see."""
+    """List every overlay and aufs mount that this process can see.
+
+    The container that a mount is the root of is named where the directories of Docker, podman or
+    containerd tell it.
+    """
     found = mounts.layered(mountinfo, sysfs)
     if not found and output.format is Format.HUMAN:
         from layerctl.render.errors import note
 
         note("no overlay or aufs is mounted here (other mount namespaces are not looked at)")
         return
-    write(MOUNTS, map(mounted_document, found), output)
+    write(LIST, (listed_document(one, containers.of(one)) for one in found), output)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from layerctl.codecs.escape import printable
+from layerctl.kernel.containers import Container
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import Layer, Stack
 from layerctl.render.json import Document, path_fields
@@ -39,6 +40,14 @@ def mounted_document(mounted: Mounted, stack: Stack | None = None) -> Document:
     document = stack_document(stack or mounted.stack, entry.target, entry.source)
     if mounted.notes:
         document["notes"] = list(mounted.notes)
+    return document
+
+
+def listed_document(mounted: Mounted, container: Container | None) -> Document:
+    """Return a live mount as `list` shows it, with the container it is the root of."""
+    document = mounted_document(mounted)
+    if container is not None:
+        document["container"] = container._asdict()
     return document
 
 

@@ -68,6 +68,33 @@ MOUNT = (
 )
 MOUNTS = Listing("mounts", MOUNT, ("TARGET", "TYPE", "MODE", "DEPTH", "TOP"))
 
+CONTAINER = (
+    text("ENGINE", "docker, podman or containerd"),
+    text("ID", "the container's id"),
+    text("NAME", "its name, where one can be read", nullable=True),
+)
+
+
+def _container(row: Document) -> list[str]:
+    container = row.get("container")
+    return [container["name"] or container["id"][:12]] if container else []
+
+
+def _engine(row: Document) -> list[str]:
+    return [row["container"]["engine"]] if "container" in row else []
+
+
+LIST = MOUNTS._replace(
+    columns=(
+        *MOUNT,
+        one("CONTAINER", "the container it is the root of", CONTAINER)._replace(
+            required=False, cell=_container
+        ),
+        Column("ENGINE", "what runs that container", cell=_engine),
+    ),
+    shown=("TARGET", "TYPE", "MODE", "DEPTH", "CONTAINER", "TOP"),
+)
+
 BRANCH = (
     number("INDEX", "place in the stack, 0 the topmost"),
     number("ID", "the branch's id, which stays when its place changes", nullable=True),
@@ -147,7 +174,7 @@ ERROR = Single(
 DOCUMENTS: dict[str, tuple[Listing | Single, ...]] = {
     "mount": (MOUNTED, DRY_RUN),
     "umount": (UNMOUNTED,),
-    "list": (MOUNTS,),
+    "list": (LIST,),
     "inspect mount": (MOUNTS,),
     "inspect aufs": (AUFS,),
     "doctor": (FINDINGS,),
