@@ -34,6 +34,11 @@ check: $(DEV)  ## run ruff, mypy --strict and import-linter
 bench: $(DEV)  ## print how much time the program costs, as ratios
 	@$(BIN)/python -m tests.bench
 
+.PHONY: engines
+engines: $(DEV)  ## ask real Docker and podman what their containers are called (as root)
+	@tools/setup engines
+	@$(BIN)/python -m tests.engines
+
 .PHONY: golden
 golden: $(DEV)  ## write the expected outputs of the tests anew
 	@LAYERCTL_UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/test_golden.py
