@@ -39,6 +39,10 @@ engines: $(DEV)  ## ask real Docker and podman what their containers are called 
 	@tools/setup engines
 	@$(BIN)/python -m tests.engines
 
+.PHONY: generate
+generate: $(DEV)  ## write the completions, manual pages and tables of the docs anew
+	@$(BIN)/python tools/generate.py
+
 .PHONY: golden
 golden: $(DEV)  ## write the expected outputs of the tests anew
 	@LAYERCTL_UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/test_golden.py

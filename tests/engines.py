@@ -38,7 +38,8 @@ def _dockerd(lab: Path) -> Iterator[tuple[str, ...]]:
     with (lab / "dockerd.log").open("w") as log:
         daemon = subprocess.Popen(
             ("/usr/sbin/dockerd", "--data-root", lab / "docker", "--exec-root", lab / "exec",
-             "-p", lab / "pid", "-H", socket, "--iptables=false", "--bridge=none", "-s", "overlay2"),
+             "-p", lab / "pid", "-H", socket, "--iptables=false", "--bridge=none",
+             "-s", "overlay2"),
             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
         )  # fmt: skip
     docker = ("/usr/bin/docker", "-H", socket)

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from layerctl.cli.complete import directories, mount_options, types
 from layerctl.codecs.request import Request, build
 from layerctl.errors import NotFoundError, RequestError
 from layerctl.kernel import mounts, paths
@@ -27,30 +28,32 @@ _SOURCES: tuple[Decorator, ...] = (
     ),
 )  # fmt: skip
 
+_DIR: dict[str, Any] = {"metavar": "DIR", "shell_complete": directories}
 _LAYER_FLAGS: tuple[Decorator, ...] = (
     click.option(
-        "-t", "--type", "fstype", metavar="TYPE",
+        "-t", "--type", "fstype", metavar="TYPE", shell_complete=types,
         help="overlay (or overlay2), aufs, fuse-overlayfs or auto.",
     ),
     click.option(
-        "-l", "--lower", "lowers", multiple=True, metavar="DIR",
+        "-l", "--lower", "lowers", multiple=True, **_DIR,
         help="A lower layer of an overlay, topmost first.",
     ),
     click.option(
-        "--data", "data", multiple=True, metavar="DIR", help="A data-only layer, below all lowers."
+        "--data", "data", multiple=True, **_DIR, help="A data-only layer, below all lowers."
     ),
-    click.option("-u", "--upper", "upper", metavar="DIR", help="The writable layer of an overlay."),
+    click.option("-u", "--upper", "upper", **_DIR, help="The writable layer of an overlay."),
     click.option(
-        "-w", "--work", "work", metavar="DIR",
+        "-w", "--work", "work", **_DIR,
         help="The upper layer's work directory (default: UPPER.work).",
     ),
     click.option(
         "-b", "--branch", "branches", multiple=True, metavar="DIR[=PERM]",
+        shell_complete=directories,
         help="A branch of an aufs, topmost first; PERM is rw, ro, rr, ro+wh ...",
     ),
     click.option(
         "-o", "--options", "options", multiple=True, metavar="OPTIONS",
-        help="Mount options, as mount(8) takes them; layers too.",
+        shell_complete=mount_options, help="Mount options, as mount(8) takes them; layers too.",
     ),
     click.option("-r", "--read-only", "read_only", is_flag=True, help="Mount read-only."),
 )  # fmt: skip

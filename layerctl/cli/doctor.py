@@ -7,6 +7,7 @@ import sys
 import click
 
 from layerctl.cli.common import find_stack, json_option, layer_flags, stack_from_flags
+from layerctl.cli.complete import targets
 from layerctl.codecs.request import Request
 from layerctl.errors import EXIT_FOUND, EXIT_OK, RequestError
 from layerctl.kernel import facts, paths
@@ -19,7 +20,7 @@ from layerctl.render.errors import note
 @layer_flags
 @json_option
 @click.option("--strict", is_flag=True, help="Let warnings count as failures.")
-@click.argument("target", required=False)
+@click.argument("target", required=False, shell_complete=targets)
 def command(*, request: Request, as_json: bool, strict: bool, target: str | None) -> int:
     """Say what would stop a mount, or what is wrong with one, and what to do about it.
 

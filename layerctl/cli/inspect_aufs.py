@@ -7,6 +7,7 @@ import os
 import click
 
 from layerctl.cli.common import source_options
+from layerctl.cli.complete import aufs_targets
 from layerctl.cli.output import output_options
 from layerctl.codecs import aufs
 from layerctl.codecs.aufs import SysfsInstance
@@ -21,7 +22,7 @@ from layerctl.render.tables import AUFS
 @click.command("aufs")
 @output_options(AUFS)
 @source_options
-@click.argument("which", required=False, metavar="[TARGET|si_ID]")
+@click.argument("which", required=False, metavar="[TARGET|si_ID]", shell_complete=aufs_targets)
 def command(*, output: Output, sysfs: str, mountinfo: str, which: str | None) -> None:
     """Show every aufs as /sys/fs/aufs tells it: branches, permissions, ids, xino path."""
     targets = _targets(mountinfo)

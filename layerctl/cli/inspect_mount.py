@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from layerctl.cli.common import resolve_relative, source_options
+from layerctl.cli.complete import targets
 from layerctl.cli.output import output_options
 from layerctl.codecs.escape import printable
 from layerctl.errors import NotFoundError
@@ -18,7 +19,7 @@ from layerctl.render.tables import MOUNTS
 @click.command("mount")
 @output_options(MOUNTS)
 @source_options
-@click.argument("target")
+@click.argument("target", shell_complete=targets)
 def command(*, output: Output, sysfs: str, mountinfo: str, target: str) -> None:
     """Decode the stack of the mount at TARGET: type, layers, options in effect."""
     mounted = mounts.find_layered(target, mountinfo, sysfs)

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -21,6 +21,9 @@ from layerctl.errors import (
     LayerctlError,
     RequestError,
 )
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 #: What writing to standard output fails with; other files have a name in their errors.
 _UNWRITABLE = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EBADF, errno.EFBIG)
@@ -64,6 +67,17 @@ class LazyGroup(click.Group):
         command = module.command
         assert isinstance(command, click.Command)  # noqa: S101 - the table names our own modules
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer the commands with their help from the table, importing none."""
+        from click.shell_completion import CompletionItem
+
+        found = [
+            CompletionItem(name, help=help_)
+            for name, (_, help_) in self.lazy.items()
+            if name.startswith(incomplete)
+        ]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands from the table, importing none."""
@@ -164,6 +178,8 @@ def _open_streams() -> None:
 def _run(arguments: list[str]) -> int:
     """Run a command and let its errors through, which click's own main() does not."""
     if "_LAYERCTL_COMPLETE" in os.environ:
+        from layerctl.cli import shells  # noqa: F401 - it says how the shells ask
+
         cli.main(arguments, prog_name="layerctl")  # answers the shell and exits
     try:
         with cli.make_context("layerctl", arguments) as context:

@@ -7,6 +7,7 @@ import os
 import click
 
 from layerctl.cli.common import absolute_stack, json_option, layer_flags
+from layerctl.cli.complete import directories
 from layerctl.codecs.request import Request, build
 from layerctl.errors import (
     EXIT_FOUND,
@@ -52,7 +53,7 @@ _ERRORS: dict[str, type[LayerctlError]] = {
 @click.option("--api", type=click.Choice(APIS), help="Force one way into the kernel.")
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would be done; change nothing.")
 @json_option
-@click.argument("where", nargs=-1, metavar="[SOURCE] TARGET")
+@click.argument("where", nargs=-1, metavar="[SOURCE] TARGET", shell_complete=directories)
 def command(
     *,
     request: Request,

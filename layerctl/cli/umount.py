@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from layerctl.cli.common import json_option
+from layerctl.cli.complete import targets
 from layerctl.kernel import mounts
 from layerctl.model import Stack
 from layerctl.mounting.unmount import unmount
@@ -13,7 +14,7 @@ from layerctl.mounting.unmount import unmount
 @click.command("umount")
 @json_option
 @click.option("--lazy", is_flag=True, help="Detach it now; it ends when nothing uses it any more.")
-@click.argument("target")
+@click.argument("target", shell_complete=targets)
 def command(*, as_json: bool, lazy: bool, target: str) -> None:
     """Unmount the layered mount on TARGET.
 

@@ -1,0 +1,138 @@
+"""What a shell may offer behind <TAB>: live mounts, mount options and their values, directories.
+
+The functions are click's `shell_complete`; all imports are inside, since every command names one.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from layerctl.rules.options import Option
+
+
+def _items(words: dict[str, str], incomplete: str) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem
+
+    return [
+        CompletionItem(word, help=help_)
+        for word, help_ in words.items()
+        if word.startswith(incomplete) and word.isprintable()
+    ]
+
+
+def directories(_: click.Context, __: click.Parameter, ___: str) -> list[CompletionItem]:
+    """Leave it to the shell to complete a directory."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem("", type="dir")]
+
+
+def types(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offer the filesystem types, by their own names."""
+    from layerctl.rules.options import TABLES
+
+    return _items(dict.fromkeys(TABLES, ""), incomplete)
+
+
+def targets(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offer the layered mounts there are; below the working directory also by relative names."""
+    return _items(_targets(("overlay", "aufs"), incomplete), incomplete)
+
+
+def aufs_targets(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offer the aufs mounts and the si_ID of each."""
+    from layerctl.kernel import mounts
+
+    names = dict.fromkeys(mounts.aufs_instances(), "")
+    return _items({**_targets(("aufs",), incomplete), **names}, incomplete)
+
+
+def _targets(fstypes: tuple[str, ...], incomplete: str) -> dict[str, str]:
+    from layerctl.kernel import mounts
+
+    here = os.getcwd().rstrip("/") + "/"
+    found = {}
+    for entry in mounts.entries():
+        if entry.fstype in fstypes:
+            found[entry.target] = entry.fstype
+            if entry.target.startswith(here) and not incomplete.startswith("/"):
+                found[entry.target[len(here) :]] = entry.fstype
+    return found
+
+
+def merged_paths(
+    context: click.Context, _: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Offer the names inside the mount that was named before."""
+    target = context.params.get("target")
+    if target is None:
+        return []
+    return _items(_names(target, incomplete, directories_only=False), incomplete)
+
+
+def _names(root: str, incomplete: str, *, directories_only: bool) -> dict[str, str]:
+    """Return the paths below `root` that `incomplete` may become, directories with a slash."""
+    head = incomplete[: incomplete.rfind("/") + 1]
+    try:
+        with os.scandir(os.path.join(root, head) if root else head or ".") as entries:
+            return {
+                f"{head}{entry.name}/" if entry.is_dir() else head + entry.name: ""
+                for entry in entries
+                if entry.is_dir() or not directories_only
+            }
+    except OSError:
+        return {}
+
+
+def mount_options(
+    context: click.Context, _: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Offer option names of the type at hand, behind a `=` the option's values or directories."""
+    from layerctl.rules.options import FLAGS, TABLES, Takes, find
+
+    fstype = _fstype(context, incomplete)
+    before = incomplete[: incomplete.rfind(",") + 1]
+    name, equals, value = incomplete[len(before) :].partition("=")
+    if not equals:
+        table = (*TABLES[fstype], *FLAGS)
+        words = {_word(option): option.help for option in table}
+    else:
+        option = find(fstype, name)
+        if option is None:
+            return []
+        if option.takes in (Takes.PATH, Takes.LAYERS):
+            start = value.rfind(":") + 1 if option.takes is Takes.LAYERS else 0
+            names = _names("", value[start:], directories_only=True)
+            words = {f"{name}={value[:start]}{path}": "" for path in names}
+        else:
+            words = {f"{name}={one}": "" for one in option.values}
+    return _items({before + word: help_ for word, help_ in words.items()}, incomplete)
+
+
+def _word(option: Option) -> str:
+    from layerctl.rules.options import Takes
+
+    return option.name if option.takes is Takes.NOTHING else f"{option.name}="
+
+
+def _fstype(context: click.Context, incomplete: str) -> str:
+    from layerctl.codecs.request import Request, fstype_of
+    from layerctl.errors import RequestError
+
+    given = context.params
+    try:
+        return fstype_of(
+            Request(
+                fstype=given.get("fstype"),
+                branches=given.get("branches") or (),
+                options=(*(given.get("options") or ()), incomplete),
+            )
+        )
+    except RequestError:
+        return "overlay"

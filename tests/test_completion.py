@@ -1,0 +1,160 @@
+"""bash, zsh and fish themselves, on a terminal of their own, complete what a user types."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from layerctl.kernel import syscalls
+from layerctl.rules.options import AUFS, FLAGS, OVERLAY
+from tests.support import ROOT
+
+#: How each shell starts without its user's files, and how it is told of the completions.
+SHELLS: dict[str, tuple[list[str], str]] = {
+    "bash": (["bash", "--norc", "--noprofile", "-i"], f"source '{ROOT}/completions/layerctl.bash'"),
+    "zsh": (
+        ["zsh", "-f", "-i"],
+        f"fpath=('{ROOT}/completions' $fpath); autoload -U compinit; compinit -u -D",
+    ),
+    "fish": (["fish", "--no-config", "-i"], f"source '{ROOT}/completions/layerctl.fish'"),
+}
+
+
+def _environment(lab: Path) -> dict[str, str]:
+    """Return an environment where `layerctl` is the program of this checkout."""
+    program = lab / "bin" / "layerctl"
+    if not program.exists():
+        program.parent.mkdir()
+        program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -m layerctl \"$@\"\n")
+        program.chmod(0o755)
+    return {
+        "PATH": f"{program.parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "HOME": str(lab),
+        "TERM": "dumb",
+        "LC_ALL": "C.UTF-8",
+        "PS1": "$ ",
+    }
+
+
+def typed(shell: str, line: str, lab: Path) -> list[str]:
+    """Return the words that a line has become when TAB was pressed behind it."""
+    command, load = SHELLS[shell]
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(lab)
+        os.execvpe(command[0], command, _environment(lab))
+    try:
+        ready = _answer(terminal, f"{load}; printf 'rea%s' dy\n", "ready")
+        assert ready
+        # Home, then a command that shows the words as the shell takes them.
+        keys = f"{line}\t\x01printf '<%s>' begin \x05 end\n"
+        found = _answer(terminal, keys, r"<begin>(.*?)<end>")
+        return re.findall(r"<([^>]*)>", found)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(terminal)
+
+
+def _answer(terminal: int, keys: str, pattern: str) -> str:
+    os.write(terminal, keys.encode())
+    seen = ""
+    deadline = time.monotonic() + 30
+    while not (match := re.search(pattern, seen, re.DOTALL)):
+        left = deadline - time.monotonic()
+        assert left > 0, seen
+        if select.select([terminal], [], [], left)[0]:
+            seen += os.read(terminal, 4096).decode("utf-8", "replace")
+    return match[1] if match.lastindex else match[0]
+
+
+def _mounted(lab: Path) -> None:
+    for name in ("low", "up", "work", "merged dir"):
+        (lab / name).mkdir()
+    options = "lowerdir=low,upperdir=up,workdir=work"
+    syscalls.mount("o", str(lab / "merged dir"), "overlay", 0, options)
+
+
+@pytest.mark.namespace
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_shell_completes(shell: str, lab: Path) -> None:
+    _mounted(lab)
+    merged = f"{lab}/merged dir"
+    for line, words in {
+        "layerctl umo": ["layerctl", "umount"],
+        "layerctl inspect au": ["layerctl", "inspect", "aufs"],
+        "layerctl list --nohead": ["layerctl", "list", "--noheadings"],
+        "layerctl list --color alw": ["layerctl", "list", "--color", "always"],
+        f"layerctl inspect mount {lab}/m": ["layerctl", "inspect", "mount", merged],
+        "layerctl umount m": ["layerctl", "umount", "merged dir"],
+        "layerctl mount -t overlay -o redir": [
+            "layerctl", "mount", "-t", "overlay", "-o", "redirect_dir=",
+        ],
+        "layerctl mount -o ro,redirect_dir=fo": [
+            "layerctl", "mount", "-o", "ro,redirect_dir=follow",
+        ],
+        "layerctl mount -t aufs -o udba=no": ["layerctl", "mount", "-t", "aufs", "-o", "udba=no"],
+        "layerctl mount -t aufs -o udba=not": [
+            "layerctl", "mount", "-t", "aufs", "-o", "udba=notify",
+        ],
+        "layerctl mount -o lowerdir=lo": ["layerctl", "mount", "-o", "lowerdir=low"],
+        r"layerctl mount -o lowerdir=merged\ dir:lo": [
+            "layerctl", "mount", "-o", "lowerdir=merged dir:low",
+        ],
+        "layerctl mount -l lo": ["layerctl", "mount", "-l", "low"],
+    }.items():  # fmt: skip
+        found = typed(shell, line, lab)
+        found[-1] = found[-1].removesuffix("/")  # zsh takes it away before a blank
+        assert found == words, (shell, line)
+
+
+def _offered(line: str, lab: Path) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "layerctl"],
+        cwd=lab,
+        env={**_environment(lab), "COMP_LINE": line, "_LAYERCTL_COMPLETE": "bash_complete"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr == ""
+    return [word.split("\t")[0] for word in done.stdout.splitlines() if word]
+
+
+@pytest.mark.namespace
+def test_every_live_mount_is_offered(lab: Path) -> None:
+    _mounted(lab)
+    for command in ("umount", "inspect mount", "doctor"):
+        offered = _offered(f"layerctl {command} ", lab)
+        assert {f"{lab}/merged dir", "merged dir"} <= set(offered)
+
+
+@pytest.mark.parametrize(("fstype", "table"), [("overlay", OVERLAY), ("aufs", AUFS)])
+def test_every_mount_option_of_the_type_at_hand_is_offered(
+    fstype: str, table: tuple[object, ...], tmp_path: Path
+) -> None:
+    names = {option.name for option in (*table, *FLAGS)}  # type: ignore[attr-defined]  # Options
+    offered = _offered(f"layerctl mount -t {fstype} -o ", tmp_path)
+    assert {word.removesuffix("=") for word in offered} == names
+
+
+def test_the_type_at_hand_follows_from_what_was_typed(tmp_path: Path) -> None:
+    assert _offered("layerctl mount -b a=rw -o udb", tmp_path) == ["udba="]
+    assert _offered("layerctl mount -o br=a,udb", tmp_path) == ["br=a,udba="]
+    assert _offered("layerctl mount -l a -o udb", tmp_path) == []
+
+
+def test_the_scripts_are_current() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "tools" / "generate.py", "--check"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")

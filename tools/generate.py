@@ -1,0 +1,45 @@
+"""Write the files that come from the program's own tables: `--check` says which are not current."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+
+def completions() -> dict[str, str]:
+    """Return the completion scripts by the path they are kept at."""
+    from layerctl.cli import shells
+
+    scripts = (shells.Bash, shells.Zsh, shells.Fish)
+    names = ("layerctl.bash", "_layerctl", "layerctl.fish")
+    return {
+        f"completions/{name}": script.source_template
+        for name, script in zip(names, scripts, strict=True)
+    }
+
+
+def files() -> dict[str, str]:
+    """Return every generated file by its path."""
+    return {**completions()}
+
+
+def main() -> int:
+    """Write what differs, or with --check only name it."""
+    different = 0
+    for name, text in files().items():
+        path = ROOT / name
+        if path.exists() and path.read_text() == text:
+            continue
+        different += 1
+        sys.stderr.write(f"{name} {'is not current' if '--check' in sys.argv else 'written'}\n")
+        if "--check" not in sys.argv:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+    return 1 if different and "--check" in sys.argv else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
