@@ -66,14 +66,14 @@ def _targets(fstypes: tuple[str, ...], incomplete: str) -> dict[str, str]:
     return found
 
 
-def merged_paths(
-    context: click.Context, _: click.Parameter, incomplete: str
+def merged_arguments(
+    context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Offer the names inside the mount that was named before."""
-    target = context.params.get("target")
-    if target is None:
-        return []
-    return _items(_names(target, incomplete, directories_only=False), incomplete)
+    """Offer mounts, and behind one the names inside it."""
+    given = context.params.get("arguments") or ()
+    if not given:
+        return targets(context, parameter, incomplete)
+    return _items(_names(given[0], incomplete, directories_only=False), incomplete)
 
 
 def _names(root: str, incomplete: str, *, directories_only: bool) -> dict[str, str]:

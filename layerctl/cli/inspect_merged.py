@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from layerctl.cli.common import find_stack, json_option, layer_flags
+from layerctl.cli.common import find_stack, layer_flags
+from layerctl.cli.complete import merged_arguments
+from layerctl.cli.output import output_options
 from layerctl.codecs.escape import printable
 from layerctl.codecs.request import Request
 from layerctl.errors import EXIT_NOT_FOUND, EXIT_OK, RequestError
 from layerctl.inspecting.opening import Opened, opened
 from layerctl.inspecting.view import TYPES
-from layerctl.render import json
 from layerctl.render.errors import note
+from layerctl.render.output import Format, Output, write
+from layerctl.render.tables import ENTRIES, STORY, SUMMARY
 
 if TYPE_CHECKING:
     from layerctl.inspecting.filters import Filter
@@ -26,9 +29,7 @@ _TYPE_NAMES = tuple(dict.fromkeys(TYPES.values()))
 
 @click.command("merged")
 @layer_flags
-@json_option
-@click.option("--jsonl", "as_lines", is_flag=True, help="Write a line of JSON for each entry.")
-@click.option("-0", "--null", "as_paths", is_flag=True, help="Write paths, each ended by a NUL.")
+@output_options(ENTRIES, STORY, SUMMARY)
 @click.option("--tree", "as_tree", is_flag=True, help="Draw the tree (as without other options).")
 @click.option("--summary", is_flag=True, help="Sum up entries and bytes, layer by layer.")
 @click.option("--layer", type=int, metavar="N", help="Only what layer N provides.")
@@ -38,13 +39,11 @@ _TYPE_NAMES = tuple(dict.fromkeys(TYPES.values()))
 @click.option("--max-depth", type=click.IntRange(min=1), metavar="N", help="Go N levels down.")
 @click.option("--glob", metavar="PATTERN", help="Only names (with a slash in it: paths) like this.")
 @click.option("--thorough", is_flag=True, help="Read the attributes of every file too.")
-@click.argument("arguments", nargs=-1, metavar="[TARGET] [PATH]")
+@click.argument("arguments", nargs=-1, metavar="[TARGET] [PATH]", shell_complete=merged_arguments)
 def command(
     *,
     request: Request,
-    as_json: bool,
-    as_lines: bool,
-    as_paths: bool,
+    output: Output,
     as_tree: bool,
     summary: bool,
     layer: int | None,
@@ -61,10 +60,12 @@ def command(
     """
     from layerctl.inspecting.filters import Filter
 
-    shapes = [as_json and not summary, as_lines, as_paths, as_tree, summary]
-    if sum(shapes) > 1:
+    plain = output.format is not Format.HUMAN or not output.whole
+    if as_tree and (plain or summary):
         raise RequestError(
-            "usage", "two forms of output were asked for", hint="choose one of --json, --jsonl, -0"
+            "usage",
+            "--tree goes with no other form of output",
+            hint="leave --tree out",
         )
     target, path = _target_and_path(request, arguments)
     stack, notes = find_stack(target, request)
@@ -80,13 +81,13 @@ def command(
         for text in view.notes:
             note(text)
         if path is not None:
-            return _story(view, path, as_json=as_json or as_lines)
+            return _story(view, path, output)
         wanted = Filter(layer=layer, types=types, glob=glob)
         chunks = _chunks(view, wanted, max_depth)
         if summary:
-            _summary(view, chunks, as_json=as_json)
+            _summary(view, chunks, output)
         else:
-            _list(view, chunks, as_json=as_json, as_lines=as_lines, as_paths=as_paths)
+            _list(view, chunks, output)
         tell_unknown(view)
     return EXIT_OK
 
@@ -131,48 +132,45 @@ def _chunks(view: Opened, wanted: Filter, max_depth: int | None) -> Iterable[Chu
     return chunks if wanted.wants_all else wanted.apply(chunks)
 
 
-def _list(
-    view: Opened, chunks: Iterable[Chunk], *, as_json: bool, as_lines: bool, as_paths: bool
-) -> None:
-    if as_json or as_lines or as_paths:
-        from layerctl.render import entries
+def _list(view: Opened, chunks: Iterable[Chunk], output: Output) -> None:
+    from layerctl.render import entries
 
-        if as_paths:
-            entries.write_paths(chunks)
-        elif as_lines:
-            entries.write_json_lines(chunks, view.layers)
-        else:
+    match output.format:
+        case Format.JSON if output.whole:
             entries.write_json_document(chunks, view.layers, lambda: entries.unknown_fields(view))
-        return
-    from layerctl.render.tree import print_tree
+        case Format.JSONL if output.whole:
+            entries.write_json_lines(chunks, view.layers)
+        case Format.NUL if output.whole:
+            entries.write_paths(chunks)
+        case _:
+            from layerctl.render.tree import print_tree
 
-    print_tree(chunks, view.layers)
+            write(
+                ENTRIES,
+                entries.entry_documents(chunks, view.layers),
+                output,
+                human=lambda: print_tree(chunks, view.layers, output.color),
+                beside=lambda: entries.unknown_fields(view),
+            )
 
 
-def _story(view: Opened, path: str, *, as_json: bool) -> int:
+def _story(view: Opened, path: str, output: Output) -> int:
     from layerctl.inspecting.story import tell
+    from layerctl.render.entries import story_document
+    from layerctl.render.story import print_story
 
     story = tell(view, path)
-    if as_json:
-        from layerctl.render.entries import story_document
-
-        json.write(story_document(story, view.layers))
-    else:
-        from layerctl.render.story import print_story
-
-        print_story(story)
+    document = story_document(story, view.layers)
+    rows = document.pop("layers")
+    write(STORY, rows, output, human=lambda: print_story(story), beside=lambda: document)
     return EXIT_OK if story.visible else EXIT_NOT_FOUND
 
 
-def _summary(view: Opened, chunks: Iterable[Chunk], *, as_json: bool) -> None:
+def _summary(view: Opened, chunks: Iterable[Chunk], output: Output) -> None:
     from layerctl.inspecting.summary import summarise
-    from layerctl.render.summary import print_summary, summary_document
+    from layerctl.render.summary import summary_documents
 
-    found = summarise(view, chunks)
-    if as_json:
-        json.write(summary_document(found, view.layers))
-    else:
-        print_summary(found, view.layers)
+    write(SUMMARY, summary_documents(summarise(view, chunks), view.layers), output)
 
 
 def tell_unknown(view: Opened) -> None:

@@ -2,61 +2,51 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import click
 
-from layerctl.cli.common import find_stack, json_option, layer_flags
+from layerctl.cli.common import find_stack, layer_flags
+from layerctl.cli.complete import targets
 from layerctl.cli.inspect_merged import tell_unknown
+from layerctl.cli.output import output_options
 from layerctl.codecs.request import Request
-from layerctl.errors import RequestError
 from layerctl.inspecting.opening import opened
 from layerctl.render.errors import note
+from layerctl.render.output import Format, Output, write
+from layerctl.render.tables import WHITEOUTS
 
 
 @click.command("whiteouts")
 @layer_flags
-@json_option
-@click.option("--jsonl", "as_lines", is_flag=True, help="Write a line of JSON for each whiteout.")
-@click.option("-0", "--null", "as_paths", is_flag=True, help="Write markers, each ended by a NUL.")
+@output_options(WHITEOUTS)
 @click.option(
     "--thorough", is_flag=True, help="Look at every empty file for whiteouts by attribute."
 )
-@click.argument("target", required=False)
+@click.argument("target", required=False, shell_complete=targets)
 def command(
     *,
     request: Request,
-    as_json: bool,
-    as_lines: bool,
-    as_paths: bool,
+    output: Output,
     thorough: bool,
     target: str | None,
 ) -> None:
     """List whiteouts and opaque directories: what each hides, and whether it has any effect."""
-    if as_json + as_lines + as_paths > 1:
-        raise RequestError(
-            "usage", "two forms of output were asked for", hint="choose one of --json, --jsonl, -0"
-        )
     stack, notes = find_stack(target, request)
     for text in notes:
         note(text)
     with opened(stack, live=target is not None, thorough=thorough) as view:
         from layerctl.inspecting.whiteouts import find
-        from layerctl.render import whiteouts
+        from layerctl.render.entries import unknown_fields
+        from layerctl.render.whiteouts import whiteout_document
 
         for text in view.notes:
             note(text)
-        found = find(view, thorough=thorough)
-        if as_json or as_lines or as_paths:
-            from layerctl.render import entries, stream
-
-            documents = map(whiteouts.whiteout_document, found)
-            if as_paths:
-                entries.write_names(one.marker for one in found)
-            elif as_lines:
-                stream.write_lines(documents)
-            else:
-                stream.write_document(
-                    "whiteouts", stream.batches(documents), lambda: entries.unknown_fields(view)
-                )
-        elif not whiteouts.print_whiteouts(found):
+        rows = map(whiteout_document, find(view, thorough=thorough))
+        first = next(rows, None)
+        if first is None and output.format is Format.HUMAN:
             note("no whiteouts and no opaque directories")
+        else:
+            found = chain([] if first is None else [first], rows)
+            write(WHITEOUTS, found, output, beside=lambda: unknown_fields(view))
         tell_unknown(view)

@@ -16,7 +16,7 @@ _FORMATS = (
     ("--json", Format.JSON, "Write one JSON document."),
     ("--jsonl", Format.JSONL, "Write one JSON document a row, a line each."),
     ("--raw", Format.RAW, "Write a line a row, unsafe bytes as \\xNN."),
-    ("-0", Format.NUL, "End every field with a NUL byte, unescaped."),
+    ("-0/--null", Format.NUL, "End every field with a NUL byte, unescaped."),
 )
 
 
@@ -26,6 +26,8 @@ def output_options(*listings: Listing) -> Callable[[Callable[..., Any]], Callabl
     def list_columns(context: click.Context, _: click.Parameter, value: bool) -> None:
         if value:
             for listing in listings:
+                if listing.when:
+                    click.echo(f"\n{listing.when}:")
                 width = max(len(column.name) for column in listing.columns)
                 for column in listing.columns:
                     click.echo(f"{column.name:<{width}}  {column.help}")
@@ -46,12 +48,11 @@ def output_options(*listings: Listing) -> Callable[[Callable[..., Any]], Callabl
                 not arguments.pop("noheadings"),
                 arguments.pop("color"),
             )
-            for listing in listings[:1]:
-                output.chosen(listing)  # a column that is none is refused before anything is done
+            _check(output, listings)
             return function(output=output, **arguments)
 
         options = [
-            *(click.option(flag, _name(flag), is_flag=True, help=help_)
+            *(click.option(*flag.split("/"), _name(flag), is_flag=True, help=help_)
               for flag, _, help_ in _FORMATS),
             click.option(
                 "--output", "columns", metavar="COL,...",
@@ -72,5 +73,17 @@ def output_options(*listings: Listing) -> Callable[[Callable[..., Any]], Callabl
     return add
 
 
+def _check(output: Output, listings: tuple[Listing, ...]) -> None:
+    """Refuse a column that is in none of the listings, before anything is done."""
+    for number, listing in enumerate(listings, 1):
+        try:
+            output.chosen(listing)
+        except RequestError:
+            if number == len(listings):
+                raise
+        else:
+            return
+
+
 def _name(flag: str) -> str:
-    return {"-0": "as_null"}.get(flag, "as_" + flag.removeprefix("--"))
+    return "as_" + flag.rpartition("--")[2]

@@ -63,13 +63,16 @@ class Column(NamedTuple):
 class Listing(NamedTuple):
     """A document with rows: `key` holds them, `beside` are the other keys of the document.
 
-    `shown` names the columns of tables and raw lines unless others are asked for.
+    `shown` names the columns of tables and raw lines unless others are asked for, `alone` the one
+    that -0 writes, `when` what brings this listing about where a command has several.
     """
 
     key: str
     columns: tuple[Column, ...]
     shown: tuple[str, ...]
     beside: tuple[Column, ...] = ()
+    alone: str = ""
+    when: str = ""
 
     def column(self, name: str) -> Column | None:
         """Return a column by its name in any case, None where there is none."""

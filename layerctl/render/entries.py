@@ -59,6 +59,14 @@ def entry_fields(kind: Kind, layers: Sequence[str]) -> Document:
     return document
 
 
+def entry_documents(chunks: Iterable[Chunk], layers: Sequence[str]) -> Iterator[Document]:
+    """Yield every entry in its published shape."""
+    for chunk in chunks:
+        for name, kind in chunk.entries:
+            path = path_fields("path", chunk.directory.child_path(name))
+            yield path | entry_fields(kind, layers)
+
+
 def unknown_fields(opened: Opened) -> Document:
     """Return what limits an answer: `notes`, and in `unknown` what could not be read."""
     document: Document = {"notes": list(opened.notes)} if opened.notes else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Literal
 
@@ -10,6 +11,13 @@ if TYPE_CHECKING:
 
 #: Wide enough that nothing is folded where output goes to a file or a pipe.
 _PIPE_WIDTH = 10_000
+
+
+def wants_colour(color: str = "auto") -> bool:
+    """Tell whether standard output is to be coloured: where it is a terminal, or was asked for."""
+    if color == "auto":
+        return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return color == "always"
 
 
 def console(color: str = "auto") -> Console:

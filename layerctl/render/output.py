@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from layerctl.codecs.escape import printable
 from layerctl.errors import RequestError
-from layerctl.render import json
+from layerctl.render import stream
 from layerctl.render.columns import Column, Listing
 from layerctl.render.json import Document
 
@@ -37,12 +37,17 @@ class Output(NamedTuple):
         """Whether the one document of --json was asked for."""
         return self.format is Format.JSON
 
+    @property
+    def whole(self) -> bool:
+        """Whether rows are to be written as they are, without a choice of columns."""
+        return self.columns is None
+
     def chosen(self, listing: Listing) -> tuple[Column, ...]:
         """Return the columns to show. Raises RequestError for a name that is none."""
         if self.columns is None:
             names: tuple[str, ...] = listing.shown
             if self.format is Format.NUL:
-                names = names[:1]
+                names = (listing.alone or names[0],)
         else:
             asked = self.columns.removeprefix("+").split(",")
             names = (*(listing.shown if self.columns.startswith("+") else ()), *asked)
@@ -71,23 +76,22 @@ def write(
     output: Output,
     *,
     human: Callable[[], None] | None = None,
-    beside: Document | None = None,
+    beside: Callable[[], Document] | None = None,
 ) -> None:
     """Write rows to standard output.
 
     `human` writes the face for people; it is used where neither a format nor columns were asked
-    for. `beside` are the document's other keys, written by --json alone.
+    for. `beside` gives the document's other keys when all rows are there, for --json alone.
     """
     columns = output.chosen(listing)
     match output.format:
-        case Format.JSON:
+        case Format.JSON | Format.JSONL:
             if output.columns is not None:
-                rows = [_reduced(row, columns) for row in rows]
-            json.write({**(beside or {}), listing.key: list(rows)})
-        case Format.JSONL:
-            for row in rows:
-                kept = row if output.columns is None else _reduced(row, columns)
-                json.write(kept, indent=None)
+                rows = (_reduced(row, columns) for row in rows)
+            if output.format is Format.JSONL:
+                stream.write_lines(rows)
+            else:
+                stream.write_document(listing.key, stream.batches(rows), beside or dict)
         case Format.RAW:
             _raw(columns, rows, headings=output.headings)
         case Format.NUL:

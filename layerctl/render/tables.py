@@ -112,6 +112,112 @@ AUFS = Listing(
     ("ID", "TARGET", "XINO", "BRANCHES"),
 )
 
+_ENTRY_TYPES = ("dir", "file", "symlink", "char", "block", "fifo", "socket")
+_UNCERTAIN = flag(
+    "UNCERTAIN", "whether an attribute that cannot be read could change this", required=False
+)
+_UNKNOWN = (
+    texts("NOTES", "what limits the answer, in words", required=False),
+    objects(
+        "UNKNOWN",
+        "what could not be read",
+        (
+            number("LAYER", "the layer's index"),
+            path("PATH", "the path inside the layer"),
+            text("REASON", "why it could not be read"),
+        ),
+        required=False,
+    ),
+    number("UNKNOWN_MORE", "how much more could not be read", required=False),
+)
+
+ENTRIES = Listing(
+    "entries",
+    (
+        path("PATH", "the name in the merged tree, without a leading slash"),
+        choice("TYPE", "what it is", _ENTRY_TYPES),
+        number("LAYER", "index of the layer that provides it, for a directory the topmost"),
+        path("PROVIDER", "that layer's directory"),
+        flag("REACHABLE", "no where a listing shows it and a lookup denies it"),
+        paths("MERGED_FROM", "the layers of a merged directory", required=False),
+        text("WHY", "why it is not reachable", required=False),
+        _UNCERTAIN,
+    ),
+    ("PATH", "TYPE", "LAYER", "PROVIDER"),
+    _UNKNOWN,
+)
+STORY = Listing(
+    "layers",
+    (
+        number("INDEX", "place in the stack, 0 the topmost"),
+        path("PATH", "the layer's directory"),
+        choice(
+            "STATE",
+            "what the layer does with the path",
+            ("provides", "merged", "hidden", "whiteout", "absent"),
+        ),
+        text("REASON", "why"),
+        path("FILE", "what the layer has there", nullable=True),
+        text("TYPE", "what that is", nullable=True),
+    ),
+    ("INDEX", "STATE", "PATH", "REASON"),
+    (
+        path("PATH", "the path in the merged tree"),
+        flag("VISIBLE", "whether it is there"),
+        text("TYPE", "what it is", nullable=True),
+        number("LAYER", "index of the layer that provides it", nullable=True),
+        path("PROVIDER", "that layer's directory", nullable=True),
+        flag("REACHABLE", "no where a listing shows it and a lookup denies it"),
+        path("LINK", "where a symbolic link leads", required=False),
+        one(
+            "DATA",
+            "where the data of a metacopy file lies",
+            (number("LAYER", "the layer's index"), path("PATH", "the path inside the layer")),
+        )._replace(required=False),
+        texts("STORY", "how the lookup went, in words"),
+    ),
+    "PATH",
+    "with PATH",
+)
+SUMMARY = Listing(
+    "summary",
+    (
+        number("INDEX", "place in the stack, 0 the topmost"),
+        path("PATH", "the layer's directory"),
+        number("ENTRIES", "how many visible entries it provides"),
+        number("BYTES", "the size of the files among them"),
+        Column(
+            "SHARE",
+            "its part of all entries, from 0 to 1",
+            {"type": "number"},
+            cell=lambda row: f"{100 * row['share']:.1f}%",
+        ),
+    ),
+    ("INDEX", "ENTRIES", "BYTES", "SHARE", "PATH"),
+    alone="PATH",
+    when="with --summary",
+)
+WHITEOUTS = Listing(
+    "whiteouts",
+    (
+        path("PATH", "the name that it hides; of the root's own marker empty")._replace(
+            cell=lambda row: original(row, "path") or "."
+        ),
+        path("MARKER", "the file or directory that does it"),
+        number("LAYER", "index of the layer that has the marker"),
+        choice("KIND", "how it is marked", ("chardev", "xattr", "aufs", "opaque")),
+        Column(
+            "HIDES", "the layers of what it hides", {"type": "array", "items": {"type": "integer"}}
+        ),
+        choice("EFFECTIVE", "whether it has any effect", ("yes", "lookup-only", "no")),
+        text("REASON", "why"),
+        number("BY", "index of the layer that makes it needless", required=False),
+    ),
+    ("PATH", "LAYER", "KIND", "EFFECTIVE", "REASON"),
+    _UNKNOWN,
+    alone="MARKER",
+)
+
 FINDING = (
     text("CAUSE", "the cause's id, which stays the same for scripts"),
     choice("SEVERITY", "how bad it is", ("failure", "warning", "info")),
@@ -177,6 +283,8 @@ DOCUMENTS: dict[str, tuple[Listing | Single, ...]] = {
     "list": (LIST,),
     "inspect mount": (MOUNTS,),
     "inspect aufs": (AUFS,),
+    "inspect merged": (ENTRIES, STORY, SUMMARY),
+    "inspect whiteouts": (WHITEOUTS,),
     "doctor": (FINDINGS,),
     "error": (ERROR,),
 }

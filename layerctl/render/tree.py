@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Sequence
 
 from layerctl.codecs.escape import printable
 from layerctl.inspecting.view import Chunk, Kind
+from layerctl.render.human import wants_colour
 
 #: Foreground colours, one a layer, in turn; layer 0 is the topmost.
 _COLOURS = (32, 36, 33, 35, 34, 31, 92, 96, 93, 95, 94, 91)
 _MARKS = {"d": "/", "l": "@", "p": "|", "s": "=", "c": "%", "b": "%", "w": "%"}
-
-
-def wants_colour() -> bool:
-    """Tell whether standard output is a terminal that is to be coloured."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
 class Tree:
@@ -64,9 +59,9 @@ class Tree:
         return f"\033[{_COLOURS[layer % len(_COLOURS)]}m{text}\033[0m"
 
 
-def print_tree(chunks: Iterable[Chunk], layers: Sequence[str]) -> None:
-    """Print the legend and the tree."""
-    tree = Tree(layers, colour=wants_colour())
+def print_tree(chunks: Iterable[Chunk], layers: Sequence[str], color: str) -> None:
+    """Print the legend and the tree; `color` is auto, always or never."""
+    tree = Tree(layers, colour=wants_colour(color))
     write_lines(tree.legend())
     for chunk in chunks:
         write_lines(tree.lines(chunk))
