@@ -54,8 +54,9 @@ fails() { # WHY MOUNT-ARGUMENTS: a mount that fails, and what doctor says of it
 walk overlay '-u top -l middle -l bottom'
 cd overlay || exit 1
 fails 'A mount that fails: a layer that is not there' '-u top -l middle -l botom merged'
+mkdir top/inside
 fails 'A mount that fails: the work directory inside the upper one' \
-    '-u top -w top/work --mkdir -l middle merged'
+    '-u top -w top/inside -l middle merged'
 fails 'A mount that fails: one layer lies inside another' '-l middle -l middle/.. merged'
 cd ..
 

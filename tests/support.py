@@ -128,7 +128,7 @@ def layerctl_json(*arguments: str | os.PathLike[str], code: int = 0, **kwargs: A
 
 def command_of(arguments: Sequence[str | os.PathLike[str]]) -> str:
     """Return the command that a line of arguments runs, as `layerctl schema` knows it."""
-    count = 2 if arguments[0] == "inspect" else 1
+    count = 2 if arguments[0] in ("inspect", "branch") else 1
     return " ".join(map(str, arguments[:count]))
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 
 from layerctl.cli.common import json_option
+from layerctl.cli.complete import aufs_targets
+from layerctl.cli.output import output_options
 from layerctl.codecs.escape import printable
 from layerctl.codecs.request import parse_branch_flag
 from layerctl.errors import NotFoundError
@@ -13,10 +15,14 @@ from layerctl.kernel.mounts import Mounted
 from layerctl.model import Layer, Role
 from layerctl.mounting import branches
 from layerctl.mounting.branches import Change
+from layerctl.render.json import Document, path_fields
+from layerctl.render.output import Output, write
+from layerctl.render.tables import BRANCHES
 
 dry_run_option = click.option(
     "-n", "--dry-run", is_flag=True, help="Show the options of the remount; change nothing."
 )
+_target = click.argument("target", shell_complete=aufs_targets)
 
 
 @click.group("branch", context_settings={"help_option_names": ["-h", "--help"]})
@@ -70,32 +76,32 @@ def _change(target: Mounted, changes: list[Change], *, dry_run: bool, as_json: b
 
 def _json(mounted: Mounted, remounts: list[str] | None = None) -> None:
     from layerctl.render import json
+
+    extra = {} if remounts is None else {"remounts": remounts}
+    json.write(_document(mounted) | extra)
+
+
+def _document(mounted: Mounted) -> Document:
     from layerctl.render.mounts import layer_document
 
     layers = [layer_document(index, layer) for index, layer in enumerate(mounted.stack.layers)]
-    document = {**json.path_fields("target", mounted.entry.target), "branches": layers}
-    if remounts is not None:
-        document["remounts"] = remounts
-    json.write(document)
+    return {**path_fields("target", mounted.entry.target), "branches": layers}
 
 
 @command.command("list")
-@json_option
-@click.argument("target")
-def list_branches(*, as_json: bool, target: str) -> None:
+@output_options(BRANCHES)
+@_target
+def list_branches(*, output: Output, target: str) -> None:
     """List the branches of TARGET, topmost first."""
-    mounted = _mounted(target)
-    if as_json:
-        _json(mounted)
-        return
-    for index, layer in enumerate(mounted.stack.layers):
-        click.echo(f"{index:>3}  {layer.permission or '?':<10} {printable(layer.path)}")
+    document = _document(_mounted(target))
+    rows = document.pop("branches")
+    write(BRANCHES, rows, output, beside=lambda: document)
 
 
 @command.command("add")
 @dry_run_option
 @json_option
-@click.argument("target")
+@_target
 @click.argument("index", type=click.IntRange(min=0))
 @click.argument("branch", metavar="DIR[=PERM]")
 def add(*, dry_run: bool, as_json: bool, target: str, index: int, branch: str) -> None:
@@ -108,7 +114,7 @@ def add(*, dry_run: bool, as_json: bool, target: str, index: int, branch: str) -
 @command.command("append")
 @dry_run_option
 @json_option
-@click.argument("target")
+@_target
 @click.argument("names", nargs=-1, required=True, metavar="DIR[=PERM]...")
 def append(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...]) -> None:
     """Add branches below all others of TARGET, in order."""
@@ -120,7 +126,7 @@ def append(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...])
 @command.command("prepend")
 @dry_run_option
 @json_option
-@click.argument("target")
+@_target
 @click.argument("names", nargs=-1, required=True, metavar="DIR[=PERM]...")
 def prepend(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...]) -> None:
     """Add branches above all others of TARGET; the first named ends topmost."""
@@ -132,7 +138,7 @@ def prepend(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...]
 @command.command("del")
 @dry_run_option
 @json_option
-@click.argument("target")
+@_target
 @click.argument("names", nargs=-1, required=True, metavar="DIR...")
 def delete(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...]) -> None:
     """Take branches away from TARGET; their directories stay as they are."""
@@ -145,7 +151,7 @@ def delete(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...])
 @command.command("mod")
 @dry_run_option
 @json_option
-@click.argument("target")
+@_target
 @click.argument("names", nargs=-1, required=True, metavar="DIR=PERM...")
 def modify(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...]) -> None:
     """Change the permissions of branches of TARGET."""

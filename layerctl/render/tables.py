@@ -258,6 +258,13 @@ DRY_RUN = Single(
 )
 UNMOUNTED = Listing("unmounted", MOUNT, ())
 
+_TARGET = path("TARGET", "where the aufs is mounted")
+BRANCHES = Listing("branches", LAYER, ("INDEX", "PERMISSION", "PATH"), (_TARGET,), "PATH")
+#: What changes branches, and with --dry-run says by which options of a remount.
+CHANGED = BRANCHES._replace(
+    beside=(_TARGET, texts("REMOUNTS", "options of the remounts", required=False))
+)
+
 ERROR = Single(
     (
         one(
@@ -285,6 +292,8 @@ DOCUMENTS: dict[str, tuple[Listing | Single, ...]] = {
     "inspect aufs": (AUFS,),
     "inspect merged": (ENTRIES, STORY, SUMMARY),
     "inspect whiteouts": (WHITEOUTS,),
+    "branch list": (BRANCHES,),
+    **{f"branch {word}": (CHANGED,) for word in ("add", "append", "prepend", "del", "mod")},
     "doctor": (FINDINGS,),
     "error": (ERROR,),
 }
