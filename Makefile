@@ -13,7 +13,7 @@ SYSTEM = $(BIN)/.system-checked
 
 .PHONY: help
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: demo
 demo: $(RUN)  ## show the main job in a mount namespace of its own
@@ -22,6 +22,21 @@ demo: $(RUN)  ## show the main job in a mount namespace of its own
 .PHONY: test
 test: $(DEV) $(SYSTEM)  ## run every test (TESTS=... chooses some)
 	@$(BIN)/python -m pytest -q -n 2 $(TESTS)
+
+KERNEL_TESTS = tests/test_mount_real.py tests/test_mount_property.py tests/test_undo.py \
+	tests/test_umount.py
+KERNELS = bullseye bookworm trixie sid
+
+.PHONY: test-kernels
+test-kernels: $(DEV)  ## run the mount tests on Debian's kernels (KERNELS=..., as root)
+	@tools/kernels $(KERNELS) -- $(KERNEL_TESTS)
+
+.PHONY: test-aufs
+test-aufs: $(DEV)  ## run the aufs tests on KERNEL=path/to/bzImage (as root)
+	@test -n "$(KERNEL)" || { echo "name a kernel image with aufs built in: make test-aufs" \
+		"KERNEL=path/to/bzImage (Linux 6.1 sources with the patches of aufs-standalone's branch" \
+		"aufs6.1, configured with AUFS_FS, ext4, xfs, loop, 9p and virtio as y)" >&2; exit 2; }
+	@tools/kernels "$(abspath $(KERNEL))" -- tests/test_live_aufs.py
 
 .PHONY: check
 check: $(DEV)  ## run ruff, mypy --strict and import-linter
@@ -49,7 +64,7 @@ golden: $(DEV)  ## write the expected outputs of the tests anew
 
 .PHONY: clean
 clean:  ## remove what the other targets made
-	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .kernels build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find layerctl tests -name __pycache__ -prune -exec rm -rf {} +
 
 $(RUN): pyproject.toml tools/setup

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from layerctl.cli.main import main
 from layerctl.kernel import syscalls
 from tests import images
 
@@ -104,7 +105,13 @@ def layerctl(
     env: Mapping[str, str] | None = None,
     stdin: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run the program as a process of its own, as users do."""
+    """Run the program as a process of its own, as users do.
+
+    With LAYERCTL_TESTS_FORK in the environment it is forked instead of started anew: in a virtual
+    machine under emulation that is the difference between milliseconds and seconds.
+    """
+    if os.environ.get("LAYERCTL_TESTS_FORK"):
+        return _forked([os.fspath(word) for word in arguments], cwd, env or {}, stdin or "")
     command: Sequence[str | os.PathLike[str]] = (sys.executable, "-m", "layerctl", *arguments)
     return subprocess.run(
         command,
@@ -117,6 +124,45 @@ def layerctl(
         errors="surrogateescape",
         check=False,
     )
+
+
+def _forked(
+    arguments: list[str],
+    cwd: str | os.PathLike[str] | None,
+    env: Mapping[str, str],
+    stdin: str,
+) -> subprocess.CompletedProcess[str]:
+    with (
+        tempfile.TemporaryFile() as given,
+        tempfile.TemporaryFile() as out,
+        tempfile.TemporaryFile() as err,
+    ):
+        given.write(os.fsencode(stdin))
+        given.seek(0)
+        child = os.fork()
+        if child == 0:
+            code = 70
+            try:
+                for number, file in enumerate((given, out, err)):
+                    os.dup2(file.fileno(), number)
+                streams = [
+                    os.fdopen(number, mode, encoding="utf-8", errors="surrogateescape")
+                    for number, mode in enumerate("rww")
+                ]
+                sys.stdin, sys.stdout, sys.stderr = streams
+                os.chdir(cwd or ".")
+                os.environ.update(env)
+                code = main(arguments)
+                sys.stdout.flush()
+            finally:
+                os._exit(code)
+        _, status = os.waitpid(child, 0)
+        texts = []
+        for file in (out, err):
+            file.seek(0)
+            texts.append(os.fsdecode(file.read()))
+    code = os.waitstatus_to_exitcode(status)
+    return subprocess.CompletedProcess(arguments, code, *texts)
 
 
 def layerctl_json(*arguments: str | os.PathLike[str], code: int = 0, **kwargs: Any) -> Any:

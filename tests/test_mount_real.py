@@ -13,7 +13,15 @@ from layerctl.kernel import mounts, syscalls
 from layerctl.kernel.context import overlay_features
 from tests.support import layerctl, layerctl_json
 
-APIS = ("fsconfig", "fd", "mount")
+FEATURES = overlay_features()
+#: The ways in that this kernel has; tests run on kernels from 5.10 on.
+APIS = tuple(
+    api
+    for api, there in (
+        ("fsconfig", FEATURES.append), ("fd", FEATURES.by_descriptor), ("mount", True)
+    )
+    if there
+)  # fmt: skip
 ODD_NAMES = (
     "a:b", "a,b", "a\\b", "a b", "a\tb", "a\nb", 'a"b', "a=b", "-a", "#a", "lowerdir=", "\udcff",
     "a\\,b", "a\\:b", "\\", ":", ",", "n" * 255, "%s", "$(x)", "é", "..a", "a\\134b", "a\\054b",
@@ -222,8 +230,14 @@ def test_bad_input_is_refused_and_changes_nothing(
 
 
 @pytest.mark.namespace
-def test_this_kernel_takes_every_way_in(lab: Path) -> None:
-    features = overlay_features()
-    assert features.context
-    assert features.append
-    assert features.by_descriptor
+def test_a_way_in_that_the_kernel_lacks_is_refused(lab: Path) -> None:
+    make(lab, "l1", "l2", "m")
+    for api in ("fsconfig", "fd", "mount"):
+        done = layerctl("mount", "--api", api, "-l", "l1", "-l", "l2", "m")
+        assert done.returncode == (0 if api in APIS else 32), done.stderr
+        if api in APIS:
+            assert layerctl("umount", "m").returncode == 0
+
+
+def test_the_machine_of_the_whole_suite_has_every_way_in() -> None:
+    assert os.environ.get("LAYERCTL_TESTS_FORK") or APIS == ("fsconfig", "fd", "mount")

@@ -13,6 +13,7 @@ import pytest
 
 from layerctl.cli.main import main
 from layerctl.kernel import mounts, syscalls
+from tests.test_mount_real import APIS
 
 #: What mounting calls, each by the module it is looked up in.
 CALLS: tuple[tuple[Any, str], ...] = (
@@ -60,7 +61,17 @@ def state(lab: Path) -> tuple[list[str], list[str], set[str], str]:
 
 ARGUMENTS = {
     "fsconfig": ["mount", "-l", "l1", "-u", "new/u", "-w", "new/w", "--mkdir", "new/m"],
-    "fd": ["mount", "--api", "fd", "-l", "l1", "-l", "l2", "-u", "u", "m"],
+    "fd": [
+        "mount",
+        *(["--api", "fd"] if "fd" in APIS else []),
+        "-l",
+        "l1",
+        "-l",
+        "l2",
+        "-u",
+        "u",
+        "m",
+    ],
     "string": ["mount", "--api", "mount", "-l", "l1", "-u", "u", "-w", "v/w", "--mkdir", "m"],
 }
 
