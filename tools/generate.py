@@ -23,7 +23,9 @@ def completions() -> dict[str, str]:
 
 def files() -> dict[str, str]:
     """Return every generated file by its path."""
-    return {**completions()}
+    from tools.manual import manual
+
+    return {**completions(), **manual()}
 
 
 def main() -> int:

@@ -6,6 +6,7 @@ import click
 
 from layerctl.cli.common import json_option
 from layerctl.cli.complete import aufs_targets
+from layerctl.cli.help import WithExamples
 from layerctl.cli.output import output_options
 from layerctl.codecs.escape import printable
 from layerctl.codecs.request import parse_branch_flag
@@ -25,7 +26,11 @@ dry_run_option = click.option(
 _target = click.argument("target", shell_complete=aufs_targets)
 
 
-@click.group("branch", context_settings={"help_option_names": ["-h", "--help"]})
+class Branches(WithExamples, click.Group):
+    """The group, with examples in its help."""
+
+
+@click.group("branch", cls=Branches, context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
     """List and change the branches of a live aufs."""
 
@@ -88,7 +93,7 @@ def _document(mounted: Mounted) -> Document:
     return {**path_fields("target", mounted.entry.target), "branches": layers}
 
 
-@command.command("list")
+@command.command("list", cls=WithExamples)
 @output_options(BRANCHES)
 @_target
 def list_branches(*, output: Output, target: str) -> None:
@@ -98,7 +103,7 @@ def list_branches(*, output: Output, target: str) -> None:
     write(BRANCHES, rows, output, beside=lambda: document)
 
 
-@command.command("add")
+@command.command("add", cls=WithExamples)
 @dry_run_option
 @json_option
 @_target
@@ -111,7 +116,7 @@ def add(*, dry_run: bool, as_json: bool, target: str, index: int, branch: str) -
     _change(mounted, changes, dry_run=dry_run, as_json=as_json)
 
 
-@command.command("append")
+@command.command("append", cls=WithExamples)
 @dry_run_option
 @json_option
 @_target
@@ -123,32 +128,32 @@ def append(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...])
     _change(mounted, changes, dry_run=dry_run, as_json=as_json)
 
 
-@command.command("prepend")
+@command.command("prepend", cls=WithExamples)
 @dry_run_option
 @json_option
 @_target
 @click.argument("names", nargs=-1, required=True, metavar="DIR[=PERM]...")
 def prepend(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...]) -> None:
-    """Add branches above all others of TARGET; the first named ends topmost."""
+    """Add branches above all of TARGET, the first named on top."""
     mounted = _mounted(target)
     changes = [Change("prepend", _branch(name)) for name in reversed(names)]
     _change(mounted, changes, dry_run=dry_run, as_json=as_json)
 
 
-@command.command("del")
+@command.command("del", cls=WithExamples)
 @dry_run_option
 @json_option
 @_target
 @click.argument("names", nargs=-1, required=True, metavar="DIR...")
 def delete(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...]) -> None:
-    """Take branches away from TARGET; their directories stay as they are."""
+    """Take branches away from TARGET; their directories stay."""
     mounted = _mounted(target)
     named = [Layer(paths.absolute(name), Role.BRANCH) for name in names]
     changes = [Change("del", _known(mounted, layer)) for layer in named]
     _change(mounted, changes, dry_run=dry_run, as_json=as_json)
 
 
-@command.command("mod")
+@command.command("mod", cls=WithExamples)
 @dry_run_option
 @json_option
 @_target

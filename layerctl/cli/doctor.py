@@ -8,6 +8,7 @@ import click
 
 from layerctl.cli.common import find_stack, json_option, layer_flags, stack_from_flags
 from layerctl.cli.complete import targets
+from layerctl.cli.help import WithExamples
 from layerctl.codecs.request import Request
 from layerctl.errors import EXIT_FOUND, EXIT_OK, RequestError
 from layerctl.kernel import facts, paths
@@ -16,7 +17,7 @@ from layerctl.render import json
 from layerctl.render.errors import note
 
 
-@click.command("doctor")
+@click.command("doctor", cls=WithExamples)
 @layer_flags
 @json_option
 @click.option("--strict", is_flag=True, help="Let warnings count as failures.")

@@ -8,6 +8,7 @@ import click
 
 from layerctl.cli.common import source_options
 from layerctl.cli.complete import aufs_targets
+from layerctl.cli.help import WithExamples
 from layerctl.cli.output import output_options
 from layerctl.codecs import aufs
 from layerctl.codecs.aufs import SysfsInstance
@@ -19,7 +20,7 @@ from layerctl.render.output import Format, Output, write
 from layerctl.render.tables import AUFS
 
 
-@click.command("aufs")
+@click.command("aufs", cls=WithExamples)
 @output_options(AUFS)
 @source_options
 @click.argument("which", required=False, metavar="[TARGET|si_ID]", shell_complete=aufs_targets)

@@ -10,6 +10,7 @@ import click
 
 from layerctl.cli.common import find_stack, layer_flags
 from layerctl.cli.complete import merged_arguments
+from layerctl.cli.help import WithExamples
 from layerctl.cli.output import output_options
 from layerctl.codecs.escape import printable
 from layerctl.codecs.request import Request
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 _TYPE_NAMES = tuple(dict.fromkeys(TYPES.values()))
 
 
-@click.command("merged")
+@click.command("merged", cls=WithExamples)
 @layer_flags
 @output_options(ENTRIES, STORY, SUMMARY)
 @click.option("--tree", "as_tree", is_flag=True, help="Draw the tree (as without other options).")

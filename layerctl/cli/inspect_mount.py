@@ -6,6 +6,7 @@ import click
 
 from layerctl.cli.common import resolve_relative, source_options
 from layerctl.cli.complete import targets
+from layerctl.cli.help import WithExamples
 from layerctl.cli.output import output_options
 from layerctl.codecs.escape import printable
 from layerctl.errors import NotFoundError
@@ -16,7 +17,7 @@ from layerctl.render.output import Output, write
 from layerctl.render.tables import MOUNTS
 
 
-@click.command("mount")
+@click.command("mount", cls=WithExamples)
 @output_options(MOUNTS)
 @source_options
 @click.argument("target", shell_complete=targets)

@@ -8,6 +8,7 @@ import click
 
 from layerctl.cli.common import find_stack, layer_flags
 from layerctl.cli.complete import targets
+from layerctl.cli.help import WithExamples
 from layerctl.cli.inspect_merged import tell_unknown
 from layerctl.cli.output import output_options
 from layerctl.codecs.request import Request
@@ -17,7 +18,7 @@ from layerctl.render.output import Format, Output, write
 from layerctl.render.tables import WHITEOUTS
 
 
-@click.command("whiteouts")
+@click.command("whiteouts", cls=WithExamples)
 @layer_flags
 @output_options(WHITEOUTS)
 @click.option(

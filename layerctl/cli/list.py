@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from layerctl.cli.common import source_options
+from layerctl.cli.help import WithExamples
 from layerctl.cli.output import output_options
 from layerctl.kernel import containers, mounts
 from layerctl.render.mounts import listed_document
@@ -12,7 +13,7 @@ from layerctl.render.output import Format, Output, write
 from layerctl.render.tables import LIST
 
 
-@click.command("list")
+@click.command("list", cls=WithExamples)
 @output_options(LIST)
 @source_options
 def command(*, output: Output, sysfs: str, mountinfo: str) -> None:

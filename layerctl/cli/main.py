@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from layerctl import __version__
+from layerctl.cli.help import WithExamples
 from layerctl.errors import (
     EXIT_INTERRUPTED,
     EXIT_OK,
@@ -46,7 +47,7 @@ _VERSION = (
 )
 
 
-class LazyGroup(click.Group):
+class LazyGroup(WithExamples, click.Group):
     """A group that imports a command only when it runs: a shell script pays for every import."""
 
     def __init__(self, *args: object, lazy: dict[str, tuple[str, str]], **kwargs: object) -> None:

@@ -8,6 +8,7 @@ import click
 
 from layerctl.cli.common import absolute_stack, json_option, layer_flags
 from layerctl.cli.complete import directories
+from layerctl.cli.help import WithExamples
 from layerctl.codecs.request import Request, build
 from layerctl.errors import (
     EXIT_FOUND,
@@ -36,7 +37,7 @@ _ERRORS: dict[str, type[LayerctlError]] = {
 }
 
 
-@click.command("mount")
+@click.command("mount", cls=WithExamples)
 @layer_flags
 @click.option("--mkdir", is_flag=True, help="Make a missing target, upper or work directory.")
 @click.option(

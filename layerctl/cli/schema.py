@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 from click.shell_completion import CompletionItem
 
+from layerctl.cli.help import WithExamples
 from layerctl.errors import RequestError
 from layerctl.render import json
 from layerctl.render.columns import schema
@@ -18,7 +19,7 @@ def _complete(context: click.Context, _: click.Parameter, incomplete: str) -> li
     return [CompletionItem(name.split()[0]) for name in names if name]
 
 
-@click.command("schema")
+@click.command("schema", cls=WithExamples)
 @click.argument("words", nargs=-1, metavar="COMMAND", shell_complete=_complete)
 def command(*, words: tuple[str, ...]) -> None:
     """Print the JSON Schema of what COMMAND writes with --json.

@@ -6,12 +6,13 @@ import click
 
 from layerctl.cli.common import json_option
 from layerctl.cli.complete import targets
+from layerctl.cli.help import WithExamples
 from layerctl.kernel import mounts
 from layerctl.model import Stack
 from layerctl.mounting.unmount import unmount
 
 
-@click.command("umount")
+@click.command("umount", cls=WithExamples)
 @json_option
 @click.option("--lazy", is_flag=True, help="Detach it now; it ends when nothing uses it any more.")
 @click.argument("target", shell_complete=targets)
