@@ -45,6 +45,14 @@ check: $(DEV)  ## run ruff, mypy --strict and import-linter
 	@$(BIN)/mypy --strict --no-error-summary
 	@$(BIN)/lint-imports --no-cache --no-logo
 
+.PHONY: install
+install:  ## install below PREFIX (/usr/local) in DESTDIR, without dependencies
+	@$(or $(PYTHON),python3) tools/install.py --destdir '$(DESTDIR)' --prefix '$(or $(PREFIX),/usr/local)'
+
+.PHONY: uninstall
+uninstall:  ## remove what install put there
+	@$(or $(PYTHON),python3) tools/install.py --remove --destdir '$(DESTDIR)' --prefix '$(or $(PREFIX),/usr/local)'
+
 .PHONY: bench
 bench: $(DEV)  ## print how much time the program costs, as ratios
 	@$(BIN)/python -m tests.bench

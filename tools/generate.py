@@ -36,7 +36,9 @@ def main() -> int:
         if path.exists() and path.read_text() == text:
             continue
         different += 1
-        sys.stderr.write(f"{name} {'is not current' if '--check' in sys.argv else 'written'}\n")
+        sys.stderr.write(
+            f"{name} {'is not current: make generate' if '--check' in sys.argv else 'written'}\n"
+        )
         if "--check" not in sys.argv:
             path.parent.mkdir(exist_ok=True)
             path.write_text(text)
