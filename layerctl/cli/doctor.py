@@ -2,70 +2,249 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable, Sequence
 
 import click
 
-from layerctl.cli.common import find_stack, json_option, layer_flags, stack_from_flags
+from layerctl.cli.common import json_option, layer_flags, stack_from_flags
 from layerctl.cli.complete import targets
 from layerctl.cli.help import WithExamples
 from layerctl.codecs.request import Request
-from layerctl.errors import EXIT_FOUND, EXIT_OK, RequestError
-from layerctl.kernel import facts, paths
+from layerctl.errors import EXIT_FOUND, EXIT_OK, NotFoundError, RequestError
+from layerctl.kernel import facts, mounts, paths
 from layerctl.model import Finding, Severity, Stack
 from layerctl.render import json
 from layerctl.render.errors import note
+
+#: More of a pasted text than this is not read: the lines that matter stand near each other.
+MOST_TEXT = 4 << 20
 
 
 @click.command("doctor", cls=WithExamples)
 @layer_flags
 @json_option
+@click.option(
+    "--from", "source", metavar="FILE",
+    help="Explain a text: commands, errors, logs; - is standard input.",
+)  # fmt: skip
+@click.option("--kernel", metavar="VERSION", help="With --from: the kernel it is about.")
+@click.option("--fs", metavar="TYPE", help="With --from: the upper directory's filesystem.")
+@click.option("--no-probe", is_flag=True, help="Only read; try nothing out.")
 @click.option("--strict", is_flag=True, help="Let warnings count as failures.")
+@click.option("-v", "--verbose", is_flag=True, help="Show what is well, too.")
+@click.option("--list-checks", is_flag=True, help="List every check and what it looks at.")
 @click.argument("target", required=False, shell_complete=targets)
-def command(*, request: Request, as_json: bool, strict: bool, target: str | None) -> int:
-    """Say what would stop a mount, or what is wrong with one, and what to do about it.
+def command(
+    *,
+    request: Request,
+    as_json: bool,
+    source: str | None,
+    kernel: str | None,
+    fs: str | None,
+    no_probe: bool,
+    strict: bool,
+    verbose: bool,
+    list_checks: bool,
+    target: str | None,
+) -> int:
+    """Say why a layered mount fails, or would, and what to do about it.
 
-    With layer flags TARGET is where the mount is planned; without, a mount that is there.
+    With layer flags TARGET is where the mount is planned; without, a mount that is there. With
+    neither, the state of this machine.
     """
-    from layerctl.doctor.preflight import findings, request_findings
-    from layerctl.render.findings import document, verdict
+    shown = Shown(as_json=as_json, strict=strict, verbose=verbose)
+    planned = request.names_layers or request.fstype is not None
+    if list_checks:
+        return _list_checks(as_json=as_json)
+    if source is not None:
+        if planned or target is not None:
+            raise RequestError(
+                "usage",
+                "--from reads a text, and takes neither layers nor a target",
+                hint="layerctl doctor --from FILE",
+            )
+        return _text(source, kernel, fs, shown)
+    if kernel is not None or fs is not None:
+        raise RequestError(
+            "usage", "--kernel and --fs go with --from", hint="layerctl doctor --help"
+        )
+    if planned:
+        return _plan(request, target, shown, probe=not no_probe)
+    if target is not None:
+        return _live(target, shown, probe=not no_probe)
+    return _machine(shown, probe=not no_probe)
 
-    if request.names_layers or request.fstype is not None:
-        stack = planned(stack_from_flags(request))
-        where = None if target is None else paths.absolute(target)
-        found = request_findings(stack)
-    elif target is not None:
-        stack, notes = find_stack(target, request)
-        for text in notes:
-            note(text)
-        where, found = None, []
-    else:
-        raise RequestError("usage", "name a mount, or layers", hint="layerctl doctor --help")
+
+class Shown:
+    """How a report is shown."""
+
+    def __init__(self, *, as_json: bool, strict: bool, verbose: bool) -> None:
+        self.as_json = as_json
+        self.strict = strict
+        self.verbose = verbose
+
+
+def _exit_code(found: Sequence[Finding], shown: Shown) -> int:
+    from layerctl.render.findings import verdict
+
+    return EXIT_FOUND if verdict(found, strict=shown.strict) == "failure" else EXIT_OK
+
+
+def _plan(request: Request, target: str | None, shown: Shown, *, probe: bool) -> int:
+    from layerctl.doctor import preflight
+    from layerctl.kernel import probes
+
+    stack = with_work(stack_from_flags(request))
+    where = None if target is None else paths.absolute(target)
     made = {stack.work} if stack.work is not None and request.work is None else set()
-    found += findings(stack, facts.gather(stack, where, made))
-    if as_json:
-        json.write(document(found, strict=strict))
-    else:
-        show(found)
-    return EXIT_FOUND if verdict(found, strict=strict) == "failure" else EXIT_OK
+    gathered = facts.gather(stack, where, made)
+    if probe:
+        gathered = probes.try_out(stack, gathered)
+    found, checks = preflight.run(stack, gathered)
+    found = [*preflight.request_findings(stack), *found, *preflight.string_findings(stack)]
+    return _report(found, checks, shown)
 
 
-def planned(stack: Stack) -> Stack:
+def with_work(stack: Stack) -> Stack:
     """Return the stack with the work directory that `mount` would take beside the upper one."""
     if stack.fstype != "overlay" or stack.upper is None or stack.work is not None:
         return stack
     return stack._replace(work=stack.upper.rstrip("/") + ".work")
 
 
-def show(found: list[Finding]) -> None:
-    """Print findings for people."""
+def _live(target: str, shown: Shown, *, probe: bool) -> int:
+    from layerctl.cli.common import resolve_relative
+    from layerctl.doctor import live
+
+    mounted = mounts.find_layered(target)
+    try:
+        stack, notes = resolve_relative(mounted)
+    except NotFoundError as error:
+        stack, notes = mounted.stack, (error.message,)
+    for text in notes:
+        note(text)
+    found, checks = live.examine(mounted, stack)
+    return _report(found, checks, shown)
+
+
+def _machine(shown: Shown, *, probe: bool) -> int:
+    from layerctl.doctor import machine
+    from layerctl.render.findings import document, summary
+
+    state = machine.examine(probe=probe)
+    if shown.as_json:
+        body = document(state.findings, state.checks, strict=shown.strict)
+        body["machine"] = state.document()
+        json.write(body)
+    else:
+        for line in state.lines(verbose=shown.verbose):
+            click.echo(line)
+        click.echo("")
+        _print(state.findings, shown)
+        click.echo(summary(state.findings))
+    return _exit_code(state.findings, shown)
+
+
+def _report(found: Sequence[Finding], checks: Sequence[object], shown: Shown) -> int:
+    from layerctl.doctor.preflight import Checked
+    from layerctl.render.findings import document, summary
+
+    made = [one for one in checks if isinstance(one, Checked)]
+    if shown.as_json:
+        json.write(document(found, made, strict=shown.strict))
+        return _exit_code(found, shown)
+    if shown.verbose:
+        for one in made:
+            click.echo(f"{'✗' if one.causes else '✓'} {one.what}")
+        click.echo("")
+    _print(found, shown)
+    click.echo(summary(found))
+    return _exit_code(found, shown)
+
+
+def _print(found: Sequence[Finding], shown: Shown) -> None:
+    """Print findings for people; what only informs is left out unless asked for."""
     from layerctl.render.findings import lines
 
-    colour = sys.stdout.isatty()
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     for one in found:
-        click.echo("\n".join(lines(one, colour=colour)) + "\n")
-    worst = [one for one in found if one.severity is Severity.FAILURE]
-    if not found:
-        click.echo("nothing stands against it")
-    elif worst:
-        click.echo(f"{len(worst)} of {len(found)} findings would stop it")
+        if one.severity is not Severity.INFO or shown.verbose:
+            click.echo("\n".join(lines(one, colour=colour)) + "\n")
+
+
+def _text(source: str, kernel: str | None, fs: str | None, shown: Shown) -> int:
+    from layerctl.doctor.reading import read
+    from layerctl.doctor.reading.text import version
+    from layerctl.render.findings import lines, reading_document, summary
+
+    number = None if kernel is None else version(kernel)
+    if kernel is not None and number is None:
+        raise RequestError(
+            "bad-option-value", f"'{kernel}' is no kernel version", hint="write: --kernel 5.15"
+        )
+    reading = read(_read(source), kernel_version=number, fs=fs)
+    if shown.as_json:
+        json.write(reading_document(reading, strict=shown.strict))
+        return _exit_code(reading.findings, shown)
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    for one in reading.diagnoses:
+        text = "" if one.certainty.value == "certain" else f"  ({one.certainty.value})"
+        click.echo("\n".join(lines(one.finding, colour=colour, note=text)) + "\n")
+    if reading.decide:
+        click.echo("what would decide:")
+        click.echo("\n".join(f"    $ {text}" for text in reading.decide) + "\n")
+    if reading.noise:
+        click.echo("what means nothing bad:")
+        for noise in reading.noise:
+            click.echo(f"    {noise.line}\n      {noise.meaning}")
+        click.echo("")
+    if not reading.diagnoses and not reading.noise:
+        note("nothing in the text is known; add the command, its error and the lines of dmesg")
+    else:
+        click.echo(summary(reading.findings))
+    return _exit_code(reading.findings, shown)
+
+
+def _read(source: str) -> str:
+    """Return a text of a file or standard input, whatever bytes it has."""
+    try:
+        if source == "-":
+            raw = sys.stdin.buffer.read(MOST_TEXT)
+        else:
+            with open(source, "rb") as file:
+                raw = file.read(MOST_TEXT)
+    except OSError as error:
+        raise NotFoundError(
+            "target-missing",
+            f"{source}: {error.strerror}",
+            hint="name a file, or - for standard input",
+        ) from None
+    return raw.decode("utf-8", "replace")
+
+
+def _list_checks(*, as_json: bool) -> int:
+    from layerctl.doctor import live, machine, preflight
+
+    groups: dict[str, Sequence[Callable[..., object]]] = {
+        "plan": preflight.CHECKS,
+        "mount": live.CHECKS,
+        "machine": machine.CHECKS,
+    }
+    rows = [
+        (group, preflight.name_of(check), preflight.what_of(check))
+        for group, checks in groups.items()
+        for check in checks
+    ]
+    if as_json:
+        json.write({"checks": [{"of": g, "check": n, "what": w} for g, n, w in rows]})
+        return EXIT_OK
+    width = max(len(name) for _, name, _ in rows)
+    last = ""
+    for group, name, what in rows:
+        if group != last:
+            click.echo(f"checks of a {group}:" if not last else f"\nchecks of a {group}:")
+            last = group
+        click.echo(f"  {name:<{width}}  {what}")
+    return EXIT_OK

@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "branch": ("layerctl.cli.branch", "List and change the branches of a live aufs."),
     "inspect": ("layerctl.cli.inspect", "Look inside a mount or bare layers."),
     "doctor": ("layerctl.cli.doctor", "Say why a mount fails or would fail."),
+    "explain": ("layerctl.cli.explain", "Explain a cause that doctor named."),
     "schema": ("layerctl.cli.schema", "Print the JSON Schema of a command's output."),
 }
 

@@ -7,19 +7,8 @@ import os
 from collections.abc import Sequence
 
 from layerctl.doctor import preflight
-from layerctl.doctor.hits import Hit
-from layerctl.doctor.hits import findings as make
 from layerctl.kernel.facts import Facts
 from layerctl.model import Finding, Severity, Stack
-
-#: What an errno of mount(2) means where nothing else is known, the likeliest first.
-_BY_ERRNO: dict[int, tuple[str, ...]] = {
-    errno.EPERM: ("missing-cap-sys-admin",),
-    errno.ENOENT: ("missing-layer-directory",),
-    errno.ENODEV: ("overlay-not-in-kernel",),
-    errno.ENOTDIR: ("layer-not-a-directory",),
-    errno.ELOOP: ("overlapping-layers",),
-}
 
 
 def of_failure(
@@ -31,14 +20,36 @@ def of_failure(
 ) -> list[Finding]:
     """Return the causes of a mount that the kernel refused, the likeliest first.
 
-    `number` is the errno, `context_log` and `kernel_log` are the kernel's own lines.
+    `number` is the errno, `context_log` and `kernel_log` are the kernel's own lines. What the
+    kernel said comes first, then what the checks foresaw, then what the errno could mean.
     """
-    found = [one for one in preflight.findings(stack, facts) if one.severity is not Severity.INFO]
-    failures = [one for one in found if one.severity is Severity.FAILURE]
-    if failures:
-        return found
-    said = (*context_log, *kernel_log) or (os.strerror(number),)
-    causes = _BY_ERRNO.get(number, ())
-    if number == errno.ENODEV and stack.fstype == "aufs":
-        causes = ("aufs-module-missing",)
-    return [*make([Hit(cause, tuple(said)) for cause in causes]), *found]
+    from layerctl.doctor.reading import Certainty, read
+    from layerctl.doctor.reading.text import version
+
+    name = errno.errorcode.get(number, f"errno={number}")
+    words = [line[2:] if line[1:2] == " " else line for line in context_log]
+    header = f"mount of {stack.fstype}: {name}"
+    text = "\n".join([header, *words, *kernel_log])
+    foreseen = {
+        one.cause: one
+        for one in preflight.findings(stack, facts)
+        if one.severity is not Severity.INFO
+    }
+    read_as = read(text, kernel_version=version(facts.kernel))
+    fallback = [
+        one.finding for one in read_as.diagnoses if one.finding.severity is not Severity.INFO
+    ]
+    said = [one.finding for one in read_as.diagnoses if one.certainty is not Certainty.POSSIBLE]
+    failures = [one for one in foreseen.values() if one.severity is Severity.FAILURE]
+    both = [one for one in failures if one.cause in {other.cause for other in said}]
+    ranked = [*both, *(said if not both else []), *failures, *foreseen.values(), *fallback]
+    return [
+        _without(foreseen.get(cause, one), header, os.strerror(number))
+        for cause, one in {one.cause: one for one in ranked}.items()
+    ]
+
+
+def _without(finding: Finding, header: str, instead: str) -> Finding:
+    """Return a finding without the line that stood for the errno, unless that is all it has."""
+    evidence = tuple(line for line in finding.evidence if line != header)
+    return finding._replace(evidence=evidence or (instead,))

@@ -5,9 +5,19 @@ A FAILURE is what this kernel certainly refuses; what it takes and calls undefin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
-from layerctl.doctor.checks import branches, layers, machine, overlap, storage
+from layerctl.doctor.checks import (
+    branches,
+    layers,
+    machine,
+    options,
+    overlap,
+    stacking,
+    storage,
+    work,
+)
 from layerctl.doctor.hits import Hit
 from layerctl.doctor.hits import findings as make
 from layerctl.kernel.facts import Facts
@@ -27,11 +37,31 @@ CHECKS: tuple[Check, ...] = (
     storage.upper_read_only,
     storage.unsupported_upper,
     storage.unsupported_layer,
+    storage.upper_features,
+    storage.space,
+    storage.subvolumes,
+    storage.idmapped,
+    storage.casefold,
+    stacking.depth,
+    stacking.submounts,
+    stacking.cloneable,
     layers.one_mount,
     layers.apart,
     overlap.refused,
     overlap.undefined,
     overlap.target_in_layer,
+    work.incompatible,
+    work.foreign,
+    work.usable,
+    work.in_use,
+    work.origin,
+    options.known,
+    options.trusted,
+    options.without_effect,
+    options.export,
+    options.inode_numbers,
+    options.volatile,
+    options.colons,
     branches.filesystems,
     branches.duplicated,
     branches.read_only,
@@ -45,10 +75,59 @@ CHECKS: tuple[Check, ...] = (
 FUSE_CHECKS: tuple[Check, ...] = (layers.target, layers.reachable, layers.directories)
 
 
+class Checked(NamedTuple):
+    """One check that was made: its name, what it looks at, and the causes it found."""
+
+    name: str
+    what: str
+    causes: tuple[str, ...]
+
+
+def name_of(check: Callable[..., object]) -> str:
+    """Return the name of a check, as `--list-checks` has it."""
+    return f"{check.__module__.rpartition('.')[2]}.{check.__name__}".replace("_", "-")
+
+
+def what_of(check: Callable[..., object]) -> str:
+    """Return what a check looks at: the first line of its description."""
+    return (check.__doc__ or "").strip().partition("\n")[0].rstrip(".")
+
+
+def run(stack: Stack, facts: Facts) -> tuple[list[Finding], list[Checked]]:
+    """Make every check; return the findings, gravest first, and what was looked at.
+
+    A check that itself fails is a finding about doctor.
+    """
+    checks = FUSE_CHECKS if stack.fstype == "fuse-overlayfs" else CHECKS
+    return run_checks([(check, (stack, facts)) for check in checks], facts.unknown)
+
+
+def run_checks(
+    calls: Sequence[tuple[Callable[..., Iterator[Hit]], tuple[object, ...]]],
+    unknown: Sequence[str] = (),
+) -> tuple[list[Finding], list[Checked]]:
+    """Make checks, each with its arguments; see `run`."""
+    hits: list[Hit] = []
+    made: list[Checked] = []
+    for check, arguments in calls:
+        try:
+            found = list(check(*arguments))
+        except Exception as error:  # whatever it is, the other checks go on
+            found = [Hit("check-failed", (f"{name_of(check)}: {type(error).__name__}: {error}",))]
+        hits += found
+        made.append(
+            Checked(
+                name_of(check), what_of(check), tuple(dict.fromkeys(hit.cause for hit in found))
+            )
+        )
+    if unknown:
+        hits.append(Hit("fact-unreadable", tuple(unknown)))
+    return make(hits), made
+
+
 def findings(stack: Stack, facts: Facts) -> list[Finding]:
     """Return everything that the facts tell against a mount, gravest first."""
-    checks = FUSE_CHECKS if stack.fstype == "fuse-overlayfs" else CHECKS
-    return make([hit for check in checks for hit in check(stack, facts)])
+    return run(stack, facts)[0]
 
 
 def request_findings(stack: Stack) -> list[Finding]:
@@ -64,3 +143,35 @@ def request_findings(stack: Stack) -> list[Finding]:
         )
         for error in problems(stack)
     ]
+
+
+#: What mount(2) reads of a string, and what fsconfig(2) takes as one value.
+PAGE, VALUE_LIMIT = 4096, 255
+
+
+def string_findings(stack: Stack) -> list[Finding]:
+    """Return what would go wrong if the stack were given to mount(8) as one string.
+
+    layerctl itself gives each layer by itself, so that this is about other programs alone.
+    """
+    from layerctl.codecs import aufs, overlay
+    from layerctl.doctor.commands import mount_command
+
+    try:
+        text = aufs.encode(stack) if stack.fstype == "aufs" else overlay.encode(stack)
+    except ValueError:
+        return []
+    size = len(text.encode("utf-8", "surrogateescape"))
+    if size < PAGE:
+        return []
+    seen = (f"as one string the options are {size} bytes; mount(2) reads {PAGE - 1}",)
+    cut = text.encode("utf-8", "surrogateescape")[: PAGE - 1]
+    cause = (
+        "option-string-truncated"
+        if cut.endswith(b":") or text[PAGE - 1 : PAGE] == ":"
+        else ("option-string-too-long")
+    )
+    from layerctl.doctor.catalogue import Raw
+
+    values: dict[str, str] = {"command": Raw(mount_command(stack, None))}
+    return make([Hit(cause, seen, values, Severity.WARNING)])

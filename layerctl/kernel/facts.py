@@ -6,11 +6,13 @@ What could not be read is None or stands in `unknown`, never a guess.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import stat
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
+from layerctl.codecs.escape import octal_decode
 from layerctl.kernel import mounts
 from layerctl.model import MountEntry, Role, Stack
 from layerctl.rules.aufs import XINO_FALLBACK, XINO_NAME
@@ -18,6 +20,11 @@ from layerctl.rules.aufs import XINO_FALLBACK, XINO_NAME
 #: The inode of /proc/self/ns/user in the first user namespace (PROC_USER_INIT_INO).
 _INIT_USER_NS = 0xEFFFFFFD
 _CAP_SYS_ADMIN = 21
+
+# Inode flags, spelled as in linux/fs.h.
+FS_IMMUTABLE_FL = 0x10
+FS_APPEND_FL = 0x20
+FS_CASEFOLD_FL = 0x40000000
 
 
 class Directory(NamedTuple):
@@ -51,6 +58,54 @@ class Caller(NamedTuple):
     in_user_namespace: bool
 
 
+class Storage(NamedTuple):
+    """What is left on the upper layer's filesystem: bytes and inodes, for root (statvfs(3)).
+
+    `inodes` is None where the filesystem does not count them.
+    """
+
+    bytes_free: int
+    inodes_free: int | None
+
+
+class Handles(NamedTuple):
+    """File handles for overlay's index: what the upper layer remembers, and what is there.
+
+    Each is (type, handle). `origin` is what the upper root remembers of the first lower layer,
+    `index_upper` what the index remembers of the upper root; None where they remember nothing.
+    """
+
+    origin: tuple[int, bytes] | None
+    lower: tuple[int, bytes] | None
+    index_upper: tuple[int, bytes] | None
+    upper: tuple[int, bytes] | None
+
+
+class Other(NamedTuple):
+    """Another overlay that is mounted, its upper and work directory; `pid` is who sees it."""
+
+    target: str
+    upper: Directory
+    work: Directory | None
+    pid: int | None = None
+
+
+class Probed(NamedTuple):
+    """What was tried on the upper layer's filesystem; None is what could not be tried.
+
+    `work` is the errno of making a directory in the work directory, 0 for success. `locked` are
+    lower layers that may not be cloned here. `refused` are words that the kernel's own context
+    refused, each with what it said.
+    """
+
+    d_type: bool | None = None
+    rename_whiteout: bool | None = None
+    xattr: bool | None = None
+    work: int | None = None
+    locked: tuple[str, ...] = ()
+    refused: tuple[tuple[str, str], ...] = ()
+
+
 class TypeState:
     """How a filesystem type stands in this kernel."""
 
@@ -61,6 +116,8 @@ class TypeState:
 
 
 _NOWHERE: Mapping[str, Directory] = {}
+_NOTHING: Mapping[str, str] = {}
+_NO_FLAGS: Mapping[str, int] = {}
 
 
 class Facts(NamedTuple):
@@ -80,6 +137,25 @@ class Facts(NamedTuple):
     elsewhere: tuple[str, ...] = ()
     #: aufs's module parameter `allow_userns`, None where it cannot be read.
     aufs_allow_userns: bool | None = None
+    #: overlay's module parameters, the defaults of its options (`index`, `metacopy` ...).
+    parameters: Mapping[str, str] = _NOTHING
+    #: Every mount of this namespace.
+    mounts: tuple[MountEntry, ...] = ()
+    storage: Storage | None = None
+    #: The inode flags of directories (FS_IOC_GETFLAGS), where their filesystem has them.
+    flags: Mapping[str, int] = _NO_FLAGS
+    #: What lies in the work directory, and in its `work/incompat`.
+    work_names: tuple[str, ...] = ()
+    incompat: tuple[str, ...] = ()
+    handles: Handles | None = None
+    others: tuple[Other, ...] = ()
+    #: Targets of /etc/fstab, gathered where a layer is missing.
+    fstab: tuple[str, ...] = ()
+    #: Which names are there if two neighbours of a list are joined with the colon between them.
+    joined: frozenset[str] = frozenset()
+    #: What of this machine bears on privilege: see `layerctl.kernel.machine.surroundings`.
+    surroundings: frozenset[str] = frozenset()
+    probed: Probed | None = None
 
     def of(self, path: str) -> Directory:
         """Return the facts of one path of the stack."""
@@ -233,34 +309,74 @@ def gather(stack: Stack, target: str | None, will_be_made: Collection[str] = ())
     A type that no module file tells of is asked for with fsopen(2).
     """
     unknown: list[str] = []
-    by_id: dict[int, MountEntry] = {}
+    entries: tuple[MountEntry, ...] = ()
     try:
-        by_id = {entry.mount_id: entry for entry in mounts.entries()}
+        entries = tuple(mounts.entries())
     except OSError as error:
         unknown.append(f"{mounts.SELF_MOUNTINFO}: {error.strerror}")
+    by_id = {entry.mount_id: entry for entry in entries}
     paths = [layer.path for layer in stack.layers]
     if stack.work is not None:
         paths.append(stack.work)
     state = type_state(stack.fstype)
     if state == TypeState.UNKNOWN:
         unknown.append(f"whether this kernel has {stack.fstype}")
-    xino = _xino_paths(stack)
-    return Facts(
+    places = {path: directory(path, by_id, will_be_made=path in will_be_made) for path in paths}
+    who = caller()
+    facts = Facts(
         type_state=state,
-        caller=caller(),
-        directories={
-            path: directory(path, by_id, will_be_made=path in will_be_made) for path in paths
-        },
+        caller=who,
+        directories=places,
         target=None
         if target is None
         else directory(target, by_id, will_be_made=target in will_be_made),
         kernel=os.uname().release,
         unknown=tuple(unknown),
+        elsewhere=kernels_with(stack.fstype) if state == TypeState.ABSENT else (),
+        mounts=entries,
+    )
+    if any(place.error is not None for place in places.values()):
+        facts = facts._replace(fstab=_fstab(), joined=_joined(stack))
+    if not who.sys_admin or who.in_user_namespace:
+        from layerctl.kernel.machine import surroundings
+
+        facts = facts._replace(surroundings=surroundings())
+    if stack.fstype == "aufs":
+        return _with_aufs(stack, facts, by_id)
+    from layerctl.kernel import overlay_facts
+
+    return overlay_facts.added(stack, facts, by_id)
+
+
+def _with_aufs(stack: Stack, facts: Facts, by_id: dict[int, MountEntry]) -> Facts:
+    xino = _xino_paths(stack)
+    return facts._replace(
         places={path: directory(path, by_id) for path in {os.path.dirname(one) for one in xino}},
         taken=frozenset(path for path in xino if os.path.lexists(path)),
-        elsewhere=kernels_with(stack.fstype) if state == TypeState.ABSENT else (),
-        aufs_allow_userns=aufs_allow_userns() if stack.fstype == "aufs" else None,
+        aufs_allow_userns=aufs_allow_userns(),
     )
+
+
+def _fstab() -> tuple[str, ...]:
+    """Return the targets of /etc/fstab."""
+    try:
+        text = mounts.read_text("/etc/fstab")
+    except OSError:
+        return ()
+    fields = [line.split() for line in text.splitlines() if not line.lstrip().startswith("#")]
+    return tuple(octal_decode(line[1]) for line in fields if len(line) > 2 and line[1] != "none")
+
+
+def _joined(stack: Stack) -> frozenset[str]:
+    """Return the names that are there if neighbours of the list are joined with their colon."""
+    lowers = [layer.path for layer in stack.layers if layer.role is Role.LOWER]
+    found = set()
+    for one, other in itertools.pairwise(lowers):
+        # the second was made absolute by us: it is the last part of the name that was cut
+        for tail in (other, os.path.basename(other), os.path.relpath(other)):
+            if os.path.isdir(f"{one}:{tail}"):
+                found.add(f"{one}:{tail}")
+    return frozenset(found)
 
 
 def _xino_paths(stack: Stack) -> list[str]:

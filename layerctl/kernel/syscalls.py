@@ -61,6 +61,7 @@ RENAME_NOREPLACE = 1
 RENAME_WHITEOUT = 4
 
 # The new calls have one number on every architecture (asm-generic/unistd.h).
+_NR_OPEN_TREE = 428
 _NR_MOVE_MOUNT = 429
 _NR_FSOPEN = 430
 _NR_FSCONFIG = 431
@@ -155,6 +156,68 @@ def move_mount(fd: int, target_fd: int, target: str) -> None:
         ),
         target,
     )
+
+
+OPEN_TREE_CLONE = 1
+
+
+def open_tree(path: str, flags: int = OPEN_TREE_CLONE) -> int:
+    """open_tree(2) (5.2): return a descriptor of a clone of a mount, without what is in it."""
+    return _check(
+        _libc.syscall(
+            ctypes.c_long(_NR_OPEN_TREE),
+            ctypes.c_int(AT_FDCWD),
+            os.fsencode(path),
+            ctypes.c_uint(flags | os.O_CLOEXEC),
+        ),
+        path,
+    )
+
+
+class _FileHandle(ctypes.Structure):
+    _fields_ = (
+        ("handle_bytes", ctypes.c_uint),
+        ("handle_type", ctypes.c_int),
+        ("f_handle", ctypes.c_ubyte * 128),
+    )
+
+
+def name_to_handle_at(path: str) -> tuple[int, bytes]:
+    """name_to_handle_at(2): return a file handle's type and bytes."""
+    handle = _FileHandle(handle_bytes=128)
+    mount_id = ctypes.c_int()
+    _check(
+        _libc.name_to_handle_at(
+            ctypes.c_int(AT_FDCWD),
+            os.fsencode(path),
+            ctypes.byref(handle),
+            ctypes.byref(mount_id),
+            ctypes.c_int(0),
+        ),
+        path,
+    )
+    return handle.handle_type, bytes(handle.f_handle[: handle.handle_bytes])
+
+
+def entry_types(directory: str) -> dict[str, int]:
+    """Return each name of a directory with its d_type, as getdents64(2) gives it."""
+    _libc.opendir.restype = ctypes.c_void_p
+    _libc.opendir.argtypes = (ctypes.c_char_p,)
+    _libc.readdir64.restype = ctypes.c_void_p
+    _libc.readdir64.argtypes = (ctypes.c_void_p,)
+    _libc.closedir.argtypes = (ctypes.c_void_p,)
+    stream = _libc.opendir(os.fsencode(directory))
+    if not stream:
+        _check(-1, directory)
+    found = {}
+    try:
+        while entry := _libc.readdir64(stream):
+            # struct dirent64: 8 bytes inode, 8 offset, 2 length, 1 type, then the name
+            kind = ctypes.c_ubyte.from_address(entry + 18).value
+            found[os.fsdecode(ctypes.string_at(entry + 19))] = kind
+    finally:
+        _libc.closedir(stream)
+    return found
 
 
 def renameat2(old: str, new: str, flags: int) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 
 from layerctl.codecs.escape import printable
+from layerctl.doctor.preflight import Checked
+from layerctl.doctor.reading.result import Reading
 from layerctl.model import Finding, Severity
 from layerctl.render.json import Document, finding_document
 
@@ -20,20 +23,39 @@ def verdict(findings: Iterable[Finding], *, strict: bool = False) -> str:
     return "warning" if Severity.WARNING in severities else "ok"
 
 
-def document(findings: Sequence[Finding], *, strict: bool = False) -> Document:
+def document(
+    findings: Sequence[Finding], checks: Sequence[Checked] = (), *, strict: bool = False
+) -> Document:
     """Return a report of `doctor` in its published shape."""
     return {
         "verdict": verdict(findings, strict=strict),
         "findings": [finding_document(finding) for finding in findings],
+        "checks": [
+            {"check": one.name, "what": one.what, "causes": list(one.causes)} for one in checks
+        ],
     }
 
 
-def lines(finding: Finding, *, colour: bool = False) -> list[str]:
+def reading_document(reading: Reading, *, strict: bool = False) -> Document:
+    """Return what a text says: findings ranked, each with its certainty; noise; what decides."""
+    return {
+        "verdict": verdict(reading.findings, strict=strict),
+        "findings": [
+            {**finding_document(one.finding), "certainty": one.certainty.value}
+            for one in reading.diagnoses
+        ],
+        "noise": [{"line": one.line, "meaning": one.meaning} for one in reading.noise],
+        "decide": list(reading.decide),
+        "checks": [],
+    }
+
+
+def lines(finding: Finding, *, colour: bool = False, note: str = "") -> list[str]:
     """Return a finding as lines of text: what, what was seen, why, and what to do."""
     mark = f"{_MARKS[finding.severity]} {finding.title}"
     if colour:
         mark = f"\x1b[{_COLOURS[finding.severity]}m{mark}\x1b[0m"
-    out = [f"{mark}  [{finding.cause}]"]
+    out = [f"{mark}  [{finding.cause}]{note}"]
     out += [f"    {printable(text)}" for text in finding.evidence]
     out += [f"  why:  {text}" for text in wrapped(finding.why)]
     if finding.fix.text:
@@ -43,8 +65,20 @@ def lines(finding: Finding, *, colour: bool = False) -> list[str]:
 
 
 def wrapped(text: str) -> list[str]:
-    """Return a paragraph as lines of at most 92 columns, the later ones indented."""
-    import textwrap
-
+    """Return a paragraph as one entry of lines of at most 92 columns, the later ones indented."""
     paragraph = textwrap.wrap(text, 84, break_long_words=False, break_on_hyphens=False)
     return ["\n        ".join(paragraph)] if paragraph else []
+
+
+def summary(findings: Sequence[Finding]) -> str:
+    """Return one line that says how it stands."""
+    failures = sum(one.severity is Severity.FAILURE for one in findings)
+    warnings = sum(one.severity is Severity.WARNING for one in findings)
+    if failures:
+        rest = f", {_count(warnings, 'warning')}" if warnings else ""
+        return f"{_count(failures, 'failure')}{rest}"
+    return _count(warnings, "warning") if warnings else "all is well"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")

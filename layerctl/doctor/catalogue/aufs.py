@@ -99,7 +99,7 @@ CAUSES = table(
         "The xino file would lie on a filesystem that cannot hold it",
         "aufs keeps its inode numbers in a file on the first writable branch, else in /tmp, and "
         "xfs, btrfs, overlay, NFS and FUSE cannot hold it. mount(8) says only 'wrong fs type'.",
-        "Name a place for it on a tmpfs (xino=), or do without (noxino).",
+        "Name a place for it on a tmpfs (xino=/dev/shm/aufs.xino), or do without (noxino).",
         ("{command}",),
         ("findmnt -T {path}",),
         links=(AUFS_DOC,),

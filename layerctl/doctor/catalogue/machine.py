@@ -200,4 +200,33 @@ CAUSES = table(
         (),
         ("free -m",),
     ),
+    Cause(
+        "check-failed",
+        Severity.WARNING,
+        "A check of doctor's own failed",
+        "doctor met something that it was not made for, and goes on without this check. What it "
+        "would have found is not known.",
+        "Report it with the output of LAYERCTL_DEBUG=1.",
+    ),
+    Cause(
+        "fact-unreadable",
+        Severity.INFO,
+        "Something could not be looked at",
+        "A file of /proc or /sys, or an attribute, could not be read with these rights. What "
+        "depends on it is not known, which does not mean that it is well.",
+        "Run it as root to know.",
+    ),
+    Cause(
+        "userns-trusted-xattr-option",
+        Severity.FAILURE,
+        "An option needs trusted.* attributes, which a user namespace may not touch",
+        "Redirects, metacopy and verity digests are believed only in trusted.overlay.* attributes. "
+        "Root of a user namespace cannot read or set those, so the kernel answers EPERM to who "
+        "asks for such a feature in words.",
+        "Leave the option out and use userxattr, or mount as root of the machine.",
+        ("{command}",),
+        ("cat /proc/self/uid_map",),
+        since="6.6",
+        links=(OVERLAY_DOC + "#user-xattr",),
+    ),
 )

@@ -114,6 +114,19 @@ CAUSES = table(
         links=(MOUNT_API_DOC,),
     ),
     Cause(
+        "layers-by-descriptor-unsupported",
+        _F,
+        "This kernel takes no layers by file descriptor",
+        "fsconfig(2) can hand a layer over as an open descriptor (FSCONFIG_SET_FD) since 6.13, and "
+        "one opened with O_PATH somewhat later. Older kernels answer EBADF, EINVAL or "
+        "EOPNOTSUPP.",
+        "Give the layers by name, or through /proc/self/fd/N.",
+        (),
+        ("uname -r",),
+        since="6.13",
+        links=(OVERLAY_DOC,),
+    ),
+    Cause(
         "colon-in-path",
         _F,
         "A layer's path holds a colon, which parts two layers",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from layerctl.doctor.checks.layers import command, roles
+from layerctl.doctor.commands import beside
 from layerctl.doctor.hits import Hit
-from layerctl.kernel.facts import Directory, Facts
-from layerctl.model import Severity, Stack
+from layerctl.kernel.facts import FS_CASEFOLD_FL, Directory, Facts
+from layerctl.model import Role, Severity, Stack
 
 #: Remote filesystems whose rename(2) refuses RENAME_WHITEOUT, which overlay demands of a remote
 #: upper (ovl_make_workdir, since 5.7; before, no remote upper at all).
@@ -57,20 +59,150 @@ def upper_read_only(stack: Stack, facts: Facts) -> Iterator[Hit]:
 
 
 def unsupported_upper(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """The upper directory's filesystem is one that the kernel refuses for certain."""
+    """The upper directory's filesystem is one that overlay can have as upper."""
     upper = _upper(stack, facts)
     if upper is None or upper.fstype is None:
         return
-    cause = {"overlay": "overlay", "ecryptfs": "ecryptfs"}.get(upper.fstype)
-    if upper.fstype in NETWORK:
-        cause = "nfs"
-    if cause is None:
+    family = _family(upper.fstype)
+    if family is None:
         return
+    severity: Severity | None = None
+    seen = [f"upper {upper.path} is on {_on(upper)}"]
+    if family not in ("overlay", "ecryptfs") and upper.fstype not in NETWORK:
+        lacks = lacking(facts)
+        if lacks == []:
+            return  # tried: it has all that overlay asks of a remote upper
+        if lacks is None:
+            severity = Severity.WARNING
+            seen.append("whether it has what overlay needs was not tried")
+        else:
+            seen.append(f"tried: it has no {', no '.join(lacks)}")
     yield Hit(
-        f"upperdir-fs-unsupported-{cause}",
-        (f"upper {upper.path} is on {_on(upper)}",),
+        f"upperdir-fs-unsupported-{family}",
+        tuple(seen),
         {"upper": upper.path, **_stack_values(stack, facts)},
+        severity,
     )
+
+
+def _family(fstype: str) -> str | None:
+    """Return which kind of filesystem that overlay is wary of as upper, None for the others."""
+    if fstype in NETWORK:
+        return "nfs"
+    if fstype in ("fuse", "fuseblk") or fstype.startswith("fuse."):
+        return "fuse"
+    return fstype if fstype in ("overlay", "ecryptfs", "zfs", "virtiofs") else None
+
+
+def lacking(facts: Facts) -> list[str] | None:
+    """Return what the upper filesystem lacks of what a remote one must have, None if untried."""
+    probed = facts.probed
+    if probed is None or probed.rename_whiteout is None:
+        return None
+    tried = (
+        ("RENAME_WHITEOUT", probed.rename_whiteout),
+        ("file types in readdir", probed.d_type),
+        ("extended attributes", probed.xattr),
+    )
+    return [name for name, has in tried if has is False]
+
+
+def upper_features(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """The upper filesystem gives file types, takes attributes and renames with whiteouts."""
+    upper = _upper(stack, facts)
+    probed = facts.probed
+    if upper is None or probed is None or upper.fstype is None or _family(upper.fstype):
+        return
+    on = f"upper {upper.path} is on {_on(upper)}"
+    values = {
+        "upper": upper.path,
+        "mountpoint": upper.mount.target if upper.mount is not None else upper.path,
+        **_stack_values(stack, facts),
+    }
+    if probed.d_type is False:
+        yield Hit("xfs-ftype0-no-dtype", (on, "tried: readdir gives no file types"), values)
+    if probed.rename_whiteout is False:
+        tried = "tried: rename(2) with RENAME_WHITEOUT fails"
+        yield Hit("zfs-no-rename-whiteout", (on, tried), values)
+    if probed.xattr is False:
+        kind = "user" if "userxattr" in stack.options else "trusted"
+        cause = "tmpfs-upper-xattr-unsupported" if upper.fstype == "tmpfs" else "upper-fs-no-xattr"
+        tried = f"tried: it takes no {kind}.overlay.* attributes"
+        yield Hit(cause, (on, tried), values, Severity.WARNING)
+
+
+def space(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """The upper filesystem has space and inodes left."""
+    upper, left = _upper(stack, facts), facts.storage
+    if upper is None or left is None or is_read_only(upper):
+        return
+    seen: list[str] = []
+    if left.bytes_free < LITTLE_SPACE:
+        seen.append(f"{left.bytes_free} bytes are free on {_on(upper)}")
+    if left.inodes_free is not None and left.inodes_free < FEW_INODES:
+        seen.append(f"{left.inodes_free} inodes are free on {_on(upper)}")
+    if not seen:
+        return
+    mountpoint = upper.mount.target if upper.mount is not None else upper.path
+    commands: tuple[str, ...] = ("mount -o remount,size=2G,nr_inodes=1M {mountpoint}",)
+    if upper.fstype != "tmpfs":
+        commands = ("df -h {upper}", "df -i {upper}")
+    yield Hit(
+        "upper-enospc",
+        tuple(seen),
+        {"upper": upper.path, "mountpoint": mountpoint},
+        commands=commands,
+    )
+
+
+#: Less is no room for a copy-up and overlay's own files.
+LITTLE_SPACE, FEW_INODES = 64 << 10, 8
+
+
+def subvolumes(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """Upper and work are in one btrfs subvolume: a rename cannot leave it."""
+    upper = _upper(stack, facts)
+    if upper is None or upper.fstype != "btrfs" or stack.work is None:
+        return
+    work = facts.of(stack.work)
+    if work.identity is None or upper.identity is None or upper.mount != work.mount:
+        return
+    if upper.identity[0] != work.identity[0]:
+        better = beside(upper.path, ".work")
+        yield Hit(
+            "btrfs-subvolume-upper-exdev",
+            (f"upper {upper.path} and work {work.path} have different devices in one mount",),
+            {"upper": upper.path, "work": better, "command": command(stack, facts, work=better)},
+        )
+
+
+def idmapped(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """A layer that is an idmapped mount needs Linux 5.19."""
+    if stack.fstype != "overlay" or _older(facts.kernel, (5, 19)) is not True:
+        return
+    for role, path in roles(stack):
+        entry = facts.of(path).mount
+        if entry is not None and "idmapped" in entry.mount_options:
+            seen = (f"{role} {path} is on {entry.target}, which is idmapped", facts.kernel)
+            yield Hit("idmapped-layers-unsupported", seen, {"path": path}, Severity.WARNING)
+
+
+def _older(kernel: str, version: tuple[int, int]) -> bool | None:
+    """Tell whether a kernel's release is older, None where it does not say."""
+    found = re.match(r"(\d+)\.(\d+)", kernel)
+    return (int(found[1]), int(found[2])) < version if found else None
+
+
+def casefold(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """Layers' directories all fold case, or none does (6.18; before, none may)."""
+    folds = {path: bool(flags & FS_CASEFOLD_FL) for path, flags in facts.flags.items()}
+    named = [(role, path) for role, path in roles(stack) if path in folds]
+    if stack.fstype == "overlay" and len({folds[path] for _, path in named}) > 1:
+        seen = tuple(
+            f"{role} {path} {'folds' if folds[path] else 'does not fold'} case"
+            for role, path in named
+        )
+        yield Hit("casefold-capable-fs", seen, {"path": named[0][1]}, Severity.WARNING)
 
 
 def _on(place: Directory) -> str:
@@ -79,8 +211,6 @@ def _on(place: Directory) -> str:
 
 
 def _stack_values(stack: Stack, facts: Facts) -> dict[str, str]:
-    from layerctl.model import Role
-
     lowers = ":".join(layer.path for layer in stack.of_role(Role.LOWER))
     values = {"lower": lowers} if lowers else {}
     if stack.work is not None:

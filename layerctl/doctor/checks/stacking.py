@@ -1,0 +1,109 @@
+"""Checks of how deep filesystems are stacked, and of mounts inside the layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from layerctl.codecs import overlay
+from layerctl.doctor.checks.layers import is_in, roles
+from layerctl.doctor.hits import Hit
+from layerctl.kernel.facts import Facts
+from layerctl.model import MountEntry, Role, Severity, Stack
+
+#: FILESYSTEM_MAX_STACK_DEPTH (include/linux/fs.h).
+MAX_DEPTH = 2
+
+#: Mounts that are in every root directory, and that nobody misses in an overlay of it.
+_PSEUDO = frozenset(
+    {
+        "proc", "sysfs", "devtmpfs", "devpts", "cgroup", "cgroup2", "securityfs", "debugfs",
+        "tracefs", "mqueue", "hugetlbfs", "bpf", "pstore", "efivarfs", "configfs", "fusectl",
+        "binfmt_misc", "rpc_pipefs", "nsfs", "autofs", "tmpfs", "ramfs",
+    }
+)  # fmt: skip
+
+
+def depth(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """No layer lies on a filesystem that is stacked as deep as the kernel allows already."""
+    if stack.fstype != "overlay":
+        return
+    for role, path in roles(stack):
+        entry = facts.of(path).mount
+        if entry is None or (role == "work directory" and stack.upper is None):
+            continue
+        below = depth_of(entry, facts.mounts)
+        if below >= MAX_DEPTH:
+            seen = f"{role} {path} is on {entry.target} ({entry.fstype}), stacked {below} deep"
+            yield Hit("max-stacking-depth", (seen,), {"path": path})
+
+
+def depth_of(entry: MountEntry, entries: tuple[MountEntry, ...], guard: int = 8) -> int:
+    """Return at least how deep a filesystem is stacked (s_stack_depth).
+
+    procfs forbids all stacking. What the layers of an overlay lie on is found by their names.
+    """
+    if entry.fstype == "proc":
+        return MAX_DEPTH
+    if entry.fstype in ("ecryptfs", "aufs"):
+        return 1
+    if entry.fstype != "overlay" or not guard:
+        return 0
+    stack = overlay.from_super_options(entry.super_options)
+    deepest = 0
+    for layer in stack.layers:
+        below = _mount_of(layer.path, entries, entry) if layer.path.startswith("/") else None
+        if below is not None:
+            deepest = max(deepest, depth_of(below, entries, guard - 1))
+    return deepest + 1
+
+
+def _mount_of(path: str, entries: tuple[MountEntry, ...], above: MountEntry) -> MountEntry | None:
+    """Return the mount that a path lay on when the mount above was made; the last one counts."""
+    found: MountEntry | None = None
+    for entry in entries:
+        if entry.mount_id == above.mount_id:
+            continue
+        if is_in(path, entry.target) and (found is None or len(entry.target) >= len(found.target)):
+            found = entry
+    return found
+
+
+def submounts(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """No filesystem is mounted inside a lower layer: an overlay does not show it."""
+    if stack.fstype != "overlay":
+        return
+    for layer in stack.layers:
+        place = facts.of(layer.path)
+        if place.mount is None or place.error is not None or layer.role is Role.UPPER:
+            continue
+        inside = [
+            entry
+            for entry in facts.mounts
+            if entry.target != layer.path
+            and is_in(entry.target, layer.path)
+            and entry.mount_id != place.mount.mount_id
+            and not (facts.target is not None and entry.target == facts.target.path)
+        ]
+        real = [entry for entry in inside if entry.fstype not in _PSEUDO]
+        if not inside:
+            continue
+        shown = (real or inside)[0]
+        target = "TARGET" if facts.target is None else facts.target.path
+        inner = shown.target[len(layer.path.rstrip("/")) + 1 :]
+        listed = ", ".join(entry.target for entry in (real or inside)[:4])
+        values = {"lower": layer.path, "submount": shown.target, "target": target, "inner": inner}
+        seen = (f"mounted inside lower {layer.path}, and not part of it: {listed}",)
+        root = layer.path == "/"
+        severity = Severity.WARNING if (real and not root) else Severity.INFO
+        if not real and not root:
+            severity = Severity.WARNING
+        yield Hit("lowerdir-submounts-hidden", seen, values, severity)
+
+
+def cloneable(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """In a user namespace no layer has mounts inside that are locked (has_locked_children)."""
+    if facts.probed is None:
+        return
+    for path in facts.probed.locked:
+        seen = f"tried: {path} cannot be cloned without the mounts that are locked inside it"
+        yield Hit("userns-lower-with-submounts", (seen,), {"lower": path})

@@ -1,0 +1,166 @@
+"""Checks of the work directory and of what overlay left in it, and of who else uses the layers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from layerctl.doctor.checks.layers import command, is_in
+from layerctl.doctor.commands import beside
+from layerctl.doctor.hits import Hit
+from layerctl.kernel.facts import FS_APPEND_FL, FS_IMMUTABLE_FL, Directory, Facts, Handles, Other
+from layerctl.model import Role, Severity, Stack
+
+#: What overlay itself keeps in a work directory.
+_OWN = frozenset({"work", "index"})
+
+
+def incompatible(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """No mark of a volatile mount is left (ovl_workdir_cleanup_recurse)."""
+    if stack.upper is None or not facts.incompat or _busy(stack, facts):
+        return
+    seen = tuple(f"{stack.work}/work/incompat/{name} is there" for name in facts.incompat)
+    values = {"work": stack.work or "WORK", "command": command(stack, facts)}
+    yield Hit("volatile-incompat-dirty", seen, values)
+
+
+def foreign(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """The work directory holds nothing but overlay's own folders."""
+    others = [name for name in facts.work_names if name not in _OWN]
+    if stack.fstype != "overlay" or stack.upper is None or stack.work is None or not others:
+        return
+    listed = ", ".join(others[:5]) + (" ..." if len(others) > 5 else "")
+    better = beside(stack.upper, ".work")
+    if better == stack.work:
+        better = beside(stack.upper, ".work2")
+    yield Hit(
+        "workdir-not-empty",
+        (f"work {stack.work} holds: {listed}",),
+        {"work": better, "command": command(stack, facts, work=better)},
+    )
+
+
+def usable(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """A folder can be made in the work directory, or the mount comes out read-only."""
+    if stack.fstype != "overlay" or stack.upper is None or stack.work is None:
+        return
+    work = facts.of(stack.work)
+    if work.error is not None or work.will_be_made or not work.is_directory:
+        return
+    flags = facts.flags.get(stack.work, 0)
+    values = {"work": stack.work, "command": command(stack, facts)}
+    if flags & FS_IMMUTABLE_FL:
+        seen = f"work {stack.work} is immutable (chattr +i)"
+        yield Hit("workdir-not-writable-mounted-ro", (seen,), values)
+    elif flags & FS_APPEND_FL:
+        seen = f"work {stack.work} is append-only (chattr +a)"
+        commands = ("chattr -a {work}", "{command}")
+        yield Hit("workdir-not-writable-mounted-ro", (seen,), values, commands=commands)
+    elif facts.probed is not None and facts.probed.work:
+        number = facts.probed.work
+        if os.strerror(number) and number not in _TOLD_ELSEWHERE:
+            seen = f"tried: a folder in work {stack.work}: {os.strerror(number)}"
+            yield Hit("workdir-not-writable-mounted-ro", (seen,), values)
+
+
+#: Errnos of a full and of a read-only filesystem, which have checks of their own.
+_TOLD_ELSEWHERE = (28, 30, 122)
+
+
+def _touches(place: Directory, used: Directory) -> bool:
+    """Tell whether a layer is a directory in use, or lies in one."""
+    if place.identity is not None and place.identity == used.identity:
+        return True
+    if place.mount is None or used.mount is None or place.inside is None or used.inside is None:
+        return False
+    return place.mount.device == used.mount.device and is_in(place.inside, used.inside)
+
+
+def _users(place: Directory, facts: Facts) -> Iterator[Other]:
+    for other in facts.others:
+        if any(used is not None and _touches(place, used) for used in (other.upper, other.work)):
+            yield other
+
+
+def _busy(stack: Stack, facts: Facts) -> bool:
+    """Tell whether upper or work belong to a mount that is there."""
+    paths = [path for path in (stack.upper, stack.work) if path is not None]
+    return any(True for path in paths for _ in _users(facts.of(path), facts))
+
+
+def in_use(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """No other overlay, in any mount namespace, has a layer as its upper or work directory.
+
+    With index=on the kernel answers EBUSY, else it warns (ovl_report_in_use).
+    """
+    if stack.fstype != "overlay":
+        return
+    refuses = stack.upper is not None and _index_on(stack, facts)
+    named = [(layer.role.value, layer.path) for layer in stack.layers]
+    if stack.work is not None and stack.upper is not None:
+        named.append(("work", stack.work))
+    for role, path in named:
+        for other in _users(facts.of(path), facts):
+            where = f" (process {other.pid})" if other.pid is not None else ""
+            seen = (f"{role} {path} is in use by the overlay on {other.target}{where}",)
+            upper = stack.upper or "UPPER"
+            fresh = stack._replace(
+                layers=tuple(
+                    layer._replace(path=beside(upper, ".2")) if layer.role is Role.UPPER else layer
+                    for layer in stack.layers
+                ),
+                work=beside(upper, ".2.work"),
+            )
+            values = {
+                "upper": upper,
+                "other": other.target,
+                "newupper": beside(upper, ".2"),
+                "newwork": beside(upper, ".2.work"),
+                "command": command(fresh if not refuses and role != "lower" else stack, facts),
+            }
+            lower = role in ("lower", "data")
+            if refuses:
+                cause = "lowerdir-in-use-as-upper" if lower else "upperdir-in-use-index-on"
+                yield Hit(cause, seen, values)
+            elif lower:
+                yield Hit("lowerdir-in-use-as-upper", seen, values, Severity.WARNING)
+            else:
+                yield Hit("upper-shared-warning", seen, values)
+
+
+def _index_on(stack: Stack, facts: Facts) -> bool:
+    index = stack.options.get("index")
+    if index is not None:
+        return index == "on"
+    if stack.options.get("nfs_export") == "on":
+        return True
+    return facts.parameters.get("index") in ("Y", "1") and "userxattr" not in stack.options
+
+
+def origin(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """With index=on the upper layer remembers these lower layers (ovl_verify_origin)."""
+    handles = facts.handles
+    if handles is None or stack.upper is None or not _index_on(stack, facts):
+        return
+    seen = tuple(_differences(handles, stack))
+    if seen:
+        without = stack._replace(
+            options={
+                **{name: value for name, value in stack.options.items() if name != "nfs_export"},
+                "index": "off",
+            }
+        )
+        values = {
+            "upper": stack.upper,
+            "work": stack.work or "WORK",
+            "command": command(without, facts),
+        }
+        yield Hit("index-estale-lower-changed", seen, values)
+
+
+def _differences(handles: Handles, stack: Stack) -> Iterator[str]:
+    lowers = stack.of_role(Role.LOWER)
+    if None not in (handles.origin, handles.lower) and handles.origin != handles.lower:
+        yield f"upper {stack.upper} remembers another lower layer than {lowers[0].path}"
+    if None not in (handles.index_upper, handles.upper) and handles.index_upper != handles.upper:
+        yield f"the index in {stack.work} remembers another upper layer than {stack.upper}"

@@ -1,0 +1,209 @@
+"""`doctor TARGET`: what is wrong with a mount that is there, and what of it will bite later."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from layerctl.doctor.checks import stacking, storage
+from layerctl.doctor.checks.layers import roles
+from layerctl.doctor.commands import mount_command
+from layerctl.doctor.hits import Hit
+from layerctl.doctor.preflight import Checked, run_checks
+from layerctl.kernel import facts as gathering
+from layerctl.kernel import holders, left_marks
+from layerctl.kernel.facts import Facts
+from layerctl.kernel.mounts import Mounted
+from layerctl.model import Finding, Severity, Stack
+
+
+class Live(NamedTuple):
+    """A live mount and what was gathered about it."""
+
+    mounted: Mounted
+    stack: Stack
+    facts: Facts
+    holders: holders.Holders
+    marks: left_marks.Marks
+
+    @property
+    def target(self) -> str:
+        """Where it is mounted."""
+        return self.mounted.entry.target
+
+    def values(self, **changed: str | None) -> dict[str, str]:
+        """Return what fills the commands; `changed` are options to mount with."""
+        from layerctl.doctor.catalogue import Raw
+
+        stack = self.stack._replace(options={**self.stack.options, **changed})
+        values: dict[str, str] = {
+            "target": self.target,
+            "command": Raw(mount_command(stack, self.target)),
+        }
+        if stack.upper is not None:
+            values["upper"] = stack.upper
+        if stack.work is not None:
+            values["work"] = stack.work
+        return values
+
+
+def examine(mounted: Mounted, stack: Stack) -> tuple[list[Finding], list[Checked]]:
+    """Return the findings of a live mount, gravest first, and what was looked at. Reads only."""
+    facts = gathering.gather(stack, None)
+    live = Live(
+        mounted,
+        stack,
+        facts,
+        holders.of(mounted.entry),
+        left_marks.marks(stack, mounted.entry.fstype),
+    )
+    unseen = live.holders.unseen
+    unknown = (f"what {unseen} processes hold",) if unseen else ()
+    return run_checks([(check, (live,)) for check in CHECKS], (*facts.unknown, *unknown))
+
+
+def read_only(live: Live) -> Iterator[Hit]:
+    """The mount is writable, if it has a writable layer."""
+    stack, entry = live.stack, live.mounted.entry
+    if entry.fstype != "overlay" or stack.upper is None:
+        return
+    if "ro" in entry.super_options.split(","):
+        seen = [f"{live.target} has the upper layer {stack.upper} and is read-only"]
+        upper = live.facts.of(stack.upper)
+        if storage.is_read_only(upper):
+            seen.append(f"{stack.upper} itself is on a read-only mount")
+        yield Hit("mounted-read-only", tuple(seen), live.values())
+
+
+def layers_there(live: Live) -> Iterator[Hit]:
+    """Every layer is still at its path."""
+    for role, path in roles(live.stack):
+        place = live.facts.of(path)
+        if place.error is not None and path.startswith("/"):
+            seen = (f"{role} {path}: {os.strerror(place.error)}",)
+            yield Hit("layer-gone", seen, {"path": path}, Severity.WARNING)
+
+
+def volatile(live: Live) -> Iterator[Hit]:
+    """The upper layer survives a crash."""
+    options = live.stack.options
+    if "volatile" in options or options.get("fsync") == "volatile":
+        options = {k: v for k, v in options.items() if k not in ("volatile", "fsync")}
+        values = live._replace(stack=live.stack._replace(options=options)).values()
+        yield Hit("volatile-upper", (f"{live.target} is mounted volatile",), values)
+
+
+def fell_back(live: Live) -> Iterator[Hit]:
+    """No feature fell back for want of attributes on the upper layer."""
+    options = live.stack.options
+    if live.mounted.entry.fstype != "overlay" or live.stack.upper is None:
+        return
+    if options.get("uuid") == "null" and options.get("redirect_dir") == "nofollow":
+        seen = (
+            "the mount shows uuid=null and redirect_dir=nofollow: its upper layer took no marks",
+        )
+        inside = live.facts.caller.in_user_namespace and "userxattr" not in options
+        cause = "userns-needs-userxattr" if inside else "upper-fs-no-xattr"
+        kept = {k: v for k, v in options.items() if k not in ("uuid", "redirect_dir")}
+        bare = live._replace(stack=live.stack._replace(options=kept))
+        values = bare.values(userxattr=None) if inside else bare.values()
+        yield Hit(cause, seen, values, Severity.WARNING)
+
+
+def renames(live: Live) -> Iterator[Hit]:
+    """Directories of lower layers can be renamed (redirect_dir)."""
+    if not _writable_overlay(live):
+        return
+    value = live.stack.options.get("redirect_dir")
+    default = live.facts.parameters.get("redirect_dir") in ("Y", "1")
+    if value in ("off", "follow", "nofollow") or (value is None and not default):
+        shown = "off, the kernel's default" if value is None else value
+        seen = (f"redirect_dir is {shown}",)
+        yield Hit(
+            "redirect-dir-off-rename-exdev", seen, live.values(redirect_dir="on"), Severity.INFO
+        )
+
+
+def hard_links(live: Live) -> Iterator[Hit]:
+    """Hard links of lower files stay whole (index)."""
+    if not _writable_overlay(live):
+        return
+    value = live.stack.options.get("index")
+    if value == "off" or (value is None and live.facts.parameters.get("index") not in ("Y", "1")):
+        yield Hit(
+            "hardlink-broken-across-overlay",
+            ("index is off",),
+            live.values(index="on"),
+            Severity.INFO,
+        )
+
+
+def inode_numbers(live: Live) -> Iterator[Hit]:
+    """Inode numbers are unique and last (xino, or one filesystem)."""
+    if live.mounted.entry.fstype != "overlay":
+        return
+    mounts = [live.facts.of(layer.path).mount for layer in live.stack.layers]
+    devices = {entry.device for entry in mounts if entry is not None}
+    if len(devices) > 1 and live.stack.options.get("xino") not in ("on", "auto"):
+        seen = (f"the layers are on {len(devices)} filesystems and xino is off",)
+        yield Hit("xino-off-inode-instability", seen, live.values(xino="on"), Severity.INFO)
+
+
+def _writable_overlay(live: Live) -> bool:
+    stack = live.stack
+    return (
+        live.mounted.entry.fstype == "overlay" and stack.upper is not None and not stack.read_only
+    )
+
+
+def space(live: Live) -> Iterator[Hit]:
+    """The upper filesystem has space and inodes left."""
+    yield from storage.space(live.stack, live.facts)
+
+
+def submounts(live: Live) -> Iterator[Hit]:
+    """No filesystem is mounted inside a lower layer."""
+    below = live.facts._replace(
+        mounts=tuple(
+            entry
+            for entry in live.facts.mounts
+            if entry.target != live.target and not entry.target.startswith(f"{live.target}/")
+        )
+    )
+    yield from stacking.submounts(live.stack, below)
+
+
+def marks(live: Live) -> Iterator[Hit]:
+    """The marks in the layers count with these options."""
+    for path, example in live.marks.without_effect:
+        seen = f"{path}: {example}"
+        yield Hit("markers-without-effect", (seen,), {"path": path, **live.values()})
+    if live.marks.stopped:
+        seen = f"looked at the first {live.marks.looked_at} names of the upper layer alone"
+        yield Hit("fact-unreadable", (seen,))
+
+
+def held(live: Live) -> Iterator[Hit]:
+    """No other mount namespace holds a copy of the mount."""
+    if live.holders.elsewhere:
+        seen = tuple(
+            f"also mounted on {target} in the mount namespace of {name} (process {pid})"
+            for pid, name, target in live.holders.elsewhere[:5]
+        )
+        yield Hit("leaked-mount-busy", seen, live.values(), Severity.INFO)
+
+
+CHECKS: tuple[Callable[[Live], Iterator[Hit]], ...] = (
+    read_only,
+    layers_there,
+    volatile,
+    fell_back,
+    space,
+    submounts,
+    marks,
+    renames,
+    hard_links,
+    inode_numbers,
+    held,
+)

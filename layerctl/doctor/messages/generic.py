@@ -1,0 +1,27 @@
+"""What the kernel says of any filesystem (fs/fs_parser.c, fs/fs_context.c, fs/namespace.c)."""
+
+from __future__ import annotations
+
+from layerctl.doctor.messages.row import Kind, rows
+
+_F = Kind.FAILURE
+
+MESSAGES = rows(
+    "any",
+    (_F, "unknown-mount-option-old-kernel comma-in-path",
+     "an option that this filesystem of this kernel does not know", ("Unknown parameter '%s'",)),
+    (_F, "bad-option-value", "an option has a value that it does not take",
+     ("Bad value for '%s'", "Unexpected value for '%s'", "value required for '%s'")),
+    (_F, "bad-option-value", "the source was given twice", ("VFS: Multiple sources",)),
+    (_F, "mount-api-call-limit option-string-too-long",
+     "a filesystem that has not converted to the new calls gathers one page of options",
+     ("VFS: Legacy: Cumulative options too large",)),
+    (_F, "comma-in-path context-option-comma-split",
+     "a filesystem that has not converted to the new calls takes no comma in a value",
+     ("VFS: Legacy: Option '%s' contained comma",)),
+    (_F, "layers-by-descriptor-unsupported",
+     "a filesystem that has not converted to the new calls takes words alone",
+     ("VFS: Legacy: Parameter type for '%s' not supported",)),
+    (_F, "container-policy-denies-overlay-mount missing-cap-sys-admin",
+     "a mount would show what the namespace must not see", ("VFS: Mount too revealing",)),
+)  # fmt: skip

@@ -1,0 +1,39 @@
+"""One row of the table of kernel messages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """How bad a message is: the mount or an operation failed, it will bite, or nothing is wrong."""
+
+    FAILURE = "failure"
+    WARNING = "warning"
+    NOISE = "noise"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message: its format strings, what it means, and what it points to.
+
+    `causes` are the catalogue's, the likeliest first; `advice` says what to do where the causes'
+    fixes do not. `bare` is False for formats too short to be told from other text by themselves.
+    """
+
+    fs: str
+    kind: Kind
+    causes: tuple[str, ...]
+    meaning: str
+    formats: tuple[str, ...]
+    advice: str = ""
+    bare: bool = True
+
+
+def rows(fs: str, *entries: tuple[Kind, str, str, tuple[str, ...]]) -> tuple[Message, ...]:
+    """Return rows from (kind, causes with blanks between, meaning, formats)."""
+    return tuple(
+        Message(fs, kind, tuple(causes.split()), meaning, formats)
+        for kind, causes, meaning, formats in entries
+    )

@@ -1,0 +1,164 @@
+"""The mounts that a text tells of: commands, fstab lines, and the options that engines print."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+
+from layerctl.codecs import aufs, overlay
+from layerctl.errors import RequestError
+from layerctl.model import Stack
+from layerctl.rules.options import TYPE_NAMES
+
+_KEY = r"(?:(?:lowerdir\+?|upperdir|workdir|datadir\+|dirs|br)=|br:)"
+_HAS_KEY = re.compile(rf"(?:^|[,\s'\"\[({{:]|-o)({_KEY})")
+_AUFS_KEY = re.compile(r"(?:^|,)(?:dirs|br|append|prepend|add|ins)[=:]")
+_TYPE = re.compile(
+    r"(?:-t[\s=]*|--types?[\s=]+|fs-?type[\"'\s:=]+|\btype\s+|Type[:=])['\"]?"
+    r"(overlayfs|overlay2?|aufs|fuse(?:3)?\.fuse-overlayfs|fuse-overlayfs)\b"
+)
+#: Options that stand before the first layer, up to the end of the searched part.
+_OPTION_TAIL = re.compile(r"(?:[a-z_]+(?:=[\w.]+)?,)+$")
+_NEXT_OPTION = re.compile(r"^[a-z_]+\+?(=\S*)?$")
+_PROGRAM = re.compile(r"(?:\S*/)?(?:mount(?:\.\w+)?|fuse-overlayfs)")
+_PLACEHOLDER = re.compile(r"[$<>{}*]|\.\.\.|\u2026|^$")
+_VALUED = ("-t", "--types", "--type", "-o", "--options", "-O", "-L", "-U", "-N", "--namespace")
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One mount that a text tells of.
+
+    `options` is its string as it stood there; `error` what is wrong with that by itself; `stack`
+    None where it makes none. `by` is the program: mount, fuse-overlayfs or empty.
+    """
+
+    fstype: str
+    options: str
+    stack: Stack | None
+    error: RequestError | None = None
+    target: str | None = None
+    by: str = ""
+    line: str = ""
+    type_word: str = ""
+
+
+def find(text: str) -> list[Attempt]:
+    """Return every mount that a plain text tells of, each once."""
+    found: dict[tuple[str, str], Attempt] = {}
+    for line in _joined(text):
+        attempt = _of_line(line)
+        if attempt is not None:
+            found.setdefault((attempt.fstype, attempt.options), attempt)
+    return list(found.values())
+
+
+def _joined(text: str) -> list[str]:
+    """Return lines, one that ends with a backslash or a comma joined to the next."""
+    text = re.sub(r"\\\s*\n\s*", " ", text)
+    text = re.sub(r",[ \t]*\n[ \t]*(?=[a-z_]+\+?=)", ",", text)
+    return [line.strip() for line in text.split("\n") if line.strip()]
+
+
+def _of_line(line: str) -> Attempt | None:
+    if re.search(r"\b(?:overlayfs|overlay|aufs)\b.*: (?:failed|option|conflicting|un)", line):
+        return None  # the kernel's own words, which name options too
+    typed = _TYPE.search(line)
+    words = _words(line)
+    mounts = _is_mount(words)
+    fstab = _fstab(line)
+    if not _HAS_KEY.search(line) and not (mounts and typed) and fstab is None:
+        return None
+    by = "fuse-overlayfs" if "fuse-overlayfs" in line else ("mount" if mounts else "")
+    options = _options(words)
+    if fstab is not None:
+        options, by = fstab[3], "mount"
+    type_word = typed[1] if typed else (fstab[2] if fstab else "")
+    fstype = TYPE_NAMES.get(type_word) or ("aufs" if _AUFS_KEY.search(options) else "overlay")
+    target = fstab[1] if fstab else _target(words)
+    stack, error = None, None
+    try:
+        stack = (aufs if fstype == "aufs" else overlay).parse(options)
+    except RequestError as problem:
+        error = problem
+    return Attempt(fstype, options, stack, error, target, by, line, type_word)
+
+
+def _words(line: str) -> list[str]:
+    """Split a line as a shell would, or at its blanks where it is no shell's."""
+    try:
+        lexer = shlex.shlex(line, posix=True, punctuation_chars="")
+        lexer.whitespace_split = True
+        lexer.commenters = ""
+        lexer.escape = ""  # a backslash belongs to the options
+        return list(lexer)
+    except ValueError:
+        return line.split()
+
+
+def _is_mount(words: list[str]) -> bool:
+    return any(_PROGRAM.fullmatch(word) for word in words[:8])
+
+
+def _fstab(line: str) -> list[str] | None:
+    fields = line.split()
+    if len(fields) >= 4 and fields[2] in TYPE_NAMES and fields[1].startswith("/"):
+        return fields
+    return None
+
+
+def _strip(word: str) -> str:
+    """Take away what stands around an option string: brackets, quotes, names of fields."""
+    found = _HAS_KEY.search(word)
+    if found is not None:
+        start = found.start(1)
+        before = _OPTION_TAIL.search(word, 0, start)
+        word = word[before.start() if before is not None else start :]
+    return word.rstrip(")]}>;").strip("'\"`").rstrip(",.;'\"`)]}").strip("'\"`")
+
+
+def _options(words: list[str]) -> str:
+    """Return the option string that words hold; several strings are joined with commas."""
+    parts: list[str] = []
+    follows = False
+    for index, word in enumerate(words):
+        before = words[index - 1] if index else ""
+        after_flag = before in ("-o", "--options") or before.endswith(("data:", "options:"))
+        if _HAS_KEY.search(word):
+            open_bracket = "[" in word
+            parts.append(_strip(word.removeprefix("-o")))
+            follows = open_bracket and "]" not in word
+        elif after_flag or (word.startswith("-o") and len(word) > 2 and not word.startswith("-of")):
+            parts.append(_strip(word.removeprefix("-o")))
+        elif follows and _NEXT_OPTION.match(word.strip("]})'\",")):
+            follows = "]" not in word
+            parts.append(_strip(word))
+        else:
+            follows = follows and "]" not in word
+    return ",".join(part for part in parts if part)
+
+
+def _target(words: list[str]) -> str | None:
+    """Return the target of a mount command: the last word that is no flag and no flag's value."""
+    programs = [i for i, word in enumerate(words) if _PROGRAM.fullmatch(word)]
+    if not programs:
+        return None
+    plain: list[str] = []
+    skip = False
+    for word in words[programs[0] + 1 :]:
+        if skip:
+            skip = False
+        elif word in _VALUED:
+            skip = True
+        elif word in ("&&", "||", ";", "|", "#", ">", "2>&1"):
+            break
+        elif not word.startswith("-"):
+            plain.append(word)
+    needed = 1 if "fuse-overlayfs" in words[programs[0]] else 2
+    return plain[-1].rstrip(";") if len(plain) >= needed else None
+
+
+def is_real(path: str) -> bool:
+    """Tell whether a path of a text is one, and no variable or placeholder."""
+    return not _PLACEHOLDER.search(path)

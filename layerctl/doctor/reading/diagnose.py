@@ -1,0 +1,153 @@
+"""From clues to a ranking: what each cause weighs, what is left out, what would decide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from layerctl.doctor.catalogue import CAUSES, Cause, Raw, fill, finding
+from layerctl.doctor.commands import mount_command
+from layerctl.doctor.reading import context as contexts
+from layerctl.doctor.reading import kernel, plans, programs
+from layerctl.doctor.reading.attempts import is_real
+from layerctl.doctor.reading.context import Context, Version
+from layerctl.doctor.reading.result import Certainty, Clue, Diagnosis, Reading
+from layerctl.model import Role, Severity
+
+#: From this weight on the text itself says it; below the second, something only would fit.
+_SAYS, _LIKELY = 84, 60
+#: Where the text says something, what only an errno suggests is left out.
+_GUESS = 57
+_MOST = 6
+
+
+def read(text: str, *, kernel_version: Version | None = None, fs: str | None = None) -> Reading:
+    """Return what a text says: its causes, the likeliest first, and what in it is noise.
+
+    `kernel_version` and `fs` are what the user knows of the machine and of the upper filesystem.
+    """
+    context = contexts.build(text, kernel_version, fs)
+    kernel.match_lines(context)
+    found = list(kernel.clues(context))
+    found += programs.clues(context)
+    found += programs.silent_call(context)
+    for attempt in context.tried:
+        found += plans.clues(attempt, context.errnos, context.kernel, context.util_linux)
+    found += programs.causes_of(context)
+    ranked = rank(found)
+    certain = len([one for one in ranked if one[1] >= _SAYS])
+    diagnoses = tuple(_diagnosis(clues, weight, certain, context) for clues, weight in ranked)
+    return Reading(diagnoses, tuple(kernel.noise(context)), _decide(diagnoses, context))
+
+
+def rank(found: Iterable[Clue]) -> list[tuple[list[Clue], int]]:
+    """Return the clues of each cause with its weight, the weightiest first.
+
+    More clues of different lines strengthen a cause a little; guesses give way to what is said.
+    """
+    by_cause: dict[str, list[Clue]] = {}
+    for clue in found:
+        by_cause.setdefault(clue.cause, []).append(clue)
+    weighed = []
+    for clues in by_cause.values():
+        clues.sort(key=lambda clue: -clue.weight)
+        lines = {clue.evidence for clue in clues}
+        extra = min(len(lines) - 1, 3) * 2 if clues[0].weight < 92 else 0
+        weighed.append((clues, min(clues[0].weight + extra, 99)))
+    weighed.sort(key=lambda item: -item[1])
+    top = max((w for c, w in weighed if _severity(c) is not Severity.INFO), default=0)
+    if top >= _SAYS:
+        weighed = [(c, w) for c, w in weighed if w >= _GUESS or _severity(c) is Severity.INFO]
+    strong = [item for item in weighed if item[1] >= _SAYS]
+    rest = [item for item in weighed if item[1] < _SAYS]
+    notes = [item for item in rest if _severity(item[0]) is Severity.INFO]
+    rest = [item for item in rest if _severity(item[0]) is not Severity.INFO]
+    return [*strong, *rest[: max(_MOST - len(strong), 0)], *notes]
+
+
+def _severity(clues: list[Clue]) -> Severity:
+    """Return how bad a cause is: as the catalogue says, or less where all that tells it says so."""
+    worst = CAUSES[clues[0].cause].severity
+    told = [clue.severity for clue in clues]
+    if Severity.FAILURE in told:
+        return Severity.FAILURE
+    if None in told:
+        return worst
+    order = [Severity.FAILURE, Severity.WARNING, Severity.INFO]
+    mildest = min((order.index(one) for one in told if one is not None), default=0)
+    return order[max(mildest, order.index(worst))]
+
+
+def _diagnosis(clues: list[Clue], weight: int, certain: int, context: Context) -> Diagnosis:
+    cause = CAUSES[clues[0].cause]
+    values = _values(context)
+    for clue in reversed(clues):
+        values |= clue.values
+    if cause.id == "aufs-xino-fs-unsupported":
+        values |= _other_xino(context)
+    seen = _counted([clue.evidence for clue in clues if clue.evidence], context)
+    made = finding(cause.id, seen[:6], severity=_severity(clues), **values)
+    if weight >= _SAYS:
+        certainty = Certainty.CERTAIN if certain == 1 or weight >= 90 else Certainty.LIKELY
+    else:
+        certainty = Certainty.LIKELY if weight >= _LIKELY else Certainty.POSSIBLE
+    return Diagnosis(made, certainty)
+
+
+def _other_xino(context: Context) -> dict[str, str]:
+    """Return the mount that was tried, with its xino file on a tmpfs."""
+    for attempt in context.tried:
+        stack = attempt.stack
+        if stack is not None and stack.fstype == "aufs" and stack.layers:
+            better = stack._replace(options={**stack.options, "xino": "/dev/shm/aufs.xino"})  # noqa: S108 - a name for the user to paste, not opened here
+            return {"command": Raw(mount_command(better, attempt.target))}
+    return {}
+
+
+def _counted(evidence: list[str], context: Context) -> list[str]:
+    """Return each line once, with how often the kernel said the same."""
+    bodies: dict[str, int] = {}
+    texts: dict[str, str] = {}
+    for line in context.lines:
+        body = line.body or line.text
+        bodies[body] = bodies.get(body, 0) + 1
+        texts.setdefault(line.text, body)
+    said: dict[str, str] = {}
+    for text in evidence:
+        body = texts.get(text, text)
+        count = bodies.get(body, 1)
+        said.setdefault(body, text if count == 1 else f"{text}  ({count} times)")
+    return list(said.values())
+
+
+def _values(context: Context) -> dict[str, str]:
+    """Return what the mount that was tried fills into commands."""
+    for attempt in context.tried:
+        stack = attempt.stack
+        if stack is None or not stack.layers:
+            continue
+        lowers = [one.path for one in stack.of_role(Role.LOWER) if is_real(one.path)]
+        values = {"lower": ":".join(lowers)} if lowers else {}
+        for name, path in (
+            ("upper", stack.upper),
+            ("work", stack.work),
+            ("target", attempt.target),
+        ):
+            if path is not None and is_real(path):
+                values[name] = path
+        return values
+    return {}
+
+
+def _decide(diagnoses: tuple[Diagnosis, ...], context: Context) -> tuple[str, ...]:
+    """Return the commands that would decide between candidates, none where all is said."""
+    open_ones = [one for one in diagnoses if one.finding.severity is not Severity.INFO]
+    if len(open_ones) < 2 or open_ones[0].certainty is Certainty.CERTAIN:
+        return ()
+    values = _values(context)
+    commands: list[str] = []
+    for one in open_ones[:2]:
+        cause: Cause = CAUSES[one.finding.cause]
+        commands += [fill(text, values, quoted=True) for text in cause.confirm[:1]]
+    if not any(line.kernel for line in context.lines):
+        commands.insert(0, "dmesg | tail -20")
+    return tuple(dict.fromkeys(commands))

@@ -1,0 +1,57 @@
+"""What a text turned out to say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from layerctl.model import Finding, Severity
+
+
+class Certainty(StrEnum):
+    """How surely a cause is the one: the text says it, it is likely, or it would fit."""
+
+    CERTAIN = "certain"
+    LIKELY = "likely"
+    POSSIBLE = "possible"
+
+
+@dataclass(frozen=True, slots=True)
+class Clue:
+    """One thing in a text that points to a cause. `weight` is 0 to 100; 90 and more is certain."""
+
+    cause: str
+    weight: int
+    evidence: str = ""
+    values: dict[str, str] = field(default_factory=dict)
+    severity: Severity | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """A finding and how certain it is."""
+
+    finding: Finding
+    certainty: Certainty
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """A line that means nothing bad, and what it means."""
+
+    line: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A text as understood: causes ranked, what is noise, and the commands that would decide."""
+
+    diagnoses: tuple[Diagnosis, ...]
+    noise: tuple[Noise, ...] = ()
+    decide: tuple[str, ...] = ()
+
+    @property
+    def findings(self) -> list[Finding]:
+        """The findings, the likeliest first."""
+        return [one.finding for one in self.diagnoses]

@@ -1,0 +1,171 @@
+"""Facts that must be tried. Only `doctor` does, and `--no-probe` forbids it.
+
+They are tried in a scratch directory that is gone afterwards, or in the kernel's own context,
+where nothing is mounted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+
+from layerctl.kernel import context, mounts, syscalls
+from layerctl.kernel.facts import Directory, Facts, Other, Probed, TypeState
+from layerctl.kernel.overlay_facts import overlays
+from layerctl.model import Role, Stack
+
+_SCRATCH = ".layerctl-probe-"
+
+
+def try_out(stack: Stack, facts: Facts) -> Facts:
+    """Return the facts with what was tried. Leaves nothing; raises nothing."""
+    if stack.fstype != "overlay":
+        return facts
+    others = tuple(elsewhere(facts))
+    facts = facts._replace(others=(*facts.others, *others))
+    probed = Probed(locked=tuple(_locked(stack, facts)))
+    if facts.caller.sys_admin and facts.type_state != TypeState.ABSENT:
+        probed = probed._replace(refused=tuple(context.refused_options(stack.options).items()))
+    if stack.upper is not None and facts.of(stack.upper).identity is not None:
+        probed = _upper(stack, facts, probed)
+    return facts._replace(probed=probed)
+
+
+def _upper(stack: Stack, facts: Facts, probed: Probed) -> Probed:
+    upper = facts.of(stack.upper or "")
+    place = _scratch_place(stack, facts, upper)
+    if place is None:
+        return probed
+    userxattr = "userxattr" in stack.options
+    try:
+        with _scratch(place) as directory:
+            probed = probed._replace(
+                d_type=_d_type(directory),
+                rename_whiteout=_rename_whiteout(directory),
+                xattr=_xattr(directory, "user" if userxattr else "trusted"),
+            )
+    except OSError:
+        pass  # a place where nothing can be made tells of itself below
+    return probed._replace(work=_makes(stack.work, facts))
+
+
+def _scratch_place(stack: Stack, facts: Facts, upper: Directory) -> str | None:
+    """Return a directory on the upper layer's mount that no overlay looks at, None if none is.
+
+    Beside the upper directory first; in the work directory only where nobody uses it.
+    """
+    if upper.mount is None or _busy(upper, facts):
+        return None
+    candidates = [os.path.dirname(upper.path)]
+    if stack.work is not None:
+        candidates += [os.path.dirname(stack.work), stack.work]
+    for path in candidates:
+        with contextlib.suppress(OSError):
+            if mounts.mount_id(path) == upper.mount.mount_id:
+                return path
+    return None
+
+
+def _busy(place: Directory, facts: Facts) -> bool:
+    return any(
+        place.identity is not None and place.identity == used.identity
+        for other in facts.others
+        for used in (other.upper, other.work)
+        if used is not None
+    )
+
+
+@contextlib.contextmanager
+def _scratch(place: str) -> Iterator[str]:
+    directory = tempfile.mkdtemp(prefix=_SCRATCH, dir=place)
+    try:
+        yield directory
+    finally:
+        for name in os.listdir(directory):
+            os.unlink(os.path.join(directory, name))
+        os.rmdir(directory)
+
+
+def _tried(action: Callable[[], object]) -> bool | None:
+    """Tell whether something can be done; None where it is the right that is missing."""
+    try:
+        action()
+    except OSError as error:
+        return None if error.errno in (errno.EPERM, errno.EACCES) else False
+    return True
+
+
+def _d_type(directory: str) -> bool | None:
+    """Tell whether readdir gives file types (ovl_check_d_type_supported)."""
+    path = os.path.join(directory, "file")
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    kind = syscalls.entry_types(directory).get("file")
+    os.unlink(path)
+    return None if kind is None else kind != 0
+
+
+def _rename_whiteout(directory: str) -> bool | None:
+    """Tell whether a rename can leave a whiteout (ovl_check_rename_whiteout)."""
+    old, new = os.path.join(directory, "old"), os.path.join(directory, "new")
+    os.close(os.open(old, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    can = _tried(lambda: syscalls.renameat2(old, new, syscalls.RENAME_WHITEOUT))
+    if can and not stat.S_ISCHR(os.lstat(old).st_mode):
+        return False
+    return can
+
+
+def _xattr(directory: str, namespace: str) -> bool | None:
+    """Tell whether the directory takes overlay's attributes."""
+    name = f"{namespace}.overlay.layerctl"
+    return _tried(lambda: os.setxattr(directory, name, b"y"))
+
+
+def _makes(work: str | None, facts: Facts) -> int | None:
+    """Return the errno of making a directory in the work directory, 0 for success."""
+    if work is None or facts.of(work).identity is None or _busy(facts.of(work), facts):
+        return None
+    try:
+        with _scratch(work):
+            return 0
+    except OSError as error:
+        return error.errno
+
+
+def _locked(stack: Stack, facts: Facts) -> Iterator[str]:
+    """Yield the layers that cannot be cloned: mounts locked in them (has_locked_children)."""
+    if not facts.caller.in_user_namespace or not facts.caller.sys_admin:
+        return
+    for layer in stack.layers:
+        if layer.role is Role.BRANCH or facts.of(layer.path).identity is None:
+            continue
+        try:
+            os.close(syscalls.open_tree(layer.path))
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                yield layer.path
+
+
+def elsewhere(facts: Facts) -> Iterator[Other]:
+    """Yield the overlays of other mount namespaces, each namespace looked at once."""
+    seen = {_namespace("self")}
+    for name in os.listdir("/proc"):
+        if not name.isdecimal():
+            continue
+        namespace = _namespace(name)
+        if namespace is None or namespace in seen:
+            continue
+        seen.add(namespace)
+        with contextlib.suppress(OSError, ValueError):
+            found = mounts.entries(f"/proc/{name}/mountinfo")
+            yield from overlays(found, {}, int(name))
+
+
+def _namespace(pid: str) -> str | None:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/mnt")
+    except OSError:
+        return None

@@ -1,0 +1,96 @@
+"""Overlay's features, each tried: in a child with a mount namespace and a tmpfs of its own."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import tempfile
+from collections.abc import Mapping
+
+from layerctl.kernel import syscalls
+
+#: What is tried: a name for people, and the options.
+FEATURES: Mapping[str, str] = {
+    "overlay with an upper layer": "",
+    "userxattr": "userxattr",
+    "redirect_dir": "redirect_dir=on",
+    "index": "index=on",
+    "metacopy": "metacopy=on,redirect_dir=on",
+    "nfs_export": "nfs_export=on,index=on",
+    "xino": "xino=on",
+    "uuid": "uuid=on",
+    "verity": "verity=on",
+    "volatile": "volatile",
+}
+
+
+def features(*, user: bool = False) -> dict[str, int]:
+    """Return the errno of mounting an overlay with each feature, 0 for success.
+
+    With `user` it is tried as root of a new user namespace, where ordinary users can. The key
+    `namespace` alone means that no namespace could be made. Leaves nothing; raises nothing.
+    """
+    place = tempfile.mkdtemp(prefix="layerctl-trial-")
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        try:
+            os.write(writer, json.dumps(_try(place, user=user)).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    try:
+        with os.fdopen(reader, "rb") as file:
+            raw = file.read()
+    except BaseException:
+        os.kill(child, signal.SIGKILL)
+        raise
+    finally:
+        os.waitpid(child, 0)
+        os.rmdir(place)
+    answer: dict[str, int] = json.loads(raw) if raw else {"namespace": errno.EIO}
+    return answer
+
+
+def _try(place: str, *, user: bool) -> dict[str, int]:
+    try:
+        _enter(place, user=user)
+    except OSError as error:
+        return {"namespace": error.errno or errno.EIO}
+    found = {}
+    for number, (name, options) in enumerate(FEATURES.items()):
+        found[name] = _mount(f"{place}/{number}", options, user=user)
+    return found
+
+
+def _enter(place: str, *, user: bool) -> None:
+    if user:
+        uid, gid = os.getuid(), os.getgid()
+        syscalls.unshare(syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS)
+        for path, text in (
+            ("/proc/self/setgroups", "deny"),
+            ("/proc/self/uid_map", f"0 {uid} 1"),
+            ("/proc/self/gid_map", f"0 {gid} 1"),
+        ):
+            with open(path, "w", encoding="ascii") as file:
+                file.write(text)
+    else:
+        syscalls.unshare(syscalls.CLONE_NEWNS)
+    syscalls.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE, "")
+    syscalls.mount("layerctl", place, "tmpfs", 0, "")
+
+
+def _mount(base: str, options: str, *, user: bool) -> int:
+    try:
+        for name in ("l", "u", "w", "m"):
+            os.makedirs(f"{base}/{name}")
+        data = f"lowerdir={base}/l,upperdir={base}/u,workdir={base}/w"
+        extra = "userxattr" if user and "userxattr" not in options else ""
+        words = ",".join(word for word in (data, options, extra) if word)
+        syscalls.mount("layerctl", f"{base}/m", "overlay", 0, words)
+    except OSError as error:
+        return error.errno or errno.EIO
+    return 0
