@@ -126,6 +126,9 @@ def test_flags_and_options_build_the_same_stack(lab: Path) -> None:
         ["-t", "overlay2", "-o", "lowerdir=l1:l2::d,upperdir=u,workdir=w,metacopy=on"],
         ["-o", "lowerdir=l1:l2::d", "-o", "metacopy=on", "-u", "u", "-w", "w"],
     ]
+    if not FEATURES.context:
+        assert layerctl("mount", *spellings[0], "m").returncode == 32
+        return
     seen = []
     for spelling in spellings:
         document = layerctl_json("mount", *spelling, "m")
@@ -166,6 +169,10 @@ def test_user_namespace_gets_userxattr_and_is_told(lab: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "userxattr" in mounts.find_layered(str(lab / "m")).stack.options
     assert "userxattr" in done.stderr
+    try:
+        os.setxattr(lab / "u", "user.x", b"")
+    except OSError:  # a tmpfs before 6.6 has no user attributes to keep markers in
+        return
     (lab / "l1/d").mkdir()
     os.rmdir(lab / "m/d")
     os.mkdir(lab / "m/d")  # without userxattr: EIO

@@ -92,6 +92,13 @@ def choose(stack: Stack, features: Features, api: str | None = None) -> Plan:
                 hint="leave --api out",
             )
         return plan_aufs(stack)
+    if stack.of_role(Role.DATA) and not features.context and not features.unknown:
+        raise RefusedError(
+            "data-layers-unsupported-old-kernel",
+            "this kernel has no data-only layers",
+            why="they came in Linux 6.5, together with the contexts that this kernel lacks",
+            hint="make the data layer the lowest lower layer (-l DIR), whose names then show",
+        )
     tries: list[Callable[[Stack], Plan | None]] = []
     if features.append and api in (None, "fsconfig"):
         tries.append(_by_strings)
