@@ -1,7 +1,5 @@
 """`python -m layerctl` is the same program as `layerctl`."""
 
-import sys
+from layerctl.cli.main import program
 
-from layerctl.cli.main import main
-
-sys.exit(main())
+program()

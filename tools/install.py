@@ -21,9 +21,9 @@ SCRIPT = """\
 #!{python}
 import sys
 {path}
-from layerctl.cli.main import main
+from layerctl.cli.main import program
 
-sys.exit(main())
+program()
 """
 
 

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 
 class WithExamples(click.Command):
-    """A command whose help ends with its examples."""
+    """A command whose help ends with its examples, and whose parser is quick."""
+
+    def make_parser(self, ctx: click.Context) -> Any:
+        """Return the parser, short options among its long ones.
+
+        click looks a short option up as a long one first, and finds the closest names of it (and
+        translates an error) only to throw that away: 0.1 ms for each of 500 `-l`.
+        """
+        parser = super().make_parser(ctx)
+        long, short = getattr(parser, "_long_opt", None), getattr(parser, "_short_opt", None)
+        if isinstance(long, dict) and isinstance(short, dict):
+            long.update(short)
+        return parser
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples."""

@@ -126,11 +126,8 @@ def _prepare(
     stack, *notes = prepare.user_xattr(stack, caller)
     for problem in validity.problems(stack):
         raise problem
-    lookup = facts.Lookup()
-    if default_work is not None:
-        prepare.check_work_directory(stack, lookup)
     if stack.fstype == "aufs":
-        stack, said = prepare.xino(stack, aufs_xino or "auto", lookup)
+        stack, said = prepare.xino(stack, aufs_xino or "auto", facts.Lookup())
         notes.append(said)
     place = paths.absolute(target)
     make = _to_make(stack, place, default_work, mkdir=mkdir)
@@ -140,6 +137,8 @@ def _prepare(
     from layerctl.doctor import preflight
 
     gathered = facts.gather(stack, place, make)
+    if default_work is not None:
+        prepare.check_work_directory(stack, gathered.of)
     findings = preflight.findings(stack, gathered)
     return Prepared(
         stack,

@@ -16,7 +16,7 @@ from layerctl.model import Layer, Role, Stack
 from layerctl.rules.aufs import with_permissions
 
 #: Options whose older spelling has `:` where newer ones have `=` (aufs.5).
-_COLON_WORD = re.compile(r"(br|add|ins|append|prepend|del|mod):(.*)", re.DOTALL)
+_COLON_WORD = r"(?s)(br|add|ins|append|prepend|del|mod):(.*)"
 _CHANGES = frozenset({"add", "ins", "append", "prepend", "del", "mod"})
 
 #: What no path in an option string can hold.
@@ -55,7 +55,7 @@ def parse(text: str, *, base: Stack | None = None) -> Stack:
     own, flags = divide(split_options(text, escapes=False))
     stack = stack._replace(flags=(*stack.flags, *flags))
     for text_word in own:
-        colon = _COLON_WORD.fullmatch(text_word)
+        colon = re.fullmatch(_COLON_WORD, text_word)
         name, value = (colon[1], colon[2]) if colon else word(text_word)
         if name in ("br", "dirs"):
             added = _branches(name, value)

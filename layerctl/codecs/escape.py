@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-_OCTAL = re.compile(rb"\\([0-7]{3})")
-_BACKSLASH = re.compile(r"\\(.)", re.DOTALL)
+# Patterns are compiled when they are first used: most runs need none of them.
+_OCTAL = rb"\\([0-7]{3})"
+_BACKSLASH = r"(?s)\\(.)"
 
 
 def octal_decode(text: str) -> str:
@@ -13,7 +14,7 @@ def octal_decode(text: str) -> str:
     if "\\" not in text:
         return text
     raw = text.encode("utf-8", "surrogateescape")
-    raw = _OCTAL.sub(lambda match: bytes([int(match[1], 8) & 0xFF]), raw)
+    raw = re.sub(_OCTAL, lambda match: bytes([int(match[1], 8) & 0xFF]), raw)
     return raw.decode("utf-8", "surrogateescape")
 
 
@@ -29,7 +30,7 @@ def backslash_escape(text: str, characters: str) -> str:
 
 def backslash_unescape(text: str) -> str:
     r"""Undo backslashes as overlayfs does (ovl_unescape): `\x` is `x`, whatever x is."""
-    return _BACKSLASH.sub(r"\1", text) if "\\" in text else text
+    return re.sub(_BACKSLASH, r"\1", text) if "\\" in text else text
 
 
 def split_unescaped(text: str, separator: str) -> list[str]:

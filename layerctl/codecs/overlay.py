@@ -19,7 +19,7 @@ from layerctl.codecs.words import divide, join_options, split_options, word
 from layerctl.errors import RequestError
 from layerctl.model import Layer, Role, Stack
 
-_COLONS = re.compile(r"((?:[^\\:]|\\.|\\$)*)(:*)", re.DOTALL)
+_COLONS = r"(?s)((?:[^\\:]|\\.|\\$)*)(:*)"
 
 
 class LayerOrderError(ValueError):
@@ -35,8 +35,9 @@ def split_lowerdir(value: str) -> list[Layer]:
     layers: list[Layer] = []
     role = Role.LOWER
     position = 0
+    pattern = re.compile(_COLONS)
     while position < len(value):
-        match = _COLONS.match(value, position)
+        match = pattern.match(value, position)
         assert match is not None  # noqa: S101 - every part of the pattern may be empty
         name, colons = match[1], match[2]
         if not name:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from layerctl.codecs import aufs, overlay
+from layerctl.codecs import overlay
 from layerctl.errors import RequestError
 from layerctl.model import Layer, Role, Stack
 from layerctl.rules.options import TYPE_NAMES, nearest
 
 #: What looks like a branch permission behind the last `=` of `-b`.
-_PERMISSION = re.compile(r"[a-z]+(\+[a-z_]*)*")
-_AUFS_WORD = re.compile(r"(br|dirs|add|ins|append|prepend)[:=]")
+_PERMISSION = r"[a-z]+(\+[a-z_]*)*"
+_AUFS_WORD = r"(br|dirs|add|ins|append|prepend)[:=]"
 
 
 class Request(NamedTuple):
@@ -52,7 +52,7 @@ def fstype_of(request: Request) -> str:
         return "aufs"
     if not (request.lowers or request.data or request.upper):
         texts = [text for options in request.options for text in options.split(",")]
-        if any(_AUFS_WORD.match(text) for text in texts):
+        if any(re.match(_AUFS_WORD, text) for text in texts):
             return "aufs"
     return "overlay"
 
@@ -86,6 +86,8 @@ def _aufs(request: Request) -> Stack:
     ):
         if given:
             raise _misplaced(flag, "aufs", "-b DIR=rw or -b DIR=ro")
+    from layerctl.codecs import aufs
+
     layers = tuple(map(parse_branch_flag, request.branches))
     stack = Stack("aufs", layers)
     for text in request.options:
@@ -99,7 +101,7 @@ def parse_branch_flag(text: str) -> Layer:
     What stands behind the last `=` is a permission where it looks like one.
     """
     path, equals, permission = text.rpartition("=")
-    if equals and _PERMISSION.fullmatch(permission):
+    if equals and re.fullmatch(_PERMISSION, permission):
         return Layer(path, Role.BRANCH, permission)
     return Layer(text, Role.BRANCH)
 

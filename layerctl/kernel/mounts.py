@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import time
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from layerctl.codecs import aufs, mountinfo, overlay
+from layerctl.codecs import mountinfo, overlay
 from layerctl.errors import NotFoundError
 from layerctl.kernel.paths import absolute
 from layerctl.model import Layer, MountEntry, Role, Stack
+
+if TYPE_CHECKING:
+    from layerctl.codecs.aufs import SysfsInstance
 
 SELF_MOUNTINFO = "/proc/self/mountinfo"
 AUFS_SYSFS = "/sys/fs/aufs"
@@ -81,6 +84,8 @@ def describe(entry: MountEntry, sysfs: str = AUFS_SYSFS) -> Mounted:
     """Decode the stack of one overlay or aufs mount."""
     notes: list[str] = []
     if entry.fstype == "aufs":
+        from layerctl.codecs import aufs
+
         stack, identity = aufs.from_super_options(entry.super_options)
         if not stack.layers and identity is not None:
             try:
@@ -184,11 +189,13 @@ def not_layered(target: str, entry: MountEntry) -> NotFoundError:
     )
 
 
-def aufs_instance(name: str, sysfs: str = AUFS_SYSFS) -> aufs.SysfsInstance:
+def aufs_instance(name: str, sysfs: str = AUFS_SYSFS) -> SysfsInstance:
     """Read one si_ID directory of aufs. Raises OSError.
 
     A file can be busy for a moment while branches change: reading is tried again a few times.
     """
+    from layerctl.codecs import aufs
+
     directory = os.path.join(sysfs, name)
     files = {}
     for file in os.listdir(directory):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -163,6 +162,8 @@ def _remove_directory(path: str, *, is_work: bool) -> None:
 
 
 def _open_layers(run: Run) -> None:
+    import resource
+
     needed = len(run.plan.opened) + 64
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < needed <= hard or (soft < needed and hard == resource.RLIM_INFINITY):

@@ -15,12 +15,11 @@ import os.path
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from layerctl.codecs import aufs, overlay
+from layerctl.codecs import overlay
 from layerctl.codecs.escape import backslash_escape
 from layerctl.errors import RefusedError
 from layerctl.kernel.context import Features
 from layerctl.model import Layer, Role, Stack
-from layerctl.rules.aufs import MAX_BRANCHES_A_CALL
 
 #: fsconfig(2) copies 256 bytes of a value, its NUL included (fs/fsopen.c).
 MAX_VALUE = 255
@@ -91,6 +90,8 @@ def choose(stack: Stack, features: Features, api: str | None = None) -> Plan:
                 f"aufs is mounted by mount(2) alone, not by '{api}'",
                 hint="leave --api out",
             )
+        from layerctl.mounting.plan_aufs import plan_aufs
+
         return plan_aufs(stack)
     if stack.of_role(Role.DATA) and not features.context and not features.unknown:
         raise RefusedError(
@@ -285,56 +286,3 @@ def _by_one_fd_string(stack: Stack) -> Plan | None:
         f"layers are named by descriptors in {FD_DIRECTORY}"
     )
     return Plan(stack, "mount", why, string=string, cwd=FD_DIRECTORY, opened=tuple(paths))
-
-
-def plan_aufs(stack: Stack) -> Plan:
-    """Return the plan for an aufs stack: at most 64 branches a call, the rest by remount.
-
-    Raises RefusedError where an option has no way into a string.
-    """
-    opened: list[str] = []
-    branches: list[Layer] = []
-    for layer in stack.layers:
-        if any(char in layer.path for char in aufs.FORBIDDEN):
-            branches.append(layer._replace(path=f"{FD_DIRECTORY}/{mark(len(opened))}"))
-            opened.append(layer.path)
-        else:
-            branches.append(layer)
-    for name, value in stack.options.items():
-        if value is not None and "," in value:
-            raise RefusedError(
-                "comma-in-path",
-                f"aufs cannot take the comma in '{name}={value}'",
-                why="there is no escape in its option string",
-                hint="use a path without a comma",
-            )
-    rest = aufs.encode(stack._replace(layers=()))
-    words = [aufs.branch_word(branch) for branch in branches]
-    first, remaining = _batch(words, ":", size("br=,") + size(rest))
-    string = ",".join(filter(None, ["br=" + ":".join(first), rest]))
-    appends = []
-    while remaining:
-        batch, remaining = _batch(["append=" + word for word in remaining], ",", 0)
-        remaining = [word.removeprefix("append=") for word in remaining]
-        appends.append(",".join(batch))
-    why = "aufs takes its branches in a string"
-    if appends:
-        why += f"; {len(first)} branches in the first call, the rest by {len(appends)} remounts"
-    return Plan(stack, "mount", why, string=string, appends=tuple(appends), opened=tuple(opened))
-
-
-def _batch(words: list[str], separator: str, taken: int) -> tuple[list[str], list[str]]:
-    count = 0
-    for word in words[:MAX_BRANCHES_A_CALL]:
-        taken += size(word) + size(separator)
-        if taken > MAX_STRING:
-            break
-        count += 1
-    if not count and words:
-        raise RefusedError(
-            "option-string-too-long",
-            "the options of one call are longer than the kernel reads",
-            why=f"mount(2) reads {MAX_STRING} bytes and would cut off the rest in silence",
-            hint="use fewer and shorter options",
-        )
-    return words[:count], words[count:]

@@ -48,11 +48,20 @@ def refused(stack: Stack, facts: Facts) -> Iterator[Hit]:
     if stack.fstype != "overlay":
         return
     placed = _placed(stack, facts)
+    where: dict[str | None, list[int]] = {}
+    for index, one in enumerate(placed):
+        where.setdefault(one.place.inside, []).append(index)
     told = set()
     for index, one in enumerate(placed):
         if one.layer is None or one.layer.role not in (Role.LOWER, Role.DATA):
             continue
-        for other_index, other in enumerate(placed):
+        near = (
+            other
+            for outer in _itself_and_above(one.place.inside or "")
+            for other in where.get(outer, ())
+        )
+        for other_index in sorted(near):
+            other = placed[other_index]
             pair = frozenset((index, other_index))
             how = lies(one.place, other.place) if index != other_index else ""
             if not how or pair in told:
@@ -63,6 +72,14 @@ def refused(stack: Stack, facts: Facts) -> Iterator[Hit]:
                 (f"{one.name} {how} {other.name}",),
                 {"path": one.place.path, **without(stack, index, facts)},
             )
+
+
+def _itself_and_above(path: str) -> Iterator[str]:
+    """Yield a path and every directory above it: 500 layers compared in pairs take too long."""
+    yield path
+    while path != "/" and path:
+        path = os.path.dirname(path)
+        yield path
 
 
 def without(stack: Stack, index: int, facts: Facts) -> dict[str, str]:

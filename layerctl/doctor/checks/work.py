@@ -48,19 +48,22 @@ def usable(stack: Stack, facts: Facts) -> Iterator[Hit]:
     if work.error is not None or work.will_be_made or not work.is_directory:
         return
     flags = facts.flags.get(stack.work, 0)
-    values = {"work": stack.work, "command": command(stack, facts)}
+
+    def values() -> dict[str, str]:  # only where there is something to say: it costs imports
+        return {"work": str(stack.work), "command": command(stack, facts)}
+
     if flags & FS_IMMUTABLE_FL:
         seen = f"work {stack.work} is immutable (chattr +i)"
-        yield Hit("workdir-not-writable-mounted-ro", (seen,), values)
+        yield Hit("workdir-not-writable-mounted-ro", (seen,), values())
     elif flags & FS_APPEND_FL:
         seen = f"work {stack.work} is append-only (chattr +a)"
         commands = ("chattr -a {work}", "{command}")
-        yield Hit("workdir-not-writable-mounted-ro", (seen,), values, commands=commands)
+        yield Hit("workdir-not-writable-mounted-ro", (seen,), values(), commands=commands)
     elif facts.probed is not None and facts.probed.work:
         number = facts.probed.work
         if os.strerror(number) and number not in _TOLD_ELSEWHERE:
             seen = f"tried: a folder in work {stack.work}: {os.strerror(number)}"
-            yield Hit("workdir-not-writable-mounted-ro", (seen,), values)
+            yield Hit("workdir-not-writable-mounted-ro", (seen,), values())
 
 
 #: Errnos of a full and of a read-only filesystem, which have checks of their own.
