@@ -66,6 +66,10 @@ engines: $(DEV)  ## ask real Docker and podman what their containers are called 
 generate: $(DEV)  ## write the completions, manual pages and tables of the docs anew
 	@$(BIN)/python tools/generate.py
 
+.PHONY: docs
+docs: $(DEV) $(SYSTEM)  ## write what the examples of the docs print anew (as root)
+	@LAYERCTL_UPDATE_DOCS=1 $(BIN)/python -m pytest -q tests/test_docs.py
+
 .PHONY: golden
 golden: $(DEV)  ## write the expected outputs of the tests anew
 	@LAYERCTL_UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/test_golden.py

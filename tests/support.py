@@ -165,6 +165,16 @@ def _forked(
     return subprocess.CompletedProcess(arguments, code, *texts)
 
 
+def program(directory: Path) -> str:
+    """Put the program of this checkout there as `layerctl`; return a PATH that finds it first."""
+    script = directory / "layerctl"
+    script.write_text(
+        f"#!/bin/sh\nPYTHONPATH='{ROOT}' exec '{sys.executable}' -m layerctl \"$@\"\n"
+    )
+    script.chmod(0o755)
+    return f"{directory}{os.pathsep}{os.environ['PATH']}"
+
+
 def layerctl_json(*arguments: str | os.PathLike[str], code: int = 0, **kwargs: Any) -> Any:
     """Run the program with --json, demand the exit code; return the document, by its schema."""
     done = layerctl(*arguments, "--json", **kwargs)

@@ -16,7 +16,7 @@ import pytest
 
 from layerctl.kernel import syscalls
 from layerctl.rules.options import AUFS, FLAGS, OVERLAY
-from tests.support import ROOT
+from tests.support import ROOT, program
 
 #: How each shell starts without its user's files, and how it is told of the completions.
 SHELLS: dict[str, tuple[list[str], str]] = {
@@ -31,13 +31,10 @@ SHELLS: dict[str, tuple[list[str], str]] = {
 
 def _environment(lab: Path) -> dict[str, str]:
     """Return an environment where `layerctl` is the program of this checkout."""
-    program = lab / "bin" / "layerctl"
-    if not program.exists():
-        program.parent.mkdir()
-        program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -m layerctl \"$@\"\n")
-        program.chmod(0o755)
+    programs = lab / "bin"
+    programs.mkdir(exist_ok=True)
     return {
-        "PATH": f"{program.parent}:{os.environ['PATH']}",
+        "PATH": program(programs),
         "PYTHONPATH": str(ROOT),
         "HOME": str(lab),
         "TERM": "dumb",

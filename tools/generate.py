@@ -24,25 +24,25 @@ def completions() -> dict[str, str]:
 def files() -> dict[str, str]:
     """Return every generated file by its path."""
     from tools.manual import manual
+    from tools.reference import reference
 
-    return {**completions(), **manual()}
+    return {**completions(), **manual(), **reference()}
 
 
 def main() -> int:
     """Write what differs, or with --check only name it."""
+    check = "--check" in sys.argv
     different = 0
     for name, text in files().items():
         path = ROOT / name
         if path.exists() and path.read_text() == text:
             continue
         different += 1
-        sys.stderr.write(
-            f"{name} {'is not current: make generate' if '--check' in sys.argv else 'written'}\n"
-        )
-        if "--check" not in sys.argv:
+        sys.stderr.write(f"{name}: {'not current, run: make generate' if check else 'written'}\n")
+        if not check:
             path.parent.mkdir(exist_ok=True)
             path.write_text(text)
-    return 1 if different and "--check" in sys.argv else 0
+    return 1 if different and check else 0
 
 
 if __name__ == "__main__":

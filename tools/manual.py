@@ -114,7 +114,7 @@ def _italic(metavar: str) -> str:
 def _mount_options(title: str, table: tuple[Option, ...]) -> Iterator[str]:
     yield f".SS {title}"
     for option in table:
-        term, text = example(option), _sentence(option.help)
+        term, text = example(option), sentence(option.help)
         if len(term) > _LONG:
             term, text = f"{option.name}=VALUE", f"{text} One of {', '.join(option.values)}."
         if option.since:
@@ -122,7 +122,8 @@ def _mount_options(title: str, table: tuple[Option, ...]) -> Iterator[str]:
         yield from (".TP", f".B {roff(term)}", fill(text))
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
+    """Return a table's help text as a sentence."""
     return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
 
 
@@ -134,7 +135,7 @@ def _columns(name: str) -> Iterator[str]:
     for listing in listings:
         if listing.when:
             yield f".SS {listing.when}"
-        yield from _items((one.name, _sentence(one.help)) for one in listing.columns)
+        yield from _items((one.name, sentence(one.help)) for one in listing.columns)
 
 
 def _description(command: click.Command) -> Iterator[str]:
@@ -177,7 +178,7 @@ def page(name: str, command: click.Command, context: click.Context, pages: list[
         lines += _mount_options("any filesystem", FLAGS)
     lines += _columns(key)
     lines += [".SH EXIT STATUS"]
-    lines += _items((str(row.code), _sentence(row.meaning)) for row in EXIT_CODES)
+    lines += _items((str(row.code), sentence(row.meaning)) for row in EXIT_CODES)
     lines += [".SH ENVIRONMENT", *_items(ENVIRONMENT), ".SH FILES", *_items(FILES)]
     lines.append(".SH EXAMPLES")
     for number, shown in enumerate(EXAMPLES[key]):

@@ -17,7 +17,9 @@ def error_text(error: LayerctlError) -> str:
     """Return what happened, why and what helps, a line each; then the words of the kernel."""
     lines = [f"layerctl: {error.message}"]
     if error.why:
-        lines.append(f"  why:  {error.why}")
+        from layerctl.render.findings import wrapped
+
+        lines += [f"  why:  {text}" for text in wrapped(error.why)]
     if error.hint:
         lines.append(f"  help: {error.hint}")
     lines.extend(f"  {detail}" for detail in error.details)
