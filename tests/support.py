@@ -196,8 +196,6 @@ def valid(command: str, text: str, row: str = "") -> Any:
     from layerctl.render.tables import DOCUMENTS
 
     document = json.loads(text)
-    if command not in DOCUMENTS:
-        return document
     rules = schema(command, DOCUMENTS[command])
     if row:
         rules = {"$ref": f"#/$defs/{row}", "$defs": rules["$defs"]}

@@ -66,6 +66,13 @@ def _targets(fstypes: tuple[str, ...], incomplete: str) -> dict[str, str]:
     return found
 
 
+def causes(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offer the causes of the catalogue."""
+    from layerctl.doctor.catalogue import CAUSES
+
+    return _items({one.id: one.title for one in CAUSES.values()}, incomplete)
+
+
 def merged_arguments(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
-from layerctl.cli.common import json_option, layer_flags, stack_from_flags
+from layerctl.cli.common import layer_flags, stack_from_flags
 from layerctl.cli.complete import targets
 from layerctl.cli.help import WithExamples
+from layerctl.cli.output import output_options
 from layerctl.codecs.request import Request
 from layerctl.errors import EXIT_FOUND, EXIT_OK, NotFoundError, RequestError
 from layerctl.kernel import facts, mounts, paths
 from layerctl.model import Finding, Severity, Stack
-from layerctl.render import json
 from layerctl.render.errors import note
+from layerctl.render.human import wants_colour
+from layerctl.render.json import Document
+from layerctl.render.output import Output, write
+from layerctl.render.tables import CHECKS, FINDINGS
+
+if TYPE_CHECKING:
+    from layerctl.doctor.reading.result import Reading
 
 #: More of a pasted text than this is not read: the lines that matter stand near each other.
 MOST_TEXT = 4 << 20
@@ -24,7 +31,7 @@ MOST_TEXT = 4 << 20
 
 @click.command("doctor", cls=WithExamples)
 @layer_flags
-@json_option
+@output_options(FINDINGS, CHECKS)
 @click.option(
     "--from", "source", metavar="FILE",
     help="Explain a text: commands, errors, logs; - is standard input.",
@@ -39,7 +46,7 @@ MOST_TEXT = 4 << 20
 def command(
     *,
     request: Request,
-    as_json: bool,
+    output: Output,
     source: str | None,
     kernel: str | None,
     fs: str | None,
@@ -54,10 +61,10 @@ def command(
     With layer flags TARGET is where the mount is planned; without, a mount that is there. With
     neither, the state of this machine.
     """
-    shown = Shown(as_json=as_json, strict=strict, verbose=verbose)
+    shown = Shown(output, strict=strict, verbose=verbose)
     planned = request.names_layers or request.fstype is not None
     if list_checks:
-        return _list_checks(as_json=as_json)
+        return _list_checks(output)
     if source is not None:
         if planned or target is not None:
             raise RequestError(
@@ -80,8 +87,8 @@ def command(
 class Shown:
     """How a report is shown."""
 
-    def __init__(self, *, as_json: bool, strict: bool, verbose: bool) -> None:
-        self.as_json = as_json
+    def __init__(self, output: Output, *, strict: bool, verbose: bool) -> None:
+        self.output = output
         self.strict = strict
         self.verbose = verbose
 
@@ -134,17 +141,24 @@ def _machine(shown: Shown, *, probe: bool) -> int:
     from layerctl.render.findings import document, summary
 
     state = machine.examine(probe=probe)
-    if shown.as_json:
-        body = document(state.findings, state.checks, strict=shown.strict)
-        body["machine"] = state.document()
-        json.write(body)
-    else:
+    body = document(state.findings, state.checks, strict=shown.strict)
+    body["machine"] = state.document()
+
+    def human() -> None:
         for line in state.lines(verbose=shown.verbose):
             click.echo(line)
         click.echo("")
         _print(state.findings, shown)
         click.echo(summary(state.findings))
+
+    _write(body, shown, human)
     return _exit_code(state.findings, shown)
+
+
+def _write(body: Document, shown: Shown, human: Callable[[], None]) -> None:
+    """Write a report: its findings are the rows, the rest stands beside."""
+    rows = body.pop("findings")
+    write(FINDINGS, rows, shown.output, human=human, beside=lambda: body)
 
 
 def _report(found: Sequence[Finding], checks: Sequence[object], shown: Shown) -> int:
@@ -152,15 +166,16 @@ def _report(found: Sequence[Finding], checks: Sequence[object], shown: Shown) ->
     from layerctl.render.findings import document, summary
 
     made = [one for one in checks if isinstance(one, Checked)]
-    if shown.as_json:
-        json.write(document(found, made, strict=shown.strict))
-        return _exit_code(found, shown)
-    if shown.verbose:
-        for one in made:
-            click.echo(f"{'✗' if one.causes else '✓'} {one.what}")
-        click.echo("")
-    _print(found, shown)
-    click.echo(summary(found))
+
+    def human() -> None:
+        if shown.verbose:
+            for one in made:
+                click.echo(f"{'✗' if one.causes else '✓'} {one.what}")
+            click.echo("")
+        _print(found, shown)
+        click.echo(summary(found))
+
+    _write(document(found, made, strict=shown.strict), shown, human)
     return _exit_code(found, shown)
 
 
@@ -168,7 +183,7 @@ def _print(found: Sequence[Finding], shown: Shown) -> None:
     """Print findings for people; what only informs is left out unless asked for."""
     from layerctl.render.findings import lines
 
-    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    colour = wants_colour(shown.output.color)
     for one in found:
         if one.severity is not Severity.INFO or shown.verbose:
             click.echo("\n".join(lines(one, colour=colour)) + "\n")
@@ -177,7 +192,7 @@ def _print(found: Sequence[Finding], shown: Shown) -> None:
 def _text(source: str, kernel: str | None, fs: str | None, shown: Shown) -> int:
     from layerctl.doctor.reading import read
     from layerctl.doctor.reading.text import version
-    from layerctl.render.findings import lines, reading_document, summary
+    from layerctl.render.findings import reading_document
 
     number = None if kernel is None else version(kernel)
     if kernel is not None and number is None:
@@ -185,10 +200,18 @@ def _text(source: str, kernel: str | None, fs: str | None, shown: Shown) -> int:
             "bad-option-value", f"'{kernel}' is no kernel version", hint="write: --kernel 5.15"
         )
     reading = read(_read(source), kernel_version=number, fs=fs)
-    if shown.as_json:
-        json.write(reading_document(reading, strict=shown.strict))
-        return _exit_code(reading.findings, shown)
-    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    _write(
+        reading_document(reading, strict=shown.strict),
+        shown,
+        lambda: _print_reading(reading, shown),
+    )
+    return _exit_code(reading.findings, shown)
+
+
+def _print_reading(reading: Reading, shown: Shown) -> None:
+    from layerctl.render.findings import lines, summary
+
+    colour = wants_colour(shown.output.color)
     for one in reading.diagnoses:
         text = "" if one.certainty.value == "certain" else f"  ({one.certainty.value})"
         click.echo("\n".join(lines(one.finding, colour=colour, note=text)) + "\n")
@@ -204,7 +227,6 @@ def _text(source: str, kernel: str | None, fs: str | None, shown: Shown) -> int:
         note("nothing in the text is known; add the command, its error and the lines of dmesg")
     else:
         click.echo(summary(reading.findings))
-    return _exit_code(reading.findings, shown)
 
 
 def _read(source: str) -> str:
@@ -224,7 +246,7 @@ def _read(source: str) -> str:
     return raw.decode("utf-8", "replace")
 
 
-def _list_checks(*, as_json: bool) -> int:
+def _list_checks(output: Output) -> int:
     from layerctl.doctor import live, machine, preflight
 
     groups: dict[str, Sequence[Callable[..., object]]] = {
@@ -232,19 +254,10 @@ def _list_checks(*, as_json: bool) -> int:
         "mount": live.CHECKS,
         "machine": machine.CHECKS,
     }
-    rows = [
-        (group, preflight.name_of(check), preflight.what_of(check))
+    rows = (
+        {"of": group, "check": preflight.name_of(check), "what": preflight.what_of(check)}
         for group, checks in groups.items()
         for check in checks
-    ]
-    if as_json:
-        json.write({"checks": [{"of": g, "check": n, "what": w} for g, n, w in rows]})
-        return EXIT_OK
-    width = max(len(name) for _, name, _ in rows)
-    last = ""
-    for group, name, what in rows:
-        if group != last:
-            click.echo(f"checks of a {group}:" if not last else f"\nchecks of a {group}:")
-            last = group
-        click.echo(f"  {name:<{width}}  {what}")
+    )
+    write(CHECKS, rows, output)
     return EXIT_OK

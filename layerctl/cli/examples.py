@@ -72,6 +72,10 @@ EXAMPLES: dict[str, tuple[Example, Example]] = {
             1,
         ),
     ),
+    "explain": (
+        Example("Why is this, and what to do?", "layerctl explain overlapping-layers"),
+        Example("Every cause by its id.", "layerctl explain -0"),
+    ),
     "umount": (
         Example("Unmount.", "layerctl umount merged"),
         Example("Detach a mount that is busy.", "layerctl umount --lazy merged", 3),

@@ -4,45 +4,45 @@ from __future__ import annotations
 
 import click
 
-from layerctl.cli.common import json_option
+from layerctl.cli.complete import causes
+from layerctl.cli.help import WithExamples
+from layerctl.cli.output import output_options
 from layerctl.errors import NotFoundError
 from layerctl.render import json
+from layerctl.render.output import Output, write
+from layerctl.render.tables import CAUSES
 
 
-@click.command("explain")
-@json_option
-@click.argument("cause", required=False)
-def command(*, as_json: bool, cause: str | None) -> None:
+@click.command("explain", cls=WithExamples)
+@output_options(CAUSES)
+@click.argument("cause", required=False, shell_complete=causes)
+def command(*, output: Output, cause: str | None) -> None:
     """Explain a cause that doctor or an error named; without CAUSE, list them all."""
-    from layerctl.doctor.catalogue import CAUSES
+    from layerctl.doctor import catalogue
 
     if cause is None:
-        if as_json:
-            json.write({"causes": [_document(one) for one in CAUSES]})
-            return
-        width = max(map(len, CAUSES))
-        for one in sorted(CAUSES):
-            click.echo(f"{one:<{width}}  {CAUSES[one].title}")
+        write(CAUSES, map(_document, sorted(catalogue.CAUSES)), output)
         return
-    if cause not in CAUSES:
+    if cause not in catalogue.CAUSES:
         from layerctl.rules.options import nearest
 
-        close = nearest(cause, list(CAUSES))
+        close = nearest(cause, list(catalogue.CAUSES))
         raise NotFoundError(
             "unknown-cause",
             f"'{cause}' is no cause of the catalogue",
             hint=f"layerctl explain {close[0]}" if close else "layerctl explain lists them all",
         )
-    if as_json:
+    if output.as_json and output.whole:
         json.write(_document(cause))
-        return
-    _print(cause)
+    else:
+        write(CAUSES, [_document(cause)], output, human=lambda: _print(cause))
 
 
 def _document(name: str) -> json.Document:
-    from layerctl.doctor.catalogue import CAUSES, fill
+    from layerctl.doctor import catalogue
+    from layerctl.doctor.catalogue import fill
 
-    cause = CAUSES[name]
+    cause = catalogue.CAUSES[name]
     return {
         "cause": cause.id,
         "severity": cause.severity.value,
@@ -57,16 +57,17 @@ def _document(name: str) -> json.Document:
 
 def _fix(name: str) -> list[str]:
     """Return the commands of a cause that say something without a stack."""
-    from layerctl.doctor.catalogue import CAUSES
+    from layerctl.doctor import catalogue
 
-    return [line for line in CAUSES[name].commands if line != "{command}"]
+    return [line for line in catalogue.CAUSES[name].commands if line != "{command}"]
 
 
 def _print(name: str) -> None:
-    from layerctl.doctor.catalogue import CAUSES, fill
-    from layerctl.render.findings import wrapped
+    from layerctl.doctor import catalogue
+    from layerctl.doctor.catalogue import fill
+    from layerctl.render.human import wrapped
 
-    cause = CAUSES[name]
+    cause = catalogue.CAUSES[name]
     click.echo(f"{cause.title}  [{cause.id}]")
     click.echo(f"  how bad:  {cause.severity.value}")
     for label, text in (("why", cause.why), ("fix", fill(cause.fix, {}))):

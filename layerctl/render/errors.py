@@ -17,7 +17,7 @@ def error_text(error: LayerctlError) -> str:
     """Return what happened, why and what helps, a line each; then the words of the kernel."""
     lines = [f"layerctl: {error.message}"]
     if error.why:
-        from layerctl.render.findings import wrapped
+        from layerctl.render.human import wrapped
 
         lines += [f"  why:  {text}" for text in wrapped(error.why)]
     if error.hint:

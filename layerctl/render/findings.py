@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Sequence
 
 from layerctl.codecs.escape import printable
 from layerctl.doctor.preflight import Checked
 from layerctl.doctor.reading.result import Reading
 from layerctl.model import Finding, Severity
+from layerctl.render.human import wrapped
 from layerctl.render.json import Document, finding_document
 
 _MARKS = {Severity.FAILURE: "✗", Severity.WARNING: "!", Severity.INFO: "i"}
@@ -62,12 +62,6 @@ def lines(finding: Finding, *, colour: bool = False, note: str = "") -> list[str
         out += [f"  fix:  {text}" for text in wrapped(printable(finding.fix.text))]
     out += [f"    $ {printable(command)}" for command in finding.fix.commands]
     return out
-
-
-def wrapped(text: str) -> list[str]:
-    """Return a paragraph as one entry of lines of at most 92 columns, the later ones indented."""
-    paragraph = textwrap.wrap(text, 84, break_long_words=False, break_on_hyphens=False)
-    return ["\n        ".join(paragraph)] if paragraph else []
 
 
 def summary(findings: Sequence[Finding]) -> str:

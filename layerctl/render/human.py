@@ -37,3 +37,11 @@ def console(color: str = "auto") -> Console:
         no_color=False if color == "always" else None,
         color_system=colors.get(color, "auto"),
     )
+
+
+def wrapped(text: str) -> list[str]:
+    """Return a paragraph as one entry of lines of at most 92 columns, the later ones indented."""
+    import textwrap
+
+    paragraph = textwrap.wrap(text, 84, break_long_words=False, break_on_hyphens=False)
+    return ["\n        ".join(paragraph)] if paragraph else []

@@ -218,16 +218,77 @@ WHITEOUTS = Listing(
     alone="MARKER",
 )
 
+_SEVERITIES = ("failure", "warning", "info")
+_FIX = one("FIX", "what to do", (text("TEXT", "in words"), texts("COMMANDS", "to be pasted")))
 FINDING = (
     text("CAUSE", "the cause's id, which stays the same for scripts"),
-    choice("SEVERITY", "how bad it is", ("failure", "warning", "info")),
+    choice("SEVERITY", "how bad it is", _SEVERITIES),
     text("TITLE", "what it is"),
     text("WHY", "why that is so"),
     texts("EVIDENCE", "what was seen"),
-    one("FIX", "what to do", (text("TEXT", "in words"), texts("COMMANDS", "to be pasted"))),
+    _FIX._replace(cell=lambda row: row["fix"]["text"]),
+    text("CERTAINTY", "how sure a text makes it, with --from", required=False),
+    Column("COMMANDS", "what to run", cell=lambda row: row["fix"]["commands"]),
 )
 _VERDICT = choice("VERDICT", "the gravest of the findings", ("ok", "warning", "failure"))
-FINDINGS = Listing("findings", FINDING, ("SEVERITY", "CAUSE", "TITLE"), (_VERDICT,))
+FINDINGS = Listing(
+    "findings",
+    FINDING,
+    ("SEVERITY", "CAUSE", "TITLE"),
+    (
+        _VERDICT,
+        objects(
+            "CHECKS",
+            "what was looked at",
+            (
+                text("CHECK", "the check's name"),
+                text("WHAT", "what it looks at"),
+                texts("CAUSES", "what it found"),
+            ),
+        ),
+        objects(
+            "MACHINE",
+            "the state of this machine",
+            (
+                text("GROUP", "what it belongs to"),
+                text("WHAT", "what was looked at"),
+                text("STATE", "how it stands"),
+                Column("WELL", "whether that is good", {"type": ["boolean", "null"]}),
+            ),
+            required=False,
+        ),
+        objects(
+            "NOISE",
+            "lines of a text that mean nothing bad",
+            (text("LINE", "the line"), text("MEANING", "what it means")),
+            required=False,
+        ),
+        texts("DECIDE", "commands that would decide between causes", required=False),
+    ),
+    "CAUSE",
+)
+CHECKS = Listing(
+    "checks",
+    (
+        choice("OF", "what is checked", ("plan", "mount", "machine")),
+        text("CHECK", "the check's name"),
+        text("WHAT", "what it looks at"),
+    ),
+    ("OF", "CHECK", "WHAT"),
+    alone="CHECK",
+    when="with --list-checks",
+)
+CAUSE = (
+    text("CAUSE", "the cause's id"),
+    choice("SEVERITY", "how bad it is", _SEVERITIES),
+    text("TITLE", "what it is"),
+    text("WHY", "why that is so"),
+    texts("CONFIRM", "commands that tell whether it is so"),
+    _FIX._replace(cell=lambda row: row["fix"]["text"]),
+    text("SINCE", "the first release of Linux that it concerns, may be empty"),
+    texts("LINKS", "where more is written"),
+)
+CAUSES = Listing("causes", CAUSE, ("CAUSE", "TITLE"))
 
 _API = (text("NAME", "the way into the kernel"), text("WHY", "why this one"))
 _NOTES = texts("NOTES", "what was done besides, in words")
@@ -294,6 +355,7 @@ DOCUMENTS: dict[str, tuple[Listing | Single, ...]] = {
     "inspect whiteouts": (WHITEOUTS,),
     "branch list": (BRANCHES,),
     **{f"branch {word}": (CHANGED,) for word in ("add", "append", "prepend", "del", "mod")},
-    "doctor": (FINDINGS,),
+    "doctor": (FINDINGS, CHECKS),
+    "explain": (CAUSES, Single(CAUSE)),
     "error": (ERROR,),
 }
