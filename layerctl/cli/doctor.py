@@ -190,7 +190,7 @@ def _print(found: Sequence[Finding], shown: Shown) -> None:
 
 
 def _text(source: str, kernel: str | None, fs: str | None, shown: Shown) -> int:
-    from layerctl.doctor.reading import read
+    from layerctl.doctor.reading.diagnose import read
     from layerctl.doctor.reading.text import version
     from layerctl.render.findings import reading_document
 

@@ -23,7 +23,8 @@ def of_failure(
     `number` is the errno, `context_log` and `kernel_log` are the kernel's own lines. What the
     kernel said comes first, then what the checks foresaw, then what the errno could mean.
     """
-    from layerctl.doctor.reading import Certainty, read
+    from layerctl.doctor.reading.diagnose import read
+    from layerctl.doctor.reading.result import Certainty
     from layerctl.doctor.reading.text import version
 
     name = errno.errorcode.get(number, f"errno={number}")

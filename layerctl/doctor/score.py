@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from layerctl.doctor.reading import read
+from layerctl.doctor.reading.diagnose import read
 from layerctl.model import Severity
 
 #: What the counts must reach.

@@ -82,12 +82,16 @@ class Handles(NamedTuple):
 
 
 class Other(NamedTuple):
-    """Another overlay that is mounted, its upper and work directory; `pid` is who sees it."""
+    """Another overlay that is mounted, its upper and work directory; `pid` is who sees it.
+
+    It is not `certain` where its names were given relative to a directory that was guessed.
+    """
 
     target: str
     upper: Directory
     work: Directory | None
     pid: int | None = None
+    certain: bool = True
 
 
 class Probed(NamedTuple):
@@ -118,6 +122,7 @@ class TypeState:
 _NOWHERE: Mapping[str, Directory] = {}
 _NOTHING: Mapping[str, str] = {}
 _NO_FLAGS: Mapping[str, int] = {}
+_NO_LAYERS: Mapping[int, tuple[str, ...]] = {}
 
 
 class Facts(NamedTuple):
@@ -141,6 +146,8 @@ class Facts(NamedTuple):
     parameters: Mapping[str, str] = _NOTHING
     #: Every mount of this namespace.
     mounts: tuple[MountEntry, ...] = ()
+    #: The layers of each overlay by its mount id, where mountinfo's names can be placed.
+    layers: Mapping[int, tuple[str, ...]] = _NO_LAYERS
     storage: Storage | None = None
     #: The inode flags of directories (FS_IOC_GETFLAGS), where their filesystem has them.
     flags: Mapping[str, int] = _NO_FLAGS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 
+from layerctl.codecs import overlay
 from layerctl.kernel import mounts
 from layerctl.kernel.facts import Facts, Handles, Other, Storage, directory
 from layerctl.model import MountEntry, Role, Stack
@@ -13,7 +14,7 @@ from layerctl.model import MountEntry, Role, Stack
 def added(stack: Stack, facts: Facts, by_id: dict[int, MountEntry]) -> Facts:
     """Return the facts of a plan with those of overlay added. Reads only; raises nothing."""
     others = tuple(overlays(facts.mounts, by_id))
-    facts = facts._replace(others=others, parameters=parameters())
+    facts = facts._replace(others=others, parameters=parameters(), layers=layer_paths(facts.mounts))
     if stack.upper is None:
         return facts
     upper, work = facts.of(stack.upper), stack.work
@@ -96,23 +97,73 @@ def names(path: str | None) -> tuple[str, ...]:
 def overlays(
     entries: Iterable[MountEntry], by_id: dict[int, MountEntry], pid: int | None = None
 ) -> Iterator[Other]:
-    """Yield the overlays with an upper layer among mounts; `pid` is a process that sees them.
-
-    A name that was given relative to a directory nobody knows any more is passed over.
-    """
-    from layerctl.codecs import overlay
-
+    """Yield the overlays with an upper layer among mounts; `pid` is a process that sees them."""
     root = "" if pid is None else f"/proc/{pid}/root"
     for entry in entries:
         if entry.fstype != "overlay":
             continue
         stack = overlay.from_super_options(entry.super_options)
-        if stack.upper is None or not stack.upper.startswith("/"):
+        if stack.upper is None:
             continue
+        base, certain = _base(entry, stack, root)
+        if base is None:
+            continue
+        upper = directory(root + os.path.join(base, stack.upper), by_id)
         work = None
-        if stack.work is not None and stack.work.startswith("/"):
-            work = directory(root + stack.work, by_id)
-        yield Other(entry.target, directory(root + stack.upper, by_id), work, pid)
+        if stack.work is not None:
+            work = directory(root + os.path.join(base, stack.work), by_id)
+        yield Other(entry.target, upper, work, pid, certain)
+
+
+def layer_paths(entries: Iterable[MountEntry]) -> dict[int, tuple[str, ...]]:
+    """Return the layers of every overlay by its mount id, from the root, where that is certain."""
+    found = {}
+    for entry in entries:
+        if entry.fstype == "overlay":
+            stack = overlay.from_super_options(entry.super_options)
+            base, certain = _base(entry, stack, "")
+            if base is not None and certain:
+                found[entry.mount_id] = tuple(os.path.join(base, one.path) for one in stack.layers)
+    return found
+
+
+def _base(entry: MountEntry, stack: Stack, root: str) -> tuple[str | None, bool]:
+    """Return the directory that relative names of a mount are relative to, and whether it is sure.
+
+    mountinfo keeps names as they were given. A directory near the target under which all of them
+    are there is taken; it is sure if the overlay's root has the inode number of its upper layer
+    (or of its first lower one), as it has where all layers are on one filesystem.
+    """
+    names = [layer.path for layer in stack.layers] + ([stack.work] if stack.work else [])
+    relative = [name for name in names if not name.startswith("/")]
+    if not relative:
+        return "/", True
+    for base in _near(entry.target):
+        if all(os.path.isdir(f"{root}{base}/{name}") for name in relative):
+            first = stack.upper or stack.layers[0].path
+            return base, _same_root(root + entry.target, os.path.join(root + base, first), entry)
+    return None, False
+
+
+def _near(target: str) -> Iterator[str]:
+    """Yield the directories above a target, the nearest first, then the working directory."""
+    path = target
+    while path != "/":
+        path = os.path.dirname(path)
+        yield path
+    try:
+        yield os.getcwd()
+    except OSError:
+        return
+
+
+def _same_root(target: str, layer: str, entry: MountEntry) -> bool:
+    try:
+        top, below = os.stat(target), os.stat(layer)
+    except OSError:
+        return False
+    device = f"{os.major(top.st_dev)}:{os.minor(top.st_dev)}"
+    return device == entry.device and top.st_ino == below.st_ino
 
 
 def _handles(stack: Stack) -> Handles | None:

@@ -30,7 +30,11 @@ def try_out(stack: Stack, facts: Facts) -> Facts:
     probed = Probed(locked=tuple(_locked(stack, facts)))
     if facts.caller.sys_admin and facts.type_state != TypeState.ABSENT:
         probed = probed._replace(refused=tuple(context.refused_options(stack.options).items()))
-    if stack.upper is not None and facts.of(stack.upper).identity is not None:
+    if (
+        stack.upper is not None
+        and facts.caller.sys_admin
+        and facts.of(stack.upper).identity is not None
+    ):
         probed = _upper(stack, facts, probed)
     return facts._replace(probed=probed)
 
@@ -41,12 +45,13 @@ def _upper(stack: Stack, facts: Facts, probed: Probed) -> Probed:
     if place is None:
         return probed
     userxattr = "userxattr" in stack.options
+    markless = facts.caller.in_user_namespace and not userxattr  # which another check tells of
     try:
         with _scratch(place) as directory:
             probed = probed._replace(
                 d_type=_d_type(directory),
                 rename_whiteout=_rename_whiteout(directory),
-                xattr=_xattr(directory, "user" if userxattr else "trusted"),
+                xattr=None if markless else _xattr(directory, "user" if userxattr else "trusted"),
             )
     except OSError:
         pass  # a place where nothing can be made tells of itself below
@@ -90,12 +95,12 @@ def _scratch(place: str) -> Iterator[str]:
         os.rmdir(directory)
 
 
-def _tried(action: Callable[[], object]) -> bool | None:
-    """Tell whether something can be done; None where it is the right that is missing."""
+def _tried(action: Callable[[], object]) -> bool:
+    """Tell whether something can be done. The kernel counts any error as a no, and so does this."""
     try:
         action()
-    except OSError as error:
-        return None if error.errno in (errno.EPERM, errno.EACCES) else False
+    except OSError:
+        return False
     return True
 
 
@@ -108,17 +113,18 @@ def _d_type(directory: str) -> bool | None:
     return None if kind is None else kind != 0
 
 
-def _rename_whiteout(directory: str) -> bool | None:
+def _rename_whiteout(directory: str) -> bool:
     """Tell whether a rename can leave a whiteout (ovl_check_rename_whiteout)."""
     old, new = os.path.join(directory, "old"), os.path.join(directory, "new")
     os.close(os.open(old, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
     can = _tried(lambda: syscalls.renameat2(old, new, syscalls.RENAME_WHITEOUT))
-    if can and not stat.S_ISCHR(os.lstat(old).st_mode):
+    try:  # one that hides its own whiteouts cannot hold those of another
+        return can and stat.S_ISCHR(os.lstat(old).st_mode)
+    except OSError:
         return False
-    return can
 
 
-def _xattr(directory: str, namespace: str) -> bool | None:
+def _xattr(directory: str, namespace: str) -> bool:
     """Tell whether the directory takes overlay's attributes."""
     name = f"{namespace}.overlay.layerctl"
     return _tried(lambda: os.setxattr(directory, name, b"y"))

@@ -9,6 +9,8 @@ from layerctl.doctor.checks.layers import command
 from layerctl.doctor.hits import Hit
 from layerctl.kernel.facts import Facts
 from layerctl.model import Role, Severity, Stack
+from layerctl.rules.options import find
+from layerctl.rules.validity import value_problem
 
 #: Features that rest on trusted.* attributes, which a user namespace may not touch (6.6).
 _TRUSTED = (
@@ -24,6 +26,9 @@ def known(stack: Stack, facts: Facts) -> Iterator[Hit]:
         return
     for name, said in facts.probed.refused:
         value = stack.options.get(name)
+        option = find(stack.fstype, name)
+        if option is not None and value_problem(option, value):
+            continue  # wrong in itself, which is told without asking
         shown = name if value is None else f"{name}={value}"
         better = stack._replace(
             options={key: text for key, text in stack.options.items() if key != name}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from layerctl.codecs import overlay
 from layerctl.doctor.checks.layers import is_in, roles
 from layerctl.doctor.hits import Hit
 from layerctl.kernel.facts import Facts
@@ -31,13 +30,13 @@ def depth(stack: Stack, facts: Facts) -> Iterator[Hit]:
         entry = facts.of(path).mount
         if entry is None or (role == "work directory" and stack.upper is None):
             continue
-        below = depth_of(entry, facts.mounts)
+        below = depth_of(entry, facts)
         if below >= MAX_DEPTH:
             seen = f"{role} {path} is on {entry.target} ({entry.fstype}), stacked {below} deep"
             yield Hit("max-stacking-depth", (seen,), {"path": path})
 
 
-def depth_of(entry: MountEntry, entries: tuple[MountEntry, ...], guard: int = 8) -> int:
+def depth_of(entry: MountEntry, facts: Facts, guard: int = 8) -> int:
     """Return at least how deep a filesystem is stacked (s_stack_depth).
 
     procfs forbids all stacking. What the layers of an overlay lie on is found by their names.
@@ -48,12 +47,11 @@ def depth_of(entry: MountEntry, entries: tuple[MountEntry, ...], guard: int = 8)
         return 1
     if entry.fstype != "overlay" or not guard:
         return 0
-    stack = overlay.from_super_options(entry.super_options)
     deepest = 0
-    for layer in stack.layers:
-        below = _mount_of(layer.path, entries, entry) if layer.path.startswith("/") else None
+    for path in facts.layers.get(entry.mount_id, ()):
+        below = _mount_of(path, facts.mounts, entry)
         if below is not None:
-            deepest = max(deepest, depth_of(below, entries, guard - 1))
+            deepest = max(deepest, depth_of(below, facts, guard - 1))
     return deepest + 1
 
 

@@ -105,7 +105,8 @@ def in_use(stack: Stack, facts: Facts) -> Iterator[Hit]:
     for role, path in named:
         for other in _users(facts.of(path), facts):
             where = f" (process {other.pid})" if other.pid is not None else ""
-            seen = (f"{role} {path} is in use by the overlay on {other.target}{where}",)
+            maybe = "" if other.certain else ", as its relative names suggest"
+            seen = (f"{role} {path} is in use by the overlay on {other.target}{where}{maybe}",)
             upper = stack.upper or "UPPER"
             fresh = stack._replace(
                 layers=tuple(
@@ -124,7 +125,7 @@ def in_use(stack: Stack, facts: Facts) -> Iterator[Hit]:
             lower = role in ("lower", "data")
             if refuses:
                 cause = "lowerdir-in-use-as-upper" if lower else "upperdir-in-use-index-on"
-                yield Hit(cause, seen, values)
+                yield Hit(cause, seen, values, None if other.certain else Severity.WARNING)
             elif lower:
                 yield Hit("lowerdir-in-use-as-upper", seen, values, Severity.WARNING)
             else:

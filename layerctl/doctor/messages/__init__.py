@@ -43,7 +43,7 @@ def pattern_of(text: str) -> str:
     parts = []
     position = 0
     for conversion in _CONVERSION.finditer(text):
-        parts.append(_literal(text[position : conversion.start()]))
+        parts.append(_literal(text[position : conversion.start()], closing=position > 0))
         letter = conversion[1]
         numeric = letter[0] in "diuxol" or letter in ("zd", "zu")
         if numeric:
@@ -51,17 +51,21 @@ def pattern_of(text: str) -> str:
         else:
             parts.append("(.*?)" if conversion.end() < len(text) else r"(\S.*|)")
         position = conversion.end()
-    parts.append(_literal(text[position:]))
+    parts.append(_literal(text[position:], closing=position > 0))
     return "".join(parts)
 
 
-def _literal(text: str) -> str:
-    """Escape text; quotes match any quote, a final full stop may be missing, blanks may be many."""
+def _literal(text: str, *, closing: bool) -> str:
+    """Escape text; quotes match any quote, a final full stop may be missing, blanks may be many.
+
+    An opening quote may be missing; a `closing` one, right behind a value, only at a line's end.
+    """
     out = []
     text = text.removesuffix(".")
-    for char in text:
+    for index, char in enumerate(text):
         if char in _QUOTES:
-            out.append(f"[{_QUOTES}]*\\\\?[{_QUOTES}]?")
+            must = closing and index == 0
+            out.append(rf"\\?(?:[{_QUOTES}]|$)" if must else rf"\\?[{_QUOTES}]?")
         elif char == " ":
             out.append(r"\s+")
         else:

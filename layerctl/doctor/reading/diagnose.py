@@ -33,10 +33,40 @@ def read(text: str, *, kernel_version: Version | None = None, fs: str | None = N
     for attempt in context.tried:
         found += plans.clues(attempt, context.errnos, context.kernel, context.util_linux)
     found += programs.causes_of(context)
-    ranked = rank(found)
+    if context.in_user_namespace and {"EPERM", "EACCES"} & context.errnos:
+        of_aufs = context.fstype == "aufs"
+        cause = "aufs-userns-not-allowed" if of_aufs else "userns-overlay-not-permitted-old-kernel"
+        found.append(Clue(cause, 72))
+    ranked = rank(clue for clue in found if _fits(clue, context.kernel))
     certain = len([one for one in ranked if one[1] >= _SAYS])
     diagnoses = tuple(_diagnosis(clues, weight, certain, context) for clues, weight in ranked)
     return Reading(diagnoses, tuple(kernel.noise(context)), _decide(diagnoses, context))
+
+
+#: Causes that a kernel from this version on no longer has, and that it has only from one on.
+_GONE = {
+    "userns-overlay-not-permitted-old-kernel": (5, 11),
+    "idmapped-layers-unsupported": (5, 19),
+    "tmpfs-upper-xattr-unsupported": (6, 6),
+    "data-layer-needs-metacopy": (6, 16),
+}
+_SINCE = {
+    "new-mount-api-string-limit": (5, 2),
+    "volatile-incompat-dirty": (5, 10),
+    "overlapping-layers": (4, 19),
+    "upperdir-in-use-index-on": (4, 13),
+    "index-estale-lower-changed": (4, 13),
+    "userns-needs-userxattr": (5, 11),
+    "metacopy-mismatch": (4, 19),
+}
+
+
+def _fits(clue: Clue, version: Version | None) -> bool:
+    """Tell whether a kernel can have a cause; what the text says outright stands all the same."""
+    if version is None or clue.weight >= _SAYS:
+        return True
+    gone, since = _GONE.get(clue.cause), _SINCE.get(clue.cause)
+    return (gone is None or version < gone) and (since is None or version >= since)
 
 
 def rank(found: Iterable[Clue]) -> list[tuple[list[Clue], int]]:

@@ -240,8 +240,10 @@ def _unknown(match: Match, context: Context) -> tuple[str, ...]:
         return _first(causes, "unknown-mount-option-old-kernel", "context-option-comma-split")
     if re.match(r"(?:s\d+|c\d+)(?:[.:,\"]|$)", word):
         return _first(causes, "context-option-comma-split")
-    option = find("overlay", name)
-    if option is not None and option.takes is not Takes.LAYERS:
+    option = find(context.fstype, name)
+    if option is None and find("overlay", name) is not None:
+        return ("unknown-mount-option-old-kernel",)
+    if option is not None and (option.takes is not Takes.LAYERS or value):
         wrong = value_problem(option, value if equals else None)
         if wrong:
             return ("bad-option-value", "unknown-mount-option-old-kernel")

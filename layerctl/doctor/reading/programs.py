@@ -53,8 +53,8 @@ _MOUNT = (
     _say(r"must be superuser to use mount|only root can (?:do that|mount)", "missing-cap-sys-admin",
          92),
     _say(r"mount:? [^\n]*permission denied",
-         "userns-overlay-not-permitted-old-kernel container-policy-denies-overlay-mount "
-         "missing-cap-sys-admin mount8-drop-permissions-userns", 66),
+         "missing-cap-sys-admin container-policy-denies-overlay-mount "
+         "userns-overlay-not-permitted-old-kernel mount8-drop-permissions-userns", 66),
     _say(r"u?n?mount[^\n]*(?:target|device) is busy|target is busy", "leaked-mount-busy", 90),
     _say(r"unknown filesystem type '?overlayfs",
          "fstype-name-overlayfs-obsolete overlay-not-in-kernel overlay-module-missing", 90),
@@ -219,7 +219,7 @@ def silent_call(context: Context) -> Iterator[Clue]:
     """A value that is too long is refused by fsconfig(2) itself: the context has nothing to say."""
     found = _SILENT.search(context.plain)
     if found is not None and not context.matches:
-        yield Clue("new-mount-api-string-limit", 82, found[0])
+        yield Clue("new-mount-api-string-limit", 94, found[0])
 
 
 #: What an errno means: where a mount was tried, and where something was done in a mounted tree.
