@@ -110,7 +110,7 @@ def _plan(request: Request, target: str | None, shown: Shown, *, probe: bool) ->
     if probe:
         gathered = probes.try_out(stack, gathered)
     found, checks = preflight.run(stack, gathered)
-    found = [*preflight.request_findings(stack), *found, *preflight.string_findings(stack)]
+    found = [*preflight.request_findings(stack, where), *found, *preflight.string_findings(stack)]
     return _report(found, checks, shown)
 
 

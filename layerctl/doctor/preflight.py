@@ -130,7 +130,7 @@ def findings(stack: Stack, facts: Facts) -> list[Finding]:
     return run(stack, facts)[0]
 
 
-def request_findings(stack: Stack) -> list[Finding]:
+def request_findings(stack: Stack, target: str | None = None) -> list[Finding]:
     """Return what is wrong with the request itself, whatever the system looks like."""
     return [
         Finding(
@@ -139,10 +139,19 @@ def request_findings(stack: Stack) -> list[Finding]:
             error.message[:1].upper() + error.message[1:],
             error.why,
             (),
-            Fix(error.hint),
+            Fix(error.hint, _request_commands(error.id, stack, target)),
         )
         for error in problems(stack)
     ]
+
+
+def _request_commands(cause: str, stack: Stack, target: str | None) -> tuple[str, ...]:
+    """Return what can be pasted for a wrong request: one directory is bound, not overlaid."""
+    import shlex
+
+    if cause == "too-few-layers" and len(stack.layers) == 1 and target is not None:
+        return (shlex.join(["mount", "--bind", stack.layers[0].path, target]),)
+    return ()
 
 
 #: What mount(2) reads of a string, and what fsconfig(2) takes as one value.

@@ -82,20 +82,49 @@ def reachable(stack: Stack, facts: Facts) -> Iterator[Hit]:
         place = facts.of(path)
         if place.error is None or place.will_be_made:
             continue
-        cause = "missing-layer-directory" if place.error in _NOWHERE else "layer-not-reachable"
-        yield Hit(cause, (f"{role} {path}: {_strerror(place.error)}",), {"path": path})
+        seen = f"{role} {path}: {_strerror(place.error)}"
+        late = _unmounted(path, facts)
+        if late is not None:
+            why = f"{late} stands in /etc/fstab and is not mounted"
+            values = {"mountpoint": late, "path": path, "command": command(stack, facts)}
+            yield Hit("mount-ordering-lower-not-mounted", (seen, why), values)
+        else:
+            known = place.error in _NOWHERE
+            cause = "missing-layer-directory" if known else "layer-not-reachable"
+            yield Hit(cause, (seen,), {"path": path})
+
+
+def _unmounted(path: str, facts: Facts) -> str | None:
+    """Return the directory of /etc/fstab that would bring a missing path, None if none would."""
+    mounted = {entry.target for entry in facts.mounts}
+    late = [one for one in facts.fstab if one not in mounted and is_in(path, one)]
+    return max(late, key=len, default=None)
 
 
 def directories(stack: Stack, facts: Facts) -> Iterator[Hit]:
     """Every layer and the work directory are directories."""
     for role, path in roles(stack):
         place = facts.of(path)
-        if place.error is None and not place.is_directory:
-            yield Hit("layer-not-a-directory", (f"{role} {path} is {kind(place)}",), {"path": path})
+        if place.error is not None or place.is_directory:
+            continue
+        values = {"path": path}
+        commands: tuple[str, ...] | None = ()
+        if role not in ("upper layer", "work directory") and stat.S_ISREG(place.mode):
+            mounted = beside(path, ".d")
+            better = stack._replace(
+                layers=tuple(
+                    layer._replace(path=mounted) if layer.path == path else layer
+                    for layer in stack.layers
+                )
+            )
+            values |= {"mounted": mounted, "command": command(better, facts)}
+            commands = ("mkdir -p {mounted}", "mount -o loop,ro {path} {mounted}", "{command}")
+        seen = f"{role} {path} is {kind(place)}"
+        yield Hit("layer-not-a-directory", (seen,), values, commands=commands)
 
 
 def one_mount(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """Upper and work are on one mount, which is more than one filesystem (ovl_get_fsid aside)."""
+    """Upper and work are on one mount, which is more than on one filesystem."""
     pair = upper_and_work(stack, facts)
     if pair is None:
         return

@@ -102,12 +102,25 @@ def undefined(stack: Stack, facts: Facts) -> Iterator[Hit]:
                 yield Hit(
                     "overlapping-layers",
                     (f"{one.name} lies in {lower.name}: every change shows up in it",),
-                    {"path": one.place.path},
+                    {"path": one.place.path, **_moved_out(stack, facts, lower.place.path)},
                     severity=Severity.WARNING,
-                    fix="Move the upper and the work directory out of the lower layer. The "
+                    fix="Use an upper and a work directory outside of the lower layer. The "
                     "kernel takes it as it is, and what comes of it is undefined.",
-                    commands=(),
+                    commands=("mkdir -p {newupper} {newwork}", "{command}"),
                 )
+
+
+def _moved_out(stack: Stack, facts: Facts, lower: str) -> dict[str, str]:
+    """Return the command with upper and work beside a lower layer instead of in it."""
+    upper, work = beside(lower, ".upper"), beside(lower, ".upper.work")
+    better = stack._replace(
+        layers=tuple(
+            layer._replace(path=upper) if layer.role is Role.UPPER else layer
+            for layer in stack.layers
+        ),
+        work=work,
+    )
+    return {"newupper": upper, "newwork": work, "command": command(better, facts)}
 
 
 def target_in_layer(stack: Stack, facts: Facts) -> Iterator[Hit]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from layerctl.doctor.checks.layers import is_in, roles
+from layerctl.doctor.checks.layers import command, is_in, roles
+from layerctl.doctor.commands import beside
 from layerctl.doctor.hits import Hit
 from layerctl.kernel.facts import Facts
 from layerctl.model import MountEntry, Role, Severity, Stack
@@ -33,7 +34,22 @@ def depth(stack: Stack, facts: Facts) -> Iterator[Hit]:
         below = depth_of(entry, facts)
         if below >= MAX_DEPTH:
             seen = f"{role} {path} is on {entry.target} ({entry.fstype}), stacked {below} deep"
-            yield Hit("max-stacking-depth", (seen,), {"path": path})
+            base = facts.target.path if facts.target is not None else path
+            scratch = beside(base, ".copy")
+            better = stack._replace(
+                layers=tuple(
+                    layer._replace(path=scratch) if layer.path == path else layer
+                    for layer in stack.layers
+                )
+            )
+            values = {"path": path, "scratch": scratch, "command": command(better, facts)}
+            commands = (
+                "mkdir -p {scratch}",
+                "mount -t tmpfs tmpfs {scratch}",
+                "cp -a {path}/. {scratch}",
+                "{command}",
+            )
+            yield Hit("max-stacking-depth", (seen,), values, commands=commands)
 
 
 def depth_of(entry: MountEntry, facts: Facts, guard: int = 8) -> int:

@@ -20,6 +20,10 @@ NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "ceph", "afs"})
 OWN_NAMES = frozenset({"vfat", "msdos", "exfat", "hfs", "hfsplus", "adfs", "affs", "autofs"})
 
 
+#: Filesystems that nothing makes writable.
+NATIVELY_READ_ONLY = frozenset({"squashfs", "erofs", "iso9660", "cramfs", "romfs", "udf"})
+
+
 def is_read_only(place: Directory) -> bool:
     """Tell whether a directory's mount, or the filesystem itself, is read-only."""
     entry = place.mount
@@ -45,17 +49,23 @@ def upper_read_only(stack: Stack, facts: Facts) -> Iterator[Hit]:
         f"upper {upper.path} is on {upper.mount.target} ({upper.mount.fstype}), "
         + ("a read-only filesystem" if whole else "a read-only mount"),
     )
+    values = {
+        "upper": upper.path,
+        "mountpoint": upper.mount.target,
+        "command": command(stack, facts),
+    }
     how = "remount,rw" if whole else "remount,bind,rw"
-    yield Hit(
-        "upper-readonly",
-        seen,
-        {
-            "upper": upper.path,
-            "mountpoint": upper.mount.target,
-            "command": command(stack, facts),
-        },
-        commands=(f"mount -o {how} {{mountpoint}}", "{command}"),
-    )
+    commands: tuple[str, ...] = (f"mount -o {how} {{mountpoint}}", "{command}")
+    fix = None
+    if upper.fstype in NATIVELY_READ_ONLY:
+        layers = tuple(
+            layer._replace(role=Role.LOWER) if layer.role is Role.UPPER else layer
+            for layer in stack.layers
+        )
+        values["command"] = command(stack._replace(layers=layers, work=None), facts)
+        commands = ("{command}",)
+        fix = "It can be nothing but a lower layer: name it as the topmost of them."
+    yield Hit("upper-readonly", seen, values, fix=fix, commands=commands)
 
 
 def unsupported_upper(stack: Stack, facts: Facts) -> Iterator[Hit]:
@@ -77,12 +87,41 @@ def unsupported_upper(stack: Stack, facts: Facts) -> Iterator[Hit]:
             seen.append("whether it has what overlay needs was not tried")
         else:
             seen.append(f"tried: it has no {', no '.join(lacks)}")
+    values, commands = scratch_fix(stack, facts)
     yield Hit(
         f"upperdir-fs-unsupported-{family}",
         tuple(seen),
-        {"upper": upper.path, **_stack_values(stack, facts)},
+        {"upper": upper.path, **_stack_values(stack, facts), **values},
         severity,
+        commands=commands,
     )
+
+
+def scratch_fix(stack: Stack, facts: Facts) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return values and commands that put upper and work on a tmpfs of their own."""
+    base = facts.target.path if facts.target is not None else (stack.upper or "/upper")
+    scratch = beside(base, ".rw")
+    upper, work = f"{scratch}/upper", f"{scratch}/work"
+    better = stack._replace(
+        layers=tuple(
+            layer._replace(path=upper) if layer.role is Role.UPPER else layer
+            for layer in stack.layers
+        ),
+        work=work,
+    )
+    values = {
+        "scratch": scratch,
+        "newupper": upper,
+        "newwork": work,
+        "command": command(better, facts),
+    }
+    commands = (
+        "mkdir -p {scratch}",
+        "mount -t tmpfs tmpfs {scratch}",
+        "mkdir -p {newupper} {newwork}",
+        "{command}",
+    )
+    return values, commands
 
 
 def _family(fstype: str) -> str | None:
@@ -114,21 +153,18 @@ def upper_features(stack: Stack, facts: Facts) -> Iterator[Hit]:
     if upper is None or probed is None or upper.fstype is None or _family(upper.fstype):
         return
     on = f"upper {upper.path} is on {_on(upper)}"
-    values = {
-        "upper": upper.path,
-        "mountpoint": upper.mount.target if upper.mount is not None else upper.path,
-        **_stack_values(stack, facts),
-    }
-    if probed.d_type is False:
-        yield Hit("xfs-ftype0-no-dtype", (on, "tried: readdir gives no file types"), values)
-    if probed.rename_whiteout is False:
-        tried = "tried: rename(2) with RENAME_WHITEOUT fails"
-        yield Hit("zfs-no-rename-whiteout", (on, tried), values)
-    if probed.xattr is False:
-        kind = "user" if "userxattr" in stack.options else "trusted"
-        cause = "tmpfs-upper-xattr-unsupported" if upper.fstype == "tmpfs" else "upper-fs-no-xattr"
-        tried = f"tried: it takes no {kind}.overlay.* attributes"
-        yield Hit(cause, (on, tried), values, Severity.WARNING)
+    values, commands = scratch_fix(stack, facts)
+    values |= {"upper": upper.path, **_stack_values(stack, facts)}
+    kind = "user" if "userxattr" in stack.options else "trusted"
+    no_xattr = "tmpfs-upper-xattr-unsupported" if upper.fstype == "tmpfs" else "upper-fs-no-xattr"
+    for has, cause, tried in (
+        (probed.d_type, "xfs-ftype0-no-dtype", "readdir gives no file types"),
+        (probed.rename_whiteout, "zfs-no-rename-whiteout", "RENAME_WHITEOUT fails"),
+        (probed.xattr, no_xattr, f"it takes no {kind}.overlay.* attributes"),
+    ):
+        if has is False:
+            seen = (on, f"tried: {tried}")
+            yield Hit(cause, seen, values, Severity.WARNING, commands=commands)
 
 
 def space(stack: Stack, facts: Facts) -> Iterator[Hit]:
