@@ -12,7 +12,7 @@ import random
 import shutil
 import stat
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -150,43 +150,61 @@ class Case:
     notes: list[str] = field(default_factory=list)
 
 
-def make_case(where: str, uppers: int, lowers: int, data: int, options: str) -> Case:
-    """Make the stack of the layers u, l0 ... and d0 ... in `where`, and the mount's string."""
-    names = [f"{where}/l{index}" for index in range(lowers)]
-    datas = [f"{where}/d{index}" for index in range(data)]
-    text = "lowerdir=" + ":".join(names) + "".join(f"::{name}" for name in datas)
-    layers = [Layer(name, Role.LOWER) for name in names] + [Layer(n, Role.DATA) for n in datas]
-    if uppers:
-        text += f",upperdir={where}/u,workdir={where}/w"
-        layers.insert(0, Layer(f"{where}/u", Role.UPPER))
+def make_case(
+    where: str,
+    lowers: Sequence[str],
+    *,
+    data: Sequence[str] = (),
+    upper: str | None = None,
+    options: str = "",
+) -> Case:
+    """Make the stack of some directories, and the string that mounts it at `m` in `where`."""
+    text = "lowerdir=" + ":".join(lowers) + "".join(f"::{name}" for name in data)
+    layers = [Layer(name, Role.LOWER) for name in lowers] + [Layer(n, Role.DATA) for n in data]
+    work = f"{where}/w" if upper is not None else None
+    if upper is not None:
+        text += f",upperdir={upper},workdir={work}"
+        layers.insert(0, Layer(upper, Role.UPPER))
     words = dict(word.partition("=")[::2] for word in options.split(",") if word)
     stack = Stack(
         "overlay",
         tuple(layers),
-        f"{where}/w" if uppers else None,
+        work,
         {name: value or None for name, value in words.items()},
-        () if uppers else ("ro",),
+        () if upper is not None else ("ro",),
     )
     return Case(stack, f"{where}/m", text + ("," + options if options else ""))
 
 
-def build_by_hand(rng: random.Random, where: str, *, user: bool) -> Case:
-    """Build a stack whose layers hold anything that they can hold."""
+def build_by_hand(
+    rng: random.Random, where: str, *, user: bool, elsewhere: str | None = None
+) -> Case:
+    """Build a stack whose layers hold anything that they can hold.
+
+    `elsewhere` is a directory on another filesystem, where some lower layers are put.
+    """
     builder = Builder(rng, user, where)
     os.mkdir(where)
-    uppers = rng.choice([0, 1, 1])
-    lowers = rng.randint(1 if uppers else 2, 6 - uppers)
-    data = rng.choice([0, 0, 0, 1, 2])
+    upper = rng.choice([0, 1, 1])
+    lowers = [f"{where}/l{index}" for index in range(rng.randint(2 - upper, 6 - upper))]
+    data = [f"{where}/d{index}" for index in range(rng.choice([0, 0, 0, 1, 2]))]
+    if elsewhere is not None:
+        os.mkdir(f"{elsewhere}/c")
+        lowers = [
+            f"{elsewhere}/c/l{index}" if index and rng.random() < 0.5 else path
+            for index, path in enumerate(lowers)
+        ]
     depth = rng.choice([1, 2, 2, 3])
-    if uppers:
+    if upper:
         builder.layer(f"{where}/u", depth=depth)
         os.mkdir(f"{where}/w")
-    for index in range(lowers):
-        builder.layer(f"{where}/l{index}", depth=depth)
-    for index in range(data):
-        builder.layer(f"{where}/d{index}", depth=depth)
+    for path in (*lowers, *data):
+        builder.layer(path, depth=depth)
     os.mkdir(f"{where}/m")
-    return make_case(where, uppers, lowers, data, random_options(rng, user=user, upper=uppers))
+    options = random_options(rng, user=user, upper=upper)
+    return make_case(
+        where, lowers, data=data, upper=f"{where}/u" if upper else None, options=options
+    )
 
 
 def random_options(rng: random.Random, *, user: bool, upper: int) -> str:
@@ -297,8 +315,9 @@ class Tree:
     fragile: set[str] = field(default_factory=set)
     mixed: set[str] = field(default_factory=set)
 
-    def note(self, directory: Directory) -> None:
-        if directory.xattr_whiteouts or any("impure" in p.attributes for p in directory.parts):
+    def note(self, directory: Directory, *, xino: bool) -> None:
+        impure = any("impure" in part.attributes for part in directory.parts)
+        if directory.xattr_whiteouts or impure or xino:
             self.fragile.add(directory.path)
         if directory.xattr_whiteouts:
             self.mixed.add(directory.path)
@@ -311,7 +330,7 @@ def resolver_tree(view: Opened) -> Tree:
     resolver = view.resolver
 
     def down(directory: Directory) -> None:
-        tree.note(directory)
+        tree.note(directory, xino=getattr(resolver, "xino", False))
         for name, listed in resolver.read(directory):
             place, data = "", None
             for part in directory.parts:
@@ -350,7 +369,11 @@ def differences(view: Opened, tree: Tree, kernel: dict[str, Seen]) -> Iterator[s
             continue
         mixed = path.rpartition("/")[0] in tree.mixed
         if path not in kernel:
-            if not (mixed and not ours[path].kind.reachable):
+            if path.rpartition("/")[0] in tree.fragile and any(
+                twice[one] > 1 for one in ours[path].objects
+            ):
+                aliased.add(path)  # as below, and a name that is refused is not listed
+            elif not (mixed and not ours[path].kind.reachable):
                 yield f"{path}: only the resolver lists it ({ours[path].kind.type})"
             continue
         entry, seen = ours.get(path), kernel[path]
@@ -460,7 +483,7 @@ def compare_stories(
                 yield f"{path}: the story merges {shown}, the tree {kind.merged}"
         for name in NAMES:
             story = tell(view, name)
-            if name not in kernel and story.visible and story.reachable:
+            if name not in kernel and name not in ours and story.visible and story.reachable:
                 yield f"{name}: the story shows what the kernel does not"
 
 
