@@ -50,7 +50,7 @@ def _calls(step: dict[str, Any]) -> Iterator[tuple[str, str]]:
     lexer.whitespace_split = True
     command: list[str] = []
     for word in [*lexer, ";"]:
-        if set(word) <= set(";&|"):
+        if word and set(word) <= set(";&|"):
             if command[:1] == ["mount"] and ("aufs" in command or "remount" in " ".join(command)):
                 options = command[command.index("-o") + 1] if "-o" in command else ""
                 yield options, command[-1]

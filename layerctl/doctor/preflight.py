@@ -67,6 +67,7 @@ CHECKS: tuple[Check, ...] = (
     branches.read_only,
     branches.linkable,
     branches.writable,
+    branches.whiteouts_shown,
     branches.xino,
 )
 

@@ -242,7 +242,7 @@ AUFS: tuple[Option, ...] = (
     ),
     Option("warn_perm", Takes.NOTHING, "warn of branches whose root permissions differ"),
     Option("nowarn_perm", Takes.NOTHING, "do not warn of them", shown="nowarn_perm"),
-    Option("shwh", Takes.NOTHING, "show whiteouts (read-only mounts)", shown="shwh", needs=("ro",)),
+    Option("shwh", Takes.NOTHING, "show whiteouts (read-only mounts)", shown="shwh"),
     Option("noshwh", Takes.NOTHING, "hide whiteouts (the default)"),
     Option(
         "dirperm1",

@@ -279,13 +279,4 @@ def _aufs_options(stack: Stack) -> list[RequestError]:
                 hint="choose one of the two",
             )
         )
-    if "shwh" in stack.options and not stack.read_only:
-        found.append(
-            RequestError(
-                "conflicting-options",
-                "shwh needs a read-only mount",
-                why="whiteouts can be shown only where nothing can change them",
-                hint="add: -r",
-            )
-        )
     return found

@@ -94,6 +94,16 @@ CAUSES = table(
         links=(AUFS_DOC,),
     ),
     Cause(
+        "aufs-shwh-writable",
+        Severity.WARNING,
+        "Whiteouts are shown on a writable mount",
+        "With shwh a deleted name is listed as its whiteout, and programs that see it may change "
+        "it. aufs takes it all the same, and says in its log that it should be used with ro.",
+        "Mount read-only, or leave shwh out.",
+        ("{command}",),
+        links=(AUFS_DOC,),
+    ),
+    Cause(
         "aufs-xino-fs-unsupported",
         _F,
         "The xino file would lie on a filesystem that cannot hold it",

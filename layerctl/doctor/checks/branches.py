@@ -102,6 +102,13 @@ def writable(stack: Stack, facts: Facts) -> Iterator[Hit]:
         )
 
 
+def whiteouts_shown(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """Whiteouts are shown on read-only mounts alone (au_opts_verify)."""
+    if stack.fstype == "aufs" and "shwh" in stack.options and not stack.read_only:
+        better = stack._replace(flags=(*stack.flags, "ro"))
+        yield Hit("aufs-shwh-writable", ("shwh without ro",), {"command": command(better, facts)})
+
+
 def _holds(place: Directory | None) -> bool | None:
     """Tell whether an xino file can lie in a directory, None where it is not known."""
     if place is None or place.mount is None:

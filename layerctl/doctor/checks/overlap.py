@@ -124,17 +124,20 @@ def _moved_out(stack: Stack, facts: Facts, lower: str) -> dict[str, str]:
 
 
 def target_in_layer(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """The target is a layer or lies in one."""
+    """The target is no layer, lies in none and covers none."""
     target = facts.target
     if target is None or target.error is not None:
         return
     for one in _placed(stack, facts):
         how = lies(target, one.place)
+        seen = f"target {target.path} {how} {one.name}"
+        if not how and lies(one.place, target):
+            how = seen = f"{one.name} lies in target {target.path}, which covers it"
         if how:
             other = beside(_outside(target, one.place), ".merged")
             yield Hit(
                 "mountpoint-overlaps-layer",
-                (f"target {target.path} {how} {one.name}",),
+                (seen,),
                 {
                     "target": target.path,
                     "newtarget": other,
