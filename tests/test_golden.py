@@ -48,6 +48,17 @@ LAYERED: dict[str, tuple[str, ...]] = {
     "story": ("inspect", "merged", *_LAYERS, "new\nline"),
     "story-deleted": ("inspect", "merged", *_LAYERS, "deleted/é"),
     "whiteouts": ("inspect", "whiteouts", *_LAYERS),
+    "doctor": ("doctor", "--no-probe", "-u", "up", "-l", "no\nsuch", "-l", "low", "dir"),
+    "explain": ("explain", "overlapping-layers"),
+}
+
+#: Commands that write no rows: for people, and as JSON.
+PLAIN: dict[str, tuple[str, ...]] = {
+    "dry-run": ("mount", "-n", "--api", "mount", "-u", "up", "-w", "wo,rk", "-l", "low", "m"),
+    "print-command": ("mount", "--print", "command", "-u", "up", "-w", "wo,rk", "-l", "low", "m"),
+    "error": ("mount", "-u", "up", "-l", os.fsdecode(b"\xff"), "m"),
+    "umount-error": ("umount", "no\nsuch"),
+    "schema": ("schema", "list"),
 }
 
 
@@ -67,8 +78,7 @@ def _layers(lab: Path) -> None:
 def check(name: str, form: str, arguments: tuple[str, ...], cwd: Path) -> None:
     """Run a command in one format; compare with its golden file, and JSON with its schema."""
     done = layerctl(*arguments, *FORMATS[form], cwd=cwd)
-    assert done.returncode in (0, 1, 3), done.stderr
-    output = done.stdout.encode("utf-8", "surrogateescape")
+    output = (done.stdout or done.stderr).encode("utf-8", "surrogateescape")
     file = GOLDEN / f"{name}.{form}"
     if UPDATE:
         file.write_bytes(output)
@@ -77,7 +87,9 @@ def check(name: str, form: str, arguments: tuple[str, ...], cwd: Path) -> None:
     if form.startswith("json") and "--output" not in arguments:
         keys = [one.key for one in DOCUMENTS[command] if isinstance(one, Listing)]
         rows = {"story": "layers", "story-deleted": "layers", "merged-summary": "summary"}
-        for text in [done.stdout] if form == "json" else done.stdout.splitlines():
+        if not done.stdout:
+            command = "error"
+        for text in [output.decode()] if form == "json" else done.stdout.splitlines():
             valid(command, text, rows.get(name, keys[0]) if form == "jsonl" else "")
 
 
@@ -95,6 +107,21 @@ def test_what_lies_in_layers(name: str, lab: Path) -> None:
         check(name, form, LAYERED[name], lab)
 
 
+@pytest.mark.namespace(place=Path("/mnt"))
+@pytest.mark.parametrize("name", PLAIN)
+def test_what_has_no_rows(name: str, lab: Path) -> None:
+    _layers(lab)
+    (lab / "wo,rk").mkdir()
+    (lab / "m").mkdir()
+    for form in _forms(name):
+        check(name, form, PLAIN[name], lab)
+
+
+def _forms(name: str) -> tuple[str, ...]:
+    return ("txt",) if name in ("schema", "print-command") else ("txt", "json")
+
+
 def test_no_golden_file_is_left_over() -> None:
     names = {f"{name}.{form}" for name in (*RECORDED, *LAYERED) for form in FORMATS}
+    names |= {f"{name}.{form}" for name in PLAIN for form in _forms(name)}
     assert {file.name for file in GOLDEN.iterdir() if file.is_file()} == names

@@ -9,21 +9,17 @@ from layerctl.codecs.escape import printable
 from layerctl.errors import LayerctlError
 
 
-def _line(text: str) -> str:
-    return "".join(char if char == "\n" else printable(char) for char in text)
-
-
 def error_text(error: LayerctlError) -> str:
     """Return what happened, why and what helps, a line each; then the words of the kernel."""
-    lines = [f"layerctl: {error.message}"]
+    lines = [f"layerctl: {printable(error.message)}"]
     if error.why:
         from layerctl.render.human import wrapped
 
-        lines += [f"  why:  {text}" for text in wrapped(error.why)]
+        lines += [f"  why:  {text}" for text in wrapped(printable(error.why))]
     if error.hint:
-        lines.append(f"  help: {error.hint}")
-    lines.extend(f"  {detail}" for detail in error.details)
-    return _line("\n".join(lines))
+        lines.append(f"  help: {printable(error.hint)}")
+    lines.extend(f"  {printable(detail)}" for detail in error.details)
+    return "\n".join(lines)
 
 
 def _write(text: str) -> None:
@@ -47,4 +43,4 @@ def report(error: LayerctlError, *, as_json: bool) -> None:
 
 def note(text: str) -> None:
     """Write one line for people to standard error."""
-    _write(_line(f"layerctl: {text}"))
+    _write(f"layerctl: {printable(text)}")
