@@ -42,14 +42,12 @@ class Holders(NamedTuple):
 
 def of(entry: MountEntry) -> Holders:
     """Look for everything that keeps a mount busy. Raises nothing."""
-    import psutil
-
     processes = []
     elsewhere: list[tuple[int, str, str]] = []
     unseen = 0
     here = _namespace(os.getpid())
     seen = {here}
-    for pid in psutil.pids():
+    for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))):
         try:
             holds = tuple(_holds(pid, entry))
             namespace = _namespace(pid)
