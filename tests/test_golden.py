@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,7 @@ def check(name: str, form: str, arguments: tuple[str, ...], cwd: Path) -> None:
     """Run a command in one format; compare with its golden file, and JSON with its schema."""
     done = layerctl(*arguments, *FORMATS[form], cwd=cwd)
     output = (done.stdout or done.stderr).encode("utf-8", "surrogateescape")
+    output = re.sub(rb', "checks": \[.*\]', b"", output)  # what doctor looked at, a long list
     file = GOLDEN / f"{name}.{form}"
     if UPDATE:
         file.write_bytes(output)
@@ -89,7 +91,7 @@ def check(name: str, form: str, arguments: tuple[str, ...], cwd: Path) -> None:
         rows = {"story": "layers", "story-deleted": "layers", "merged-summary": "summary"}
         if not done.stdout:
             command = "error"
-        for text in [output.decode()] if form == "json" else done.stdout.splitlines():
+        for text in [done.stdout or done.stderr] if form == "json" else done.stdout.splitlines():
             valid(command, text, rows.get(name, keys[0]) if form == "jsonl" else "")
 
 
