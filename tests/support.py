@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import json
 import os
 import pickle
+import pkgutil
 import signal
 import subprocess
 import sys
@@ -39,6 +42,8 @@ def in_namespace(
     `user` the child is root of a new user namespace and nothing more. Every mount ends with the
     child. `place` is a directory to mount the lab on, for output that shows paths.
     """
+    if os.environ.get("LAYERCTL_TESTS_FORK"):
+        _import_everything()
     lab = place or Path(tempfile.mkdtemp(prefix="layerctl-lab-"))
     reader, writer = os.pipe()
     child = os.fork()
@@ -124,6 +129,16 @@ def layerctl(
         errors="surrogateescape",
         check=False,
     )
+
+
+@functools.cache
+def _import_everything() -> None:
+    """Import every module once, for all the children that are forked from here."""
+    import layerctl
+
+    for module in pkgutil.walk_packages(layerctl.__path__, "layerctl."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
 
 
 def _forked(
