@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support import ChildFailedError, in_namespace
+from tests.support import NoNamespaceError, in_namespace
 
 SCRIPT = Path(__file__).parents[1] / "docs" / "demo.sh"
 
@@ -26,7 +26,7 @@ def main() -> int:
     for user in (False, True):
         try:
             in_namespace(lambda _: None, user=user)
-        except ChildFailedError as error:
+        except NoNamespaceError as error:
             reasons.append(str(error).strip().splitlines()[-1])
             continue
         code = in_namespace(play, user=user)

@@ -29,6 +29,10 @@ class ChildFailedError(AssertionError):
     """The child of `in_namespace` failed; its traceback is the message."""
 
 
+class NoNamespaceError(ChildFailedError):
+    """The namespaces or the lab of `in_namespace` are not to be had, for lack of privilege."""
+
+
 def in_namespace(
     function: Callable[[Path], Any],
     *,
@@ -51,12 +55,15 @@ def in_namespace(
         os.close(reader)
         code = 1
         try:
+            answer: tuple[type[ChildFailedError] | None, Any]
+            failure: type[ChildFailedError] = NoNamespaceError
             try:
                 _enter(lab, user=user, fs=fs)
+                failure = ChildFailedError
                 os.chdir(lab)
-                answer: tuple[bool, Any] = (True, function(lab))
+                answer = (None, function(lab))
             except BaseException:
-                answer = (False, traceback.format_exc())
+                answer = (failure, traceback.format_exc())
             with os.fdopen(writer, "wb") as file:
                 pickle.dump(answer, file)
             code = 0
@@ -76,9 +83,9 @@ def in_namespace(
             os.rmdir(lab)
     if not raw:
         raise ChildFailedError(f"the child ended without an answer, status {status}")
-    good, value = pickle.loads(raw)
-    if not good:
-        raise ChildFailedError(value)
+    failure, value = pickle.loads(raw)
+    if failure is not None:
+        raise failure(value)
     return value
 
 
