@@ -44,6 +44,7 @@ def test_any_name_reaches_the_program(lab: Path, name: str) -> None:
     assert not fuse_mounts()
 
 
+@pytest.mark.skipif(not os.access("/dev/fuse", os.W_OK), reason="/dev/fuse may not be opened")
 @pytest.mark.namespace(user=True)
 def test_it_works_in_a_user_namespace(lab: Path) -> None:
     make(lab, "l", "u", "m")

@@ -246,5 +246,6 @@ def test_a_way_in_that_the_kernel_lacks_is_refused(lab: Path) -> None:
             assert layerctl("umount", "m").returncode == 0
 
 
+@pytest.mark.namespace
 def test_the_machine_of_the_whole_suite_has_every_way_in() -> None:
     assert os.environ.get("LAYERCTL_TESTS_FORK") or APIS == ("fsconfig", "fd", "mount")

@@ -219,6 +219,7 @@ def test_the_type_and_the_caller() -> None:
         assert [one for one in found if one != "overlapping-layers"] == causes
 
 
+@pytest.mark.namespace
 def test_a_type_that_no_module_file_tells_of_is_asked_for() -> None:
     assert facts.type_state("overlay") in (TypeState.PRESENT, TypeState.MODULE)
     assert facts.type_state("nosuchfs") == TypeState.ABSENT
