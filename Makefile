@@ -6,7 +6,8 @@ SHELL = /bin/sh
 MAKEFLAGS += --no-print-directory
 export PATH := $(PATH):/usr/sbin:/sbin
 
-BIN = .venv/bin
+export VENV ?= .venv
+BIN = $(VENV)/bin
 RUN = $(BIN)/.layerctl-installed
 DEV = $(BIN)/.groups-installed
 SYSTEM = $(BIN)/.system-checked
@@ -22,6 +23,16 @@ demo: $(RUN)  ## show the main job in a mount namespace of its own
 .PHONY: test
 test: $(DEV) $(SYSTEM)  ## run every test (TESTS=... chooses some)
 	@$(BIN)/python -m pytest -q -n 2 $(TESTS)
+
+PYTHONS = python3.11 python3.12 python3.13 python3.14 python3.15
+
+.PHONY: test-pythons
+test-pythons:  ## run every test under each of PYTHONS that this machine has
+	@for python in $(PYTHONS); do \
+		"$$python" -c "" 2>/dev/null || continue; \
+		"$$python" --version; \
+		$(MAKE) test VENV=".venv-$${python##*/}" PYTHON="$$python" || exit; \
+	done
 
 KERNEL_TESTS = tests/test_mount_real.py tests/test_mount_property.py tests/test_undo.py \
 	tests/test_umount.py
@@ -76,8 +87,8 @@ golden: $(DEV)  ## write the expected outputs of the tests anew
 
 .PHONY: clean
 clean:  ## remove what the other targets made
-	@rm -rf .venv .kernels build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	@find layerctl tests -name __pycache__ -prune -exec rm -rf {} +
+	@rm -rf .venv .venv-* .kernels build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find layerctl tests tools -name __pycache__ -prune -exec rm -rf {} +
 
 $(RUN): pyproject.toml tools/setup
 	@tools/setup run

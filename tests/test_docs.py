@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import pictures
 from tests.docs import PAGES, rewritten
 from tests.support import ROOT
 
@@ -32,3 +33,16 @@ def test_links(page: Path) -> None:
     for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
         if not link.startswith("http"):
             assert (page.parent / link).exists(), link
+
+
+@pytest.mark.namespace(place=Path("/mnt"))
+def test_pictures_show_what_is_printed(lab: Path) -> None:
+    for name, (command, output) in pictures.drawn(lab).items():
+        picture = pictures.svg(command, output)
+        file = pictures.DIRECTORY / name
+        if UPDATE:
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(picture)
+        # How it is drawn depends on the version of rich; what it says does not.
+        assert pictures.words(file.read_text()) == pictures.words(picture)
+        assert "merged" in pictures.words(picture)

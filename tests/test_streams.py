@@ -131,3 +131,5 @@ def test_colour_where_it_was_asked_for(
 ) -> None:
     done = layerctl(*LIST, *arguments, env=environment)
     assert ("\x1b[" in done.stdout) is coloured
+    done = layerctl("doctor", "-l", "/nonexistent", *arguments, env=environment)
+    assert ("\x1b[" in done.stdout) is coloured

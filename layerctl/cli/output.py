@@ -49,6 +49,8 @@ def output_options(*listings: Listing) -> Callable[[Callable[..., Any]], Callabl
                 arguments.pop("color"),
             )
             _check(output, listings)
+            # click takes colours out of what goes to no terminal, unless its context says so.
+            click.get_current_context().color = {"always": True, "never": False}.get(output.color)
             return function(output=output, **arguments)
 
         options = [
