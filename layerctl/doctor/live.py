@@ -68,7 +68,8 @@ def read_only(live: Live) -> Iterator[Hit]:
     stack, entry = live.stack, live.mounted.entry
     if entry.fstype != "overlay" or stack.upper is None:
         return
-    if "ro" in entry.super_options.split(","):
+    # who asks for a read-only mount gets both flags; the kernel's own falling back sets one
+    if "ro" in entry.super_options.split(",") and "ro" not in entry.mount_options:
         seen = [f"{live.target} has the upper layer {stack.upper} and is read-only"]
         upper = live.facts.of(stack.upper)
         if storage.is_read_only(upper):

@@ -146,8 +146,9 @@ class Facts(NamedTuple):
     parameters: Mapping[str, str] = _NOTHING
     #: Every mount of this namespace.
     mounts: tuple[MountEntry, ...] = ()
-    #: The layers of each overlay by its mount id, where mountinfo's names can be placed.
+    #: The layers of each overlay by its mount id, and those whose relative names were guessed.
     layers: Mapping[int, tuple[str, ...]] = _NO_LAYERS
+    guessed: frozenset[int] = frozenset()
     storage: Storage | None = None
     #: The inode flags of directories (FS_IOC_GETFLAGS), where their filesystem has them.
     flags: Mapping[str, int] = _NO_FLAGS

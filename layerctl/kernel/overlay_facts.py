@@ -14,7 +14,8 @@ from layerctl.model import MountEntry, Role, Stack
 def added(stack: Stack, facts: Facts, by_id: dict[int, MountEntry]) -> Facts:
     """Return the facts of a plan with those of overlay added. Reads only; raises nothing."""
     others = tuple(overlays(facts.mounts, by_id))
-    facts = facts._replace(others=others, parameters=parameters(), layers=layer_paths(facts.mounts))
+    layers, guessed = layer_paths(facts.mounts)
+    facts = facts._replace(others=others, parameters=parameters(), layers=layers, guessed=guessed)
     if stack.upper is None:
         return facts
     upper, work = facts.of(stack.upper), stack.work
@@ -115,16 +116,21 @@ def overlays(
         yield Other(entry.target, upper, work, pid, certain)
 
 
-def layer_paths(entries: Iterable[MountEntry]) -> dict[int, tuple[str, ...]]:
-    """Return the layers of every overlay by its mount id, from the root, where that is certain."""
-    found = {}
+def layer_paths(
+    entries: Iterable[MountEntry],
+) -> tuple[dict[int, tuple[str, ...]], frozenset[int]]:
+    """Return the layers of every overlay by its mount id, from the root; and which are guessed."""
+    found, guessed = {}, set()
     for entry in entries:
         if entry.fstype == "overlay":
             stack = overlay.from_super_options(entry.super_options)
             base, certain = _base(entry, stack, "")
-            if base is not None and certain:
-                found[entry.mount_id] = tuple(os.path.join(base, one.path) for one in stack.layers)
-    return found
+            if base is None:
+                continue
+            found[entry.mount_id] = tuple(os.path.join(base, one.path) for one in stack.layers)
+            if not certain:
+                guessed.add(entry.mount_id)
+    return found, frozenset(guessed)
 
 
 def _base(entry: MountEntry, stack: Stack, root: str) -> tuple[str | None, bool]:

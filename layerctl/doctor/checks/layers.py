@@ -80,7 +80,7 @@ def reachable(stack: Stack, facts: Facts) -> Iterator[Hit]:
     """Every layer and the work directory are there."""
     for role, path in roles(stack):
         place = facts.of(path)
-        if place.error is None or place.will_be_made:
+        if place.error is None or place.will_be_made or _half_of_a_name(path, facts):
             continue
         seen = f"{role} {path}: {_strerror(place.error)}"
         late = _unmounted(path, facts)
@@ -92,6 +92,14 @@ def reachable(stack: Stack, facts: Facts) -> Iterator[Hit]:
             known = place.error in _NOWHERE
             cause = "missing-layer-directory" if known else "layer-not-reachable"
             yield Hit(cause, (seen,), {"path": path})
+
+
+def _half_of_a_name(path: str, facts: Facts) -> bool:
+    """Tell whether a missing path is half of a name with a colon, which another check tells."""
+    return any(
+        whole.startswith(f"{path}:") or os.path.basename(path) == whole.rpartition(":")[2]
+        for whole in facts.joined
+    )
 
 
 def _unmounted(path: str, facts: Facts) -> str | None:

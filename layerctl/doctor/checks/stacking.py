@@ -31,7 +31,7 @@ def depth(stack: Stack, facts: Facts) -> Iterator[Hit]:
         entry = facts.of(path).mount
         if entry is None or (role == "work directory" and stack.upper is None):
             continue
-        below = depth_of(entry, facts)
+        below, sure = depth_of(entry, facts)
         if below >= MAX_DEPTH:
             seen = f"{role} {path} is on {entry.target} ({entry.fstype}), stacked {below} deep"
             base = facts.target.path if facts.target is not None else path
@@ -49,26 +49,29 @@ def depth(stack: Stack, facts: Facts) -> Iterator[Hit]:
                 "cp -a {path}/. {scratch}",
                 "{command}",
             )
-            yield Hit("max-stacking-depth", (seen,), values, commands=commands)
+            severity = None if sure else Severity.WARNING
+            yield Hit("max-stacking-depth", (seen,), values, severity, commands=commands)
 
 
-def depth_of(entry: MountEntry, facts: Facts, guard: int = 8) -> int:
-    """Return at least how deep a filesystem is stacked (s_stack_depth).
+def depth_of(entry: MountEntry, facts: Facts, guard: int = 8) -> tuple[int, bool]:
+    """Return at least how deep a filesystem is stacked (s_stack_depth), and whether that is sure.
 
     procfs forbids all stacking. What the layers of an overlay lie on is found by their names.
     """
     if entry.fstype == "proc":
-        return MAX_DEPTH
+        return MAX_DEPTH, True
     if entry.fstype in ("ecryptfs", "aufs"):
-        return 1
+        return 1, True
     if entry.fstype != "overlay" or not guard:
-        return 0
-    deepest = 0
+        return 0, True
+    deepest, sure = 0, True
     for path in facts.layers.get(entry.mount_id, ()):
         below = _mount_of(path, facts.mounts, entry)
         if below is not None:
-            deepest = max(deepest, depth_of(below, facts, guard - 1))
-    return deepest + 1
+            depth, certain = depth_of(below, facts, guard - 1)
+            if depth > deepest:
+                deepest, sure = depth, certain
+    return deepest + 1, sure and (not deepest or entry.mount_id not in facts.guessed)
 
 
 def _mount_of(path: str, entries: tuple[MountEntry, ...], above: MountEntry) -> MountEntry | None:

@@ -1,0 +1,87 @@
+"""The recorded situations made again: the checks give the kernel's verdict before it does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from layerctl.cli.common import absolute_stack
+from layerctl.codecs import overlay
+from layerctl.doctor import preflight
+from layerctl.errors import RequestError
+from layerctl.kernel import facts, probes, syscalls
+from layerctl.model import Severity
+from tests.doctor.plans import make
+from tests.doctor.test_round_trips import sh
+from tests.support import SHARED, in_namespace
+
+CASES: list[dict[str, Any]] = [
+    case
+    for case in json.loads((SHARED / "overlay" / "6.18.json").read_text())["cases"]
+    if "mount2" in case["tries"]
+    and case.get("options") is not None
+    and not case["options"].endswith("bytes)")  # not the whole string
+]
+TARGETS = {
+    "target-missing": "nosuch", "target-file": "f", "target-in-lower": "l1/t",
+    "target-is-lower": "l1", "target-is-upper": "u",
+}  # fmt: skip
+
+#: Words of any mount that mount(2) takes as flags and not in its string: layerctl does so.
+NOT_OURS = {"option:noatime", "option:source=x"}
+
+
+def _again(case: dict[str, Any]) -> None:
+    def go(lab: Path) -> None:
+        for name in ("l1", "l2", "l3"):
+            make(name)
+            (lab / name / name).write_text(name)
+        make("u", "u2", "w", "w2", "m", "m2")
+        try:
+            if sh(case["setup"] or "true").returncode == 0:
+                _judge(lab, case)
+        finally:
+            sh("umount -l f")
+
+    in_namespace(go)
+
+
+def _judge(lab: Path, case: dict[str, Any]) -> None:
+    target = TARGETS.get(case["case"], "m")
+    failed, warned = _doctor(lab, case["options"], target)
+    try:
+        syscalls.mount("o", target, "overlay", 0, case["options"])
+        refused = False
+    except OSError:
+        refused = True
+    assert failed == refused, case["case"]
+    if not refused and case["tries"]["mount2"]["kernel_log"]:
+        assert warned, case["case"]
+
+
+def _doctor(lab: Path, options: str, target: str) -> tuple[bool, bool]:
+    """Return whether the checks foresee a failure, and whether they say anything at all."""
+    try:
+        stack = absolute_stack(overlay.parse(options))
+    except RequestError:
+        return True, True
+    gathered = probes.try_out(stack, facts.gather(stack, str(lab / target)))
+    found = [*preflight.request_findings(stack), *preflight.findings(stack, gathered)]
+    return any(one.severity is Severity.FAILURE for one in found), bool(found)
+
+
+def test_the_verdict_is_the_kernels() -> None:
+    cases = [case for case in CASES if case["case"] not in NOT_OURS]
+    assert len(cases) > 120
+    for case in cases:
+        _again(case)
+
+
+def test_a_string_that_is_cut_on_a_colon_is_warned_of() -> None:
+    """Every kernel mounts a part of these layers and reports success."""
+    names = "a" * 54, *(f"{'x' * 60}{number:02}" for number in range(100))
+    stack = overlay.parse("lowerdir=" + ":".join(names))
+    (found,) = preflight.string_findings(stack)
+    assert found.severity is Severity.WARNING
+    assert found.cause in ("option-string-truncated", "option-string-too-long")
