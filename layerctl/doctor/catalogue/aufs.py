@@ -242,16 +242,6 @@ CAUSES = table(
         links=(AUFS_DOC,),
     ),
     Cause(
-        "aufs-shwh-needs-ro",
-        _W,
-        "shwh is meant for read-only mounts",
-        "Whiteouts are shown as files so that they can be looked at; on a writable mount they "
-        "would be taken for files.",
-        "Mount read-only.",
-        ("{command}",),
-        links=(AUFS_DOC,),
-    ),
-    Cause(
         "aufs-branch-attributes-differ",
         Severity.INFO,
         "Owner or mode of the branches' roots differ: nothing is wrong",

@@ -60,7 +60,7 @@ _MOUNT = rows(
      ("ignored branch permission %s", "ignored branch attribute %s")),
     (_W, "aufs-udba-needs-xino", "notify works only with a xino file",
      ("udba=*notify requires xino",)),
-    (_W, "aufs-shwh-needs-ro", "whiteouts are shown on a mount that is writable",
+    (_W, "aufs-shwh-writable", "whiteouts are shown on a mount that is writable",
      ("shwh should be used with ro",)),
     (_N, "aufs-dirperm1-info", "dirperm1 is on: lower permissions do not protect",
      ("dirperm1 breaks the protection by the permission bits on the lower branch",)),
