@@ -20,6 +20,7 @@ _TYPE = re.compile(
 )
 #: Options that stand before the first layer, up to the end of the searched part.
 _OPTION_TAIL = re.compile(r"(?:[a-z_]+(?:=[\w.]+)?,)+$")
+_OPEN = re.compile(r'="[^"]*$')
 _NEXT_OPTION = re.compile(r"^[a-z_]+\+?(=\S*)?$")
 _PROGRAM = re.compile(r"(?:\S*/)?(?:mount(?:\.\w+)?|fuse-overlayfs)")
 _PLACEHOLDER = re.compile(r"[$<>{}*]|\.\.\.|\u2026|^$")
@@ -86,7 +87,9 @@ def _of_line(line: str) -> Attempt | None:
 
 
 def _words(line: str) -> list[str]:
-    """Split a line as a shell would, or at its blanks where it is no shell's."""
+    """Split a line as a shell would, or at its blanks where it is no command."""
+    if not _is_mount(line.split()):
+        return line.split()
     try:
         lexer = shlex.shlex(line, posix=True, punctuation_chars="")
         lexer.whitespace_split = True
@@ -115,7 +118,10 @@ def _strip(word: str) -> str:
         start = found.start(1)
         before = _OPTION_TAIL.search(word, 0, start)
         word = word[before.start() if before is not None else start :]
-    return word.rstrip(")]}>;").strip("'\"`").rstrip(",.;'\"`)]}").strip("'\"`")
+    text = word.rstrip(")]}>;").strip("'\"`").rstrip(",.;'\"`)]}").strip("'\"`")
+    if not re.match(r"(?:lowerdir|br|dirs)[=:]", text.rpartition(",")[2]):
+        text = text.rstrip(":'\"`")  # of the sentence around it
+    return text + '"' * bool(_OPEN.search(text))  # the quote of context="a,b" at the very end
 
 
 def _options(words: list[str]) -> str:

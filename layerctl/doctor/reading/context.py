@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from layerctl.doctor.messages import Match
 from layerctl.doctor.reading import attempts, errnos, text
 from layerctl.doctor.reading.attempts import Attempt
+from layerctl.doctor.reading.errnos import Told
 from layerctl.doctor.reading.text import Line
 
 Version = tuple[int, int]
@@ -33,7 +34,7 @@ _FUSE_NAMES = re.compile(
 _UTIL_LINUX = re.compile(r"(?:util-linux|libmount)[\s-]+v?(\d+\.\d+)")
 _USERNS = re.compile(
     r"unshare\b[^\n]*\s-{1,2}(?:\w*[Ur]\w*|user|map-root-user)|user ?namespaces?|rootless|userns|"
-    r"/home/[^/\s]+/\.local/share/containers|bwrap|rootlesskit"
+    r"/\.local/share/(?:containers|docker)|bwrap|rootlesskit"
 )
 _BOOT = re.compile(
     r"/sysroot\b|initramfs|initrd|dracut|switch_root|\brun-init\b|systemd\[1\]|\.mount: |"
@@ -56,6 +57,7 @@ class Context:
     lines: list[Line]
     small: str
     told: dict[str, str]
+    named: tuple[Told, ...]
     tried: list[Attempt]
     kernel: Version | None = None
     util_linux: Version | None = None
@@ -120,11 +122,13 @@ def build(raw: str, kernel: Version | None, fs: str | None) -> Context:
     if _FUSE_NAMES.search(plain):
         families.append("fuse")
     util_linux = _UTIL_LINUX.search(plain)
+    told = errnos.find(others)
     return Context(
         plain,
         found,
         text.folded(plain),
-        {told.name: told.words for told in errnos.find(others)},
+        {one.name: one.words for one in reversed(told)},
+        tuple(one for one in told if one.cause),
         attempts.find(plain),
         kernel or text.kernel_version(plain),
         text.version(util_linux[1]) if util_linux else None,

@@ -40,10 +40,11 @@ _ALIASES = {"EWOULDBLOCK": "EAGAIN", "ENOTSUP": "EOPNOTSUPP"}
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """An errno that a text tells: its name, and the words that tell it."""
+    """An errno that a text tells: its name, the words that tell it, and the cause they name."""
 
     name: str
     words: str
+    cause: str = ""
 
 
 def _phrases_file() -> str:
@@ -51,24 +52,21 @@ def _phrases_file() -> str:
 
 
 @functools.cache
-def phrases() -> tuple[tuple[str, str], ...]:
-    """Return (words, errno name), the longest words first."""
-    found = []
+def phrases() -> dict[str, tuple[str, str]]:
+    """Return words with the errno's name and the cause that they tell (empty for most)."""
+    found = {words: (name, "") for name, several in _MORE.items() for words in several}
     with open(_phrases_file(), encoding="utf-8") as file:
         for line in file:
-            name, tab, words = line.rstrip("\n").partition("\t")
-            if tab and not line.startswith("#"):
-                found.append((words, name))
-    found += [(words, name) for name, several in _MORE.items() for words in several]
-    return tuple(sorted(found, key=lambda row: -len(row[0])))
+            fields = line.rstrip("\n").split("\t")
+            if len(fields) == 3 and not line.startswith("#"):
+                found[fields[1]] = (fields[0], fields[2])
+    return found
 
 
 @functools.cache
-def _finder() -> tuple[re.Pattern[str], dict[str, str]]:
+def _finder() -> re.Pattern[str]:
     """Return one expression for all phrases; the longest wins where several begin together."""
-    names = dict(reversed(phrases()))
-    bounded = [_bounded(words) for words, _ in phrases()]
-    return re.compile("|".join(bounded)), names
+    return re.compile("|".join(map(_bounded, sorted(phrases(), key=len, reverse=True))))
 
 
 def _bounded(words: str) -> str:
@@ -80,12 +78,12 @@ def _bounded(words: str) -> str:
 
 
 def find(text: str) -> list[Told]:
-    """Return every errno that a text tells, in its order, each once."""
+    """Return every errno that a text tells, in its order, each once for each cause it names."""
     found: list[tuple[int, Told]] = []
     small = folded(text)
-    pattern, names = _finder()
-    for match in pattern.finditer(small):
-        found.append((match.start(), Told(names[match[0]], match[0])))
+    for match in _finder().finditer(small):
+        name, cause = phrases()[match[0]]
+        found.append((match.start(), Told(name, match[0], cause)))
     for match in _NAMED.finditer(text):
         name = _ALIASES.get(match[0], match[0])
         if hasattr(errno, name):
@@ -94,9 +92,9 @@ def find(text: str) -> list[Told]:
         known = errno.errorcode.get(int(match[1]))
         if known is not None and _is_errno(match[0], int(match[1])):
             found.append((match.start(), Told(_ALIASES.get(known, known), match[0])))
-    told: dict[str, Told] = {}
+    told: dict[tuple[str, str], Told] = {}
     for _, one in sorted(found, key=lambda item: item[0]):
-        told.setdefault(one.name, one)
+        told.setdefault((one.name, one.cause), one)
     return list(told.values())
 
 

@@ -180,7 +180,7 @@ def _features(match: Match, context: Context) -> tuple[str, ...]:
     if xattr and (whiteout or tmpfile):
         order = ("nfs", "fuse", "virtiofs")
     elif tmpfile:
-        order = ("ecryptfs", "fuse", "virtiofs", "nfs")
+        order = ("fuse", "ecryptfs", "virtiofs", "nfs")
     elif whiteout:
         order = ("zfs", "fuse", "virtiofs", "nfs")
     elif xattr:
@@ -244,8 +244,8 @@ def _unknown(match: Match, context: Context) -> tuple[str, ...]:
     if option is None and find("overlay", name) is not None:
         return ("unknown-mount-option-old-kernel",)
     if option is not None and (option.takes is not Takes.LAYERS or value):
-        wrong = value_problem(option, value if equals else None)
-        if wrong:
+        whole = match.format.startswith("unrecognized")  # the new calls name the key alone
+        if whole and value_problem(option, value if equals else None):
             return ("bad-option-value", "unknown-mount-option-old-kernel")
         return ("unknown-mount-option-old-kernel",)
     if option is not None:

@@ -58,14 +58,18 @@ def _short(text: str) -> str:
 def _problems(stack: Stack, attempt: Attempt, told: set[str]) -> Iterator[Clue]:
     if not stack.layers and not attempt.options:
         return
-    if any(not is_real(layer.path) for layer in stack.layers):
+    if "..." in attempt.options or any(not is_real(layer.path) for layer in stack.layers):
         return
     for problem in validity.problems(stack):
         if problem.id == "too-few-layers" and stack.fstype == "overlay" and not stack.layers:
             continue
         if problem.id == "bad-option-value" and not told & {"EINVAL", "EPERM"}:
             continue
-        yield Clue(problem.id, 88 if told & {"EINVAL", "ENODEV", "ENOENT"} else 60, problem.message)
+        decisive = told & {"EINVAL", "ENODEV", "ENOENT", "ENOMEM"}
+        yield Clue(problem.id, 88 if decisive else 60, problem.message)
+    volatile = "volatile" in stack.options or stack.options.get("fsync") == "volatile"
+    if volatile and "EIO" in told:  # what a volatile mount answers to an error not yet synced
+        yield Clue("volatile-upper-error", 86, _short(attempt.options))
 
 
 def _options(
@@ -93,6 +97,7 @@ def _options(
     if (
         stack.fstype == "aufs"
         and "EINVAL" in told
+        and attempt.by == "mount"
         and any(word.startswith("br:") for word in attempt.options.split(","))
     ):
         yield Clue("aufs-br-colon-new-mount-api", 82, _short(attempt.options))

@@ -50,7 +50,8 @@ _MOUNT = (
     _say(r"mount point (?:\S+ )?is not a directory", "target-not-a-directory", 92),
     _say(r"special device (?:overlay|none|\S+) does not exist",
          "missing-layer-directory mount-ordering-lower-not-mounted colon-in-path", 78),
-    _say(r"must be superuser to use mount|only root can (?:do that|mount)", "missing-cap-sys-admin",
+    _say(r"must be superuser to use mount|only root can (?:do that|mount|use)",
+         "missing-cap-sys-admin",
          92),
     _say(r"mount:? [^\n]*permission denied",
          "missing-cap-sys-admin container-policy-denies-overlay-mount "
@@ -85,6 +86,8 @@ _CALLS = (
     _say(r"(?:fsconfig|set)\b[^\n]*(?:lowerdir|datadir|upperdir|workdir)\+?\b[^\n]*"
          r"(?:EOPNOTSUPP|ENOTSUP|EBADF|bad file descriptor|not supported)",
          "layers-by-descriptor-unsupported", 86),
+    _say(r"fsconfig[^\n]*\"br:[^\n]*(?:EINVAL|invalid argument)", "aufs-br-colon-new-mount-api",
+         94),
     _say(r"fsopen[^\n]*(?:ENODEV|no such device)",
          "overlay-module-missing overlay-not-in-kernel running-kernel-modules-removed", 88,
          about="overlay"),
@@ -98,7 +101,11 @@ _SILENT = re.compile(
 
 #: Docker, containerd, podman and their like.
 _ENGINES = (
-    _say(r"overlay2?/l/[A-Z0-9]{26}\b", "layer-link-missing-after-crash", 93, "ENOENT EINVAL EIO"),
+    _say(r"overlay2?/l/[A-Z0-9]{26}['\"]?: (?:no such file|invalid argument|input/output)",
+         "layer-link-missing-after-crash", 93),
+    _say(r"cannot mount using driver overlay in rootless mode",
+         "fuse-overlayfs-not-installed userns-overlay-not-permitted-old-kernel", 88),
+    _say(r"cannot move '[^\n]*to a subdirectory of itself", "zfs-no-rename-whiteout", 84),
     _say(r"max depth exceeded", "option-string-too-long too-many-layers", 90),
     _say(r"auplink\b[^\n]*(?:not found|no such file)", "aufs-tools-missing", 95),
     _say(r"mount\.aufs\b[^\n]*(?:not found|no such file)", "aufs-tools-missing", 90),
@@ -144,7 +151,10 @@ _FUSE = (
     _say(r"fuse: device not found|fuse device not found|(?:open|stat|access\w*) /dev/fuse\b|"
          r"/dev/fuse[^\n]*(?:no such|not exist|not found|permission)|modprobe fuse",
          "dev-fuse-missing", 93),
-    _say(r"fuse-overlayfs'?:? [^\n]*(?:executable file not found|command not found|not installed)|"
+    _say(r"fusermount3?: mount failed: (?:operation not permitted|permission denied)",
+         "container-policy-denies-overlay-mount dev-fuse-missing", 84),
+    _say(r"fuse-overlayfs['\"]?:? [^\n]*"
+         r"(?:executable file not found|command not found|not installed)|"
          r"(?:exec|fork/exec|stat)\S* \S*fuse-overlayfs[^\n]*no such file|"
          r"(?:executable|program|binary)[^\n]*fuse-overlayfs[^\n]*(?:not found|no such)|"
          r"command not found:? \S*fuse-overlayfs",
@@ -253,7 +263,7 @@ _AFTER: dict[str, str] = {
     "EPERM": "whiteout-on-overlay-eperm whiteout-mknod-eperm userns-needs-userxattr",
     "EACCES": "selinux-denied selinux-mislabelled-layers",
     "ENOENT": "layer-modified-while-mounted missing-layer-directory",
-    "EINVAL": "zfs-no-rename-whiteout old-kernel-overlay-bug",
+    "EINVAL": "zfs-no-rename-whiteout xfs-ftype0-no-dtype old-kernel-overlay-bug",
     "EBUSY": "leaked-mount-busy",
     "ESTALE": "layer-modified-while-mounted index-estale-lower-changed",
     "EXDEV": "redirect-dir-off-rename-exdev btrfs-subvolume-upper-exdev upper-fs-no-xattr",
@@ -298,6 +308,18 @@ _BY_FUSE: dict[str, str] = {
 #: Errnos that have so few reasons at a mount that they nearly name the cause.
 _TELLING = {"ELOOP": 82, "ESTALE": 80, "EXDEV": 74, "ENOSPC": 70, "ENODEV": 70, "EBUSY": 66}
 
+
+def _by_filesystem(context: Context, line: str) -> Iterator[Clue]:
+    """Yield what a filesystem that the text names would have to do with EINVAL."""
+    for family in context.families:
+        if family in ("nfs", "fuse", "zfs", "ecryptfs", "virtiofs"):
+            yield Clue(f"upperdir-fs-unsupported-{family}", 58, line)
+        elif family == "names":
+            yield Clue("lowerdir-fs-unsupported-case-insensitive", 58, line)
+        elif family == "xfs":
+            yield Clue("xfs-ftype0-no-dtype", 50, line)
+
+
 #: What to think of where a mount failed and nothing says how.
 _UNSAID = (
     "upperdir-fs-unsupported-overlay", "overlay-module-missing", "old-kernel-overlay-bug",
@@ -316,15 +338,25 @@ _WORKING = re.compile(
     r"(?<![-\w])(?:[gs]etfattr|ls|cat|rm|mv|cp|touch|mkdir|chmod|chown|sed|dpkg|rpm|yum|apt|tar|"
     r"rename\w*|open\w*|read\w*|writ\w+|stat|unlink\w*|link|setxattr|python|oserror|npm|conda)\b"
 )
+#: A path inside the merged tree of an engine's container, before the errno.
+_INSIDE = re.compile(
+    r"(?:/merged|/aufs/mnt/[0-9a-f]{12,}(?:-init)?)/[^\s:'\"]+[^\n:]*: "
+    r"(?!(?:failed|error)[^\n]*mount)"
+)
 _READING = re.compile(r"(?<![-\w])(?:ls|cat|find|readdir|getdents)\b|reading directory")
 
 
 def causes_of(context: Context) -> Iterator[Clue]:
     """Yield what the errnos of a text mean, the likeliest cause of each first."""
+    for told in context.named:  # mount(8) itself says what it is, in any language
+        weight = 78 if told.cause == "missing-layer-directory" else 90
+        yield Clue(told.cause, weight, _quote(context, told.words))
     table = _table(context)
     for name, words in context.told.items():
         line = _quote(context, words)
         first = _TELLING.get(name, 48) if table is not _BY_FUSE else 56
+        if name == "EINVAL" and table is _AT_MOUNT:
+            yield from _by_filesystem(context, line)
         for step, cause in enumerate(table.get(name, "").split()):
             yield Clue(cause, max(first - (4 if first < 60 else 14) * step, 30), line)
         if name == "EROFS" and _READING.search(context.small):
@@ -341,6 +373,8 @@ def _table(context: Context) -> dict[str, str]:
     if context.fstype == "aufs":
         return _AUFS
     if context.removing and "EBUSY" in context.told:
+        return _AFTER
+    if _INSIDE.search(context.small) and not context.tried:
         return _AFTER
     if _MOUNTING.search(context.small) or not _WORKING.search(context.small):
         return _AT_MOUNT
