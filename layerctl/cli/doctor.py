@@ -106,7 +106,7 @@ def _plan(request: Request, target: str | None, shown: Shown, *, probe: bool) ->
     stack = with_work(stack_from_flags(request))
     where = None if target is None else paths.absolute(target)
     made = {stack.work} if stack.work is not None and request.work is None else set()
-    gathered = facts.gather(stack, where, made)
+    gathered = probes.look_wider(stack, facts.gather(stack, where, made))
     if probe:
         gathered = probes.try_out(stack, gathered)
     found, checks = preflight.run(stack, gathered)

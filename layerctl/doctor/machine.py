@@ -127,7 +127,7 @@ def aufs_type(machine: Machine) -> Iterator[Hit]:
         yield Hit("aufs-module-missing", (seen,), severity=Severity.INFO)
 
 
-def privilege(machine: Machine) -> Iterator[Hit]:
+def may_mount(machine: Machine) -> Iterator[Hit]:
     """The caller may mount, as root or in a user namespace."""
     if machine.caller.sys_admin:
         return
@@ -173,7 +173,7 @@ def fuse(machine: Machine) -> Iterator[Hit]:
 CHECKS: tuple[Callable[[Machine], Iterator[Hit]], ...] = (
     overlay_type,
     aufs_type,
-    privilege,
+    may_mount,
     policy,
     places,
     fuse,

@@ -31,6 +31,8 @@ CHECKS: tuple[Check, ...] = (
     machine.privilege,
     machine.filesystem_type,
     machine.user_namespace,
+    machine.old_kernel,
+    machine.sandbox,
     layers.target,
     layers.reachable,
     layers.directories,

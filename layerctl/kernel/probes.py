@@ -15,18 +15,33 @@ from collections.abc import Callable, Iterator
 
 from layerctl.kernel import context, mounts, syscalls
 from layerctl.kernel.facts import Directory, Facts, Other, Probed, TypeState
-from layerctl.kernel.overlay_facts import overlays
+from layerctl.kernel.machine import surroundings
+from layerctl.kernel.overlay_facts import inode_flags, overlays
 from layerctl.model import Role, Stack
 
 _SCRATCH = ".layerctl-probe-"
+
+
+def look_wider(stack: Stack, facts: Facts) -> Facts:
+    """Return the facts with what takes longer to read than `mount` has time for. Reads only.
+
+    That is the other mount namespaces, every layer's inode flags and what surrounds this process.
+    """
+    facts = facts._replace(surroundings=surroundings())
+    if stack.fstype != "overlay":
+        return facts
+    flags = {
+        path: found
+        for path, place in facts.directories.items()
+        if place.is_directory and (found := inode_flags(path)) is not None
+    }
+    return facts._replace(others=(*facts.others, *elsewhere(facts)), flags=flags)
 
 
 def try_out(stack: Stack, facts: Facts) -> Facts:
     """Return the facts with what was tried. Leaves nothing; raises nothing."""
     if stack.fstype != "overlay":
         return facts
-    others = tuple(elsewhere(facts))
-    facts = facts._replace(others=(*facts.others, *others))
     probed = Probed(locked=tuple(_locked(stack, facts)))
     if facts.caller.sys_admin and facts.type_state != TypeState.ABSENT:
         probed = probed._replace(refused=tuple(context.refused_options(stack.options).items()))

@@ -66,7 +66,8 @@ def _doctor(lab: Path, options: str, target: str) -> tuple[bool, bool]:
         stack = absolute_stack(overlay.parse(options))
     except RequestError:
         return True, True
-    gathered = probes.try_out(stack, facts.gather(stack, str(lab / target)))
+    gathered = probes.look_wider(stack, facts.gather(stack, str(lab / target)))
+    gathered = probes.try_out(stack, gathered)
     found = [*preflight.request_findings(stack), *preflight.findings(stack, gathered)]
     return any(one.severity is Severity.FAILURE for one in found), bool(found)
 

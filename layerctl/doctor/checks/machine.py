@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from layerctl.doctor.commands import mount_command
@@ -20,16 +21,47 @@ def privilege(stack: Stack, facts: Facts) -> Iterator[Hit]:
     """Mounting needs CAP_SYS_ADMIN; aufs needs it on the machine itself."""
     caller = facts.caller
     if not caller.sys_admin:
+        seen = [f"the process runs as uid {caller.uid}, without CAP_SYS_ADMIN"]
+        around = sorted(facts.surroundings & {"container", "seccomp", "apparmor"})
+        if around:
+            seen.append(f"here is: {', '.join(around)}")
+        fix, commands = None, None
+        if "no-userns" in facts.surroundings:
+            seen.append("user namespaces are switched off for ordinary users")
+            fix, commands = "Run it as root: user namespaces are switched off here.", ()
+        elif stack.fstype == "aufs":
+            fix, commands = "Run it as root of the machine.", ()
         yield Hit(
             "missing-cap-sys-admin",
-            (f"the process runs as uid {caller.uid}, without CAP_SYS_ADMIN",),
+            tuple(seen),
             {"command": _command(stack, facts)},
+            fix=fix,
+            commands=commands,
         )
     elif stack.fstype == "aufs" and caller.in_user_namespace and facts.aufs_allow_userns is False:
         yield Hit(
             "aufs-userns-not-allowed",
             ("/sys/module/aufs/parameters/allow_userns is off", "this is a user namespace"),
         )
+
+
+def old_kernel(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """A user namespace may mount overlay (5.11, and patched kernels before)."""
+    found = re.match(r"(\d+)\.(\d+)", facts.kernel)
+    if stack.fstype != "overlay" or not facts.caller.in_user_namespace or found is None:
+        return
+    if (int(found[1]), int(found[2])) < (5, 11):
+        seen = (f"this is a user namespace, on Linux {facts.kernel}",)
+        yield Hit("userns-overlay-not-permitted-old-kernel", seen, severity=Severity.WARNING)
+
+
+def sandbox(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """The kernel is Linux itself, and no sandbox that speaks for it."""
+    if "gvisor" in facts.surroundings:
+        seen = ("/proc/version is gVisor's",)
+        yield Hit("gvisor-overlay-limitation", seen, severity=Severity.WARNING)
+    if "wsl1" in facts.surroundings and stack.fstype == "overlay":
+        yield Hit("wsl1-limited-overlay", ("/proc/version is WSL 1's",))
 
 
 def filesystem_type(stack: Stack, facts: Facts) -> Iterator[Hit]:

@@ -9,6 +9,8 @@ _COLOUR = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07|[\x00-\x08\x
 _QUOTES = str.maketrans(
     dict.fromkeys("\u2018\u2019\u201b\u00b4", "'") | dict.fromkeys("\u201c\u201d\u201e", '"')
 )
+#: No line is read further: the longest option strings have two pages.
+LONGEST = 16 << 10
 #: JSON and Go quote the quotes and line ends inside their strings.
 _ESCAPED = re.compile(r'\\+(["\'])')
 _ESCAPED_LINE = re.compile(r"\\n(?=[\s\[\"']|$)")
@@ -41,7 +43,8 @@ def plain(text: str) -> str:
     text = text.replace("\r\n", "\n").replace("\r", "\n").translate(_QUOTES)
     text = _COLOUR.sub("", text)
     text = _ESCAPED.sub(r"\1", text)
-    return _ESCAPED_LINE.sub("\n", text)
+    text = _ESCAPED_LINE.sub("\n", text)
+    return "\n".join(line[:LONGEST] for line in text.split("\n"))
 
 
 def lines(text: str) -> list[Line]:
