@@ -27,7 +27,7 @@ from layerctl.mounting.apply import MountFailedError, carry_out
 from layerctl.mounting.forms import FORMS
 from layerctl.mounting.plan import APIS, Plan, choose
 from layerctl.mounting.prepare import Prepared
-from layerctl.render.errors import note
+from layerctl.render.errors import RUN, note
 from layerctl.rules import validity
 
 #: Causes that have an exit code of their own; every other refusal is a refused mount.
@@ -195,7 +195,7 @@ def _from_finding(
     kind = _ERRORS.get(finding.cause, RefusedError)
     what = "; ".join(finding.evidence) or finding.title
     commands = " && ".join(finding.fix.commands)
-    hint = f"{finding.fix.text} Run: {commands}" if commands else finding.fix.text
+    hint = finding.fix.text + RUN + commands if commands else finding.fix.text
     why = f"{finding.title}. {finding.why}" if finding.evidence else finding.why
     return kind(finding.cause, what, why=why, hint=hint, findings=others, details=details)
 

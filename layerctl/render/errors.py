@@ -9,6 +9,10 @@ from layerctl.codecs.escape import printable
 from layerctl.errors import LayerctlError
 
 
+#: What stands in a hint between the words and the command that they are about.
+RUN = " Run: "
+
+
 def error_text(error: LayerctlError) -> str:
     """Return what happened, why and what helps, a line each; then the words of the kernel."""
     lines = [f"layerctl: {printable(error.message)}"]
@@ -17,7 +21,12 @@ def error_text(error: LayerctlError) -> str:
 
         lines += [f"  why:  {text}" for text in wrapped(printable(error.why))]
     if error.hint:
-        lines.append(f"  help: {printable(error.hint)}")
+        from layerctl.render.human import wrapped
+
+        text, _, command = error.hint.partition(RUN)
+        lines += [f"  help: {line}" for line in wrapped(printable(text))]
+        if command:
+            lines.append(f"    $ {printable(command)}")
     lines.extend(f"  {printable(detail)}" for detail in error.details)
     return "\n".join(lines)
 
