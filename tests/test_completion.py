@@ -78,6 +78,7 @@ def _answer(terminal: int, keys: str, pattern: str) -> str:
 def _mounted(lab: Path) -> None:
     for name in ("low", "up", "work", "merged dir"):
         (lab / name).mkdir()
+    (lab / "low" / "inner").touch()
     options = "lowerdir=low,upperdir=up,workdir=work"
     syscalls.mount("o", str(lab / "merged dir"), "overlay", 0, options)
 
@@ -93,6 +94,11 @@ def test_a_shell_completes(shell: str, lab: Path) -> None:
         "layerctl list --nohead": ["layerctl", "list", "--noheadings"],
         "layerctl list --color alw": ["layerctl", "list", "--color", "always"],
         f"layerctl inspect mount {lab}/m": ["layerctl", "inspect", "mount", merged],
+        f"layerctl inspect merged {lab}/m": ["layerctl", "inspect", "merged", merged],
+        r"layerctl inspect merged merged\ dir in": [
+            "layerctl", "inspect", "merged", "merged dir", "inner",
+        ],
+        "layerctl explain overlapping-": ["layerctl", "explain", "overlapping-layers"],
         "layerctl umount m": ["layerctl", "umount", "merged dir"],
         "layerctl mount -t overlay -o redir": [
             "layerctl", "mount", "-t", "overlay", "-o", "redirect_dir=",
@@ -130,7 +136,7 @@ def _offered(line: str, lab: Path) -> list[str]:
 @pytest.mark.namespace
 def test_every_live_mount_is_offered(lab: Path) -> None:
     _mounted(lab)
-    for command in ("umount", "inspect mount", "doctor"):
+    for command in ("umount", "inspect mount", "inspect merged", "inspect whiteouts", "doctor"):
         offered = _offered(f"layerctl {command} ", lab)
         assert {f"{lab}/merged dir", "merged dir"} <= set(offered)
 

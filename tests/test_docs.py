@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from pathlib import Path
 
+import click
 import pytest
 
+from layerctl.cli.main import cli
 from tests import pictures
 from tests.docs import PAGES, rewritten
 from tests.support import ROOT
@@ -33,6 +36,24 @@ def test_links(page: Path) -> None:
     for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
         if not link.startswith("http"):
             assert (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_that_cannot_be_run_here_are_at_least_commands(page: Path) -> None:
+    """What stands in ```sh needs an aufs, or a system of its own: click is asked to read it."""
+    for block in re.findall(r"^```sh\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL):
+        for line in block.splitlines():
+            words = shlex.split(line, comments=True)
+            if words[:1] == ["layerctl"]:
+                context = cli.make_context("layerctl", words[1:])
+                while isinstance(context.command, click.Group):
+                    rest = [*context._protected_args, *context.args]
+                    _, command, arguments = context.command.resolve_command(context, rest)
+                    assert command is not None
+                    context = command.make_context(rest[0], arguments, parent=context)
+            elif words[:1] == ["make"]:
+                targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+                assert words[1] in targets
 
 
 @pytest.mark.namespace(place=Path("/mnt"))

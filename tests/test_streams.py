@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -133,3 +136,25 @@ def test_colour_where_it_was_asked_for(
     assert ("\x1b[" in done.stdout) is coloured
     done = layerctl("doctor", "-l", "/nonexistent", *arguments, env=environment)
     assert ("\x1b[" in done.stdout) is coloured
+
+
+def test_a_terminal_is_filled_and_not_passed(tmp_path: Path) -> None:
+    """On a terminal of 40 columns a table is folded; no text is lost."""
+    master, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, 40))
+    child = subprocess.Popen(
+        [sys.executable, "-m", "layerctl", *LIST, "--color", "never"],
+        env={"PYTHONPATH": str(ROOT), "TERM": "xterm", "LC_ALL": "C.UTF-8"},
+        stdin=terminal,
+        stdout=terminal,
+    )
+    os.close(terminal)
+    seen = b""
+    with contextlib.suppress(OSError):  # EIO: the program has ended
+        while more := os.read(master, 4096):
+            seen += more
+    os.close(master)
+    assert child.wait() == 0
+    lines = seen.decode().replace("\r", "").splitlines()
+    assert max(map(len, lines)) <= 40
+    assert len(lines) > 6
