@@ -209,24 +209,13 @@ def _text(source: str, kernel: str | None, fs: str | None, shown: Shown) -> int:
 
 
 def _print_reading(reading: Reading, shown: Shown) -> None:
-    from layerctl.render.findings import lines, summary
+    from layerctl.render.findings import reading_lines
 
-    colour = wants_colour(shown.output.color)
-    for one in reading.diagnoses:
-        text = "" if one.certainty.value == "certain" else f"  ({one.certainty.value})"
-        click.echo("\n".join(lines(one.finding, colour=colour, note=text)) + "\n")
-    if reading.decide:
-        click.echo("what would decide:")
-        click.echo("\n".join(f"    $ {text}" for text in reading.decide) + "\n")
-    if reading.noise:
-        click.echo("what means nothing bad:")
-        for noise in reading.noise:
-            click.echo(f"    {noise.line}\n      {noise.meaning}")
-        click.echo("")
     if not reading.diagnoses and not reading.noise:
         note("nothing in the text is known; add the command, its error and the lines of dmesg")
-    else:
-        click.echo(summary(reading.findings))
+        return
+    colour = wants_colour(shown.output.color)
+    click.echo("\n".join(reading_lines(reading, colour=colour, verbose=shown.verbose)))
 
 
 def _read(source: str) -> str:

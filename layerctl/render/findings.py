@@ -74,5 +74,44 @@ def summary(findings: Sequence[Finding]) -> str:
     return _count(warnings, "warning") if warnings else "all is well"
 
 
+def reading_lines(reading: Reading, *, colour: bool, verbose: bool) -> list[str]:
+    """Return what a text says: what is certain or comes first in full, the others a line each."""
+    out: list[str] = []
+    others = []
+    for index, one in enumerate(reading.diagnoses):
+        certain = one.certainty.value == "certain"
+        if certain or not index or verbose:
+            text = "" if certain else f"  ({one.certainty.value})"
+            out += [*lines(one.finding, colour=colour, note=text), ""]
+        elif one.finding.severity is not Severity.INFO:
+            others.append(one)
+    if others:
+        out.append("or else, the likelier first (layerctl explain CAUSE tells more):")
+        out += [
+            f"    {one.finding.title}  [{one.finding.cause}]  ({one.certainty.value})"
+            for one in others
+        ]
+        out.append("")
+    if reading.decide:
+        out += ["what would decide:", *(f"    $ {printable(one)}" for one in reading.decide), ""]
+    if reading.noise:
+        out.append("what means nothing bad:")
+        for noise in reading.noise:
+            out += [f"    {printable(noise.line)}", f"      {noise.meaning}"]
+        out.append("")
+    return [*out, told(reading)]
+
+
+def told(reading: Reading) -> str:
+    """Return one line that says how much a text tells."""
+    certain = sum(one.certainty.value == "certain" for one in reading.diagnoses)
+    if certain:
+        return f"{_count(certain, 'cause')} told by the text"
+    bad = [one for one in reading.diagnoses if one.finding.severity is not Severity.INFO]
+    if bad:
+        return f"{_count(len(bad), 'candidate')}, the likeliest first"
+    return "nothing in it is bad"
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")

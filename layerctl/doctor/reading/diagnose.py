@@ -38,8 +38,8 @@ def read(text: str, *, kernel_version: Version | None = None, fs: str | None = N
         cause = "aufs-userns-not-allowed" if of_aufs else "userns-overlay-not-permitted-old-kernel"
         found.append(Clue(cause, 72))
     ranked = rank(clue for clue in found if _fits(clue, context.kernel))
-    certain = len([one for one in ranked if one[1] >= _SAYS])
-    diagnoses = tuple(_diagnosis(clues, weight, certain, context) for clues, weight in ranked)
+    shared = _shared(ranked)
+    diagnoses = tuple(_diagnosis(clues, weight, shared, context) for clues, weight in ranked)
     return Reading(diagnoses, tuple(kernel.noise(context)), _decide(diagnoses, context))
 
 
@@ -107,7 +107,17 @@ def _severity(clues: list[Clue]) -> Severity:
     return order[max(mildest, order.index(worst))]
 
 
-def _diagnosis(clues: list[Clue], weight: int, certain: int, context: Context) -> Diagnosis:
+def _shared(ranked: list[tuple[list[Clue], int]]) -> set[str]:
+    """Return the lines that point to several causes: these are candidates, none is certain."""
+    lines = [
+        clues[0].evidence
+        for clues, weight in ranked
+        if weight >= _LIKELY and _severity(clues) is not Severity.INFO
+    ]
+    return {line for line in lines if lines.count(line) > 1}
+
+
+def _diagnosis(clues: list[Clue], weight: int, shared: set[str], context: Context) -> Diagnosis:
     cause = CAUSES[clues[0].cause]
     values = _values(context)
     for clue in reversed(clues):
@@ -117,7 +127,8 @@ def _diagnosis(clues: list[Clue], weight: int, certain: int, context: Context) -
     seen = _counted([clue.evidence for clue in clues if clue.evidence], context)
     made = finding(cause.id, seen[:6], severity=_severity(clues), **values)
     if weight >= _SAYS:
-        certainty = Certainty.CERTAIN if certain == 1 or weight >= 90 else Certainty.LIKELY
+        open_ = clues[0].evidence in shared
+        certainty = Certainty.LIKELY if open_ else Certainty.CERTAIN
     else:
         certainty = Certainty.LIKELY if weight >= _LIKELY else Certainty.POSSIBLE
     return Diagnosis(made, certainty)
