@@ -106,9 +106,13 @@ def _plan(request: Request, target: str | None, shown: Shown, *, probe: bool) ->
     stack = with_work(stack_from_flags(request))
     where = None if target is None else paths.absolute(target)
     made = {stack.work} if stack.work is not None and request.work is None else set()
-    gathered = probes.look_wider(stack, facts.gather(stack, where, made))
-    if probe:
-        gathered = probes.try_out(stack, gathered)
+    gathered = facts.gather(stack, where, made)
+    for more in (probes.look_wider, probes.try_out) if probe else (probes.look_wider,):
+        try:
+            gathered = more(stack, gathered)
+        except Exception as error:  # what it would have told is not known, and that is said
+            told = f"{more.__name__.replace('_', ' ')}: {error}"
+            gathered = gathered._replace(unknown=(*gathered.unknown, told))
     found, checks = preflight.run(stack, gathered)
     found = [*preflight.request_findings(stack, where), *found, *preflight.string_findings(stack)]
     return _report(found, checks, shown)

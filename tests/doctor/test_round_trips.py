@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -266,6 +267,36 @@ TRIPS: tuple[Trip, ...] = (
     Trip("userns and metacopy", "userns-trusted-xattr-option", dirs(*BASE),
          FLAGS + " -o metacopy=on", PLAIN + ",metacopy=on", user=True),
 )  # fmt: skip
+
+
+@pytest.mark.namespace
+def test_a_layer_with_locked_mounts_is_copied(lab: Path) -> None:
+    """Mounts of the namespace before are locked: no overlay may show what they hide."""
+    make("l/s", "l2", "m")
+    syscalls.mount("t", "l/s", "tmpfs", 0, "")
+    environment = _program(lab)
+    inner = "unshare -Urm sh -ec "
+    plain = f"mount -t overlay o -o lowerdir={lab}/l:{lab}/l2,userxattr m"
+    assert sh(f"{inner} '{plain}'").returncode != 0
+    done = sh(f"{inner} 'layerctl doctor --json -l l -l l2 m'", **environment)
+    (finding,) = json.loads(done.stdout)["findings"][:1]
+    assert finding["cause"] == "userns-lower-with-submounts"
+    script = "\n".join(finding["fix"]["commands"])
+    good_again = sh(f'{inner} "$SCRIPT"', SCRIPT=script, **environment)
+    assert good_again.returncode == 0, good_again.stderr
+
+
+@pytest.mark.namespace
+def test_without_the_right_to_mount_a_namespace_is_offered(lab: Path) -> None:
+    make("l", "l2", "m")
+    environment = _program(lab)
+    less = "setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin "
+    assert sh(f"{less} mount -t overlay o -o lowerdir=l:l2 m").returncode != 0
+    done = sh(f"{less} layerctl doctor --json -l l -l l2 m", **environment)
+    (finding,) = json.loads(done.stdout)["findings"]
+    assert finding["cause"] == "missing-cap-sys-admin"
+    mended = sh(f"{less} {finding['fix']['commands'][0]}", **environment)
+    assert mended.returncode == 0, mended.stderr
 
 
 def test_there_are_enough_of_them() -> None:

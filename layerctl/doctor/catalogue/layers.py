@@ -256,9 +256,9 @@ CAUSES = table(
         "In a user namespace a lower layer must not have locked submounts",
         "A mount that came with the namespace may hide something below it. The kernel refuses to "
         "clone such a layer ('failed to clone lowerpath'), since the overlay would show it.",
-        "Use a layer without mounts inside it, or bind the tree recursively to a place of your "
-        "own first and take that.",
-        ("mount --rbind {lower} {scratch}",),
+        "Use a layer without mounts inside it, or a copy of it (a bind mount of the tree keeps "
+        "the lock).",
+        ("mkdir -p {scratch}", "cp -ax {lower}/. {scratch}", "{command}"),
         ("findmnt -R {lower}",),
         since="5.11",
         links=(USERNS_DOC,),

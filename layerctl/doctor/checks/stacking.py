@@ -122,5 +122,13 @@ def cloneable(stack: Stack, facts: Facts) -> Iterator[Hit]:
     if facts.probed is None:
         return
     for path in facts.probed.locked:
+        scratch = beside(facts.target.path if facts.target is not None else path, ".copy")
+        better = stack._replace(
+            layers=tuple(
+                layer._replace(path=scratch) if layer.path == path else layer
+                for layer in stack.layers
+            )
+        )
         seen = f"tried: {path} cannot be cloned without the mounts that are locked inside it"
-        yield Hit("userns-lower-with-submounts", (seen,), {"lower": path})
+        values = {"lower": path, "scratch": scratch, "command": command(better, facts)}
+        yield Hit("userns-lower-with-submounts", (seen,), values)

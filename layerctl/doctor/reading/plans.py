@@ -45,10 +45,24 @@ def clues(
         return
     if stack.layers or stack.options:
         yield from _problems(stack, attempt, told)
+    if not told and stack.fstype == "overlay" and stack.layers:
+        yield from _surprises(stack, line)
     yield from _options(stack, attempt, told, kernel)
     yield from _lengths(stack, attempt, told, util_linux)
     yield from _lies(stack, attempt, told)
     yield from _colons(stack, attempt, told)
+
+
+def _surprises(stack: Stack, line: str) -> Iterator[Clue]:
+    """Yield what a mount surprises with that nothing says went wrong, the commonest first."""
+    causes = ["lowerdir-submounts-hidden"]
+    if stack.upper is not None:
+        if stack.options.get("redirect_dir") != "on":
+            causes.append("redirect-dir-off-rename-exdev")
+        if stack.options.get("index") != "on":
+            causes.append("hardlink-broken-across-overlay")
+    for step, cause in enumerate(causes):
+        yield Clue(cause, 22 - 2 * step, line, severity=Severity.INFO)
 
 
 def _short(text: str) -> str:
