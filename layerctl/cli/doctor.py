@@ -236,7 +236,10 @@ def _read(source: str) -> str:
             f"{source}: {error.strerror}",
             hint="name a file, or - for standard input",
         ) from None
-    return raw.decode("utf-8", "replace")
+    try:
+        return raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")  # of a terminal without UTF-8: no byte is lost
 
 
 def _list_checks(output: Output) -> int:

@@ -51,7 +51,7 @@ class State(NamedTuple):
                 out += [_line(row) for row in (rows if verbose or group == "types" else bad)]
                 well = sum(row.well is True for row in rows)
                 if not verbose and bad and well:
-                    out.append(f"  ✓ {well} others work")
+                    out.append(f"  ✓ {well} more {'is' if well == 1 else 'are'} well")
             else:
                 out.append(f"{group}: ✓ all {len(rows)}")
         return out
@@ -131,8 +131,11 @@ def may_mount(machine: Machine) -> Iterator[Hit]:
     """The caller may mount, as root or in a user namespace."""
     if machine.caller.sys_admin:
         return
-    seen = (f"uid {machine.caller.uid} has no CAP_SYS_ADMIN",)
-    if "no-userns" in machine.surroundings:
+    seen: tuple[str, ...] = (f"uid {machine.caller.uid} has no CAP_SYS_ADMIN",)
+    number = (machine.user_features or {}).get("namespace")
+    if number:
+        seen = (*seen, f"tried: a user and mount namespace: {os.strerror(number)}")
+    if number or "no-userns" in machine.surroundings:
         values = {"sysctl": "user.max_user_namespaces=10000"}
         yield Hit("missing-user-namespace", seen, values)
     else:

@@ -61,6 +61,10 @@ def _machine(**changed: object) -> Machine:
         ("missing-user-namespace",
          {"caller": Caller(1000, False, False), "surroundings": frozenset({"no-userns"})}),
         ("missing-cap-sys-admin", {"caller": Caller(1000, False, False)}),
+        (
+            "missing-user-namespace",
+            {"caller": Caller(1000, False, False), "user_features": {"namespace": 1}},
+        ),
         ("container-policy-denies-overlay-mount", {"features": {"overlay with an upper layer": 1}}),
         ("gvisor-overlay-limitation", {"surroundings": frozenset({"gvisor"})}),
         ("upperdir-fs-unsupported-overlay", {"places": {"/": "overlay"}}),
