@@ -8,7 +8,6 @@ import sys
 from layerctl.codecs.escape import printable
 from layerctl.errors import LayerctlError
 
-
 #: What stands in a hint between the words and the command that they are about.
 RUN = " Run: "
 
