@@ -203,6 +203,7 @@ BAD: tuple[tuple[int, str, tuple[str, ...]], ...] = (
     (32, "overlapping-layers", ("-l", "l1", "-l", "l1/sub", "m")),
     (2, "bad-option-value", ("-l", "l1", "-u", "u", "-o", "index=maybe", "m")),
     (2, "conflicting-options", ("-l", "l1", "-u", "u", "-o", "metacopy=on,redirect_dir=off", "m")),
+    (32, "unknown-mount-option-old-kernel", ("-l", "l1", "-u", "u", "-o", "nosuch=1", "m")),
     (32, "aufs-module-missing", ("-b", "l1=rw", "-b", "l2", "m")),
     (2, "aufs-branch-permission-unknown", ("-b", "l1=bogus", "-b", "l2", "m")),
     (2, "aufs-br-syntax", ("-t", "aufs", "-o", "br=l1::l2", "m")),
@@ -234,6 +235,19 @@ def test_bad_input_is_refused_and_changes_nothing(
     plain = layerctl("mount", *arguments)
     assert plain.returncode == code
     assert "Traceback" not in plain.stderr
+
+
+@pytest.mark.namespace
+def test_an_unknown_option_is_asked_of_the_kernel_and_the_nearest_named(lab: Path) -> None:
+    make(lab, "l1", "u", "w", "m")
+    words = ("mount", "-l", "l1", "-u", "u", "-w", "w", "-o", "redirct_dir=on", "m")
+    if FEATURES.context:  # else the kernel judges at the mount itself
+        dry = layerctl(*words, "--dry-run")
+        assert dry.returncode == 1
+        assert "did you mean redirect_dir?" in dry.stdout
+    done = layerctl(*words)
+    assert done.returncode == 32
+    assert not mounted_here(lab)
 
 
 @pytest.mark.namespace

@@ -29,6 +29,7 @@ from layerctl.mounting.plan import APIS, Plan, choose
 from layerctl.mounting.prepare import Prepared
 from layerctl.render.errors import RUN, note
 from layerctl.rules import validity
+from layerctl.rules.options import find
 
 #: Causes that have an exit code of their own; every other refusal is a refused mount.
 _ERRORS: dict[str, type[LayerctlError]] = {
@@ -139,6 +140,10 @@ def _prepare(
     gathered = facts.gather(stack, place, make)
     if default_work is not None:
         prepare.check_work_directory(stack, gathered.of)
+    if stack.fstype == "overlay" and any(find("overlay", name) is None for name in stack.options):
+        from layerctl.kernel import probes
+
+        gathered = probes.ask_options(stack, gathered)
     findings = preflight.findings(stack, gathered)
     return Prepared(
         stack,

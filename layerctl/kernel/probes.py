@@ -38,13 +38,22 @@ def look_wider(stack: Stack, facts: Facts) -> Facts:
     return facts._replace(others=(*facts.others, *elsewhere(facts)), flags=flags)
 
 
+def ask_options(stack: Stack, facts: Facts) -> Facts:
+    """Return the facts with the options that the kernel's own context refuses: that alone."""
+    return facts._replace(probed=Probed(refused=_refused(stack, facts)))
+
+
+def _refused(stack: Stack, facts: Facts) -> tuple[tuple[str, str], ...]:
+    if not facts.caller.sys_admin or facts.type_state == TypeState.ABSENT:
+        return ()
+    return tuple(context.refused_options(stack.options).items())
+
+
 def try_out(stack: Stack, facts: Facts) -> Facts:
     """Return the facts with what was tried. Leaves nothing; raises nothing."""
     if stack.fstype != "overlay":
         return facts
-    probed = Probed(locked=tuple(_locked(stack, facts)))
-    if facts.caller.sys_admin and facts.type_state != TypeState.ABSENT:
-        probed = probed._replace(refused=tuple(context.refused_options(stack.options).items()))
+    probed = Probed(locked=tuple(_locked(stack, facts)), refused=_refused(stack, facts))
     if (
         stack.upper is not None
         and facts.caller.sys_admin

@@ -5,7 +5,7 @@ from __future__ import annotations
 from layerctl.errors import RequestError
 from layerctl.model import Role, Stack
 from layerctl.rules import aufs
-from layerctl.rules.options import TABLES, USERSPACE_ONLY, Option, Takes, find, nearest
+from layerctl.rules.options import FLAGS, TABLES, Option, Takes, find, nearest
 
 #: OVL_MAX_STACK (fs/overlayfs/params.h): lower layers, data-only ones included.
 MAX_LOWERS = 500
@@ -197,8 +197,8 @@ def example(option: Option) -> str:
 
 def suggestions(stack: Stack, name: str) -> list[str]:
     """Return what a user may have meant by an option that the table does not have."""
-    known = [option.name for option in TABLES.get(stack.fstype, ())]
-    return nearest(name, [*known, *USERSPACE_ONLY])
+    known = [option.name for option in (*TABLES.get(stack.fstype, ()), *FLAGS)]
+    return nearest(name, known)
 
 
 def _overlay_conflicts(stack: Stack) -> list[RequestError]:

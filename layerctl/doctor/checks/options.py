@@ -10,7 +10,7 @@ from layerctl.doctor.hits import Hit
 from layerctl.kernel.facts import Facts
 from layerctl.model import Role, Severity, Stack
 from layerctl.rules.options import find
-from layerctl.rules.validity import value_problem
+from layerctl.rules.validity import suggestions, value_problem
 
 #: Features that rest on trusted.* attributes, which a user namespace may not touch (6.6).
 _TRUSTED = (
@@ -35,8 +35,11 @@ def known(stack: Stack, facts: Facts) -> Iterator[Hit]:
         )
         unknown = "Unknown parameter" in said
         cause = "unknown-mount-option-old-kernel" if unknown else "bad-option-value"
-        seen = (f"tried: {shown}: {said or 'Invalid argument'}",)
-        yield Hit(cause, seen, {"command": command(better, facts)})
+        seen = f"tried: {shown}: {said or 'Invalid argument'}"
+        meant = suggestions(stack, name) if unknown else []
+        if meant:
+            seen += f"; did you mean {' or '.join(meant)}?"
+        yield Hit(cause, (seen,), {"command": command(better, facts)})
 
 
 def trusted(stack: Stack, facts: Facts) -> Iterator[Hit]:
