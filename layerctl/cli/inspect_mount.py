@@ -4,25 +4,50 @@ from __future__ import annotations
 
 import click
 
-from layerctl.cli.common import resolve_relative, source_options
+from layerctl.cli.common import find_stack, layer_flags, resolve_relative, source_options
 from layerctl.cli.complete import targets
 from layerctl.cli.help import WithExamples
 from layerctl.cli.output import output_options
 from layerctl.codecs.escape import printable
+from layerctl.codecs.request import Request
 from layerctl.errors import NotFoundError
 from layerctl.kernel import mounts
+from layerctl.model import Stack
 from layerctl.render.errors import note
-from layerctl.render.mounts import mounted_document, stack_lines
+from layerctl.render.json import Document
+from layerctl.render.mounts import mounted_document, stack_document, stack_lines
 from layerctl.render.output import Output, write
 from layerctl.render.tables import MOUNTS
+from layerctl.rules.aufs import with_permissions
 
 
 @click.command("mount", cls=WithExamples)
+@layer_flags
 @output_options(MOUNTS)
 @source_options
-@click.argument("target", shell_complete=targets)
-def command(*, output: Output, sysfs: str, mountinfo: str, target: str) -> None:
-    """Decode the stack of the mount at TARGET: type, layers, options in effect."""
+@click.argument("target", required=False, shell_complete=targets)
+def command(
+    *, request: Request, output: Output, sysfs: str, mountinfo: str, target: str | None
+) -> None:
+    """Decode the stack of the mount at TARGET: type, layers, options in effect.
+
+    With layer flags in its place, the stack that they name: also what an option string means.
+    """
+    if target is None or request.names_layers:
+        stack, _ = find_stack(target, request)
+        if stack.fstype == "aufs":
+            stack = with_permissions(stack)
+        head, document = f"{stack.fstype}, not mounted", stack_document(stack, None, None)
+    else:
+        head, stack, document = _live(target, mountinfo, sysfs)
+
+    def human() -> None:
+        click.echo("\n".join([head, *stack_lines(stack)]))
+
+    write(MOUNTS, [document], output, human=human)
+
+
+def _live(target: str, mountinfo: str, sysfs: str) -> tuple[str, Stack, Document]:
     mounted = mounts.find_layered(target, mountinfo, sysfs)
     try:
         stack, notes = resolve_relative(mounted)
@@ -30,10 +55,6 @@ def command(*, output: Output, sysfs: str, mountinfo: str, target: str) -> None:
         stack, notes = mounted.stack, (error.message,)
     for text in notes:
         note(text)
-
-    def human() -> None:
-        entry = mounted.entry
-        click.echo(f"{printable(entry.target)}: {stack.fstype} from {printable(entry.source)}")
-        click.echo("\n".join(stack_lines(stack)))
-
-    write(MOUNTS, [mounted_document(mounted, stack)], output, human=human)
+    entry = mounted.entry
+    head = f"{printable(entry.target)}: {stack.fstype} from {printable(entry.source)}"
+    return head, stack, mounted_document(mounted, stack)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from layerctl.codecs.escape import printable
 from layerctl.errors import RefusedError
-from layerctl.model import Finding, Severity
+from layerctl.model import Finding, Severity, Stack
 from layerctl.mounting import forms
 from layerctl.mounting.apply import Step, steps
 from layerctl.mounting.plan import Plan
@@ -15,6 +15,7 @@ from layerctl.mounting.prepare import Prepared
 from layerctl.render import json
 from layerctl.render.json import Document, path_fields, path_list_fields
 from layerctl.render.mounts import stack_document, stack_lines
+from layerctl.rules.aufs import with_permissions
 
 
 def verdict(findings: Sequence[Finding]) -> str:
@@ -65,7 +66,7 @@ def show(prepared: Prepared, plan: Plan | None, *, as_json: bool) -> None:
     if as_json:
         json.write(_document(prepared, plan, planned, (options, command)))
         return
-    out = [f"{stack.fstype} on {printable(target)}", *stack_lines(stack), ""]
+    out = [f"{stack.fstype} on {printable(target)}", *stack_lines(_spelled(prepared)), ""]
     out.append(f"option string: {printable(options or why_not)}")
     out.append(f"command: {printable(command or why_not)}")
     if plan is not None:
@@ -81,13 +82,23 @@ def show(prepared: Prepared, plan: Plan | None, *, as_json: bool) -> None:
     print("\n".join(out))  # noqa: T201 - the render room is where output is written
 
 
+def _spelled(prepared: Prepared) -> Stack:
+    """Return the stack with the permissions that aufs gives to branches without one."""
+    if prepared.stack.fstype != "aufs":
+        return prepared.stack
+    places = prepared.facts.directories
+    return with_permissions(
+        prepared.stack, {path: place.fstype for path, place in places.items() if place.fstype}
+    )
+
+
 def _document(
     prepared: Prepared,
     plan: Plan | None,
     planned: Sequence[Step],
     strings: tuple[str | None, str | None],
 ) -> Document:
-    document = stack_document(prepared.stack, prepared.target, prepared.source)
+    document = stack_document(_spelled(prepared), prepared.target, prepared.source)
     document["api"] = None if plan is None else {"name": plan.api, "why": plan.why}
     document |= path_fields("option_string", strings[0])
     document |= path_fields("command", strings[1])
