@@ -13,7 +13,7 @@ import shutil
 import stat
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
@@ -36,11 +36,15 @@ def stamp(path: str) -> None:
 
 @dataclass(slots=True)
 class Builder:
-    """Makes random layers by hand: all kinds of files, all kinds of markers, right and wrong."""
+    """Makes random layers by hand: all kinds of files, all kinds of markers, right and wrong.
+
+    Without `moves` nothing is redirected, and no file has its data elsewhere.
+    """
 
     random: random.Random
     user: bool
     where: str
+    moves: bool = True
     serial: int = 0
 
     @property
@@ -67,7 +71,7 @@ class Builder:
     def thing(self, path: str, depth: int) -> None:
         kind = self.random.choices(
             ["dir", "file", "symlink", "fifo", "socket", "device", "whiteout", "xattr", "meta"],
-            [40 if depth else 0, 22, 4, 2, 2, 2, 14, 8, 6],
+            [40 if depth else 0, 22, 4, 2, 2, 2, 14, 8, 6 if self.moves else 0],
         )[0]
         if kind == "dir":
             self.directory(path, depth)
@@ -122,7 +126,7 @@ class Builder:
             self.set(path, "opaque", value)
         elif self.chance(0.2):
             self.set(path, "opaque", b"x")
-        if self.chance(0.12):
+        if self.moves and self.chance(0.12):
             self.set(path, "redirect", self.redirect())
         if self.chance(0.08):
             self.set(path, "origin", b"")
@@ -177,13 +181,18 @@ def make_case(
 
 
 def build_by_hand(
-    rng: random.Random, where: str, *, user: bool, elsewhere: str | None = None
+    rng: random.Random,
+    where: str,
+    *,
+    user: bool,
+    elsewhere: str | None = None,
+    moves: bool = True,
 ) -> Case:
     """Build a stack whose layers hold anything that they can hold.
 
     `elsewhere` is a directory on another filesystem, where some lower layers are put.
     """
-    builder = Builder(rng, user, where)
+    builder = Builder(rng, user, where, moves)
     os.mkdir(where)
     upper = rng.choice([0, 1, 1])
     lowers = [f"{where}/l{index}" for index in range(rng.randint(2 - upper, 6 - upper))]
@@ -455,7 +464,7 @@ def compare_live(case: Case) -> list[str]:
         ours, theirs = (getattr(view.resolver, "settings", None) for view in (one, other))
         assert isinstance(ours, Settings)
         assert isinstance(theirs, Settings)
-        if replace(ours, xino=False) != replace(theirs, xino=False):
+        if ours._replace(xino=False) != theirs._replace(xino=False):
             return [f"settings of {case.stack.options} and {stack.options} differ"]
     return []
 

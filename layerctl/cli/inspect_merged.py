@@ -16,7 +16,7 @@ from layerctl.codecs.escape import printable
 from layerctl.codecs.request import Request
 from layerctl.errors import EXIT_NOT_FOUND, EXIT_OK, RequestError
 from layerctl.inspecting.opening import Opened, opened
-from layerctl.inspecting.view import TYPES
+from layerctl.inspecting.view import TYPES, walk
 from layerctl.render.errors import note
 from layerctl.render.output import Format, Output, write
 from layerctl.render.tables import ENTRIES, STORY, SUMMARY
@@ -59,8 +59,6 @@ def command(
     TARGET is a mount, or layer flags stand in its place. Without TARGET the one argument is PATH,
     which is relative to the merged root. A PATH that shows nothing ends with exit code 3.
     """
-    from layerctl.inspecting.filters import Filter
-
     plain = output.format is not Format.HUMAN or not output.whole
     if as_tree and (plain or summary):
         raise RequestError(
@@ -83,12 +81,15 @@ def command(
             note(text)
         if path is not None:
             return _story(view, path, output)
+        from layerctl.inspecting.filters import Filter
+
         wanted = Filter(layer=layer, types=types, glob=glob)
-        chunks = _chunks(view, wanted, max_depth)
         if summary:
-            _summary(view, chunks, output)
+            _summary(view, wanted.apply(walk(view.resolver, max_depth=max_depth)), output)
+        elif output.whole and output.format in (Format.JSON, Format.JSONL):
+            _stream(view, wanted, max_depth, as_lines=output.format is Format.JSONL)
         else:
-            _list(view, chunks, output)
+            _list(view, wanted.apply(walk(view.resolver, max_depth=max_depth)), output)
         tell_unknown(view)
     return EXIT_OK
 
@@ -126,33 +127,37 @@ def relative(path: str, target: str | None) -> str:
     return os.path.normpath("/" + path).strip("/")
 
 
-def _chunks(view: Opened, wanted: Filter, max_depth: int | None) -> Iterable[Chunk]:
-    from layerctl.inspecting.view import walk
+def _stream(view: Opened, wanted: Filter, max_depth: int | None, *, as_lines: bool) -> None:
+    """Write entries as JSON, as they are found, with a second process where it is worth it."""
+    from layerctl.inspecting.parallel import Team, spread
+    from layerctl.render import entries, stream
 
-    chunks = walk(view.resolver, max_depth=max_depth)
-    return chunks if wanted.wants_all else wanted.apply(chunks)
+    reasons = view.resolver.reasons
+    team = Team(lambda: reasons, reasons.merge)
+    chunks = wanted.apply(walk(view.resolver, max_depth=max_depth, team=team))
+    batches = entries.JsonEntries(view.layers).batches(chunks)
+    shared = spread(team, batches, "\n" if as_lines else ",\n")
+    if as_lines:
+        stream.write_lines(shared)
+    else:
+        stream.write_document("entries", shared, lambda: entries.unknown_fields(view))
 
 
 def _list(view: Opened, chunks: Iterable[Chunk], output: Output) -> None:
     from layerctl.render import entries
 
-    match output.format:
-        case Format.JSON if output.whole:
-            entries.write_json_document(chunks, view.layers, lambda: entries.unknown_fields(view))
-        case Format.JSONL if output.whole:
-            entries.write_json_lines(chunks, view.layers)
-        case Format.NUL if output.whole:
-            entries.write_paths(chunks)
-        case _:
-            from layerctl.render.tree import print_tree
+    if output.format is Format.NUL and output.whole:
+        entries.write_paths(chunks)
+        return
+    from layerctl.render.tree import print_tree
 
-            write(
-                ENTRIES,
-                entries.entry_documents(chunks, view.layers),
-                output,
-                human=lambda: print_tree(chunks, view.layers, output.color),
-                beside=lambda: entries.unknown_fields(view),
-            )
+    write(
+        ENTRIES,
+        entries.entry_documents(chunks, view.layers),
+        output,
+        human=lambda: print_tree(chunks, view.layers, output.color),
+        beside=lambda: entries.unknown_fields(view),
+    )
 
 
 def _story(view: Opened, path: str, output: Output) -> int:

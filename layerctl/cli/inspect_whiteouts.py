@@ -12,7 +12,7 @@ from layerctl.cli.help import WithExamples
 from layerctl.cli.inspect_merged import tell_unknown
 from layerctl.cli.output import output_options
 from layerctl.codecs.request import Request
-from layerctl.inspecting.opening import opened
+from layerctl.inspecting.opening import Opened, opened
 from layerctl.render.errors import note
 from layerctl.render.output import Format, Output, write
 from layerctl.render.tables import WHITEOUTS
@@ -43,6 +43,10 @@ def command(
 
         for text in view.notes:
             note(text)
+        if output.whole and output.format in (Format.JSON, Format.JSONL):
+            _stream(view, thorough=thorough, as_lines=output.format is Format.JSONL)
+            tell_unknown(view)
+            return
         rows = map(whiteout_document, find(view, thorough=thorough))
         first = next(rows, None)
         if first is None and output.format is Format.HUMAN:
@@ -51,3 +55,20 @@ def command(
             found = chain([] if first is None else [first], rows)
             write(WHITEOUTS, found, output, beside=lambda: unknown_fields(view))
         tell_unknown(view)
+
+
+def _stream(view: Opened, *, thorough: bool, as_lines: bool) -> None:
+    """Write whiteouts as JSON, as they are found, with a second process where it is worth it."""
+    from layerctl.inspecting.parallel import Team, spread
+    from layerctl.inspecting.whiteouts import Finder
+    from layerctl.render import entries, stream
+    from layerctl.render.whiteouts import json_batches
+
+    finder = Finder(view, thorough)
+    team = Team(finder.report, finder.merge)
+    shared = spread(team, json_batches(finder.merged(team)), "\n" if as_lines else ",\n")
+    batches = chain(shared, json_batches(finder.unseen()))
+    if as_lines:
+        stream.write_lines(batches)
+    else:
+        stream.write_document("whiteouts", batches, lambda: entries.unknown_fields(view))

@@ -21,6 +21,7 @@ from layerctl.inspecting.view import (
     Part,
     Reasons,
     Stop,
+    reopen,
 )
 from layerctl.kernel import layers
 
@@ -51,14 +52,9 @@ class Aufs:
         """Return the root; an opaque marker in a branch's own directory is not asked for."""
         return Directory("", [Part(index, os.dup(fd), "") for index, fd in enumerate(self.roots)])
 
-    def reopen(self, directory: Directory) -> None:
-        """Open what was closed, from the branches' own directories down."""
-        for part in directory.parts:
-            if part.fd < 0:
-                try:
-                    part.fd = layers.open_path(part.path, self.roots[part.layer])
-                except OSError as error:
-                    self.reasons.add(part.layer, part.path, error)
+    def reopen(self, directory: Directory, above: Directory | None = None) -> None:
+        """Open what was closed; `above` is an open directory that it lies in."""
+        reopen(self.roots, self.reasons, directory, above)
 
     def lookup(self, directory: Directory, name: str) -> Found:
         """Look one name up in a merged directory."""
@@ -139,6 +135,15 @@ class Aufs:
             merged.update(shown)
         return sorted(merged.items())
 
+    def read_marks(self, directory: Directory, mark: str) -> list[Entry]:
+        """Do what `read` does for a directory of one part, but only for what may be a marker."""
+        (part,) = directory.parts
+        try:
+            part.names = layers.scan_marks(part.fd, self.kinds.table(part.layer), mark)
+        except OSError as error:
+            self.reasons.add(part.layer, directory.path, error)
+        return sorted(item for item in part.names.items() if not item[0].startswith(PREFIX))
+
     def _conflict(self, kind: Kind) -> Kind:
         return self.kinds.get(kind.letter, kind.layer, reachable=False, why=_CONFLICT)
 
@@ -167,4 +172,6 @@ class Aufs:
 
     def directory(self, directory: Directory, name: str, found: Found) -> Directory:
         """Make the merged directory out of what a lookup found."""
-        return Directory(directory.child_path(name), found.parts)
+        child = Directory(directory.child_path(name), found.parts)
+        child.opaque = found.opaque
+        return child

@@ -36,7 +36,13 @@ class Filter:
 
     def apply(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
         """Leave out of every chunk what is not wanted."""
+        if self.wants_all:
+            yield from chunks
+            return
         for chunk in chunks:
+            if chunk.mark is not None:
+                yield chunk
+                continue
             entries = [
                 (name, kind)
                 for name, kind in chunk.entries

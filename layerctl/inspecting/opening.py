@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@dataclass(slots=True)
 class Opened:
     """A stack whose layers are open, with the resolver for its type.
 
@@ -29,12 +27,16 @@ class Opened:
     them; `prefix` is overlay's attribute prefix, None for aufs.
     """
 
-    stack: Stack
-    resolver: Resolver
-    layers: tuple[str, ...]
-    prefix: str | None
-    blind: bool = False
-    notes: list[str] = field(default_factory=list)
+    __slots__ = ("layers", "notes", "prefix", "resolver", "stack")
+
+    def __init__(
+        self, stack: Stack, resolver: Resolver, paths: tuple[str, ...], prefix: str | None
+    ) -> None:
+        self.stack = stack
+        self.resolver = resolver
+        self.layers = paths
+        self.prefix = prefix
+        self.notes: list[str] = []
 
 
 @contextmanager
@@ -48,6 +50,7 @@ def opened(stack: Stack, *, live: bool, thorough: bool = False) -> Iterator[Open
         raise RequestError(
             "no-layers", "no layer is named", hint="name the layers with -l, -u or -b"
         )
+    layers.directories_at_once(len(paths))
     try:
         roots = open_layers(paths)
     except OSError as error:
@@ -117,7 +120,7 @@ def _overlay(
         traps=traps,
         same_fs=len({os.fstat(fd).st_dev for fd in roots}) == 1,
     )
-    found = Opened(stack, resolver, paths, settings.prefix, blind)
+    found = Opened(stack, resolver, paths, settings.prefix)
     if blind:
         found.notes.append(
             "trusted.overlay.* attributes cannot be read without CAP_SYS_ADMIN: opaque "
@@ -135,6 +138,3 @@ def _nested(roots: Sequence[int]) -> bool:
     """Tell whether one layer lies inside another, so that a lookup may run into it."""
     named = sorted(layers.real_path(fd) + "/" for fd in roots)
     return any(below.startswith(above) for above, below in pairwise(named))
-
-
-Progress = Callable[[int], None]

@@ -20,9 +20,13 @@ from layerctl.inspecting.view import (
     Kinds,
     Part,
     Reasons,
+    reopen,
 )
 from layerctl.kernel import layers
 from layerctl.rules.overlay import FUSE, TRUSTED, USER, Settings
+
+#: Why a name is gone, where it is no device that hides it.
+BY_ATTRIBUTE = "a whiteout by attribute"
 
 
 class Overlay:
@@ -53,6 +57,8 @@ class Overlay:
         self.xino = settings.xino and not same_fs
         self.reasons = Reasons()
         self.kinds = Kinds()
+        #: Whether attributes are read even where a lookup has no use for them.
+        self.reads_all = False
         self._first_lower = 1 if settings.has_upper else 0
         self.last_lower = len(self.roots) - settings.data_layers - 1
         self.marked: set[int] = set()  # layers in which an opaque=x was seen
@@ -76,14 +82,9 @@ class Overlay:
                 self.marked.add(part.layer)
         return directory
 
-    def reopen(self, directory: Directory) -> None:
-        """Open what was closed, from the layers' own directories down."""
-        for part in directory.parts:
-            if part.fd < 0:
-                try:
-                    part.fd = layers.open_path(part.path, self.roots[part.layer])
-                except OSError as error:
-                    self.reasons.add(part.layer, part.path, error)
+    def reopen(self, directory: Directory, above: Directory | None = None) -> None:
+        """Open what was closed; `above` is an open directory that it lies in."""
+        reopen(self.roots, self.reasons, directory, above)
 
     def is_upper(self, layer: int) -> bool:
         """Tell whether a layer is the upper one."""
@@ -207,21 +208,41 @@ class Overlay:
                 self._read_files_of(directory, part, hides=hides)
 
     def _read_files_of(self, directory: Directory, part: Part, *, hides: bool) -> None:
+        files = [name for name, kind in part.names.items() if kind.letter == "f"]
         whiteout, metacopy = self.settings.prefix + "whiteout", self.settings.prefix + "metacopy"
-        for name, kind in part.names.items():
-            if kind.letter != "f":
-                continue
-            attributes = self._attributes(part.fd, part.layer, directory.child_path(name), name)
-            if not attributes:
-                continue
+        found = layers.with_attributes(part.fd, files, (whiteout, metacopy))
+        for name, attributes in found.items():
+            kind = part.names[name]
             if whiteout in attributes and self.is_xattr_whiteout(name, part.fd):
                 part.names[name] = self._xattr_whiteout(part, kind, hides=hides)
             elif metacopy in attributes:
                 part.names[name] = self._metacopy(directory, name, kind, hides=hides)
 
+    def read_marks(self, directory: Directory, mark: str) -> list[Entry]:
+        """Do what `read` does for a directory of one part, but only for what may be a marker.
+
+        That is directories, devices, and names that begin with `mark`; with `thorough` also
+        whiteouts by attribute.
+        """
+        (part,) = directory.parts
+        table = self.kinds.table(part.layer, devices=not directory.whiteouts)
+        files: list[str] | None = [] if self.thorough else None
+        try:
+            part.names = layers.scan_marks(part.fd, table, mark, files)
+        except OSError as error:
+            self.reasons.add(part.layer, part.path, error)
+            return []
+        if files:
+            whiteout = self.settings.prefix + "whiteout"
+            hides = directory.whiteouts and self._looks_up(directory, part)
+            for name in layers.with_attributes(part.fd, files, (whiteout,)):
+                if self.is_xattr_whiteout(name, part.fd):
+                    part.names[name] = self._xattr_whiteout(part, table["f"], hides=hides)
+        return sorted(part.names.items())
+
     def _xattr_whiteout(self, part: Part, kind: Kind, *, hides: bool) -> Kind:
         if hides:
-            return self.kinds.table(part.layer)["w"]
+            return self.kinds.get("w", part.layer, why=BY_ATTRIBUTE)
         return self.kinds.get(
             "f", part.layer, reachable=False, uncertain=kind.uncertain,
             why="a whiteout by attribute: a lookup finds nothing here, a listing shows the marker",
@@ -273,6 +294,7 @@ class Overlay:
         # ovl_get_inode: an origin on the topmost part tells of a copy-up, hence of whiteouts.
         child.whiteouts = len(found.parts) > 1 or "origin" in found.parts[0].attributes
         child.xattr_whiteouts = found.xattr_whiteouts
+        child.opaque = found.opaque
         return child
 
     def _merge(self, directory: Directory, name: str) -> Found | None:
@@ -308,7 +330,7 @@ class Overlay:
                     raise
                 self.reasons.add(part.layer, path, error)
                 continue
-            if last and found.parts:
+            if last and found.parts and not self.reads_all:
                 found.parts.append(Part(part.layer, fd, path))
                 continue
             below = self.part(part.layer, fd, path)
@@ -320,6 +342,7 @@ class Overlay:
                 return None
             opaque = self.opaque(below)
             if opaque == b"y":
+                found.opaque = part.layer
                 break
             if opaque == b"x" and not upper:
                 found.xattr_whiteouts = True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 
 from layerctl.inspecting.opening import Opened
 from layerctl.inspecting.view import TYPES, Directory, Found, Stop
@@ -15,34 +14,49 @@ _NOUNS = {
 }  # fmt: skip
 
 
-@dataclass(slots=True)
 class LayerStory:
     """What one layer holds at the path: `state` is provides, merged, hidden, whiteout or absent.
 
     `file` is the object's place in the file system, None where there is nothing.
     """
 
-    index: int
-    directory: str
-    state: str
-    reason: str
-    file: str | None = None
-    type: str | None = None
+    __slots__ = ("directory", "file", "index", "reason", "state", "type")
+
+    def __init__(
+        self,
+        index: int,
+        directory: str,
+        told: tuple[str, str],
+        *,
+        file: str | None,
+        type: str | None,  # noqa: A002 - the name users see
+    ) -> None:
+        self.index = index
+        self.directory = directory
+        self.state, self.reason = told
+        self.file = file
+        self.type = type
 
 
-@dataclass(slots=True)
 class Story:
     """One path's whole story. `lines` tell it in sentences."""
 
-    path: str
-    visible: bool
-    letter: str | None
-    provider: int | None
-    layers: list[LayerStory]
-    lines: list[str] = field(default_factory=list)
-    reachable: bool = True
-    data: tuple[int, str] | None = None
-    link: str | None = None
+    __slots__ = ("data", "layers", "letter", "lines", "link", "path", "provider", "reachable")
+
+    def __init__(self, path: str, letter: str | None, provider: int | None) -> None:
+        self.path = path
+        self.letter = letter
+        self.provider = provider
+        self.layers: list[LayerStory] = []
+        self.lines: list[str] = []
+        self.reachable = True
+        self.data: tuple[int, str] | None = None
+        self.link: str | None = None
+
+    @property
+    def visible(self) -> bool:
+        """Whether the mount shows the path."""
+        return self.letter is not None
 
 
 def noun(letter: str) -> str:
@@ -62,15 +76,15 @@ def _stop_words(stop: Stop) -> str:
             return f"the {noun(letter)} in layer {stop.layer}"
 
 
-@dataclass(slots=True)
 class _Trail:
     """How far the path was followed: the last directory, and what ended each layer's part."""
 
-    directory: Directory
-    found: Found | None = None
-    depth: int = 0
-    excluded: dict[int, tuple[Stop, str]] = field(default_factory=dict)
-    places: dict[int, tuple[str, int]] = field(default_factory=dict)
+    def __init__(self, directory: Directory) -> None:
+        self.directory = directory
+        self.found: Found | None = None
+        self.depth = 0
+        self.excluded: dict[int, tuple[Stop, str]] = {}
+        self.places: dict[int, tuple[str, int]] = {}
 
 
 def tell(opened: Opened, path: str) -> Story:
@@ -138,16 +152,10 @@ class _Teller:
             if letter is not None and not parts:
                 parts = [self._first_holding()]
         visible = letter is not None and bool(parts)
-        told = [self._layer(index, parts, letter) for index in range(len(opened.layers))]
-        story = Story(
-            self.path,
-            visible,
-            letter if visible else None,
-            parts[0] if visible else None,
-            told,
-            reachable=not found.error,
-            data=found.data,
-        )
+        story = Story(self.path, letter if visible else None, parts[0] if visible else None)
+        story.layers = [self._layer(index, parts, letter) for index in range(len(opened.layers))]
+        story.reachable = not found.error
+        story.data = found.data
         story.lines = self._lines(story)
         if letter == "l" and visible:
             story.link = self._target(parts[0])
@@ -230,15 +238,12 @@ class _Teller:
 
     def _layer(self, index: int, parts: list[int], letter: str | None) -> LayerStory:
         holds, where, trouble = self._holds(index)
-        state, reason = self._state(index, parts, letter, holds, trouble)
-        something = holds is not None
         return LayerStory(
             index,
             self.opened.layers[index],
-            state,
-            reason,
-            where if something else None,
-            TYPES["f" if holds == "x" else holds] if holds is not None else None,
+            self._state(index, parts, letter, holds, trouble),
+            file=None if holds is None else where,
+            type=None if holds is None else TYPES["f" if holds == "x" else holds],
         )
 
     def _state(
@@ -334,6 +339,8 @@ class _Teller:
             return False
         try:
             return layers.status(".wh." + names[-1], fd) is not None
+        except OSError:
+            return False
         finally:
             os.close(fd)
 

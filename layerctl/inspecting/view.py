@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
+from layerctl.inspecting.marks import BEGIN, END, HOLE
 from layerctl.kernel import layers
+
+if TYPE_CHECKING:
+    from layerctl.inspecting.parallel import Team
 
 #: The published name of each letter of `layers.LETTERS`.
 TYPES = {
@@ -137,12 +140,14 @@ class Stop(NamedTuple):
 class Directory:
     """A directory of the merged tree: the parts it is made of, topmost first."""
 
-    __slots__ = ("parts", "path", "uncertain", "whiteouts", "xattr_whiteouts")
+    __slots__ = ("opaque", "parts", "path", "uncertain", "whiteouts", "xattr_whiteouts")
 
     def __init__(self, path: str, parts: list[Part]) -> None:
         self.path = path
         self.parts = parts
         self.uncertain = False
+        #: The layer whose part says that nothing below it counts, None where none does.
+        self.opaque: int | None = None
         #: Whether a listing leaves out 0:0 devices, as it does where layers are merged.
         self.whiteouts = len(parts) > 1
         #: Whether any part says that a listing must look for whiteouts by attribute.
@@ -160,25 +165,31 @@ class Directory:
         return f"{self.path}/{name}" if self.path else name
 
 
-@dataclass(slots=True)
 class Found:
     """What a lookup of one name found.
 
     `letter` is None for nothing, `parts` the layers it is made of (one, but for directories),
-    `error` an errno where the kernel refuses, `stop` what ended the search, `data` where a
-    metacopy file's contents lie (layer and path), `refused` a sentence for `error`.
+    `error` an errno where the kernel refuses and `refused` why it does, `stop` what ended the
+    search, `data` where a metacopy file's contents lie (layer and path), `redirects` the layers
+    and targets of those that were followed, `opaque` the layer where a directory is opaque.
     """
 
-    letter: str | None = None
-    parts: list[Part] = field(default_factory=list)
-    error: int = 0
-    refused: str = ""
-    stop: Stop | None = None
-    data: tuple[int, str] | None = None
-    metacopy: bool = False
-    redirects: tuple[tuple[int, str], ...] = ()
-    xattr_whiteouts: bool = False
-    opaque: int | None = None
+    __slots__ = (
+        "data", "error", "letter", "metacopy", "opaque", "parts", "redirects", "refused", "stop",
+        "xattr_whiteouts",
+    )  # fmt: skip
+
+    def __init__(self, letter: str | None = None) -> None:
+        self.letter = letter
+        self.parts: list[Part] = []
+        self.error = 0
+        self.refused = ""
+        self.stop: Stop | None = None
+        self.data: tuple[int, str] | None = None
+        self.metacopy = False
+        self.redirects: tuple[tuple[int, str], ...] = ()
+        self.xattr_whiteouts = False
+        self.opaque: int | None = None
 
     def close(self) -> None:
         """Close what is open."""
@@ -212,6 +223,13 @@ class Reasons:
         else:
             self.more += 1
 
+    def merge(self, other: Reasons) -> None:
+        """Take in what another process could not read; both may have met the same."""
+        known = set(self.kept)
+        fresh = [one for one in other.kept if one not in known]
+        self.more += other.more + max(0, len(self.kept) + len(fresh) - _KEPT_REASONS)
+        self.kept = (self.kept + fresh)[:_KEPT_REASONS]
+
 
 Entry = tuple[str, Kind]
 
@@ -229,6 +247,9 @@ class Resolver(Protocol):
     def read(self, directory: Directory) -> list[Entry]:
         """Return what a listing shows, sorted; leaves each part's names in it."""
 
+    def read_marks(self, directory: Directory, mark: str) -> list[Entry]:
+        """Read only what may be a marker, in a directory of one part."""
+
     def enter(
         self, directory: Directory, name: str, kind: Kind
     ) -> tuple[Kind | None, Directory | None]:
@@ -243,64 +264,160 @@ class Resolver(Protocol):
     def directory(self, directory: Directory, name: str, found: Found) -> Directory:
         """Make the merged directory out of what a lookup found."""
 
-    def reopen(self, directory: Directory) -> None:
-        """Open what `Directory.close` closed."""
+    def reopen(self, directory: Directory, above: Directory | None = None) -> None:
+        """Open what `Directory.close` closed; `above` is an open directory that it lies in."""
 
 
 class Chunk(NamedTuple):
     """Some entries of one directory, in order; `ended` with the last of them.
 
-    `depth` is 1 for what lies in the root.
+    `depth` is 1 for what lies in the root. With a `mark` it is none, but tells how a walk is
+    shared (see `layerctl.inspecting.parallel`).
     """
 
     directory: Directory
     entries: list[Entry]
     depth: int
     ended: bool
+    mark: list[str] | None = None
+
+
+F = TypeVar("F")
+
+
+class Descent(Generic[F]):
+    """The frames of a walk, from the root to where it stands; only the last so many are open.
+
+    However deep a tree is, it takes no more descriptors than that.
+    """
+
+    def __init__(
+        self, close: Callable[[F], None], reopen: Callable[[F, F | None], None], limit: int
+    ) -> None:
+        self._close = close
+        self._reopen = reopen
+        self._limit = limit
+        self._frames: list[F] = []
+        self._shut = 0  # how many of the frames, from the root, are closed
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    @property
+    def last(self) -> F:
+        """Where the walk stands."""
+        return self._frames[-1]
+
+    def push(self, frame: F) -> None:
+        """Go down."""
+        self._frames.append(frame)
+        if len(self._frames) - self._shut > self._limit:
+            self._close(self._frames[self._shut])
+            self._shut += 1
+
+    def pop(self) -> None:
+        """Go up again."""
+        self._close(self._frames.pop())
+        if self._frames and self._shut == len(self._frames):
+            # Several at once, each from the one above: from the root it is a long way.
+            self._shut = max(0, len(self._frames) - self._limit // 2)
+            above: F | None = None
+            for frame in self._frames[self._shut :]:
+                self._reopen(frame, above)
+                above = frame
+
+
+class Step(NamedTuple):
+    """One directory of a walk, and what of it is still to come."""
+
+    directory: Directory
+    entries: Iterator[Entry]
+
+
+def descent(resolver: Resolver) -> Descent[Step]:
+    """Return a descent through the directories of a merged tree."""
+    return Descent(
+        lambda step: step.directory.close(),
+        lambda step, above: resolver.reopen(step.directory, above and above.directory),
+        layers.directories_at_once(len(resolver.roots)),
+    )
 
 
 def walk(
-    resolver: Resolver, *, max_depth: int | None = None, open_at_once: int = 48
+    resolver: Resolver, *, max_depth: int | None = None, team: Team | None = None
 ) -> Iterator[Chunk]:
     """Yield the merged tree from the top down, each directory sorted by name.
 
-    A directory's entry comes before what it holds. No more than `open_at_once` directories are
-    held open, however deep the tree is.
+    A directory's entry comes before what it holds. With a `team`, subtrees are shared out.
     """
     root = resolver.root()
-    stack: list[tuple[Directory, Iterator[Entry]]] = [(root, iter(resolver.read(root)))]
-    shut = 0  # how many of the stack, from its bottom, are closed
-    while stack:
-        directory, entries = stack[-1]
-        chunk: list[Entry] = []
-        below: Directory | None = None
-        for name, kind in entries:
-            if kind.letter != "d":
-                chunk.append((name, kind))
-                continue
-            whole, below = resolver.enter(directory, name, kind)
-            if whole is None:
-                continue
-            chunk.append((name, whole))
-            if below is not None and max_depth is not None and len(stack) >= max_depth:
-                below.close()
-                below = None
-            if below is not None:
-                break
+    first = resolver.read(root)
+    way = descent(resolver)
+    way.push(Step(root, iter(first)))
+    if team is not None:
+        team.divide(sum(kind.letter == "d" for _, kind in first))
+    while way:
+        depth = len(way)
+        chunk, below = _advance(resolver, way.last, go_down=max_depth is None or depth < max_depth)
         if chunk:
-            ended = below is None or entries.__length_hint__() == 0  # type: ignore[attr-defined]
-            yield Chunk(directory, chunk, len(stack), ended)
+            ended = below is None or not way.last.entries.__length_hint__()  # type: ignore[attr-defined]
+            yield Chunk(way.last.directory, chunk, depth, ended)
+        if below is None:
+            way.pop()
+            if team is not None and len(way) == team.depth:
+                yield _marked(END)
+            continue
+        if team is not None and depth == team.depth:
+            if not team.mine():
+                below.close()
+                yield _marked(HOLE)
+                continue
+            yield _marked(BEGIN)
+        entries = resolver.read(below)
+        if team is not None:
+            team.worked(len(entries))
+        way.push(Step(below, iter(entries)))
+
+
+def _advance(
+    resolver: Resolver, step: Step, *, go_down: bool
+) -> tuple[list[Entry], Directory | None]:
+    """Return the entries up to the next directory to go down into, and that directory."""
+    chunk: list[Entry] = []
+    for name, kind in step.entries:
+        if kind.letter != "d":
+            chunk.append((name, kind))
+            continue
+        whole, below = resolver.enter(step.directory, name, kind)
+        if whole is not None:
+            chunk.append((name, whole))
         if below is not None:
-            stack.append((below, iter(resolver.read(below))))
-            if len(stack) - shut > open_at_once:
-                stack[shut][0].close()
-                shut += 1
-        else:
-            directory.close()
-            stack.pop()
-            if stack and shut == len(stack):
-                shut -= 1
-                resolver.reopen(stack[-1][0])
+            if go_down:
+                return chunk, below
+            below.close()
+    return chunk, None
+
+
+def _marked(mark: list[str]) -> Chunk:
+    return Chunk(Directory("", []), [], 0, ended=False, mark=mark)
+
+
+def reopen(
+    roots: list[int], reasons: Reasons, directory: Directory, above: Directory | None
+) -> None:
+    """Open the parts of a directory, from those of the one above or from the layers' own."""
+    near = {} if above is None else {part.layer: part for part in above.parts if part.fd >= 0}
+    for part in directory.parts:
+        if part.fd >= 0:
+            continue
+        fd, path = roots[part.layer], part.path
+        base = near.get(part.layer)
+        if base is not None and path.startswith(base.path + "/"):
+            fd, path = base.fd, path[len(base.path) + 1 :]
+        try:
+            part.fd = layers.open_path(path, fd)
+        except OSError as error:
+            reasons.add(part.layer, part.path, error)
 
 
 def open_layers(paths: Iterable[str]) -> list[int]:

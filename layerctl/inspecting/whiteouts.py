@@ -9,20 +9,25 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from layerctl.inspecting.aufs import OPAQUE, PREFIX
+from layerctl.inspecting.marks import BEGIN, END, HOLE
 from layerctl.inspecting.opening import Opened
+from layerctl.inspecting.overlay import BY_ATTRIBUTE, Overlay
+from layerctl.inspecting.parallel import Team
 from layerctl.inspecting.story import noun
-from layerctl.inspecting.view import Directory, Kind, Part, Resolver
+from layerctl.inspecting.view import Directory, Entry, Kind, Part, Resolver, Step, descent
 from layerctl.kernel import layers
 from layerctl.rules.overlay import FUSE, TRUSTED, USER
 
 #: aufs's own files beside the whiteouts: .wh..wh.aufs, .wh..wh.plnk, .wh..wh.orph ...
 _META = (".wh..wh.",)
+#: What reading a directory costs, in entries, where only few of its names are kept.
+_DIRECTORY = 20
 
 
-@dataclass(slots=True)
-class Whiteout:
+class Whiteout(NamedTuple):
     """One marker: `path` is the name it hides, `marker` the file (or directory) that does it.
 
     `kind` is chardev, xattr, aufs or opaque; `hides` the layers of what it hides; `effective`
@@ -51,7 +56,9 @@ class _Hidden:
 
 
 @dataclass(slots=True)
-class _Finder:
+class Finder:
+    """Finds the markers of one stack."""
+
     opened: Opened
     thorough: bool
     hidden: list[_Hidden] = field(default_factory=list)
@@ -59,29 +66,41 @@ class _Finder:
 
     @property
     def resolver(self) -> Resolver:
+        """The stack's resolver."""
         return self.opened.resolver
 
     @property
     def overlay(self) -> bool:
+        """Whether the stack is an overlay, else it is an aufs."""
         return self.opened.prefix is not None
 
-    def find(self) -> Iterator[Whiteout]:
-        """Yield every marker."""
-        yield from self._merged()
-        for hidden in self.hidden:
-            yield from self._unseen(hidden)
+    def report(self) -> object:
+        """Return, in the second process of a shared walk, what the first must know of it."""
+        return self.hidden, self.moved, self.resolver.reasons
 
-    # What the merged tree is made of
+    def merge(self, report: Any) -> None:
+        """Take what the second process reports."""
+        hidden, moved, reasons = report
+        known = {(one.layer, one.path) for one in self.hidden}
+        self.hidden += [one for one in hidden if (one.layer, one.path) not in known]
+        self.hidden.sort(key=lambda one: (one.layer, one.path))
+        self.moved |= moved
+        self.resolver.reasons.merge(reasons)
 
-    def _merged(self) -> Iterator[Whiteout]:
+    def merged(self, team: Team) -> Iterator[Whiteout | list[str]]:
+        """Yield every marker in the merged tree, and the marks of a shared walk."""
         resolver = self.resolver
+        if isinstance(resolver, Overlay):
+            resolver.reads_all = True
         root = resolver.root()
+        first = self._read(root)
+        team.divide(sum(kind.letter == "d" for _, kind in first))
         yield from self._of_root(root)
-        stack = [(root, iter(resolver.read(root)))]
+        way = descent(resolver)
+        way.push(Step(root, iter(first)))
         yield from self._in_directory(root)
-        shut = 0
-        while stack:
-            directory, entries = stack[-1]
+        while way:
+            directory, entries = way.last
             below: Directory | None = None
             for name, kind in entries:
                 if kind.letter != "d":
@@ -91,55 +110,76 @@ class _Finder:
                     yield from self._of_directory(directory, name, below)
                 if below is not None:
                     break
-            if below is not None:
-                stack.append((below, iter(resolver.read(below))))
-                yield from self._in_directory(below)
-                if len(stack) - shut > 48:
-                    stack[shut][0].close()
-                    shut += 1
-            else:
-                directory.close()
-                stack.pop()
-                if stack and shut == len(stack):
-                    shut -= 1
-                    resolver.reopen(stack[-1][0])
+            if below is None:
+                way.pop()
+                if len(way) == team.depth:
+                    yield END
+                continue
+            if len(way) == team.depth:
+                if not team.mine():
+                    below.close()
+                    yield HOLE
+                    continue
+                yield BEGIN
+            way.push(Step(below, iter(self._read(below))))
+            team.worked(sum(len(part.names) for part in below.parts) + _DIRECTORY)
+            yield from self._in_directory(below)
+
+    def unseen(self) -> Iterator[Whiteout]:
+        """Yield the markers in what the merged tree does not show, once that was walked."""
+        for hidden in self.hidden:
+            yield from self._unseen(hidden)
+
+    def _read(self, directory: Directory) -> list[Entry]:
+        if len(directory.parts) == 1:
+            return self.resolver.read_marks(directory, PREFIX)
+        return self.resolver.read(directory)
 
     def _may_be_marked(self, directory: Directory) -> bool:
         part = directory.parts[0]
         return bool(part.attributes or part.strange) or not self.overlay
 
     def _place(self, part: Part, *names: str) -> str:
-        return os.path.join(self.opened.layers[part.layer], part.path, *names)
+        return "/".join(filter(None, (self.opened.layers[part.layer], part.path, *names)))
 
-    def _in_directory(self, directory: Directory) -> Iterator[Whiteout]:
-        """Yield the whiteouts among what was listed in one merged directory."""
+    def _in_directory(self, directory: Directory) -> list[Whiteout]:
+        """Return the whiteouts among what was listed in one merged directory."""
+        found: list[Whiteout] = []
         for position, part in enumerate(directory.parts):
-            for name, kind in sorted(self._suspects(part).items()):
-                yield from self._suspect(directory, position, name, kind)
-
-    def _suspects(self, part: Part) -> dict[str, Kind]:
-        return {
-            name: kind
-            for name, kind in part.names.items()
-            if kind.letter == "w" or name.startswith(PREFIX) or not kind.reachable
-        }
+            suspects = [
+                name
+                for name, kind in part.names.items()
+                if kind.letter == "w" or not kind.reachable or name.startswith(PREFIX)
+            ]
+            if suspects:
+                place = self._place(part) + "/"
+                for name in sorted(suspects):
+                    self._suspect(directory, position, name, place + name, found)
+        return found
 
     def _suspect(
-        self, directory: Directory, position: int, name: str, kind: Kind
-    ) -> Iterator[Whiteout]:
+        self, directory: Directory, position: int, name: str, marker: str, found: list[Whiteout]
+    ) -> None:
         part = directory.parts[position]
-        marker = self._place(part, name)
-        if self.overlay:
-            if name.startswith(PREFIX):
-                yield self._foreign(directory, part, name, marker)
-            if kind.letter == "w" or self._is_xattr(part, name, kind):
-                yield self._overlay_whiteout(directory, position, name, kind, marker)
-        elif name.startswith(PREFIX) and not name.startswith(_META):
-            yield self._aufs_whiteout(directory, position, name, marker)
+        kind = part.names[name]
+        if not self.overlay:
+            if name.startswith(PREFIX) and not name.startswith(_META):
+                found.append(self._aufs_whiteout(directory, position, name, marker))
+            return
+        if name.startswith(PREFIX):
+            found.append(self._foreign(directory, part, name, marker))
+        if kind.letter == "w" or self._is_xattr(part, name, kind):
+            found.append(self._overlay_whiteout(directory, position, name, marker))
 
     def _is_xattr(self, part: Part, name: str, kind: Kind) -> bool:
         is_xattr = getattr(self.resolver, "is_xattr_whiteout", None)
-        return kind.letter == "f" and is_xattr is not None and is_xattr(name, part.fd)
+        if kind.letter != "f" or is_xattr is None:
+            return False
+        try:
+            return bool(is_xattr(name, part.fd))
+        except OSError as error:
+            self.resolver.reasons.add(part.layer, f"{part.path}/{name}", error)
+            return False
 
     def _foreign(self, directory: Directory, part: Part, name: str, marker: str) -> Whiteout:
         """An aufs or fuse-overlayfs marker in an overlay, where it is a file like any other."""
@@ -150,17 +190,20 @@ class _Finder:
         return Whiteout(path, marker, part.layer, "aufs", (), "no", reason)
 
     def _overlay_whiteout(
-        self, directory: Directory, position: int, name: str, kind: Kind, marker: str
+        self, directory: Directory, position: int, name: str, marker: str
     ) -> Whiteout:
-        parts = directory.parts
-        part = parts[position]
-        sort = "chardev" if self._is_device(part, name) else "xattr"
+        part = directory.parts[position]
+        kind = part.names[name]
+        sort = "xattr" if kind.letter == "f" or kind.why == BY_ATTRIBUTE else "chardev"
         path = directory.child_path(name)
         hides = self._below(directory, position, name)
         covered = self._above(directory, position, name)
         if covered is not None:
             by, what = covered
             return Whiteout(path, marker, part.layer, sort, (), "no", what, by)
+        if not hides and directory.opaque == part.layer:
+            reason = "inside an opaque directory, where nothing from below shows anyway"
+            return Whiteout(path, marker, part.layer, sort, (), "no", reason, part.layer)
         if not hides:
             if not kind.reachable and sort == "chardev":
                 return Whiteout(path, marker, part.layer, sort, (), "lookup-only", kind.why)
@@ -172,17 +215,31 @@ class _Finder:
             return Whiteout(path, marker, part.layer, sort, hides, "lookup-only", reason)
         return Whiteout(path, marker, part.layer, sort, hides, "yes", f"hides {what}")
 
-    def _is_device(self, part: Part, name: str) -> bool:
-        status = layers.status(name, part.fd)
-        return status is not None and layers.letter_of(status) == "w"
-
     def _below(self, directory: Directory, position: int, name: str) -> tuple[int, ...]:
-        return tuple(
-            part.layer
-            for part in directory.parts[position + 1 :]
+        """Return the layers below whose things of that name would show, or be merged.
+
+        Another whiteout ends them; under a directory, in overlay, so does what is none.
+        """
+        found: list[int] = []
+        under = any(
+            kind.letter == "d"
+            for part in directory.parts[:position]
             for kind in [part.names.get(name)]
-            if kind is not None and kind.letter != "w" and kind.reachable
+            if kind is not None
         )
+        for part in directory.parts[position + 1 :]:
+            if not self.overlay and PREFIX + name in part.names and self._honours(part.layer):
+                break
+            kind = part.names.get(name)
+            if kind is None:
+                continue
+            if self.overlay and (kind.letter == "w" or (under and kind.letter != "d")):
+                break
+            if kind.letter == "d" or not under:
+                found.append(part.layer)
+            if not kind.reachable:
+                break  # a whiteout that a listing shows
+        return tuple(found)
 
     def _hidden_words(self, directory: Directory, name: str, hides: tuple[int, ...]) -> str:
         words = []
@@ -206,10 +263,13 @@ class _Finder:
         return None
 
     def _opaque_at(self, part: Part, name: str) -> bool:
-        if not self.overlay:
-            return layers.status(f"{name}/{OPAQUE}", part.fd) is not None
-        value = layers.attribute(f"{self.opened.prefix}opaque", part.fd, name)
-        return value == b"y"
+        try:
+            if not self.overlay:
+                return layers.status(f"{name}/{OPAQUE}", part.fd) is not None
+            return layers.attribute(f"{self.opened.prefix}opaque", part.fd, name) == b"y"
+        except OSError as error:
+            self.resolver.reasons.add(part.layer, f"{part.path}/{name}", error)
+            return False
 
     def _aufs_whiteout(
         self, directory: Directory, position: int, name: str, marker: str
@@ -224,6 +284,9 @@ class _Finder:
         if covered is not None:
             return Whiteout(path, marker, part.layer, "aufs", (), "no", covered[1], covered[0])
         hides = self._below(directory, position, hidden)
+        if not hides and directory.opaque == part.layer:
+            reason = "inside an opaque directory, where nothing from below shows anyway"
+            return Whiteout(path, marker, part.layer, "aufs", (), "no", reason, part.layer)
         if not hides:
             reason = "no layer below holds the name"
             return Whiteout(path, marker, part.layer, "aufs", (), "no", reason)
@@ -254,10 +317,17 @@ class _Finder:
                 if "opaque" in part.attributes and self._value(part) == b"y":
                     yield Whiteout("", self._place(part), part.layer, "opaque", (), "no", reason)
                 yield from self._strange_attributes(part, "")
-            elif layers.status(OPAQUE, part.fd) is not None:
+            elif self._has(OPAQUE, part):
                 reason = "aufs does not ask for it in a branch's own directory"
                 marker = self._place(part, OPAQUE)
                 yield Whiteout("", marker, part.layer, "opaque", (), "no", reason)
+
+    def _has(self, name: str, part: Part) -> bool:
+        try:
+            return layers.status(name, part.fd) is not None
+        except OSError as error:
+            self.resolver.reasons.add(part.layer, part.path, error)
+            return False
 
     def _value(self, part: Part) -> bytes | None:
         return layers.attribute(f"{self.opened.prefix}opaque", part.fd)
@@ -304,13 +374,7 @@ class _Finder:
     def _opaque_marks(
         self, directory: Directory, name: str, path: str, part: Part
     ) -> Iterator[Whiteout]:
-        hides = tuple(
-            other.layer
-            for other in directory.parts
-            if other.layer > part.layer
-            for kind in [other.names.get(name)]
-            if kind is not None and kind.letter == "d"
-        )
+        hides = self._directories_below(directory, name, part.layer)
         what = " and ".join(f"the directory in layer {layer}" for layer in hides)
         if self.overlay:
             if "opaque" in part.attributes and self._value(part) == b"y":
@@ -323,7 +387,7 @@ class _Finder:
                     "yes" if hides else "no", reason,
                 )  # fmt: skip
             yield from self._strange_attributes(part, path)
-        elif layers.status(OPAQUE, part.fd) is not None:
+        elif self._has(OPAQUE, part):
             marker = self._place(part, OPAQUE)
             if not self._honours(part.layer):
                 reason, effect, hides = self._not_honoured(part.layer), "no", ()
@@ -333,6 +397,21 @@ class _Finder:
                 reason = "no directory of that name lies below: it was merely made new"
                 effect = "no"
             yield Whiteout(path, marker, part.layer, "opaque", hides, effect, reason)
+
+    def _directories_below(self, directory: Directory, name: str, layer: int) -> tuple[int, ...]:
+        """Return the layers whose directories would be merged here, were it not opaque."""
+        found: list[int] = []
+        for part in directory.parts:
+            kind = part.names.get(name)
+            if part.layer <= layer:
+                continue
+            if not self.overlay and PREFIX + name in part.names and self._honours(part.layer):
+                break
+            if kind is not None and kind.letter == "d":
+                found.append(part.layer)
+            elif kind is not None and self.overlay:
+                break
+        return tuple(found)
 
     def _strange_attributes(self, part: Part, path: str) -> Iterator[Whiteout]:
         """Yield opaque marks in a spelling that this mount does not read."""
@@ -402,4 +481,8 @@ class _Finder:
 
 def find(opened: Opened, *, thorough: bool) -> Iterator[Whiteout]:
     """Yield every whiteout and opaque directory of a stack, those of the merged tree first."""
-    return _Finder(opened, thorough).find()
+    finder = Finder(opened, thorough)
+    for one in finder.merged(Team(finder.report, finder.merge, alone=True)):
+        if isinstance(one, Whiteout):
+            yield one
+    yield from finder.unseen()

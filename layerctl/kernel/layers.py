@@ -1,7 +1,7 @@
 """Reading the directories of layers, without trusting them.
 
 Nothing is written, no symbolic link inside a layer is followed, access times stay as they are
-where the caller may ask for that. A file is never opened here, only directories.
+where the caller may ask for that. Files are opened only to compare what they hold.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -87,6 +88,57 @@ def scan(fd: int, table: Mapping[str, T]) -> dict[str, T]:
     return found
 
 
+def scan_marks(
+    fd: int, table: Mapping[str, T], mark: str, files: list[str] | None = None
+) -> dict[str, T]:
+    """Do what `scan` does, but leave out files and symbolic links whose names do not begin so.
+
+    The names of the files left out are added to `files`, where that is given.
+    """
+    file, directory = table["f"], table["d"]
+    found: dict[str, T] = {}
+    with os.scandir(fd) as entries:
+        for entry in entries:
+            if entry.is_file(follow_symlinks=False):
+                name = entry.name
+                if name.startswith(mark):
+                    found[name] = file
+                elif files is not None:
+                    files.append(name)
+            elif entry.is_dir(follow_symlinks=False):
+                found[entry.name] = directory
+            elif not entry.is_symlink():
+                try:
+                    found[entry.name] = table[letter_of(entry.stat(follow_symlinks=False))]
+                except FileNotFoundError:
+                    continue
+    return found
+
+
+def with_attributes(fd: int, names: Iterable[str], wanted: Collection[str]) -> dict[str, list[str]]:
+    """Return which files of a directory have any of the wanted attributes, and which they have.
+
+    Goes to the directory for the while: one call for each file, and no path to walk.
+    """
+    found: dict[str, list[str]] = {}
+    back = os.open(".", os.O_PATH | os.O_CLOEXEC)
+    try:
+        os.fchdir(fd)
+        for name in names:
+            try:
+                attributes = os.listxattr(name, follow_symlinks=False)
+            except OSError:
+                continue  # gone, or on a filesystem without attributes
+            if attributes:
+                present = [attribute for attribute in attributes if attribute in wanted]
+                if present:
+                    found[name] = present
+    finally:
+        os.fchdir(back)
+        os.close(back)
+    return found
+
+
 def status(name: str, dir_fd: int) -> os.stat_result | None:
     """Return lstat(2) of a name in a directory, None where there is no such name."""
     try:
@@ -150,3 +202,64 @@ def module_parameters() -> dict[str, str]:
 def real_path(fd: int) -> str:
     """Return where an open directory lies, as the kernel names it."""
     return os.readlink(f"/proc/self/fd/{fd}")
+
+
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_BLOCK = 1 << 18
+
+
+def same_content(name: str, fd: int, other_name: str, other_fd: int, size: int) -> bool:
+    """Tell whether two regular files of one size hold the same bytes. Raises OSError."""
+    one = _open(name, _FILE, fd)
+    try:
+        other = _open(other_name, _FILE, other_fd)
+        try:
+            if size < _BLOCK:
+                return os.read(one, size + 1) == os.read(other, size + 1)
+            while True:
+                block = _read_full(one)
+                if block != _read_full(other):
+                    return False
+                if not block:
+                    return True
+        finally:
+            os.close(other)
+    finally:
+        os.close(one)
+
+
+def _read_full(fd: int) -> bytes:
+    """Read a whole block, or what is left of the file."""
+    parts: list[bytes] = []
+    missing = _BLOCK
+    while missing:
+        part = os.read(fd, missing)
+        if not part:
+            break
+        parts.append(part)
+        missing -= len(part)
+    return b"".join(parts)
+
+
+def attributes(fd: int, name: str | None = None) -> dict[str, bytes]:
+    """Return all extended attributes that can be read, of a directory or a name inside it."""
+    found = {}
+    for attribute_name in attribute_names(fd, name):
+        value = attribute(attribute_name, fd, name)
+        if value is not None:
+            found[attribute_name] = value
+    return found
+
+
+def directories_at_once(layers: int) -> int:
+    """Return how many directories of so many layers may be open; asks for a higher limit."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 64 * (layers + 1)
+    if soft < wanted:
+        wanted = min(wanted, hard) if hard != resource.RLIM_INFINITY else wanted
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(2, min(48, (soft - 64) // (layers + 1) - 1))

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from json.encoder import encode_basestring
 
 from layerctl.codecs.escape import is_text
 from layerctl.inspecting.opening import Opened
 from layerctl.inspecting.story import Story
 from layerctl.inspecting.view import TYPES, Chunk, Directory, Kind
-from layerctl.render import stream
 from layerctl.render.json import Document, dumps, path_fields, path_list_fields
-
-#: How many lines are gathered before they are written.
-_BLOCK_LINES = 1000
 
 
 def story_document(story: Story, layers: Sequence[str]) -> Document:
@@ -117,33 +113,18 @@ class JsonEntries:
     def batches(self, chunks: Iterable[Chunk]) -> Iterator[list[str]]:
         """Turn chunks into batches of objects, as JSON text."""
         for chunk in chunks:
-            yield self.lines(chunk.directory, chunk.entries)
-
-
-def write_json_lines(chunks: Iterable[Chunk], layers: Sequence[str]) -> None:
-    """Write every entry as a line of JSON."""
-    block: list[str] = []
-    for lines in JsonEntries(layers).batches(chunks):
-        block += lines
-        if len(block) > _BLOCK_LINES:
-            stream.write_text("\n".join(block) + "\n")
-            block = []
-    if block:
-        stream.write_text("\n".join(block) + "\n")
-
-
-def write_json_document(
-    chunks: Iterable[Chunk], layers: Sequence[str], rest: Callable[[], Document]
-) -> None:
-    """Write one document, its entries as they are found; `rest` gives what stands after them."""
-    stream.write_document("entries", JsonEntries(layers).batches(chunks), rest)
+            if chunk.mark is not None:
+                yield chunk.mark
+            else:
+                yield self.lines(chunk.directory, chunk.entries)
 
 
 def write_paths(chunks: Iterable[Chunk]) -> None:
     """Write the path of every entry, each ended by a NUL, as raw bytes."""
     for chunk in chunks:
         above = chunk.directory.path and chunk.directory.path + "/"
-        write_names(above + name for name, _ in chunk.entries)
+        names = ("\0" + above).join([name for name, _ in chunk.entries])
+        sys.stdout.buffer.write(os.fsencode(f"{above}{names}\0"))
 
 
 def write_names(names: Iterable[str]) -> None:

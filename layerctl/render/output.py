@@ -89,7 +89,7 @@ def write(
             if output.columns is not None:
                 rows = (_reduced(row, columns) for row in rows)
             if output.format is Format.JSONL:
-                stream.write_lines(rows)
+                stream.write_lines(stream.batches(rows))
             else:
                 stream.write_document(listing.key, stream.batches(rows), beside or dict)
         case Format.RAW:

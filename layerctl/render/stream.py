@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from layerctl.render.json import Document, dumps
 
-#: How many objects are gathered before they are written.
+#: How many lines are gathered before they are written.
 _BATCH = 1000
 
 
-def write_lines(objects: Iterable[Document]) -> None:
-    """Write each object as a line of JSON."""
-    batch: list[str] = []
-    for one in objects:
-        batch.append(dumps(one, indent=None))
-        if len(batch) >= _BATCH:
-            write_text("\n".join(batch) + "\n")
-            batch.clear()
-    if batch:
-        write_text("\n".join(batch) + "\n")
+def write_lines(batches: Iterable[list[str]]) -> None:
+    """Write objects, which are JSON text already, a line each."""
+    block: list[str] = []
+    for batch in batches:
+        block += batch
+        if len(block) >= _BATCH:
+            write_text("\n".join(block) + "\n")
+            block = []
+    if block:
+        write_text("\n".join(block) + "\n")
 
 
 def write_document(name: str, batches: Iterable[list[str]], rest: Callable[[], Document]) -> None:
@@ -36,7 +36,7 @@ def write_document(name: str, batches: Iterable[list[str]], rest: Callable[[], D
     write_text(end + "]" + (", " + after if after else "") + "}\n")
 
 
-def batches(objects: Iterable[Document]) -> Iterable[list[str]]:
+def batches(objects: Iterable[Document]) -> Iterator[list[str]]:
     """Turn objects into batches of JSON text."""
     batch: list[str] = []
     for one in objects:

@@ -6,7 +6,7 @@ Sources: fs/overlayfs/params.c (ovl_fs_params_verify, ovl_redirect_mode_def) and
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from layerctl.model import Role, Stack
 
@@ -16,14 +16,13 @@ USER = "user.overlay."
 FUSE = "user.fuseoverlayfs."
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """How one overlay reads its layers.
 
     `follow` is whether redirects are followed, `data_layers` how many layers below all others
     only hold file contents, `verify` whether a lower directory must match its origin
-    (nfs_export=on with index=on), `index` whether hard links are kept together by an index, `xino`
-    whether inode numbers of several filesystems are made unique.
+    (nfs_export=on with index=on), `indexed` whether hard links are kept together by an index,
+    `xino` whether inode numbers of several filesystems are made unique.
     """
 
     prefix: str
@@ -32,7 +31,7 @@ class Settings:
     has_upper: bool
     data_layers: int
     verify: bool = False
-    index: bool = False
+    indexed: bool = False
     xino: bool = False
 
     @property
@@ -76,6 +75,6 @@ def settings(stack: Stack, parameters: Mapping[str, str], *, user: bool) -> Sett
         has_upper=stack.upper is not None,
         data_layers=len(stack.of_role(Role.DATA)),
         verify=index and export and stack.upper is not None,
-        index=index and stack.upper is not None,
+        indexed=index and stack.upper is not None,
         xino=get("xino", "auto" if default("xino_auto") else "off") in ("on", "auto"),
     )

@@ -1,0 +1,176 @@
+"""A walk shared by two processes, its output in the order of one.
+
+A long walk forks once. From then on both processes take the same way through the upper levels
+of the tree, and each goes down into its share of the subtrees; what the child finds comes
+through a pipe and is put where it belongs. A short walk never forks.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pickle
+import signal
+import struct
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+from layerctl.inspecting.marks import BEGIN, END, HOLE
+
+#: A walk of fewer entries than this is not worth a second process.
+_WORTHWHILE = 8000
+#: With so many directories in its root, a tree is divided there, else one level further down.
+_MANY = 16
+#: Of five subtrees two are the parent's, who besides starts, and writes what both find.
+_SHARES, _PARENTS = 5, (1, 3)
+_LENGTH = struct.Struct("<Q")
+_PIPE_SIZE = 1 << 20
+
+
+class Team:
+    """Says which of two processes goes down into a subtree.
+
+    `depth` is the depth of the directories that are shared out; the walk sets it by `divide`.
+    `report` gives what the child has to tell at its end, `merge` takes it in the parent.
+    """
+
+    def __init__(
+        self, report: Callable[[], Any], merge: Callable[[Any], None], *, alone: bool = False
+    ) -> None:
+        self.depth = 0
+        self._report = report
+        self._merge = merge
+        self._work = 0
+        self._count = 0
+        self._child = 0
+        self._reader = -1
+        self._writer = -1
+        self._alone = alone or len(os.sched_getaffinity(0)) < 2
+
+    def divide(self, directories: int) -> None:
+        """Choose the depth by how many directories lie in the root."""
+        self.depth = 1 if directories >= _MANY else 2
+
+    def worked(self, entries: int) -> None:
+        """Count what was done so far."""
+        self._work += entries
+
+    def mine(self) -> bool:
+        """Tell whether the next subtree is for this process."""
+        if self._alone:
+            return True
+        if not self._child and self._writer < 0:
+            if self._work < _WORTHWHILE:
+                return True
+            self._fork()
+        self._count += 1
+        return (self._count % _SHARES in _PARENTS) != self.is_child
+
+    @property
+    def is_child(self) -> bool:
+        """Whether this is the second process."""
+        return self._writer >= 0
+
+    def _fork(self) -> None:
+        reader, writer = os.pipe()
+        with suppress(OSError):  # a smaller pipe makes the two wait for each other more often
+            fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+        child = os.fork()
+        if child:
+            os.close(writer)
+            self._child, self._reader = child, reader
+        else:
+            os.close(reader)
+            self._writer = writer
+
+    def _send(self, data: bytes) -> None:
+        view = memoryview(_LENGTH.pack(len(data)) + data)
+        while view:
+            view = view[os.write(self._writer, view) :]
+
+    def _receive(self) -> bytes:
+        (length,) = _LENGTH.unpack(self._read(_LENGTH.size))
+        return self._read(length)
+
+    def _read(self, length: int) -> bytes:
+        parts = []
+        while length:
+            part = os.read(self._reader, length)
+            if not part:
+                raise OSError("the second process ended early")
+            parts.append(part)
+            length -= len(part)
+        return b"".join(parts)
+
+    def others(self) -> Iterator[list[str]]:
+        """Yield, in the parent, the batches of the next subtree that is the child's."""
+        while data := self._receive():
+            yield [data.decode("utf-8")]
+
+    def run_child(self, items: Iterator[list[str]], separator: str) -> None:
+        """Do the child's share; never returns."""
+        inside = False
+        try:
+            for item in items:
+                if item is BEGIN:
+                    inside = True
+                elif item is END:
+                    inside = False
+                    self._send(b"")
+                elif inside and item is not HOLE and item:
+                    self._send(separator.join(item).encode("utf-8"))
+            self._send(pickle.dumps((self._report(), "")))
+        except BrokenPipeError:
+            pass
+        except BaseException:
+            self._send(pickle.dumps((None, traceback.format_exc())))
+        finally:
+            os._exit(0)
+
+    def finish(self) -> None:
+        """Take, in the parent, what the child has to tell. Raises RuntimeError if it failed."""
+        if self._child:
+            data = self._receive()
+            report, failure = pickle.loads(data)  # noqa: S301 - from our own child
+            if failure:
+                raise RuntimeError(f"the second process failed: {failure}")
+            self._merge(report)
+
+    def close(self) -> None:
+        """End the child, if it has not ended."""
+        if self._child:
+            os.close(self._reader)
+            os.kill(self._child, signal.SIGKILL)
+            os.waitpid(self._child, 0)
+            self._child = 0
+
+
+def spread(team: Team, items: Iterator[list[str]], separator: str) -> Iterator[list[str]]:
+    """Yield the batches of a shared walk, in order and without marks.
+
+    Batches that come from the other process are one text, their lines joined by `separator`.
+    """
+    try:
+        for item in items:
+            if team.is_child:
+                # The fork was in `items`; this is the copy. It goes on from here and ends there.
+                _hand_over(team, item, items, separator)
+            if item is HOLE:
+                yield from team.others()
+            elif item is not BEGIN and item is not END:
+                yield item
+        if team.is_child:
+            _hand_over(team, HOLE, items, separator)
+        team.finish()
+    finally:
+        team.close()
+
+
+def _hand_over(team: Team, first: list[str], rest: Iterator[list[str]], separator: str) -> None:
+    def items() -> Iterator[list[str]]:
+        yield first
+        yield from rest
+
+    team.run_child(items(), separator)

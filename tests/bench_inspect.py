@@ -1,0 +1,87 @@
+"""What `inspect` costs on trees of 200,000 entries and more, against find(1) and diff(1)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from layerctl.kernel import syscalls
+from tests.bench import IMPORT_CLICK, LAYERCTL, Ratio
+
+RUNS = 7
+
+
+def tree(path: str, directories: int, files: int, *, markers: bool = False) -> None:
+    """Make a tree of `directories` with `files` each, two levels deep."""
+    os.mkdir(path)
+    for number in range(directories):
+        below = f"{path}/top{number % 40}/dir{number}"
+        os.makedirs(below)
+        for index in range(files):
+            if markers and index % 20 == 0:
+                os.mknod(f"{below}/file{index}", 0o20000, 0)
+            else:
+                os.close(os.open(f"{below}/file{index}", os.O_CREAT | os.O_WRONLY))
+
+
+def ratios() -> Iterator[Ratio]:
+    """Yield every ratio; the limits are those of the issue, or what is usual with room above."""
+    yield from whiteouts()
+    yield from merged()
+    yield from changes()
+
+
+def whiteouts() -> Iterator[Ratio]:
+    """An upper layer of 200,000 entries, one in twenty a whiteout."""
+    tree("upper", 4000, 50, markers=True)
+    tree("lower", 400, 20)
+    find = ("find", "upper", "-type", "c")
+    inspect = (*LAYERCTL, "inspect", "whiteouts", "-u", "upper", "-l", "lower", "--json")
+    yield Ratio("inspect whiteouts / find UPPER -type c", inspect, find, 2.0, runs=RUNS)
+    yield Ratio(
+        "inspect whiteouts --thorough / find UPPER -type c",
+        (*inspect, "--thorough"), find, 10.0, runs=RUNS,
+    )  # fmt: skip
+
+
+def merged() -> Iterator[Ratio]:
+    """A stack of four layers with 200,000 entries, some directories merged, mounted."""
+    lowers = []
+    for number in range(4):
+        layer = f"{os.getcwd()}/m{number}"
+        lowers.append(layer)
+        tree(layer, 1000, 50)
+        for index in range(400):
+            os.makedirs(f"{layer}/etc/conf{index}")
+            os.close(os.open(f"{layer}/etc/conf{index}/{number}", os.O_CREAT | os.O_WRONLY))
+        for index in range(40):
+            os.rename(f"{layer}/top{index}", f"{layer}/top{index}-{number}")
+    os.mkdir("merged")
+    syscalls.mount("overlay", "merged", "overlay", 0, "lowerdir=" + ":".join(lowers))
+    inspect = (*LAYERCTL, "inspect", "merged", "merged")
+    for form in ("--jsonl", "--json", "-0"):
+        yield Ratio(
+            f"inspect merged {form} / find MERGED", (*inspect, form), ("find", "merged"), 2.5,
+            runs=RUNS,
+        )  # fmt: skip
+    yield Ratio(
+        "inspect merged PATH / python -c 'import click'",
+        (*inspect, "etc/conf7/2", "--json"), IMPORT_CLICK, 1.6,
+    )  # fmt: skip
+
+
+def changes() -> Iterator[Ratio]:
+    """80,000 files that were copied up, of the same size and with other times."""
+    for side, moment in (("now", 10**9), ("was", 10**9 + 1)):
+        for number in range(800):
+            os.makedirs(f"{side}/dir{number}")
+            for index in range(100):
+                name = f"{side}/dir{number}/file{index}"
+                with open(name, "x") as file:
+                    file.write(f"what stands in file {index}\n")
+                os.utime(name, (moment, moment))
+    yield Ratio(
+        "inspect changes / cmp of 80,000 files by diff -rq",
+        (*LAYERCTL, "inspect", "changes", "-u", "now", "-l", "was", "--jsonl"),
+        ("diff", "-rq", "now", "was"), 1.3, runs=RUNS,
+    )  # fmt: skip
