@@ -60,6 +60,13 @@ EXAMPLES: dict[str, tuple[Example, Example]] = {
             "layerctl inspect whiteouts merged -0",
         ),
     ),
+    "inspect changes": (
+        Example("What was done in the upper layer?", "layerctl inspect changes merged"),
+        Example(
+            "The same in the letters of docker diff.",
+            "layerctl inspect changes merged --format docker",
+        ),
+    ),
     "inspect aufs": (
         Example("Every aufs with its branches and xino file.", "layerctl inspect aufs"),
         Example("One of them, as JSON.", "layerctl inspect aufs --json /srv/aufs", 3),

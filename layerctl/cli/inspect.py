@@ -10,6 +10,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "mount": ("layerctl.cli.inspect_mount", "Decode one mount's stack."),
     "merged": ("layerctl.cli.inspect_merged", "Show what is visible and from which layer."),
     "whiteouts": ("layerctl.cli.inspect_whiteouts", "List whiteouts and opaque directories."),
+    "changes": ("layerctl.cli.inspect_changes", "Show what the upper layer changed."),
     "aufs": ("layerctl.cli.inspect_aufs", "Show aufs's branches as sysfs tells them."),
 }
 

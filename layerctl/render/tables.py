@@ -220,6 +220,29 @@ WHITEOUTS = Listing(
 
 _SEVERITIES = ("failure", "warning", "info")
 _FIX = one("FIX", "what to do", (text("TEXT", "in words"), texts("COMMANDS", "to be pasted")))
+CHANGES = Listing(
+    "changes",
+    (
+        path("PATH", "the name in the merged tree"),
+        choice(
+            "CHANGE",
+            "what was done; unchanged is a copy of something that is still the same",
+            ("added", "modified", "metadata", "deleted", "replaced", "renamed", "unchanged"),
+        ),
+        choice("TYPE", "what is there now, nothing where it was deleted", _ENTRY_TYPES)._replace(
+            schema={"enum": [*_ENTRY_TYPES, None]}
+        ),
+        choice("WAS", "what was there before, nothing where it is new", _ENTRY_TYPES)._replace(
+            schema={"enum": [*_ENTRY_TYPES, None]}
+        ),
+        number("LAYER", "index of the layer that did it"),
+        texts("DIFFERS", "what is different: size, content, target, device, mode, mtime ..."),
+        path("FROM", "the path before it, or its directory, was renamed", required=False),
+    ),
+    ("PATH", "CHANGE", "TYPE", "WAS", "DIFFERS"),
+    _UNKNOWN,
+)
+
 FINDING = (
     text("CAUSE", "the cause's id, which stays the same for scripts"),
     choice("SEVERITY", "how bad it is", _SEVERITIES),
@@ -353,6 +376,7 @@ DOCUMENTS: dict[str, tuple[Listing | Single, ...]] = {
     "inspect aufs": (AUFS,),
     "inspect merged": (ENTRIES, STORY, SUMMARY),
     "inspect whiteouts": (WHITEOUTS,),
+    "inspect changes": (CHANGES,),
     "branch list": (BRANCHES,),
     **{f"branch {word}": (CHANGED,) for word in ("add", "append", "prepend", "del", "mod")},
     "doctor": (FINDINGS, CHECKS),

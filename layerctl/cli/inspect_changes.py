@@ -1,0 +1,109 @@
+"""`layerctl inspect changes`."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+import click
+
+from layerctl.cli.common import find_stack, layer_flags
+from layerctl.cli.complete import targets
+from layerctl.cli.help import WithExamples
+from layerctl.cli.inspect_merged import tell_unknown
+from layerctl.cli.output import output_options
+from layerctl.codecs.request import Request
+from layerctl.errors import RequestError
+from layerctl.inspecting.opening import Opened, opened
+from layerctl.render.errors import note
+from layerctl.render.output import Format, Output, write
+from layerctl.render.tables import CHANGES
+
+
+@click.command("changes", cls=WithExamples)
+@layer_flags
+@output_options(CHANGES)
+@click.option(
+    "--format", "letters", type=click.Choice(["docker"]), help="docker: as docker diff writes it."
+)
+@click.option(
+    "--since", type=int, metavar="N", default=1, show_default=True,
+    help="What all layers above N did, N and those below being what was there.",
+)  # fmt: skip
+@click.option("--content", is_flag=True, help="Compare what files hold even if their times agree.")
+@click.argument("target", required=False, shell_complete=targets)
+def command(
+    *,
+    request: Request,
+    output: Output,
+    letters: str | None,
+    since: int,
+    content: bool,
+    target: str | None,
+) -> None:
+    """Show what the upper layer did to what lies below: added, modified, deleted, renamed ..."""
+    if letters is not None and (output.format is not Format.HUMAN or not output.whole):
+        raise RequestError(
+            "usage",
+            "--format goes with no other form of output",
+            hint="leave --format out",
+        )
+    stack, notes = find_stack(target, request)
+    for text in notes:
+        note(text)
+    if not 0 < since < len(stack.layers):
+        raise RequestError(
+            "no-such-layer",
+            f"layer {since} has nothing above it or is not there",
+            hint=f"name one of 1 to {len(stack.layers) - 1}"
+            if len(stack.layers) > 1
+            else "changes need at least two layers",
+        )
+    with opened(stack, live=target is not None) as view:
+        for text in view.notes:
+            note(text)
+        if output.whole and output.format in (Format.JSON, Format.JSONL):
+            _stream(view, since, content=content, as_lines=output.format is Format.JSONL)
+        else:
+            _write(view, since, output, letters, content=content)
+        tell_unknown(view)
+
+
+def _write(view: Opened, since: int, output: Output, letters: str | None, *, content: bool) -> None:
+    from layerctl.inspecting.changes import find
+    from layerctl.render import changes
+    from layerctl.render.entries import unknown_fields
+    from layerctl.render.tree import write_lines
+
+    found = find(view, since, content=content)
+    if letters is not None:
+        write_lines(changes.docker_lines(found))
+        return
+
+    def for_people() -> None:
+        if not changes.print_changes(found, output.color):
+            note("nothing was changed")
+
+    write(
+        CHANGES,
+        map(changes.change_document, found),
+        output,
+        human=for_people,
+        beside=lambda: unknown_fields(view),
+    )
+
+
+def _stream(view: Opened, since: int, *, content: bool, as_lines: bool) -> None:
+    """Write changes as JSON, as they are found, with a second process where it is worth it."""
+    from layerctl.inspecting.changes import Comparison
+    from layerctl.inspecting.parallel import Team, spread
+    from layerctl.render import entries, stream
+    from layerctl.render.changes import json_batches
+
+    comparison = Comparison(view, since, content=content)
+    team = Team(comparison.report, comparison.merge)
+    shared = spread(team, json_batches(comparison.others(team)), "\n" if as_lines else ",\n")
+    batches = chain(shared, json_batches(comparison.deleted()))
+    if as_lines:
+        stream.write_lines(batches)
+    else:
+        stream.write_document("changes", batches, lambda: entries.unknown_fields(view))

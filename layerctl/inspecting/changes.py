@@ -1,0 +1,422 @@
+"""What the upper layers did to what lies below them.
+
+Two merged trees are compared, that of all layers and that of the lower ones alone, and only
+where an upper layer holds anything. Files are compared by metadata first; what they hold is read
+only where size and time leave it open (or always, where that is asked for).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from layerctl.inspecting.marks import BEGIN, END, HOLE
+from layerctl.inspecting.opening import Opened
+from layerctl.inspecting.parallel import Team
+from layerctl.inspecting.view import TYPES, Descent, Directory, Kind, Part, Resolver
+from layerctl.kernel import layers
+from layerctl.rules.overlay import FUSE, TRUSTED, USER
+
+#: Two files written within this many nanoseconds may bear the same time (a tick, or FAT's 2 s).
+_COARSE = 2 * 10**9
+
+
+class Change(NamedTuple):
+    """One change: `change` is added, modified, metadata, deleted, replaced, renamed or unchanged.
+
+    `unchanged` is a copy-up of something that is still the same. `layer` did it, `type` is what
+    is there now and `was` what was there before, None for nothing. `differs` names what is
+    different, `source` is the path before a renaming of it, or of a directory that it was in.
+    """
+
+    path: str
+    change: str
+    type: str | None
+    was: str | None
+    layer: int
+    differs: tuple[str, ...] = ()
+    source: str | None = None
+
+
+class _Frame(NamedTuple):
+    """A directory as it is and as it was; `was` is None where nothing was."""
+
+    now: Directory
+    was: Directory | None
+    names: Iterator[tuple[str, Kind]]
+    before: dict[str, Kind]
+
+
+class _Pair(NamedTuple):
+    """A directory as it is and as it was, not read yet."""
+
+    now: Directory
+    was: Directory | None
+
+
+class Comparison:
+    """Compares a stack with its lower layers alone."""
+
+    def __init__(self, opened: Opened, since: int, *, content: bool) -> None:
+        self._opened = opened
+        self._now = opened.resolver
+        self._was: Resolver = below(opened, since)
+        self._since = since
+        self._content = content
+        settings = getattr(self._now, "settings", None)
+        self._metacopies = bool(getattr(settings, "metacopy", False))
+        self._deleted: list[Change] = []
+        self._sources: set[str] = set()
+
+    def report(self) -> object:
+        """Return, in the second process of a shared walk, what the first must know of it."""
+        return self._deleted, self._sources, self._now.reasons
+
+    def merge(self, report: Any) -> None:
+        """Take what the second process reports."""
+        deleted, sources, reasons = report
+        known = {change.path for change in self._deleted}
+        self._deleted += [change for change in deleted if change.path not in known]
+        self._deleted.sort(key=lambda change: change.path)
+        self._sources |= sources
+        self._now.reasons.merge(reasons)
+
+    def deleted(self) -> Iterator[Change]:
+        """Yield the deletions, after all else: only then is known what was merely renamed."""
+        for change in self._deleted:
+            if (change.source or change.path) not in self._sources:
+                yield change
+
+    def others(self, team: Team) -> Iterator[Change | list[str]]:
+        """Yield every change but deletions, and the marks of a shared walk."""
+        at_once = max(2, layers.directories_at_once(2 * len(self._now.roots)))
+        way: Descent[_Frame] = Descent(self._close, self._reopen, at_once)
+        root = self._frame(self._now.root(), self._was.root())
+        team.divide(sum(kind.letter == "d" for kind in root.now.parts[0].names.values()))
+        way.push(root)
+        while way:
+            frame = way.last
+            deeper: _Pair | None = None
+            for name, kind in frame.names:
+                if kind.letter == "d":
+                    change, deeper = self._directory(frame, name, kind)
+                elif kind.layer < self._since:
+                    change = self._other(frame, name, kind)
+                else:
+                    continue
+                if change is not None:
+                    yield change
+                if deeper is not None:
+                    break
+            if deeper is None:
+                way.pop()
+                if len(way) == team.depth:
+                    yield END
+                continue
+            if len(way) == team.depth:
+                if not team.mine():
+                    self._close(deeper)
+                    yield HOLE
+                    continue
+                yield BEGIN
+            team.worked(sum(len(part.names) for part in frame.now.parts))
+            way.push(self._frame(*deeper))
+
+    def _frame(self, now: Directory, was: Directory | None) -> _Frame:
+        entries = self._now.read(now)
+        before = dict(self._was.read(was)) if was is not None else {}
+        if before:
+            self._note_deleted(now, was, {name for name, _ in entries}, before)
+        return _Frame(now, was, iter(entries), before)
+
+    @staticmethod
+    def _close(frame: _Frame | _Pair) -> None:
+        frame.now.close()
+        if frame.was is not None:
+            frame.was.close()
+
+    def _reopen(self, frame: _Frame, above: _Frame | None) -> None:
+        self._now.reopen(frame.now, above and above.now)
+        if frame.was is not None:
+            self._was.reopen(frame.was, above and above.was)
+
+    def _note_deleted(
+        self, now: Directory, was: Directory | None, names: set[str], before: dict[str, Kind]
+    ) -> None:
+        for name, kind in before.items():
+            if name in names:
+                continue
+            layer = 0
+            for part in now.parts:
+                if part.layer < self._since:
+                    layer = part.layer
+                    if name in part.names or ".wh." + name in part.names:
+                        break
+            path = now.child_path(name)
+            old = (was or now).child_path(name)
+            source = None if old == path else old
+            self._deleted.append(
+                Change(path, "deleted", None, TYPES[kind.letter], layer, (), source)
+            )
+
+    # Directories
+
+    def _directory(
+        self, frame: _Frame, name: str, kind: Kind
+    ) -> tuple[Change | None, _Pair | None]:
+        if kind.layer >= self._since and all(p.layer >= self._since for p in frame.now.parts):
+            return None, None
+        whole, now = self._now.enter(frame.now, name, kind)
+        path = frame.now.child_path(name)
+        before = frame.before.get(name)
+        was_type = None if before is None else TYPES[before.letter]
+        if now is None or now.parts[0].layer >= self._since:
+            if now is not None:
+                now.close()
+            if whole is None or kind.layer >= self._since or before is not None:
+                return None, None
+            return Change(path, "added", "dir", was_type, kind.layer), None
+        source = self._source(frame, name, now)
+        layer = now.parts[0].layer
+        if source is not None:
+            self._sources.add(source)
+            was = find_directory(self._was, source)
+            change: Change | None = Change(path, "renamed", "dir", was_type, layer, (), source)
+        elif before is None:
+            was, change = None, Change(path, "added", "dir", None, layer)
+        elif before.letter != "d":
+            was, change = None, Change(path, "replaced", "dir", was_type, layer)
+        else:
+            _, was = self._was.enter(frame.was or frame.now, name, before)
+            differs = self._directory_differs(now, was) if was is not None else ()
+            change = Change(path, "metadata", "dir", "dir", layer, differs) if differs else None
+        return change, _Pair(now, was)
+
+    def _source(self, frame: _Frame, name: str, now: Directory) -> str | None:
+        """Return where a directory lay before it was renamed, None where it was not."""
+        if not any("redirect" in p.attributes for p in now.parts if p.layer < self._since):
+            return None
+        found = self._now.lookup(frame.now, name)
+        found.close()
+        targets = [target for layer, target in found.redirects if layer < self._since]
+        if not targets or not any(part.layer >= self._since for part in now.parts):
+            return None
+        return self._from_redirect(frame, targets[-1])
+
+    @staticmethod
+    def _from_redirect(frame: _Frame, target: str) -> str:
+        if target.startswith("/"):
+            return target[1:]
+        base = frame.was.path if frame.was is not None else frame.now.path
+        return f"{base}/{target}" if base else target
+
+    def _directory_differs(self, now: Directory, was: Directory) -> tuple[str, ...]:
+        """Compare two directories; their times tell only that something in them was changed."""
+        try:
+            one, other = os.fstat(now.parts[0].fd), os.fstat(was.parts[0].fd)
+            differs = owner_and_mode(one, other)
+            if not differs and self._attributes_differ(now.parts[0], None, was.parts[0], None):
+                differs = ("xattrs",)
+        except OSError as error:
+            self._now.reasons.add(now.parts[0].layer, now.path, error)
+            return ()
+        return differs
+
+    # Everything else
+
+    def _other(self, frame: _Frame, name: str, kind: Kind) -> Change | None:
+        path = frame.now.child_path(name)
+        before = frame.before.get(name)
+        now_type = TYPES[kind.letter]
+        was_type = None if before is None else TYPES[before.letter]
+        source = self._file_source(frame, name, kind)
+        if source is not None:
+            self._sources.add(source)
+            return Change(path, "renamed", now_type, was_type, kind.layer, (), source)
+        if before is None:
+            return Change(path, "added", now_type, None, kind.layer)
+        if before.letter != kind.letter:
+            return Change(path, "replaced", now_type, was_type, kind.layer)
+        now = part_of(frame.now, kind.layer)
+        was = part_of(frame.was, before.layer) if frame.was is not None else None
+        if now is None or was is None:
+            return None
+        try:
+            change, differs = self._compare(frame, name, kind, now, was)
+        except OSError as error:
+            self._now.reasons.add(kind.layer, path, error)
+            return None
+        return Change(path, change, now_type, now_type, kind.layer, differs)
+
+    def _file_source(self, frame: _Frame, name: str, kind: Kind) -> str | None:
+        """Return where a file with metadata only lay before it was renamed."""
+        part = part_of(frame.now, kind.layer)
+        if kind.letter != "f" or part is None or not self._is_metacopy(part, name):
+            return None
+        found = self._now.lookup(frame.now, name)
+        targets = [target for layer, target in found.redirects if layer < self._since]
+        if found.error or not targets:
+            return None
+        return self._from_redirect(frame, targets[-1])
+
+    def _compare(
+        self, frame: _Frame, name: str, kind: Kind, now: Part, was: Part
+    ) -> tuple[str, tuple[str, ...]]:
+        one = os.stat(name, dir_fd=now.fd, follow_symlinks=False)
+        other = os.stat(name, dir_fd=was.fd, follow_symlinks=False)
+        if (one.st_ino, one.st_dev) == (other.st_ino, other.st_dev):
+            return "unchanged", ()
+        differs: tuple[str, ...] = owner_and_mode(one, other)
+        if one.st_mtime_ns != other.st_mtime_ns:
+            differs = (*differs, "mtime")
+        if kind.letter == "f":
+            what = "size" if one.st_size != other.st_size else ""
+            if not what and one.st_size and (self._content or is_open(one, other)):
+                what = self._content_differs(frame, name, now, was, one.st_size)
+        else:
+            what = special_differs(name, now, was, one, other)
+        if what:
+            return "modified", (what, *differs)
+        if not differs and self._attributes_differ(now, name, was, name):
+            differs = ("xattrs",)
+        return ("metadata" if differs else "unchanged"), differs
+
+    def _content_differs(self, frame: _Frame, name: str, now: Part, was: Part, size: int) -> str:
+        """Compare what two files of one size hold; return `content` or nothing."""
+        if self._is_metacopy(now, name):
+            return ""
+        if self._is_metacopy(was, name):
+            return self._against_data(frame, name, now, size)
+        return "" if layers.same_content(name, now.fd, name, was.fd, size) else "content"
+
+    def _is_metacopy(self, part: Part, name: str) -> bool:
+        """Tell whether a file has metadata only; asked only where one is possible."""
+        if not self._metacopies:
+            return False
+        attribute = f"{self._opened.prefix}metacopy"
+        return layers.attribute(attribute, part.fd, name) is not None
+
+    def _against_data(self, frame: _Frame, name: str, now: Part, size: int) -> str:
+        """Compare a file with one whose contents lie in another layer still."""
+        if frame.was is None:
+            return ""
+        found = self._was.lookup(frame.was, name)
+        if found.data is None:
+            return "content"
+        layer, place = found.data
+        above, _, base = place.rpartition("/")
+        fd = layers.open_path(above, self._was.roots[layer])
+        try:
+            return "" if layers.same_content(name, now.fd, base, fd, size) else "content"
+        finally:
+            os.close(fd)
+
+    def _attributes_differ(
+        self, one: Part, name: str | None, other: Part, other_name: str | None
+    ) -> bool:
+        ours = plain_attributes(layers.attributes(one.fd, name))
+        return ours != plain_attributes(layers.attributes(other.fd, other_name))
+
+
+def plain_attributes(attributes: dict[str, bytes]) -> dict[str, bytes]:
+    """Return the attributes that are none of overlay's own."""
+    return {
+        name: value
+        for name, value in attributes.items()
+        if not name.startswith((TRUSTED, USER, FUSE))
+    }
+
+
+def owner_and_mode(one: os.stat_result, other: os.stat_result) -> tuple[str, ...]:
+    """Return in which of mode, uid and gid two files differ."""
+    differs = []
+    if one.st_mode != other.st_mode:
+        differs.append("mode")
+    if one.st_uid != other.st_uid:
+        differs.append("uid")
+    if one.st_gid != other.st_gid:
+        differs.append("gid")
+    return tuple(differs)
+
+
+def is_open(now: os.stat_result, was: os.stat_result) -> bool:
+    """Tell whether metadata leave open if two files of one size hold the same.
+
+    A copy-up keeps the time of modification, so that the same time means the same contents;
+    unless the file was written just then, for clocks tick coarsely: what was set afterwards
+    shows by a time of change that is later.
+    """
+    if now.st_mtime_ns != was.st_mtime_ns:
+        return True
+    return now.st_ctime_ns - now.st_mtime_ns < _COARSE
+
+
+def special_differs(
+    name: str, now: Part, was: Part, one: os.stat_result, other: os.stat_result
+) -> str:
+    """Compare what two links or devices stand for; return `target`, `device` or nothing."""
+    if stat.S_ISLNK(one.st_mode):
+        same = os.readlink(name, dir_fd=now.fd) == os.readlink(name, dir_fd=was.fd)
+        return "" if same else "target"
+    if stat.S_ISCHR(one.st_mode) or stat.S_ISBLK(one.st_mode):
+        return "" if one.st_rdev == other.st_rdev else "device"
+    return ""
+
+
+def part_of(directory: Directory | None, layer: int) -> Part | None:
+    """Return one layer's part of a directory."""
+    if directory is not None:
+        for part in directory.parts:
+            if part.layer == layer:
+                return part if part.fd >= 0 else None
+    return None
+
+
+def find_directory(resolver: Resolver, path: str) -> Directory | None:
+    """Return a directory of a merged tree by its path, None where there is none."""
+    directory = resolver.root()
+    for name in path.split("/"):
+        found = resolver.lookup(directory, name)
+        if found.error or found.letter != "d":
+            found.close()
+            directory.close()
+            return None
+        below = resolver.directory(directory, name, found)
+        directory.close()
+        directory = below
+    return directory
+
+
+def below(opened: Opened, since: int) -> Resolver:
+    """Return a resolver for the layers from `since` down alone; their numbers start with 0."""
+    resolver = opened.resolver
+    if opened.prefix is None:
+        from layerctl.inspecting.aufs import Aufs
+
+        assert isinstance(resolver, Aufs)  # noqa: S101 - only aufs has no prefix
+        settings = resolver.settings
+        return Aufs(
+            resolver.roots[since:],
+            type(settings)(settings.honours[since:], settings.shows_whiteouts),
+        )
+    from layerctl.inspecting.overlay import Overlay
+
+    assert isinstance(resolver, Overlay)  # noqa: S101 - the other one
+    return Overlay(
+        resolver.roots[since:],
+        resolver.settings._replace(has_upper=False),
+        blind=resolver.blind,
+        traps=resolver.traps,
+        same_fs=resolver.same_fs,
+    )
+
+
+def find(opened: Opened, since: int, *, content: bool) -> Iterator[Change]:
+    """Yield what the layers above `since` changed of what those from it down show."""
+    comparison = Comparison(opened, since, content=content)
+    for one in comparison.others(Team(comparison.report, comparison.merge, alone=True)):
+        if isinstance(one, Change):
+            yield one
+    yield from comparison.deleted()

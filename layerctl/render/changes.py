@@ -1,0 +1,105 @@
+"""Changes, for scripts, for people and in the letters of `docker diff`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from json.encoder import encode_basestring
+from typing import TYPE_CHECKING
+
+from layerctl.codecs.escape import printable
+from layerctl.render.human import wants_colour
+from layerctl.render.json import Document, dumps, path_fields
+from layerctl.render.tree import write_lines
+
+if TYPE_CHECKING:
+    from layerctl.inspecting.changes import Change
+
+_BATCH = 1000
+_COLOURS = {
+    "added": 32, "modified": 33, "metadata": 36, "deleted": 31, "replaced": 35, "renamed": 34,
+    "unchanged": 90,
+}  # fmt: skip
+_LETTERS = {"added": "A", "deleted": "D", "renamed": "A"}
+
+
+def change_document(change: Change) -> Document:
+    """Return one change in its published shape."""
+    document: Document = path_fields("path", change.path)
+    document["change"] = change.change
+    document["type"] = change.type
+    document["was"] = change.was
+    document["layer"] = change.layer
+    document["differs"] = list(change.differs)
+    if change.source is not None:
+        document |= path_fields("from", change.source)
+    return document
+
+
+def json_batches(changes: Iterable[Change | list[str]]) -> Iterator[list[str]]:
+    """Turn changes into batches of JSON text; what many have in common is spelled once."""
+    ends: dict[tuple[object, ...], str] = {}
+    batch: list[str] = []
+    for change in changes:
+        if isinstance(change, list):  # a mark of a shared walk
+            yield batch
+            yield change
+            batch = []
+            continue
+        path, *rest = change
+        if path.isascii() and change.source is None:
+            key = tuple(rest)
+            end = ends.get(key)
+            if end is None:
+                document = change_document(change)
+                del document["path"]
+                end = ends[key] = ", " + dumps(document, indent=None)[1:]
+            batch.append('{"path": ' + encode_basestring(path) + end)
+        else:
+            batch.append(dumps(change_document(change), indent=None))
+        if len(batch) >= _BATCH:
+            yield batch
+            batch = []
+    yield batch
+
+
+def docker_lines(changes: Iterable[Change]) -> list[str]:
+    """Return `docker diff`'s lines: A, C or D and the path, sorted, parents of changes as C."""
+    letters: dict[str, str] = {}
+    for change in changes:
+        if change.source is not None:
+            letters[change.source] = "D"
+            if change.change == "deleted":
+                continue
+        letters[change.path] = _LETTERS.get(change.change, "C")
+    for path in list(letters):
+        while "/" in path:
+            path = path.rpartition("/")[0]  # noqa: PLW2901 - up to the root
+            letters.setdefault(path, "C")
+    return [f"{letters[path]} /{printable(path)}" for path in sorted(letters)]
+
+
+def print_changes(changes: Iterable[Change], color: str) -> int:
+    """Print a line for each change, sorted by path; return how many there were."""
+    found = sorted(changes, key=lambda change: change.path)
+    colour = wants_colour(color)
+    lines = []
+    for change in found:
+        word = f"{change.change:<9}"
+        if colour:
+            word = f"\033[{_COLOURS[change.change]}m{word}\033[0m"
+        path = printable(change.path) + ("/" if change.type == "dir" else "")
+        lines.append(f"{word}  {path}{_remark(change)}")
+    write_lines(lines)
+    return len(found)
+
+
+def _remark(change: Change) -> str:
+    if change.source is not None:
+        return f"  (from {printable(change.source)})"
+    if change.change == "replaced":
+        return f"  (a {change.type} in place of a {change.was})"
+    if change.change == "unchanged":
+        return "  (copied up, nothing changed)"
+    if change.differs:
+        return f"  ({', '.join(change.differs)})"
+    return ""
