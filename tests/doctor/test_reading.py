@@ -60,6 +60,8 @@ FIRST: tuple[tuple[str, str], ...] = (
     ("overlapping-layers", "mount -t overlay o -o lowerdir=/l:/l/x,upperdir=/u,workdir=/w /m\n"
      "mount: /m: mount(2)-Systemaufruf ist fehlgeschlagen: Zu viele Ebenen aus symbolischen "
      "Links."),
+    ("mounted-read-only", "o on / type overlay (ro,relatime,lowerdir=/l,upperdir=/u,workdir=/w)"),
+    ("xfs-ftype0-no-dtype", "$ ls -l m\nc????????? ? ? ? ?            ? test"),
     ("upperdir-fs-unsupported-nfs", "mount: /m: wrong fs type, bad option, bad superblock on "
      "overlay.\n/mnt/nfs server:/x nfs4 rw"),
 )  # fmt: skip
@@ -123,6 +125,8 @@ def test_mounts_are_read_from_commands_fstab_and_engines() -> None:
         "overlay /m overlay noauto,lowerdir=/l,upperdir=/u,workdir=/w 0 0",
         'mount_data="lowerdir=/l,upperdir=/u,workdir=/w": invalid argument',
         "Options:[lowerdir=/l upperdir=/u workdir=/w]",
+        "Options=lowerdir=/l,upperdir=/u,workdir=/w",
+        "overlay on /m type overlay (rw,relatime,lowerdir=/l,upperdir=/u,workdir=/w)",
         'fstype: overlay, flags: 0, data: "workdir=/w,upperdir=/u,lowerdir=/l", err: x',
         "mount -t overlay o -o lowerdir=/l \\\n  -o upperdir=/u,workdir=/w /m",
     ):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from layerctl.codecs import aufs, overlay
 from layerctl.errors import RequestError
@@ -12,7 +12,9 @@ from layerctl.model import Stack
 from layerctl.rules.options import TYPE_NAMES
 
 _KEY = r"(?:(?:lowerdir\+?|upperdir|workdir|datadir\+|dirs|br)=|br:)"
-_HAS_KEY = re.compile(rf"(?:^|[,\s'\"\[({{:]|-o)({_KEY})")
+_HAS_KEY = re.compile(rf"(?:^|[,\s'\"\[({{:=]|-o)({_KEY})")
+#: A line of what is mounted, as mount(8) lists it.
+_LISTED = re.compile(r"\S+ on (\S+) type (overlay|aufs) \((\S+)\)")
 _AUFS_KEY = re.compile(r"(?:^|,)(?:dirs|br|append|prepend|add|ins)[=:]")
 _TYPE = re.compile(
     r"(?:-t[\s=]*|--types?[\s=]+|fs-?type[\"'\s:=]+|\btype\s+|Type[:=])['\"]?"
@@ -27,12 +29,12 @@ _PLACEHOLDER = re.compile(r"[$<>{}*]|\.\.\.|\u2026|^$")
 _VALUED = ("-t", "--types", "--type", "-o", "--options", "-O", "-L", "-U", "-N", "--namespace")
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One mount that a text tells of.
 
     `options` is its string as it stood there; `error` what is wrong with that by itself; `stack`
-    None where it makes none. `by` is the program: mount, fuse-overlayfs or empty.
+    None where it makes none. `by` is the program: mount, fuse-overlayfs or empty; or `listing`
+    for one that is there.
     """
 
     fstype: str
@@ -65,6 +67,9 @@ def _joined(text: str) -> list[str]:
 def _of_line(line: str) -> Attempt | None:
     if re.search(r"\b(?:overlayfs|overlay|aufs)\b.*: (?:failed|option|conflicting|un)", line):
         return None  # the kernel's own words, which name options too
+    listed = _LISTED.search(line)
+    if listed is not None:
+        return _parsed(listed[2], listed[3], listed[1], "listing", line)
     typed = _TYPE.search(line)
     words = _words(line)
     mounts = _is_mount(words)
@@ -78,12 +83,16 @@ def _of_line(line: str) -> Attempt | None:
     type_word = typed[1] if typed else (fstab[2] if fstab else "")
     fstype = TYPE_NAMES.get(type_word) or ("aufs" if _AUFS_KEY.search(options) else "overlay")
     target = fstab[1] if fstab else _target(words)
+    return _parsed(fstype, options, target, by, line)._replace(type_word=type_word)
+
+
+def _parsed(fstype: str, options: str, target: str | None, by: str, line: str) -> Attempt:
     stack, error = None, None
     try:
         stack = (aufs if fstype == "aufs" else overlay).parse(options)
     except RequestError as problem:
         error = problem
-    return Attempt(fstype, options, stack, error, target, by, line, type_word)
+    return Attempt(fstype, options, stack, error, target, by, line)
 
 
 def _words(line: str) -> list[str]:
@@ -101,7 +110,8 @@ def _words(line: str) -> list[str]:
 
 
 def _is_mount(words: list[str]) -> bool:
-    return any(_PROGRAM.fullmatch(word) for word in words[:8])
+    flagged = any(re.match(r"-{1,2}[a-zA-Z]", word) for word in words)
+    return flagged and any(_PROGRAM.fullmatch(word) for word in words[:8])
 
 
 def _fstab(line: str) -> list[str] | None:

@@ -45,8 +45,12 @@ def clues(
         return
     if stack.layers or stack.options:
         yield from _problems(stack, attempt, told)
+    if attempt.by == "listing" and stack.read_only and stack.upper is not None:
+        yield Clue("mounted-read-only", 70, attempt.line)
     if not told and stack.fstype == "overlay" and stack.layers:
         yield from _surprises(stack, line)
+    if attempt.by == "listing":
+        return
     yield from _options(stack, attempt, told, kernel)
     yield from _lengths(stack, attempt, told, util_linux)
     yield from _lies(stack, attempt, told)

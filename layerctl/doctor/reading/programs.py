@@ -191,6 +191,8 @@ _POLICY = (
 
 #: What users see after a mount that succeeded.
 _LATER = (
+    _say(r"[c-]\?{9}\s+\?", "xfs-ftype0-no-dtype old-kernel-overlay-bug "
+         "layer-modified-while-mounted", 70),
     _say(r"\bnfs4_acl\b|system\.nfs4", "nfs4-acl-copy-up", 88),
     _say(r"rpmdb|\brpm\b[^\n]*checksum", "copy-up-stale-readonly-fd", 82),
     _say(r"\binotify\b|\btail\"?[, '\"]*-{1,2}(?:F|follow)", "inotify-lower-inode", 78),
