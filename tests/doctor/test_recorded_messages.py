@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from layerctl.doctor.catalogue import CAUSES
@@ -69,6 +69,7 @@ _WORDS = st.from_regex(r"/?[a-z0-9][a-z0-9_.-]{0,9}(/[a-z0-9_.-]{1,8}){0,2}", fu
 def test_a_message_is_found_from_its_format(fs: str) -> None:
     rows = sorted(text for one, text in FORMATS if one == fs and text)
 
+    @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
     @given(st.sampled_from(rows), _WORDS, st.integers(-200, 4000))
     def one(text: str, word: str, number: int) -> None:
         line = filled(text, word, number)

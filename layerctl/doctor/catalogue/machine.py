@@ -226,7 +226,7 @@ CAUSES = table(
         "Leave the option out and use userxattr, or mount as root of the machine.",
         ("{command}",),
         ("cat /proc/self/uid_map",),
-        since="6.6",
+        since="6.12",
         links=(OVERLAY_DOC + "#user-xattr",),
     ),
 )

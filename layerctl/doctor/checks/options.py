@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 
 from layerctl.doctor.checks.layers import command
@@ -12,7 +13,7 @@ from layerctl.model import Role, Severity, Stack
 from layerctl.rules.options import find
 from layerctl.rules.validity import suggestions, value_problem
 
-#: Features that rest on trusted.* attributes, which a user namespace may not touch (6.6).
+#: Features that rest on trusted.* attributes, which a user namespace may not touch.
 _TRUSTED = (
     ("redirect_dir", ("on", "follow")),
     ("metacopy", ("on",)),
@@ -49,6 +50,9 @@ def trusted(stack: Stack, facts: Facts) -> Iterator[Hit]:
         return
     if "userxattr" in stack.options:
         return
+    # older kernels mount, and let the feature fall back (6.1 does, 6.12 does not)
+    release = re.match(r"(\d+)\.(\d+)", facts.kernel)
+    refuses = release is not None and (int(release[1]), int(release[2])) >= (6, 12)
     for name, values in _TRUSTED:
         value = stack.options.get(name)
         if value in values:
@@ -58,6 +62,7 @@ def trusted(stack: Stack, facts: Facts) -> Iterator[Hit]:
                 "userns-trusted-xattr-option",
                 (f"{name}={value} in a user namespace",),
                 {"command": command(better, facts)},
+                None if refuses else Severity.WARNING,
             )
 
 
