@@ -73,6 +73,15 @@ score: $(DEV)  ## count the reports (REPORTS=FILE) that doctor --from explains
 bench: $(DEV)  ## print how much time the program costs, as ratios
 	@$(BIN)/python -m tests.bench
 
+.PHONY: fuzz
+SECONDS ?= 60
+fuzz: $(DEV)  ## compare the resolver with the kernel on random stacks for SECONDS (60)
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+
+.PHONY: real-system
+real-system: $(DEV)  ## compare the resolver with the kernel on a Debian in six layers (as root)
+	@$(BIN)/python -m tests.real_system
+
 .PHONY: engines
 engines: $(DEV)  ## ask real Docker and podman what their containers are called (as root)
 	@tools/setup engines

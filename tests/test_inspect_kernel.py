@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from layerctl.kernel import syscalls
 from tests.fuzz import BUILDERS, differing
-from tests.support import in_namespace
+from tests.stacks import Mounted, compare, make_case
+from tests.support import in_namespace, layerctl_json
 
 CASES = int(os.environ.get("LAYERCTL_CASES", "400"))
 
@@ -25,3 +27,33 @@ def test_the_kernel_agrees(kind: str, *, user: bool) -> None:
     count, found = in_namespace(body, user=user)
     assert found == []
     assert count == CASES
+
+
+@pytest.mark.namespace
+def test_what_is_mounted_inside_a_layer_is_not_seen(lab: Path) -> None:
+    for name in ("lower/d/sub", "upper", "w", "m"):
+        (lab / name).mkdir(parents=True)
+    (lab / "lower/d/sub/beneath").write_text("x")
+    syscalls.mount("over", str(lab / "lower/d/sub"), "tmpfs", 0, "")
+    (lab / "lower/d/sub/above").write_text("x")
+    with Mounted(make_case(str(lab), [f"{lab}/lower"], upper=f"{lab}/upper")) as merged:
+        assert os.listdir(f"{merged}/d/sub") == ["beneath"]
+    entries = layerctl_json("inspect", "merged", "-u", lab / "upper", "-l", lab / "lower")
+    assert [one["path"] for one in entries["entries"]] == ["d", "d/sub", "d/sub/beneath"]
+    story = layerctl_json(
+        "inspect", "merged", "-u", lab / "upper", "-l", lab / "lower", "d/sub/above", code=3
+    )
+    assert story["visible"] is False
+
+
+@pytest.mark.namespace
+def test_a_layer_inside_another_is_refused_entry(lab: Path) -> None:
+    for name in ("lower/up", "lower/other", "w", "m"):
+        (lab / name).mkdir(parents=True)
+    case = make_case(str(lab), [f"{lab}/lower"], upper=f"{lab}/lower/up")
+    assert compare(case) == []
+    found = layerctl_json("inspect", "merged", "-u", lab / "lower/up", "-l", lab / "lower")
+    assert {one["path"]: one["reachable"] for one in found["entries"]} == {
+        "other": True,
+        "up": False,
+    }

@@ -72,9 +72,10 @@ def _write(view: Opened, since: int, output: Output, letters: str | None, *, con
     from layerctl.inspecting.changes import find
     from layerctl.render import changes
     from layerctl.render.entries import unknown_fields
+    from layerctl.render.progress import watched
     from layerctl.render.tree import write_lines
 
-    found = find(view, since, content=content)
+    found = watched(find(view, since, content=content), lambda _: 1, shown_as_found=False)
     if letters is not None:
         write_lines(changes.docker_lines(found))
         return
@@ -98,11 +99,14 @@ def _stream(view: Opened, since: int, *, content: bool, as_lines: bool) -> None:
     from layerctl.inspecting.parallel import Team, spread
     from layerctl.render import entries, stream
     from layerctl.render.changes import json_batches
+    from layerctl.render.progress import lines_of, watched
 
     comparison = Comparison(view, since, content=content)
     team = Team(comparison.report, comparison.merge)
     shared = spread(team, json_batches(comparison.others(team)), "\n" if as_lines else ",\n")
-    batches = chain(shared, json_batches(comparison.deleted()))
+    batches = watched(
+        chain(shared, json_batches(comparison.deleted())), lines_of, shown_as_found=True
+    )
     if as_lines:
         stream.write_lines(batches)
     else:

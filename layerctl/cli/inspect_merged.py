@@ -131,20 +131,25 @@ def _stream(view: Opened, wanted: Filter, max_depth: int | None, *, as_lines: bo
     """Write entries as JSON, as they are found, with a second process where it is worth it."""
     from layerctl.inspecting.parallel import Team, spread
     from layerctl.render import entries, stream
+    from layerctl.render.progress import lines_of, watched
 
     reasons = view.resolver.reasons
     team = Team(lambda: reasons, reasons.merge)
     chunks = wanted.apply(walk(view.resolver, max_depth=max_depth, team=team))
     batches = entries.JsonEntries(view.layers).batches(chunks)
     shared = spread(team, batches, "\n" if as_lines else ",\n")
+    counted = watched(shared, lines_of, shown_as_found=True)
     if as_lines:
-        stream.write_lines(shared)
+        stream.write_lines(counted)
     else:
-        stream.write_document("entries", shared, lambda: entries.unknown_fields(view))
+        stream.write_document("entries", counted, lambda: entries.unknown_fields(view))
 
 
 def _list(view: Opened, chunks: Iterable[Chunk], output: Output) -> None:
     from layerctl.render import entries
+    from layerctl.render.progress import watched
+
+    chunks = watched(chunks, lambda chunk: len(chunk.entries), shown_as_found=True)
 
     if output.format is Format.NUL and output.whole:
         entries.write_paths(chunks)
@@ -174,9 +179,11 @@ def _story(view: Opened, path: str, output: Output) -> int:
 
 def _summary(view: Opened, chunks: Iterable[Chunk], output: Output) -> None:
     from layerctl.inspecting.summary import summarise
+    from layerctl.render.progress import watched
     from layerctl.render.summary import summary_documents
 
-    write(SUMMARY, summary_documents(summarise(view, chunks), view.layers), output)
+    counted = watched(chunks, lambda chunk: len(chunk.entries), shown_as_found=False)
+    write(SUMMARY, summary_documents(summarise(view, counted), view.layers), output)
 
 
 def tell_unknown(view: Opened) -> None:

@@ -39,6 +39,7 @@ def command(
     with opened(stack, live=target is not None, thorough=thorough) as view:
         from layerctl.inspecting.whiteouts import find
         from layerctl.render.entries import unknown_fields
+        from layerctl.render.progress import watched
         from layerctl.render.whiteouts import whiteout_document
 
         for text in view.notes:
@@ -47,7 +48,8 @@ def command(
             _stream(view, thorough=thorough, as_lines=output.format is Format.JSONL)
             tell_unknown(view)
             return
-        rows = map(whiteout_document, find(view, thorough=thorough))
+        found_so_far = watched(find(view, thorough=thorough), lambda _: 1, shown_as_found=False)
+        rows = map(whiteout_document, found_so_far)
         first = next(rows, None)
         if first is None and output.format is Format.HUMAN:
             note("no whiteouts and no opaque directories")
@@ -62,12 +64,13 @@ def _stream(view: Opened, *, thorough: bool, as_lines: bool) -> None:
     from layerctl.inspecting.parallel import Team, spread
     from layerctl.inspecting.whiteouts import Finder
     from layerctl.render import entries, stream
+    from layerctl.render.progress import lines_of, watched
     from layerctl.render.whiteouts import json_batches
 
     finder = Finder(view, thorough)
     team = Team(finder.report, finder.merge)
     shared = spread(team, json_batches(finder.merged(team)), "\n" if as_lines else ",\n")
-    batches = chain(shared, json_batches(finder.unseen()))
+    batches = watched(chain(shared, json_batches(finder.unseen())), lines_of, shown_as_found=True)
     if as_lines:
         stream.write_lines(batches)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from bisect import bisect_left
 from collections.abc import Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -55,14 +56,41 @@ def opened(stack: Stack, *, live: bool, thorough: bool = False) -> Iterator[Open
         roots = open_layers(paths)
     except OSError as error:
         raise _unopened(error) from None
+    view: Opened | None = None
     try:
         if stack.fstype == "aufs":
-            yield _aufs(stack, roots, paths)
+            view = _aufs(stack, roots, paths)
         else:
-            yield _overlay(stack, roots, paths, live=live, thorough=thorough)
+            view = _overlay(stack, roots, paths, live=live, thorough=thorough)
+        _look_beneath_mounts(view)
+        yield view
     finally:
+        roots = view.resolver.roots if view is not None else roots
         for fd in roots:
             os.close(fd)
+
+
+def _look_beneath_mounts(view: Opened) -> None:
+    """Look at layers as the kernel does, which sees nothing of what is mounted inside one."""
+    try:
+        targets = sorted(entry.target for entry in mounts.entries())
+    except OSError:
+        return
+    roots = view.resolver.roots
+    for index, root in enumerate(roots):
+        above = layers.real_path(root).rstrip("/") + "/"
+        place = bisect_left(targets, above)
+        if place == len(targets) or not targets[place].startswith(above):
+            continue
+        try:
+            roots[index] = layers.open_without_mounts(root)
+        except OSError:
+            view.notes.append(
+                f"something is mounted inside layer {index}, at {targets[place]}; the kernel sees "
+                "what lies beneath it, which cannot be looked at without CAP_SYS_ADMIN"
+            )
+        else:
+            os.close(root)
 
 
 def _unopened(error: OSError) -> LayerctlError:

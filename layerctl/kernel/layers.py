@@ -38,6 +38,22 @@ def open_root(path: str) -> int:
     return _open(path, _DIRECTORY, None)
 
 
+def open_without_mounts(fd: int) -> int:
+    """Open an open directory anew, by a copy of its mount in which nothing else is mounted."""
+    from layerctl.kernel import syscalls
+
+    copy = syscalls.open_tree(real_path(fd))
+    try:
+        opened = os.open(".", _DIRECTORY, dir_fd=copy)
+    finally:
+        os.close(copy)
+    one, other = os.fstat(fd), os.fstat(opened)
+    if (one.st_dev, one.st_ino) != (other.st_dev, other.st_ino):
+        os.close(opened)
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+    return opened
+
+
 def open_dir(name: str, dir_fd: int) -> int:
     """Open a directory inside another one. Raises OSError, ENOTDIR or ELOOP for anything else."""
     return _open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd)

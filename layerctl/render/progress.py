@@ -1,0 +1,48 @@
+"""A line on standard error that tells how far a long walk has come; on a terminal only."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+#: Seconds before the first line, and between two of them.
+_FIRST, _NEXT = 1.0, 0.2
+
+
+def watched(items: Iterable[T], weigh: Callable[[T], int], *, shown_as_found: bool) -> Iterable[T]:
+    """Return `items`, counted on standard error while they go by.
+
+    Nothing is shown where standard error is no terminal, nor where what is found appears on one
+    at once (`shown_as_found`). `weigh` tells how many things an item is.
+    """
+    if not sys.stderr.isatty() or (shown_as_found and sys.stdout.isatty()):
+        return items
+    return _count(items, weigh)
+
+
+def lines_of(batch: list[str]) -> int:
+    """Return how many lines of JSON a batch holds."""
+    return sum(text.count("\n") + 1 for text in batch)
+
+
+def _count(items: Iterable[T], weigh: Callable[[T], int]) -> Iterator[T]:
+    total = 0
+    shown = False
+    due = time.monotonic() + _FIRST
+    try:
+        for item in items:
+            total += weigh(item)
+            now = time.monotonic()
+            if now >= due:
+                due, shown = now + _NEXT, True
+                sys.stderr.write(f"\rlayerctl: {total:,} so far \033[K")
+                sys.stderr.flush()
+            yield item
+    finally:
+        if shown:
+            sys.stderr.write("\r\033[K")
+            sys.stderr.flush()
