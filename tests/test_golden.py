@@ -49,6 +49,7 @@ LAYERED: dict[str, tuple[str, ...]] = {
     "story": ("inspect", "merged", *_LAYERS, "new\nline"),
     "story-deleted": ("inspect", "merged", *_LAYERS, "deleted/é"),
     "whiteouts": ("inspect", "whiteouts", *_LAYERS),
+    "changes": ("inspect", "changes", *_LAYERS),
     "doctor": ("doctor", "--no-probe", "-u", "up", "-l", "no\nsuch", "-l", "low", "dir"),
     "explain": ("explain", "overlapping-layers"),
 }
