@@ -248,7 +248,7 @@ def _report(
         json.write(
             {
                 "mounts": [document],
-                "made": list(prepared.make),
+                **json.path_list_fields("made", prepared.make),
                 "notes": list(said),
                 "findings": [json.finding_document(one) for one in prepared.findings],
             }
