@@ -92,6 +92,7 @@ def test_a_message_is_found_from_its_format(fs: str) -> None:
         "Nov 24 17:00:00 host kernel: [ 1.2] overlayfs: ",
         "2026-11-24T17:00:00.123456+01:00 host kernel: overlayfs: ",
         "kern  :err   : [Tue Nov 24 17:00:00 2026] overlayfs: ",
+        "[Tue Nov 24 17:00:00 2026] overlayfs: ",
         "overlayfs: ",
         'level=error msg="overlayfs: ',
         "mount: /m: fsconfig() failed: overlay: ",
@@ -100,6 +101,12 @@ def test_a_message_is_found_from_its_format(fs: str) -> None:
 def test_a_line_is_found_behind_any_prefix(prefix: str) -> None:
     reading = read(prefix + "workdir and upperdir must reside under the same mount")
     assert [one.cause for one in reading.findings] == ["workdir-upperdir-different-mount"]
+
+
+@pytest.mark.parametrize("prefix", ["[ 1.0] ", "[Tue Nov 24 17:00:00 2026] ", "journal: x: ", ""])
+def test_an_errno_inside_a_message_is_no_complaint(prefix: str) -> None:
+    text = f"{prefix}overlayfs: failed to set uuid (/u, err=-1); falling back to uuid=null."
+    assert all(one.severity is Severity.INFO for one in read(text).findings)
 
 
 def test_noise_is_called_noise() -> None:

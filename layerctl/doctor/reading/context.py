@@ -56,13 +56,13 @@ class Context:
     plain: str
     lines: list[Line]
     small: str
-    told: dict[str, str]
-    named: tuple[Told, ...]
     tried: list[Attempt]
     kernel: Version | None = None
     util_linux: Version | None = None
     families: tuple[str, ...] = ()
     matches: list[tuple[Line, Match]] = field(default_factory=list)
+    told: dict[str, str] = field(default_factory=dict)
+    named: tuple[Told, ...] = ()
 
     @property
     def errnos(self) -> set[str]:
@@ -116,24 +116,29 @@ def build(raw: str, kernel: Version | None, fs: str | None) -> Context:
     """Return the context of a text; `kernel` and `fs` are what the user knows."""
     plain = text.plain(raw)
     found = text.lines(plain)
-    others = "\n".join(line.text for line in found if not line.kernel)
     families = [family(fs)] if fs else []
     families += [family(match[1]) for match in _FS_WORD.finditer(plain)]
     if _FUSE_NAMES.search(plain):
         families.append("fuse")
     util_linux = _UTIL_LINUX.search(plain)
-    told = errnos.find(others)
     return Context(
         plain,
         found,
         text.folded(plain),
-        {one.name: one.words for one in reversed(told)},
-        tuple(one for one in told if one.cause),
         attempts.find(plain),
         kernel or text.kernel_version(plain),
         text.version(util_linux[1]) if util_linux else None,
         tuple(dict.fromkeys(one for one in families if one)),
     )
+
+
+def hear(context: Context) -> None:
+    """Find the errnos that programs tell: not those inside the kernel's own messages."""
+    said = {id(line) for line, _ in context.matches}
+    others = [line.text for line in context.lines if not line.kernel and id(line) not in said]
+    told = errnos.find("\n".join(others))
+    context.told = {one.name: one.words for one in reversed(told)}
+    context.named = tuple(one for one in told if one.cause)
 
 
 def family(fstype: str) -> str:

@@ -27,13 +27,15 @@ def read(text: str, *, kernel_version: Version | None = None, fs: str | None = N
     """
     context = contexts.build(text, kernel_version, fs)
     kernel.match_lines(context)
+    contexts.hear(context)
     found = list(kernel.clues(context))
     found += programs.clues(context)
     found += programs.silent_call(context)
     for attempt in context.tried:
         found += plans.clues(attempt, context.errnos, context.kernel, context.util_linux)
     found += programs.causes_of(context)
-    if context.in_user_namespace and {"EPERM", "EACCES"} & context.errnos:
+    denied = bool({"EPERM", "EACCES"} & context.errnos) and programs.while_mounting(context)
+    if context.in_user_namespace and denied:
         of_aufs = context.fstype == "aufs"
         cause = "aufs-userns-not-allowed" if of_aufs else "userns-overlay-not-permitted-old-kernel"
         found.append(Clue(cause, 72))

@@ -369,6 +369,11 @@ def causes_of(context: Context) -> Iterator[Clue]:
             yield Clue(cause, 38 - 2 * step, line)
 
 
+def while_mounting(context: Context) -> bool:
+    """Tell whether the errnos of a text are those of a mount, not of work in a mounted tree."""
+    return _table(context) in (_AT_MOUNT, _AUFS)
+
+
 def _table(context: Context) -> dict[str, str]:
     if context.by_fuse_overlayfs:
         return _BY_FUSE

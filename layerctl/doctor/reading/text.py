@@ -20,7 +20,8 @@ _NAME = re.compile(r"\b(overlayfs|overlay|aufs)(\s+\w+:\d+:[^\[\]]*\[\d+\])?\s*:
 #: What may stand before it in a log: a level, a time, a host, the names of syslog and journald.
 _LOG = re.compile(
     r"^(?:<\d+>|\W|\d{4}-\d\d-\d\dT\S+|[A-Z][a-z]{2}\s+\d+ [\d:.]+)*\s*"
-    r"(?:\[\s*[+<]?\s*[\d.]+\s*>?\]|\S+\s+kernel:|kernel:)"
+    r"(?:\[\s*[+<]?\s*[\d.]+\s*>?\]|\[[A-Z][a-z]{2} [A-Z][a-z]{2}\s+\d+ [\d:]+ \d{4}\]|"
+    r"\S+\s+kernel:|kernel:)"
 )
 
 
