@@ -12,7 +12,7 @@ import pytest
 from layerctl.kernel import mounts, syscalls
 from tests import images
 from tests.doctor.plans import make
-from tests.doctor.test_round_trips import BASE, dirs, good, sh, shell
+from tests.doctor.test_round_trips import BASE, dirs, good, let_go, shell
 from tests.support import in_namespace, layerctl, layerctl_json
 
 
@@ -112,7 +112,7 @@ def test_doctor_is_silent(setup: Setup) -> None:
         try:
             _judge(lab, setup)
         finally:
-            sh("umount -l f")  # a FUSE daemon would outlive its namespace
+            let_go(lab)
 
     in_namespace(go, user=setup.user, fs=setup.fs)
 

@@ -13,7 +13,7 @@ from layerctl.errors import RequestError
 from layerctl.kernel import facts, probes, syscalls
 from layerctl.model import Severity
 from tests.doctor.plans import make
-from tests.doctor.test_round_trips import sh
+from tests.doctor.test_round_trips import let_go, sh
 from tests.support import SHARED, in_namespace
 
 CASES: list[dict[str, Any]] = [
@@ -42,7 +42,7 @@ def _again(case: dict[str, Any]) -> None:
             if sh(case["setup"] or "true").returncode == 0:
                 _judge(lab, case)
         finally:
-            sh("umount -l f")
+            let_go(lab)
 
     in_namespace(go)
 
