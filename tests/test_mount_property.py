@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from layerctl.codecs import overlay
@@ -21,6 +21,9 @@ from tests.test_mount_real import APIS
 
 #: How many random stacks; a virtual machine under emulation is ten times slower.
 CASES = 300 if os.environ.get("LAYERCTL_TESTS_FORK") else 4000
+
+#: Drawing the first name loads tables of characters, which takes a guest more than a minute.
+SLOW = [HealthCheck.too_slow]
 
 NAMES = st.one_of(
     st.binary(min_size=1, max_size=12),
@@ -113,7 +116,7 @@ def test_random_stacks_mount_and_decode_into_themselves(lab: Path) -> None:
     numbers = itertools.count()
     (lab / "m").mkdir()
 
-    @settings(max_examples=CASES, deadline=None, database=None)
+    @settings(max_examples=CASES, deadline=None, database=None, suppress_health_check=SLOW)
     @given(stacks(options(lab), most_data), st.sampled_from([None, *APIS]))
     def check(stack: Stack, api: str | None) -> None:
         stack = placed(stack, f"{lab}/{next(numbers)}")
@@ -144,7 +147,7 @@ def test_the_encoded_string_means_the_same_to_the_kernel(lab: Path) -> None:
     numbers = itertools.count()
     (lab / "m").mkdir()
 
-    @settings(max_examples=CASES // 4, deadline=None, database=None)
+    @settings(max_examples=CASES // 4, deadline=None, database=None, suppress_health_check=SLOW)
     @given(stacks(st.just({}), most_data))
     def check(stack: Stack) -> None:
         stack = placed(stack, f"{lab}/{next(numbers)}")
