@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from layerctl.kernel import syscalls
+from tests.aufs_stacks import build_aufs
 from tests.operations import build_by_operations
 from tests.stacks import Case, build_by_hand, compare
 from tests.support import in_namespace
@@ -35,11 +36,17 @@ def _by_operations(rng: random.Random, where: str, user: bool) -> Case:
     return build_by_operations(rng, where, user=user)
 
 
+def _aufs(rng: random.Random, where: str, user: bool) -> Case:
+    return build_aufs(rng, where)
+
+
 BUILDERS: dict[str, Build] = {
     "hand": _by_hand,
     "filesystems": _two_filesystems,
     "operations": _by_operations,
 }
+#: For kernels that have aufs, which is not every one.
+AUFS: dict[str, Build] = {"aufs": _aufs}
 
 
 def differing(
@@ -56,8 +63,8 @@ def differing(
         os.mkdir(f"{where}.other")
         syscalls.mount("other", f"{where}.other", "tmpfs", 0, "")
     for number in _numbers(cases, until):
-        case = BUILDERS[kind](random.Random(seed + number), where, user)
-        differences = compare(case, live=True)
+        case = (BUILDERS | AUFS)[kind](random.Random(seed + number), where, user)
+        differences = compare(case, live=kind != "aufs")
         if differences:
             found.append(f"{kind}, user {user}, seed {seed + number}: {case.data}")
             found += ["    " + line for line in differences[:8]]
@@ -86,6 +93,8 @@ def main() -> int:
     seed = random.randrange(1 << 40) if arguments.seed is None else arguments.seed
     users = [False, True] if os.geteuid() == 0 else [True]
     turns = [(kind, user) for kind in BUILDERS for user in users]
+    if not users[0] and "\taufs\n" in Path("/proc/filesystems").read_text():
+        turns.append(("aufs", False))
     end = time.monotonic() + arguments.seconds
     total, failed = 0, False
     while time.monotonic() < end and not failed:

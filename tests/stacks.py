@@ -237,7 +237,8 @@ class Mounted:
         self.case = case
 
     def __enter__(self) -> str:
-        syscalls.mount("overlay", self.case.target, "overlay", 0, self.case.data)
+        fstype = self.case.stack.fstype
+        syscalls.mount(fstype, self.case.target, fstype, 0, self.case.data)
         return self.case.target
 
     def __exit__(self, *_: object) -> None:

@@ -64,6 +64,7 @@ class Aufs:
             return found
         try:
             self._lookup(directory, name, found)
+            self._end_at_opaque(found)
         except OSError as error:
             found.error = error.errno or errno.EIO
             found.refused = error.strerror or "it cannot be read"
@@ -93,8 +94,21 @@ class Aufs:
                 return
             if self._whiteout(found.parts[-1], OPAQUE, found):
                 found.opaque = part.layer
-                found.stop = Stop("opaque", part.layer, path)
-                return
+
+    @staticmethod
+    def _end_at_opaque(found: Found) -> None:
+        """Leave out what lies below an opaque directory; of several the lowest counts.
+
+        A first lookup goes on below an opaque directory, and remembers the last that it meets
+        (di_bdiropq), so that of two opaque directories both are merged: seen on aufs 6.1 too.
+        """
+        if found.opaque is None:
+            return
+        kept = [part for part in found.parts if part.layer <= found.opaque]
+        for part in found.parts[len(kept) :]:
+            os.close(part.fd)
+        found.parts = kept
+        found.stop = Stop("opaque", kept[-1].layer, kept[-1].path)
 
     def _whiteout(self, part: Part, marker: str, found: Found) -> bool:
         """Tell whether a branch has a marker that counts (au_wh_test)."""

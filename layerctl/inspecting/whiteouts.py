@@ -336,13 +336,12 @@ class Finder:
         self, directory: Directory, name: str, below: Directory | None
     ) -> Iterator[Whiteout]:
         """Yield the opaque marks of a merged directory, and note which layers it leaves out."""
-        path = directory.child_path(name)
         merged = {part.layer: part for part in below.parts} if below is not None else {}
         for part in merged.values():
             natural = {p.layer: f"{p.path}/{name}" if p.path else name for p in directory.parts}
             if natural.get(part.layer) != part.path:
                 self.moved.add((part.layer, part.path))
-            yield from self._opaque_marks(directory, name, path, part)
+            yield from self._opaque_marks(directory, name, below, part)
         last = max(merged, default=-1)
         for part in directory.parts:
             kind = part.names.get(name)
@@ -358,12 +357,14 @@ class Finder:
         for above in directory.parts:
             if above.layer >= part.layer:
                 break
+            if not self.overlay and PREFIX + name in above.names and self._honours(above.layer):
+                return f"the whiteout in layer {above.layer}", above.layer
             kind = above.names.get(name)
             if kind is None:
                 continue
-            if self._opaque_at(above, name):
+            if kind.letter == "d" and self._opaque_at(above, name):
                 return f"the opaque directory in layer {above.layer}", above.layer
-            if kind.letter == "w" or (not self.overlay and PREFIX + name in above.names):
+            if kind.letter == "w":
                 return f"the whiteout in layer {above.layer}", above.layer
             if kind.letter != "d":
                 return f"the {noun(kind.letter)} in layer {above.layer}", above.layer
@@ -372,8 +373,9 @@ class Finder:
         return "a lookup that is denied", None
 
     def _opaque_marks(
-        self, directory: Directory, name: str, path: str, part: Part
+        self, directory: Directory, name: str, below: Directory | None, part: Part
     ) -> Iterator[Whiteout]:
+        path = directory.child_path(name)
         hides = self._directories_below(directory, name, part.layer)
         what = " and ".join(f"the directory in layer {layer}" for layer in hides)
         if self.overlay:
@@ -391,6 +393,9 @@ class Finder:
             marker = self._place(part, OPAQUE)
             if not self._honours(part.layer):
                 reason, effect, hides = self._not_honoured(part.layer), "no", ()
+            elif below is not None and below.opaque != part.layer:
+                reason = f"the directory in layer {below.opaque} is opaque too, and aufs goes by it"
+                effect, hides = "no", ()
             elif hides:
                 reason, effect = f"hides what {what} holds", "yes"
             else:
