@@ -57,3 +57,18 @@ def test_a_layer_inside_another_is_refused_entry(lab: Path) -> None:
         "other": True,
         "up": False,
     }
+
+
+@pytest.mark.namespace
+def test_an_index_that_is_not_looked_at_is_told(lab: Path) -> None:
+    for name in ("lower", "upper", "w", "m"):
+        (lab / name).mkdir()
+    (lab / "lower/one").write_text("x")
+    os.link(lab / "lower/one", lab / "lower/two")
+    case = make_case(str(lab), [f"{lab}/lower"], upper=f"{lab}/upper", options="index=on")
+    with Mounted(case) as merged:
+        assert "notes" not in layerctl_json("inspect", "merged", merged)
+        with open(f"{merged}/one", "a") as file:
+            file.write("more")
+        (note,) = layerctl_json("inspect", "merged", merged)["notes"]
+    assert "index" in note

@@ -154,12 +154,27 @@ def _overlay(
             "trusted.overlay.* attributes cannot be read without CAP_SYS_ADMIN: opaque "
             "directories, redirects, metacopy and attribute whiteouts are unknown"
         )
+    if settings.indexed and stack.work is not None and _has_index(stack.work):
+        found.notes.append(
+            "index=on: a lower file of several names that was changed by one of them is shown so "
+            f"by all; that is kept in {stack.work}/index, which is not looked at"
+        )
     if settings.verify:
         found.notes.append(
             "nfs_export=on: the kernel leaves out lower directories that do not match the "
             "recorded origin, which is not checked here"
         )
     return found
+
+
+def _has_index(work: str) -> bool:
+    """Tell whether an overlay's index holds anything, or cannot be read."""
+    try:
+        return bool(os.listdir(os.path.join(work, "index")))
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
 
 
 def _nested(roots: Sequence[int]) -> bool:
