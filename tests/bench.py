@@ -61,9 +61,11 @@ def measure(ratio: Ratio) -> tuple[float, float]:
     return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
 
 
-def _bench(_: Path) -> bool:
+def _bench(lab: Path) -> bool:
     good = True
     for file in sorted(Path(__file__).parent.glob("bench_*.py")):
+        (lab / file.stem).mkdir()
+        os.chdir(lab / file.stem)
         for ratio in importlib.import_module(f"tests.{file.stem}").ratios():
             one, other = measure(ratio)
             within = one <= ratio.limit * other

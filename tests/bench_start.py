@@ -1,4 +1,4 @@
-"""Starting up, mounting, and one path's story."""
+"""Starting up and mounting."""
 
 from __future__ import annotations
 
@@ -25,5 +25,3 @@ def ratios() -> Iterator[Ratio]:
     yield Ratio("layerctl --version / import click", (*LAYERCTL, "--version"), IMPORT_CLICK, 1.3)
     yield Ratio("mount of two layers / import click", two, IMPORT_CLICK, 1.6, _umount)
     yield Ratio("mount of 500 layers / mount of two", many, two, 3, _umount, _umount)
-    story = (*LAYERCTL, "inspect", "merged", "-u", "upper", "-l", "lower", "file", "--json")
-    yield Ratio("inspect merged, one path / import click", story, IMPORT_CLICK, 1.6)
