@@ -14,7 +14,6 @@ class Process(NamedTuple):
     """One process and what it holds: (`cwd`, path), (`file descriptor 3`, path) ..."""
 
     pid: int
-    name: str
     holds: tuple[tuple[str, str], ...]
 
 
@@ -32,8 +31,9 @@ class Holders(NamedTuple):
     def lines(self) -> Iterator[str]:
         """Yield a line for people for each holder."""
         for process in self.processes:
+            name, user = _who(process.pid)
             for kind, path in process.holds:
-                yield f"held by: {process.name} (pid {process.pid}): {kind} {path}"
+                yield f"held by: {name} (pid {process.pid}, {user}): {kind} {path}"
         for target in self.below:
             yield f"held by: the mount {target} below it"
         for pid, name, target in self.elsewhere:
@@ -57,7 +57,7 @@ def of(entry: MountEntry) -> Holders:
         except OSError:
             continue
         if holds:
-            processes.append(Process(pid, _name(pid), holds))
+            processes.append(Process(pid, holds))
         if namespace not in seen:
             seen.add(namespace)
             elsewhere.extend(_same_filesystem(pid, entry))
@@ -74,6 +74,19 @@ def _name(pid: int) -> str:
         return mounts.read_text(f"/proc/{pid}/comm").rstrip("\n")
     except OSError:
         return "?"
+
+
+def _who(pid: int) -> tuple[str, str]:
+    """Return a process's name and user, `?` for what cannot be told any more."""
+    import psutil
+
+    name = user = "?"
+    try:
+        process = psutil.Process(pid)
+        name, user = process.name(), process.username()
+    except psutil.Error:
+        pass
+    return name, user
 
 
 def _holds(pid: int, entry: MountEntry) -> Iterator[tuple[str, str]]:
