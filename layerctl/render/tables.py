@@ -9,6 +9,7 @@ from layerctl.render.columns import (
     choice,
     flag,
     number,
+    numbers,
     objects,
     one,
     original,
@@ -206,9 +207,7 @@ WHITEOUTS = Listing(
         path("MARKER", "the file or directory that does it"),
         number("LAYER", "index of the layer that has the marker"),
         choice("KIND", "how it is marked", ("chardev", "xattr", "aufs", "opaque")),
-        Column(
-            "HIDES", "the layers of what it hides", {"type": "array", "items": {"type": "integer"}}
-        ),
+        numbers("HIDES", "the layers of what it hides"),
         choice("EFFECTIVE", "whether it has any effect", ("yes", "lookup-only", "no")),
         text("REASON", "why"),
         number("BY", "index of the layer that makes it needless", required=False),
