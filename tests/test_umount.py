@@ -60,6 +60,23 @@ def test_busy_says_who_holds_it_and_lazy_detaches(lab: Path) -> None:
 
 
 @pytest.mark.namespace
+def test_files_of_layers_on_other_filesystems_are_held_too(lab: Path) -> None:
+    for name in ("a", "b", "m"):
+        (lab / name).mkdir()
+    for name in ("a", "b"):
+        syscalls.mount("t", str(lab / name), "tmpfs", 0, "")
+        (lab / name / "d").mkdir()
+    (lab / "b/d/file").touch()
+    syscalls.mount("o", str(lab / "m"), "overlay", 0, f"lowerdir={lab}/a/d:{lab}/b/d,xino=off")
+    with (lab / "m/file").open() as file:
+        assert os.fstat(file.fileno()).st_dev != os.stat(lab / "m").st_dev
+        done = layerctl("umount", "m")
+    assert done.returncode == 32
+    assert "file descriptor" in done.stderr
+    assert f"pid {os.getpid()}" in done.stderr
+
+
+@pytest.mark.namespace
 def test_a_mount_below_is_named(lab: Path) -> None:
     overlay(lab)
     (lab / "l1/sub").mkdir()

@@ -90,29 +90,31 @@ def _who(pid: int) -> tuple[str, str]:
 
 
 def _holds(pid: int, entry: MountEntry) -> Iterator[tuple[str, str]]:
-    device = _device(entry)
+    """Yield what a process holds of just this mount: its id counts.
+
+    The device does not: an overlay of several filesystems gives its files those of their layers.
+    """
     for link, kind in (("cwd", "working directory"), ("root", "root"), ("exe", "program")):
         path = f"/proc/{pid}/{link}"
-        if _on(path, device):
+        if _mount_behind(path) == entry.mount_id:
             yield kind, os.readlink(path)
-    directory = f"/proc/{pid}/fd"
-    for number in os.listdir(directory):
-        path = f"{directory}/{number}"
-        if _on(path, device):
-            yield f"file descriptor {number}", os.readlink(path)
+    for number in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            same = mounts.mount_id_in(f"/proc/{pid}/fdinfo/{number}") == entry.mount_id
+        except OSError:  # closed meanwhile
+            continue
+        if same:
+            yield f"file descriptor {number}", os.readlink(f"/proc/{pid}/fd/{number}")
     yield from _mapped(pid, entry)
 
 
-def _device(entry: MountEntry) -> int:
-    major, _, minor = entry.device.partition(":")
-    return os.makedev(int(major), int(minor))
-
-
-def _on(path: str, device: int) -> bool:
+def _mount_behind(link: str) -> int | None:
     try:
-        return os.stat(path).st_dev == device
+        return mounts.mount_id(link)
+    except PermissionError:
+        raise
     except OSError:
-        return False
+        return None
 
 
 def _mapped(pid: int, entry: MountEntry) -> Iterator[tuple[str, str]]:

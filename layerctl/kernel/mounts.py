@@ -68,7 +68,12 @@ def mount_id(path: str) -> int:
 
 def mount_id_of(fd: int) -> int:
     """Return the id of the mount that an open descriptor lies on."""
-    for line in read_text(f"/proc/self/fdinfo/{fd}").splitlines():
+    return mount_id_in(f"/proc/self/fdinfo/{fd}")
+
+
+def mount_id_in(fdinfo: str) -> int:
+    """Return the mount id that an fdinfo file tells. Raises OSError."""
+    for line in read_text(fdinfo).splitlines():
         key, _, value = line.partition(":")
         if key == "mnt_id":
             return int(value)
