@@ -102,7 +102,7 @@ def _stream(view: Opened, since: int, *, content: bool, as_lines: bool) -> None:
     from layerctl.render.progress import lines_of, watched
 
     comparison = Comparison(view, since, content=content)
-    team = Team(comparison.report, comparison.merge)
+    team = Team(comparison.report, comparison.merge, heavy=True)
     shared = spread(team, json_batches(comparison.others(team)), "\n" if as_lines else ",\n")
     batches = watched(
         chain(shared, json_batches(comparison.deleted())), lines_of, shown_as_found=True

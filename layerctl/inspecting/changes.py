@@ -231,7 +231,7 @@ class Comparison:
         before = frame.before.get(name)
         now_type = TYPES[kind.letter]
         was_type = None if before is None else TYPES[before.letter]
-        source = self._file_source(frame, name, kind)
+        source = self._file_source(frame, name, kind) if self._metacopies else None
         if source is not None:
             self._sources.add(source)
             return Change(path, "renamed", now_type, was_type, kind.layer, (), source)
@@ -264,19 +264,45 @@ class Comparison:
     def _compare(
         self, frame: _Frame, name: str, kind: Kind, now: Part, was: Part
     ) -> tuple[str, tuple[str, ...]]:
+        if kind.letter == "f" and not self._metacopies:
+            pair = layers.open_pair(name, now.fd, was.fd)
+            if pair is not None:  # a name is looked up once then, not twice
+                try:
+                    return self._judge(name, now, was, *map(os.fstat, pair), pair=pair)
+                finally:
+                    os.close(pair[0])
+                    os.close(pair[1])
         one = os.stat(name, dir_fd=now.fd, follow_symlinks=False)
         other = os.stat(name, dir_fd=was.fd, follow_symlinks=False)
+        return self._judge(name, now, was, one, other, frame=frame)
+
+    def _judge(
+        self,
+        name: str,
+        now: Part,
+        was: Part,
+        one: os.stat_result,
+        other: os.stat_result,
+        *,
+        pair: tuple[int, int] | None = None,
+        frame: _Frame | None = None,
+    ) -> tuple[str, tuple[str, ...]]:
+        """Tell what differs between two objects of one type, open as `pair` or by name."""
         if (one.st_ino, one.st_dev) == (other.st_ino, other.st_dev):
             return "unchanged", ()
         differs: tuple[str, ...] = owner_and_mode(one, other)
         if one.st_mtime_ns != other.st_mtime_ns:
             differs = (*differs, "mtime")
-        if kind.letter == "f":
-            what = "size" if one.st_size != other.st_size else ""
-            if not what and one.st_size and (self._content or is_open(one, other)):
-                what = self._content_differs(frame, name, now, was, one.st_size)
-        else:
+        what = ""
+        if not stat.S_ISREG(one.st_mode):
             what = special_differs(name, now, was, one, other)
+        elif one.st_size != other.st_size:
+            what = "size"
+        elif one.st_size and (self._content or is_open(one, other)):
+            if pair is not None:
+                what = "" if layers.same_open(*pair, one.st_size) else "content"
+            elif frame is not None:
+                what = self._content_differs(frame, name, now, was, one.st_size)
         if what:
             return "modified", (what, *differs)
         if not differs and self._attributes_differ(now, name, was, name):

@@ -23,8 +23,12 @@ from layerctl.inspecting.marks import BEGIN, END, HOLE
 _WORTHWHILE = 8000
 #: With so many directories in its root, a tree is divided there, else one level further down.
 _MANY = 16
-#: Of five subtrees two are the parent's, who besides starts, and writes what both find.
+#: Of five subtrees two are the parent's, who besides starts, and writes what both find: where
+#: looking at an entry costs little more than writing it. Where it costs more, every other one.
 _SHARES, _PARENTS = 5, (1, 3)
+_HEAVY_SHARES, _HEAVY_PARENTS = 2, (1,)
+#: As much dearer is an entry then.
+_HEAVY = 4
 _LENGTH = struct.Struct("<Q")
 _PIPE_SIZE = 1 << 20
 
@@ -33,13 +37,20 @@ class Team:
     """Says which of two processes goes down into a subtree.
 
     `depth` is the depth of the directories that are shared out; the walk sets it by `divide`.
-    `report` gives what the child has to tell at its end, `merge` takes it in the parent.
+    `report` gives what the child has to tell at its end, `merge` takes it in the parent. `heavy`
+    says that entries are opened and read.
     """
 
     def __init__(
-        self, report: Callable[[], Any], merge: Callable[[Any], None], *, alone: bool = False
+        self,
+        report: Callable[[], Any],
+        merge: Callable[[Any], None],
+        *,
+        alone: bool = False,
+        heavy: bool = False,
     ) -> None:
         self.depth = 0
+        self._heavy = heavy
         self._report = report
         self._merge = merge
         self._work = 0
@@ -55,7 +66,7 @@ class Team:
 
     def worked(self, entries: int) -> None:
         """Count what was done so far."""
-        self._work += entries
+        self._work += entries * (_HEAVY if self._heavy else 1)
 
     def mine(self) -> bool:
         """Tell whether the next subtree is for this process."""
@@ -66,6 +77,8 @@ class Team:
                 return True
             self._fork()
         self._count += 1
+        if self._heavy:
+            return (self._count % _HEAVY_SHARES in _HEAVY_PARENTS) != self.is_child
         return (self._count % _SHARES in _PARENTS) != self.is_child
 
     @property

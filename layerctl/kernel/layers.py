@@ -230,18 +230,36 @@ def same_content(name: str, fd: int, other_name: str, other_fd: int, size: int) 
     try:
         other = _open(other_name, _FILE, other_fd)
         try:
-            if size < _BLOCK:
-                return os.read(one, size + 1) == os.read(other, size + 1)
-            while True:
-                block = _read_full(one)
-                if block != _read_full(other):
-                    return False
-                if not block:
-                    return True
+            return same_open(one, other, size)
         finally:
             os.close(other)
     finally:
         os.close(one)
+
+
+def open_pair(name: str, fd: int, other_fd: int) -> tuple[int, int] | None:
+    """Open a regular file in two directories; None where one cannot be opened for reading."""
+    try:
+        one = os.open(name, _FILE | os.O_NOATIME, dir_fd=fd)
+    except OSError:
+        return None
+    try:
+        return one, os.open(name, _FILE | os.O_NOATIME, dir_fd=other_fd)
+    except OSError:
+        os.close(one)
+        return None
+
+
+def same_open(one: int, other: int, size: int) -> bool:
+    """Tell whether two open files of one size hold the same bytes. Raises OSError."""
+    if size < _BLOCK:
+        return os.read(one, size + 1) == os.read(other, size + 1)
+    while True:
+        block = _read_full(one)
+        if block != _read_full(other):
+            return False
+        if not block:
+            return True
 
 
 def _read_full(fd: int) -> bytes:
