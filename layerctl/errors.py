@@ -94,6 +94,18 @@ class RefusedError(LayerctlError):
     exit_code = EXIT_REFUSED
 
 
+class OutputError(LayerctlError):
+    """The output could not be written."""
+
+    exit_code = EXIT_OUTPUT
+
+
+class StoppedError(LayerctlError):
+    """The user interrupted it."""
+
+    exit_code = EXIT_INTERRUPTED
+
+
 class BugError(LayerctlError):
     """Something that cannot happen did."""
 

@@ -84,3 +84,12 @@ def test_a_missing_program_is_said_and_nothing_is_left(lab: Path) -> None:
     assert done.returncode == 32
     assert "apt-get install fuse-overlayfs" in done.stderr
     assert sorted(os.listdir(lab)) == ["l", "m", "u"]
+
+
+@pytest.mark.namespace
+def test_a_target_behind_a_symbolic_link_is_found(lab: Path) -> None:
+    make(lab, "l", "u", "m")
+    (lab / "link").symlink_to("m")
+    done = layerctl("mount", "-t", "fuse-overlayfs", "-l", "l", "-u", "u", "link")
+    assert (done.returncode, fuse_mounts()) == (0, [f"{lab}/m"]), done.stderr
+    assert layerctl("umount", "link").returncode == 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 
 from layerctl.kernel import mounts, syscalls
 from layerctl.kernel.context import overlay_features
-from tests.support import layerctl, layerctl_json
+from tests.support import ROOT, layerctl, layerctl_json
 
 FEATURES = overlay_features()
 #: The ways in that this kernel has; tests run on kernels from 5.10 on.
@@ -217,6 +219,11 @@ BAD: tuple[tuple[int, str, tuple[str, ...]], ...] = (
     (2, "aufs-br-syntax", ("-t", "aufs", "-o", "br=l1::l2", "m")),
     (2, "malformed-option-string", ("-t", "overlay", "-o", "lowerdir=l1:l2:", "m")),
     (32, "workdir-upperdir-different-mount", ("-l", "l1", "-u", "own", "m")),
+    (32, "directory-not-made", ("-l", "l1", "-u", "u", "--mkdir", "file/m")),
+    (32, "directory-not-made", ("-l", "l1", "-u", "new" * 84, "--mkdir", "m")),
+    (2, "wrong-layer-flag", ("-l", "l1", "-l", "l2", "-o", "br=l1", "m")),
+    (2, "wrong-layer-flag", ("-o", "dirs=l1,lowerdir=l2", "m")),
+    (2, "bad-option-value", ("-l", "l1", "-l", "l2", "-o", "nosuid=1", "m")),
     (2, "usage", ("-l", "l1", "-u", "u")),
     (2, "usage", ("--nosuch", "m")),
 )  # fmt: skip
@@ -243,6 +250,58 @@ def test_bad_input_is_refused_and_changes_nothing(
     plain = layerctl("mount", *arguments)
     assert plain.returncode == code
     assert "Traceback" not in plain.stderr
+    dry = layerctl("mount", *arguments, "--dry-run", "--json")
+    if code == 2:
+        assert (dry.returncode, dry.stdout) == (2, "")
+    else:
+        report = json.loads(dry.stdout)
+        assert (dry.returncode, report["verdict"]) == (1, "failure")
+        assert identity in [one["cause"] for one in report["findings"]]
+    assert (snapshot(lab), mounted_here(lab)) == before
+
+
+@pytest.mark.namespace
+def test_a_directory_that_only_the_kernel_knows_cannot_be_made(lab: Path) -> None:
+    make(lab, "l1", "u")
+    done = layerctl("mount", "-l", "l1", "-u", "u", "--mkdir", "/proc/nosuch", "--json")
+    assert done.returncode == 32
+    assert json.loads(done.stderr)["error"]["id"] == "directory-not-made"
+    assert sorted(os.listdir(lab)) == ["l1", "u"]
+
+
+@pytest.mark.namespace
+def test_a_mount_that_cannot_be_reported_is_undone(lab: Path) -> None:
+    make(lab, "l1", "u")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "layerctl", "mount", "-l", "l1", "-u", "u", "--mkdir", "m/n",
+             "--json"],
+            env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=full,
+        )  # fmt: skip
+    assert done.returncode == 74
+    assert sorted(os.listdir(lab)) == ["l1", "u"]
+
+
+@pytest.mark.namespace
+@pytest.mark.parametrize(
+    "words",
+    ["ro,defaults", "user", "users,exec", "exec,user", "owner", "group,suid", "nodev,dev,defaults"],
+)
+def test_flags_mean_what_they_mean_to_mount8(lab: Path, words: str) -> None:
+    make(lab, "l1", "u", "w", "m", "n")
+    options = f"lowerdir=l1,upperdir=u,workdir=w,{words}"
+    done = layerctl("mount", "-o", options, "m")
+    assert done.returncode == 0, done.stderr
+    (ours,) = [one for one in mounts.entries() if one.target == f"{lab}/m"]
+    syscalls.umount2("m", 0)
+    subprocess.run(["mount", "-t", "overlay", "-o", options, "o", "m"], check=True)
+    (theirs,) = [one for one in mounts.entries() if one.target == f"{lab}/m"]
+    assert ours.mount_options == theirs.mount_options
+    syscalls.umount2("m", 0)
+    command = layerctl("mount", "-o", options, "--print", "command", "m").stdout
+    subprocess.run(["sh", "-c", command], check=True)
+    (printed,) = [one for one in mounts.entries() if one.target == f"{lab}/m"]
+    assert printed.mount_options == theirs.mount_options
 
 
 @pytest.mark.namespace

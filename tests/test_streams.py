@@ -42,7 +42,12 @@ def test_output_that_cannot_be_written(
 ) -> None:
     done = _shell(f'"$@" {redirection}', *arguments)
     assert done.returncode == EXIT_OUTPUT
-    assert done.stderr == f"layerctl: the output could not be written: {reason}\n"
+    said = f"the output could not be written: {reason}"
+    if {"--json", "--jsonl"} & set(arguments):
+        error = json.loads(done.stderr)["error"]
+        assert (error["message"], error["exit_code"]) == (said, EXIT_OUTPUT)
+    else:
+        assert done.stderr == f"layerctl: {said}\n"
 
 
 @pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-", "2>&- >&- <&-"])
@@ -83,7 +88,8 @@ def _interrupted(number: signal.Signals, pipe: Path) -> tuple[int, str, str]:
 
 def test_control_c(tmp_path: Path) -> None:
     code, out, err = _interrupted(signal.SIGINT, tmp_path / "pipe")
-    assert (code, out, err) == (EXIT_INTERRUPTED, "", "layerctl: interrupted\n")
+    assert (code, out) == (EXIT_INTERRUPTED, "")
+    assert json.loads(err)["error"]["id"] == "interrupted"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

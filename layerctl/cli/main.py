@@ -15,12 +15,13 @@ import click
 from layerctl import __version__
 from layerctl.cli.help import WithExamples
 from layerctl.errors import (
-    EXIT_INTERRUPTED,
     EXIT_OK,
     EXIT_OUTPUT,
     BugError,
     LayerctlError,
+    OutputError,
     RequestError,
+    StoppedError,
 )
 
 if TYPE_CHECKING:
@@ -130,10 +131,11 @@ def _fail(error: LayerctlError, *, as_json: bool) -> int:
     return error.exit_code
 
 
-def _note(text: str) -> None:
-    from layerctl.render.errors import note
+def _tell(error: LayerctlError, *, as_json: bool) -> int:
+    from layerctl.render.errors import tell
 
-    note(text)
+    tell(error, as_json=as_json)
+    return error.exit_code
 
 
 def _bug(error: Exception) -> BugError:
@@ -208,13 +210,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         return _fail(_usage(error), as_json=as_json)
     except (KeyboardInterrupt, click.Abort):
-        _note("interrupted")
-        return EXIT_INTERRUPTED
+        return _tell(StoppedError("interrupted", "interrupted"), as_json=as_json)
     except BrokenPipeError:
         _die_of(signal.SIGPIPE)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _UNWRITABLE and error.filename is None:
-            _note(f"the output could not be written: {error.strerror}")
+            why = f"the output could not be written: {error.strerror}"
+            _tell(OutputError("output-not-written", why), as_json=as_json)
             os._exit(EXIT_OUTPUT)  # a last flush at exit would only fail again
         return _fail(_bug(error), as_json=as_json)
 
@@ -225,6 +227,8 @@ def program() -> NoReturn:
     Taking the interpreter apart at the end costs a tenth of a short run and does nothing for
     anybody: what was written is flushed, and the kernel frees the rest.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     code = main()
     for stream in (sys.stdout, sys.stderr):
         try:

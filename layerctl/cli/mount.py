@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 
 import click
 
@@ -89,11 +91,16 @@ def command(
         return EXIT_OK
     plan = _plan(prepared, api)
     assert plan is not None  # noqa: S101 - fuse-overlayfs went another way above
+
+    def report(mounted: Mounted, changes: tuple[str, ...]) -> None:
+        _report(prepared, plan, mounted, changes, as_json=as_json)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # all is done: it ends with 0
+
     try:
-        mounted, changes = carry_out(plan, prepared.target, prepared.source, prepared.make)
+        carry_out(plan, prepared.target, prepared.source, prepared.make, report)
     except MountFailedError as error:
         raise _failure(error, prepared) from None
-    _report(prepared, plan, mounted, changes, as_json=as_json)
     return EXIT_OK
 
 
@@ -138,13 +145,11 @@ def _prepare(
     from layerctl.doctor import preflight
 
     gathered = facts.gather(stack, place, make)
-    if default_work is not None:
-        prepare.check_work_directory(stack, gathered.of)
     if stack.fstype == "overlay" and any(find("overlay", name) is None for name in stack.options):
         from layerctl.kernel import probes
 
         gathered = probes.ask_options(stack, gathered)
-    findings = preflight.findings(stack, gathered)
+    findings = [*preflight.findings(stack, gathered), *prepare.unmakable(make)]
     return Prepared(
         stack,
         source or stack.fstype,
@@ -253,6 +258,7 @@ def _report(
                 "findings": [json.finding_document(one) for one in prepared.findings],
             }
         )
+        sys.stdout.flush()  # if it cannot be written, the mount is undone
 
 
 def _print(prepared: Prepared, form: str) -> int:

@@ -13,6 +13,9 @@ from layerctl.rules.options import TYPE_NAMES, nearest
 #: What looks like a branch permission behind the last `=` of `-b`.
 _PERMISSION = r"[a-z]+(\+[a-z_]*)*"
 _AUFS_WORD = r"(br|dirs|add|ins|append|prepend)[:=]"
+#: Options that name layers of the other type.
+_AUFS_LAYERS = ("br", "dirs")
+_OVERLAY_LAYERS = ("lowerdir", "lowerdir+", "datadir+", "upperdir", "workdir")
 
 
 class Request(NamedTuple):
@@ -69,6 +72,13 @@ def build(request: Request) -> Stack:
     return stack
 
 
+def _refuse_layers(stack: Stack, names: tuple[str, ...], instead: str) -> None:
+    """Raise RequestError where the options name layers of another type too."""
+    for name in stack.options:
+        if name.partition(":")[0] in names:
+            raise _misplaced(f"-o {name}=", stack.fstype, instead)
+
+
 def _misplaced(flag: str, fstype: str, instead: str) -> RequestError:
     return RequestError(
         "wrong-layer-flag",
@@ -92,6 +102,7 @@ def _aufs(request: Request) -> Stack:
     stack = Stack("aufs", layers)
     for text in request.options:
         stack = aufs.parse(text, base=stack)
+    _refuse_layers(stack, _OVERLAY_LAYERS, "-b DIR=rw or -b DIR=ro")
     return stack
 
 
@@ -116,6 +127,7 @@ def _overlay(request: Request) -> Stack:
     stack = Stack("overlay", ())
     for text in request.options:
         stack = overlay.parse(text, base=stack)
+    _refuse_layers(stack, _AUFS_LAYERS, "-l DIR and -u DIR")
     for what, flag, in_flags, in_options in (
         (
             "lower layers",

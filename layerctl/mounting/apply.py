@@ -17,7 +17,7 @@ from layerctl.kernel import mounts, syscalls
 from layerctl.kernel.kmsg import KernelLog
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import Stack
-from layerctl.mounting import readback
+from layerctl.mounting import prepare, readback
 from layerctl.mounting.plan import MAX_STRING, Plan, fill, size
 from layerctl.rules import flags
 
@@ -85,15 +85,20 @@ def steps(plan: Plan, target: str, make: Sequence[str] = ()) -> list[Step]:
 
 
 def carry_out(
-    plan: Plan, target: str, source: str, make: Sequence[str] = ()
+    plan: Plan,
+    target: str,
+    source: str,
+    make: Sequence[str] = (),
+    report: Callable[[Mounted, tuple[str, ...]], None] = lambda mounted, notes: None,
 ) -> tuple[Mounted, tuple[str, ...]]:
-    """Mount, read back and compare; return the mount and what there is to say about it.
+    """Mount, read back and compare; `report` the mount and what there is to say about it.
 
     Raises MountFailedError where the kernel refuses, RefusedError where it mounted something
-    else than was asked for, KeyboardInterrupt after a signal. Each leaves nothing behind.
+    else than was asked for, KeyboardInterrupt after a signal, and what `report` raises. Each
+    leaves nothing behind. Signals come through while `report` runs.
     """
     log = KernelLog()
-    with _signals_wait(), contextlib.ExitStack() as always, contextlib.ExitStack() as undo:
+    with _signals_wait() as mask, contextlib.ExitStack() as always, contextlib.ExitStack() as undo:
         always.callback(log.close)
         run = Run(plan, target, source, undo)
         always.callback(_close_all, run)
@@ -107,17 +112,28 @@ def carry_out(
         mounted, notes = _read_back(run)
         if signal.sigpending() & _WAITING_SIGNALS:
             raise KeyboardInterrupt
+        with _signals_come(mask):
+            report(mounted, notes)
         undo.pop_all()
         return mounted, notes
 
 
 @contextlib.contextmanager
-def _signals_wait() -> Iterator[None]:
+def _signals_wait() -> Iterator[set[int]]:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _WAITING_SIGNALS)
+    try:
+        yield {int(number) for number in before}
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _signals_come(mask: set[int]) -> Iterator[None]:
+    waiting = signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, waiting)
 
 
 def _close_all(run: Run) -> None:
@@ -133,7 +149,10 @@ def _make_directory(path: str, stack: Stack) -> Step:
         while not os.path.lexists(os.path.dirname(missing[-1])):
             missing.append(os.path.dirname(missing[-1]))
         for one in reversed(missing):
-            os.mkdir(one)
+            try:
+                os.mkdir(one)
+            except OSError as error:
+                raise prepare.not_made(one, error) from error
             run.undo.callback(_remove_directory, one, is_work=path == stack.work)
         if path == stack.upper:
             _like_the_lower(path, stack)

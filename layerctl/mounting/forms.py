@@ -16,12 +16,11 @@ from layerctl.errors import RefusedError
 from layerctl.model import Stack
 from layerctl.mounting.plan import MAX_STRING, MAX_VALUE, paths_of, relative, renamed, size
 from layerctl.rules.aufs import MAX_BRANCHES_A_CALL
-from layerctl.rules.flags import in_effect
+from layerctl.rules.flags import spelled
 
 FORMS = ("options", "command", "fstab", "unit")
 #: systemd takes unit names of up to 255 bytes (UNIT_NAME_MAX).
 _MAX_UNIT_NAME = 255
-_FLAG_WORDS = ("x-", "X-")
 
 
 def option_string(stack: Stack) -> str:
@@ -49,8 +48,7 @@ def option_string(stack: Stack) -> str:
             f"the option string has {size(own)} bytes",
             f"mount(2) reads {MAX_STRING} and would cut off the rest in silence",
         )
-    words = in_effect(stack.flags)
-    words += [flag for flag in stack.flags if flag.startswith(_FLAG_WORDS)]
+    words = spelled(stack.flags)
     return ",".join([*words, own] if own else words)
 
 

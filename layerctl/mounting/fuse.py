@@ -47,9 +47,8 @@ def carry_out(prepared: Prepared) -> Mounted:
         always.callback(_close, opened)
         options = _options(prepared.stack, opened)
         _run([PROGRAM, "-o", options, prepared.target], opened)
-        entry = next(
-            (one for one in reversed(mounts.entries()) if one.target == prepared.target), None
-        )
+        target = os.path.realpath(prepared.target)
+        entry = next((one for one in reversed(mounts.entries()) if one.target == target), None)
         if entry is None or entry.fstype != mounts.FUSE_OVERLAYFS:
             raise RefusedError(
                 "mount-not-found",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from layerctl.errors import RefusedError, RequestError
 from layerctl.kernel.facts import Caller, Directory, Facts
-from layerctl.model import Finding, Stack
+from layerctl.model import Finding, Fix, Severity, Stack
 from layerctl.rules import aufs
 
 #: Where a tmpfs usually lies, the first that is one gets the xino file.
@@ -37,20 +38,40 @@ def work_directory(stack: Stack) -> str | None:
     return f"{stack.upper}.work"
 
 
-def check_work_directory(stack: Stack, facts_of: FactsOf) -> None:
-    """Raise RefusedError where UPPER.work cannot be on the upper directory's mount."""
-    upper = stack.upper
-    if upper is None:
-        return
-    facts = facts_of(upper)
-    if facts.mount is not None and facts.mount.target == os.path.realpath(upper):
-        raise RefusedError(
-            "workdir-upperdir-different-mount",
-            f"{upper} is a mount point, so that {upper}.work would lie on another mount",
-            why="upper and work directory must be on one mount, apart from each other",
-            hint="use two directories inside it: "
-            f"-u {upper.rstrip('/')}/upper -w {upper.rstrip('/')}/work --mkdir",
-        )
+def unmakable(make: Sequence[str]) -> list[Finding]:
+    """Return a finding for each directory that could not be made: what is above it says so."""
+    found = []
+    for path in make:
+        above = os.path.dirname(path)
+        while not os.path.lexists(above):
+            above = os.path.dirname(above)
+        below = path[len(above.rstrip("/")) :].split("/")
+        if not os.path.isdir(above):
+            number = errno.ENOTDIR
+        elif max(len(os.fsencode(name)) for name in below) > os.statvfs(above).f_namemax:
+            number = errno.ENAMETOOLONG
+        elif not os.access(above, os.W_OK | os.X_OK, effective_ids=True):
+            number = errno.EROFS if os.statvfs(above).f_flag & os.ST_RDONLY else errno.EACCES
+        else:
+            continue
+        error = not_made(path, OSError(number, f"{above}: {os.strerror(number)}"))
+        fix = Fix(error.hint)
+        seen = (error.message,)
+        found.append(Finding(error.id, Severity.FAILURE, _NOT_MADE, error.why, seen, fix))
+    return found
+
+
+_NOT_MADE = "A directory cannot be made"
+
+
+def not_made(path: str, error: OSError) -> RefusedError:
+    """Return the error for a directory that cannot be made."""
+    return RefusedError(
+        "directory-not-made",
+        f"{path} cannot be made: {error.strerror}",
+        why="--mkdir, and the work directory that is not named, want new directories there",
+        hint="name a place where directories can be made (-w DIR for the work directory)",
+    )
 
 
 def user_xattr(stack: Stack, caller: Caller) -> tuple[Stack, str]:

@@ -39,8 +39,13 @@ def _write(text: str) -> None:
 
 
 def report(error: LayerctlError, *, as_json: bool) -> None:
-    """Write an error to standard error, as a JSON document where scripts asked for JSON."""
+    """Write an error to standard error, behind what standard output has; see `tell`."""
     sys.stdout.flush()
+    tell(error, as_json=as_json)
+
+
+def tell(error: LayerctlError, *, as_json: bool) -> None:
+    """Write an error to standard error, as a JSON document where scripts asked for JSON."""
     if as_json:
         from layerctl.render import json
 

@@ -1,11 +1,14 @@
 """Flags of any mount: what mount(2) and the new calls have for each word. Pure.
 
-Numbers from linux/mount.h. A word that names the default takes the opposite's bit away.
+Numbers from linux/mount.h. A word that names the default takes the opposite's bit away; `defaults`
+itself takes nothing away, and who lets ordinary users mount gives up privilege (mount(8)).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+
+from layerctl.rules.options import is_userspace
 
 #: word: (bit of mount(2), attribute of fsmount(2), word of the superblock for fsconfig(2))
 _SET: dict[str, tuple[int, int, str]] = {
@@ -31,7 +34,10 @@ _CLEAR = {
     "loud": "silent", "norelatime": "relatime", "noiversion": "iversion",
     "nostrictatime": "strictatime", "nolazytime": "lazytime",
 }  # fmt: skip
-_DEFAULTS = ("rw", "suid", "dev", "exec", "async")
+_IMPLIED = {
+    "user": ("nosuid", "nodev", "noexec"), "users": ("nosuid", "nodev", "noexec"),
+    "owner": ("nosuid", "nodev"), "group": ("nosuid", "nodev"),
+}  # fmt: skip
 #: Only one of these holds: a later one takes an earlier one's place.
 _ATIMES = frozenset({"noatime", "relatime", "strictatime"})
 
@@ -40,7 +46,7 @@ def in_effect(words: Iterable[str]) -> list[str]:
     """Return the words that set something, after later ones have undone earlier ones."""
     active: dict[str, None] = {}
     for word in words:
-        for single in _DEFAULTS if word == "defaults" else (word,):
+        for single in _IMPLIED.get(word, (word,)):
             if single in _CLEAR:
                 active.pop(_CLEAR[single], None)
             elif single in _SET:
@@ -49,6 +55,17 @@ def in_effect(words: Iterable[str]) -> list[str]:
                         active.pop(other, None)
                 active[single] = None
     return list(active)
+
+
+def spelled(words: Iterable[str]) -> list[str]:
+    """Return the words that mean the same to mount(8), with those that it keeps to itself."""
+    words = list(words)
+    active = in_effect(words)
+    givers = [word for word in words if word in _IMPLIED]
+    implied = {flag for word in givers for flag in _IMPLIED[word]}
+    given_back = [word for word, flag in _CLEAR.items() if flag in implied - set(active)]
+    others = [word for word in words if word not in givers and is_userspace(word)]
+    return [*givers, *given_back, *active, *others]
 
 
 def mount2_flags(words: Iterable[str]) -> int:

@@ -336,7 +336,7 @@ _FLAG_WORDS = {
     "nomand": "no mandatory locks",
     "iversion": "inode versions",
     "noiversion": "no inode versions",
-    "defaults": "rw, suid, dev, exec, async",
+    "defaults": "a word for no option at all",
 }
 FLAGS: tuple[Option, ...] = tuple(
     Option(name, Takes.NOTHING, text) for name, text in _FLAG_WORDS.items()
@@ -387,13 +387,19 @@ def find(fstype: str, name: str) -> Option | None:
 
 def is_flag(name: str) -> bool:
     """Tell whether a word is a flag of any mount, or one that mount(8) keeps to itself."""
+    return name.partition("=")[0] in _FLAG_WORDS or is_userspace(name)
+
+
+def is_userspace(name: str) -> bool:
+    """Tell whether a word means something to mount(8) or systemd, and nothing to the kernel."""
     base = name.partition("=")[0]
-    return (
-        base in _FLAG_WORDS
-        or base in USERSPACE_ONLY
-        or base.lower().startswith("x-")
-        or base == "comment"
-    )
+    return base in USERSPACE_ONLY or base == "comment" or base.lower().startswith("x-")
+
+
+def flag_value(word: str) -> str | None:
+    """Return the value that was given to a flag which takes none, None where there is none."""
+    name, equals, value = word.partition("=")
+    return value if equals and name in _FLAG_WORDS else None
 
 
 def nearest(word: str, known: tuple[str, ...] | list[str]) -> list[str]:

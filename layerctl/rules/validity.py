@@ -5,7 +5,7 @@ from __future__ import annotations
 from layerctl.errors import RequestError
 from layerctl.model import Role, Stack
 from layerctl.rules import aufs
-from layerctl.rules.options import FLAGS, TABLES, Option, Takes, find, nearest
+from layerctl.rules.options import FLAGS, TABLES, Option, Takes, find, flag_value, nearest
 
 #: OVL_MAX_STACK (fs/overlayfs/params.h): lower layers, data-only ones included.
 MAX_LOWERS = 500
@@ -134,6 +134,17 @@ def _aufs_layers(stack: Stack) -> list[RequestError]:
 def _values(stack: Stack) -> list[RequestError]:
     """Values that the table rules out; names that are not in it are for the kernel to judge."""
     found = []
+    for flag in stack.flags:
+        given = flag_value(flag)
+        if given is not None:
+            name = flag.partition("=")[0]
+            found.append(
+                RequestError(
+                    "bad-option-value",
+                    f"option '{name}': it takes no value, but '{given}' was given",
+                    hint=f"write it as: -o {name}",
+                )
+            )
     for name, value in stack.options.items():
         option = find(stack.fstype, name)
         if option is not None:

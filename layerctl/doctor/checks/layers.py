@@ -142,6 +142,9 @@ def one_mount(stack: Stack, facts: Facts) -> Iterator[Hit]:
     if upper.mount.mount_id == work.mount.mount_id:
         return
     better = _new_work(upper)
+    if better is None:
+        yield _upper_is_a_mount_point(stack, facts, upper, work)
+        return
     same = upper.mount.device == work.mount.device
     seen = (
         f"upper {upper.path} is on the mount {upper.mount.target} ({upper.mount.fstype})",
@@ -153,9 +156,27 @@ def one_mount(stack: Stack, facts: Facts) -> Iterator[Hit]:
 
 def _new_work(upper: Directory) -> str | None:
     """Return a place for a work directory on the upper one's mount, None where there is none."""
-    if upper.mount is not None and os.path.normpath(upper.path) == upper.mount.target:
+    if upper.mount is not None and upper.inside == upper.mount.root:
         return None
     return beside(upper.path, ".work")
+
+
+def _upper_is_a_mount_point(stack: Stack, facts: Facts, upper: Directory, work: Directory) -> Hit:
+    inside = upper.path.rstrip("/") + "/upper"
+    new = upper.path.rstrip("/") + "/work"
+    better = stack._replace(
+        layers=tuple(
+            layer._replace(path=inside) if layer.role is Role.UPPER else layer
+            for layer in stack.layers
+        )
+    )
+    return Hit(
+        "workdir-upperdir-different-mount",
+        (f"upper {upper.path} is a mount point, so that work {work.path} lies on another mount",),
+        {"upper": inside, "work": new, "command": command(better, facts, work=new)},
+        fix="Use two directories inside it.",
+        commands=("mkdir -p {upper} {work}", "{command}"),
+    )
 
 
 def _work_values(
