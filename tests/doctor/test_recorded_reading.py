@@ -176,7 +176,7 @@ AUFS_FIRST: tuple[tuple[str, str], ...] = (
     (r"udba=bogus|create=bogus", "bad-option-value"),
     (r"open .*\(-17\)", "aufs-xino-exists"),
     (r"open .*\(-2\)", "aufs-xino-directory-missing"),
-    (r"missing required features", "upperdir-fs-unsupported-zfs"),
+    (r"missing required features", "upper-missing-required-features"),
     (r"mount point does not exist", "target-missing"),
     (r"mount point is not a directory", "target-not-a-directory"),
     (r"unshare .*permission denied", "aufs-userns-not-allowed"),

@@ -33,8 +33,8 @@ class Attempt(NamedTuple):
     """One mount that a text tells of.
 
     `options` is its string as it stood there; `error` what is wrong with that by itself; `stack`
-    None where it makes none. `by` is the program: mount, fuse-overlayfs or empty; or `listing`
-    for one that is there.
+    None where it makes none. `by` is the program: mount, fuse-overlayfs, `other` for another
+    type's helper, or empty; or `listing` for one that is there.
     """
 
     fstype: str
@@ -77,6 +77,8 @@ def _of_line(line: str) -> Attempt | None:
     if not _HAS_KEY.search(line) and not (mounts and typed) and fstab is None:
         return None
     by = "fuse-overlayfs" if "fuse-overlayfs" in line else ("mount" if mounts else "")
+    if by == "mount" and _other_helper(words):
+        by = "other"
     options = _options(words)
     if fstab is not None:
         options, by = fstab[3], "mount"
@@ -114,6 +116,13 @@ def _is_mount(words: list[str]) -> bool:
     return flagged and any(_PROGRAM.fullmatch(word) for word in words[:8])
 
 
+def _other_helper(words: list[str]) -> bool:
+    """Tell whether a helper of another type is run: its options are its own."""
+    named = [word.rpartition("/")[2] for word in words[:8] if _PROGRAM.fullmatch(word)]
+    helpers = [name.removeprefix("mount.") for name in named if name.startswith("mount.")]
+    return any(helper not in TYPE_NAMES for helper in helpers)
+
+
 def _fstab(line: str) -> list[str] | None:
     fields = line.split()
     if len(fields) >= 4 and fields[2] in TYPE_NAMES and fields[1].startswith("/"):
@@ -128,6 +137,7 @@ def _strip(word: str) -> str:
         start = found.start(1)
         before = _OPTION_TAIL.search(word, 0, start)
         word = word[before.start() if before is not None else start :]
+    word = re.sub(r"(?<=[\"'`)\]}]):$", "", word)  # what follows is the error
     text = word.rstrip(")]}>;").strip("'\"`").rstrip(",.;'\"`)]}").strip("'\"`")
     if not re.match(r"(?:lowerdir|br|dirs)[=:]", text.rpartition(",")[2]):
         text = text.rstrip(":'\"`")  # of the sentence around it

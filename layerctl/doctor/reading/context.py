@@ -16,7 +16,9 @@ Version = tuple[int, int]
 #: Names of filesystems by the family that overlay's answer depends on.
 FAMILIES = {
     "nfs": "nfs", "nfs4": "nfs", "cifs": "nfs", "smb3": "nfs", "ceph": "nfs", "afs": "nfs",
-    "9p": "nfs", "zfs": "zfs", "ecryptfs": "ecryptfs", "virtiofs": "virtiofs",
+    "9p": "nfs", "cephfs": "nfs", "lustre": "nfs", "gpfs": "nfs", "beegfs": "nfs",
+    "orangefs": "nfs", "smbfs": "nfs", "glusterfs": "fuse", "zfs": "zfs",
+    "ecryptfs": "ecryptfs", "virtiofs": "virtiofs",
     "overlay": "overlay", "overlayfs": "overlay", "aufs": "aufs", "vfat": "names",
     "exfat": "names", "msdos": "names", "ntfs": "names", "ntfs3": "names", "hfsplus": "names",
     "fuse": "fuse", "fuseblk": "fuse", "btrfs": "btrfs", "xfs": "xfs", "tmpfs": "tmpfs",
@@ -24,7 +26,7 @@ FAMILIES = {
 }  # fmt: skip
 
 _FS_WORD = re.compile(
-    r"(?<![\w/.-])(nfs4?|cifs|smb3|ceph|9p|zfs|ecryptfs|virtiofs|vfat|exfat|ntfs3?|btrfs|xfs|tmpfs|"
+    r"(?<![\w/.-])(nfs4?|cifs|smb3|smbfs|ceph(?:fs)?|lustre|gpfs|beegfs|orangefs|9p|zfs|ecryptfs|virtiofs|vfat|exfat|ntfs3?|btrfs|xfs|tmpfs|"
     r"fuse\.[\w-]+|fuseblk)(?![\w/-])"
 )
 _FUSE_NAMES = re.compile(
@@ -38,7 +40,8 @@ _USERNS = re.compile(
 )
 _BOOT = re.compile(
     r"/sysroot\b|initramfs|initrd|dracut|switch_root|\brun-init\b|systemd\[1\]|\.mount: |"
-    r"x-systemd|/root/newroot|/mnt-root\b|\brootmnt\b|emergency mode"
+    r"x-systemd|/root/newroot|/mnt-root\b|\brootmnt\b|emergency mode|/new_root\b|"
+    r"root device|\brunning (?:early|late) hook"
 )
 _CONTAINER = re.compile(
     r"docker|podman|containerd|kubelet|kubernetes|\bpod\b|container|buildah|kaniko|runc|\blxc\b|"

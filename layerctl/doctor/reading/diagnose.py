@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from layerctl.doctor.catalogue import CAUSES, Cause, Raw, fill, finding
 from layerctl.doctor.commands import mount_command
@@ -39,10 +39,25 @@ def read(text: str, *, kernel_version: Version | None = None, fs: str | None = N
         of_aufs = context.fstype == "aufs"
         cause = "aufs-userns-not-allowed" if of_aufs else "userns-overlay-not-permitted-old-kernel"
         found.append(Clue(cause, 72))
+        found += _trusted(context)
     ranked = rank(clue for clue in found if _fits(clue, context.kernel))
     shared = _shared(ranked)
     diagnoses = tuple(_diagnosis(clues, weight, shared, context) for clues, weight in ranked)
     return Reading(diagnoses, tuple(kernel.noise(context)), _decide(diagnoses, context))
+
+
+#: Options that need trusted attributes, and their values that do not.
+_TRUSTED = {"metacopy": ("off",), "redirect_dir": ("off", "nofollow"), "verity": ("off",)}
+
+
+def _trusted(context: Context) -> Iterator[Clue]:
+    """What the root of a user namespace may not ask for, whatever the kernel."""
+    for attempt in context.tried:
+        if attempt.stack is None or attempt.stack.fstype != "overlay":
+            continue
+        for name, value in attempt.stack.options.items():
+            if value not in _TRUSTED.get(name, (value,)):
+                yield Clue("userns-trusted-xattr-option", 86, f"{name}={value}")
 
 
 #: Causes that a kernel from this version on no longer has, and that it has only from one on.

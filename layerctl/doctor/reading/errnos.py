@@ -19,7 +19,11 @@ _MORE = {
     "EIO": ("i/o error",),
     "ENOMEM": ("out of memory",),
     "ESTALE": ("stale nfs file handle",),
-    "ENODEV": ("unknown filesystem type", "unsupported filesystem type"),
+    "ENODEV": (
+        "unknown filesystem type",
+        "unknown file system type",
+        "unsupported filesystem type",
+    ),
     "EINVAL": ("wrong fs type", "bad superblock"),
     "ENOENT": ("special device", "no such file"),
     "EPERM": ("only root can do that", "only root can mount", "must be superuser"),

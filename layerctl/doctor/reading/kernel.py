@@ -169,7 +169,8 @@ def _features(match: Match, context: Context) -> tuple[str, ...]:
     """Tell from the lines before which filesystem lacks so much.
 
     NFS and most FUSE have neither tmpfile nor RENAME_WHITEOUT nor trusted attributes; ecryptfs
-    has attributes; ZFS before 2.2 lacks RENAME_WHITEOUT alone.
+    has attributes; ZFS before 2.2 lacks RENAME_WHITEOUT alone. Where the text names none of them,
+    that something is missing is all that is sure.
     """
     said = {one.format for _, one in context.matches}
     whiteout = any("RENAME_WHITEOUT" in one for one in said)
@@ -193,7 +194,9 @@ def _features(match: Match, context: Context) -> tuple[str, ...]:
     causes = [name + one for one in dict.fromkeys((*known, *order))]
     if xattr:
         causes.insert(1 if whiteout or tmpfile else 0, "upper-fs-no-xattr")
-    return (*causes[:4], "upper-missing-required-features")
+    if known:
+        return (*causes[:4], "upper-missing-required-features")
+    return ("upper-missing-required-features", *causes[:4])
 
 
 def _xattr(match: Match, context: Context) -> tuple[str, ...]:
@@ -240,6 +243,8 @@ def _unknown(match: Match, context: Context) -> tuple[str, ...]:
         return _first(causes, "unknown-mount-option-old-kernel", "context-option-comma-split")
     if re.match(r"(?:s\d+|c\d+)(?:[.:,\"]|$)", word):
         return _first(causes, "context-option-comma-split")
+    if re.search(r"\\x[0-9a-f]{2}|[^\x20-\x7e]", name) and not _after_path(word, context):
+        return _first(causes, "malformed-option-string")  # memory that was no string
     option = find(context.fstype, name)
     if option is None and find("overlay", name) is not None:
         return ("unknown-mount-option-old-kernel",)

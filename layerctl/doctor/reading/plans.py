@@ -26,6 +26,13 @@ def clues(
     """Yield what the words of one mount show; `told` are the errnos of the text."""
     failed = bool(told)
     line = _short(attempt.options or attempt.line)
+    if "\\," in attempt.options and told & {"ENOENT", "EINVAL"}:
+        seen = f"{line}: a comma behind a backslash is cut all the same by Linux 6.5 and libmount"
+        yield Clue("comma-in-path", 86, seen)
+    if attempt.by == "other":
+        return
+    if attempt.by == "fuse-overlayfs" and "\\:" in attempt.options and "ENOENT" in told:
+        yield Clue("colon-in-path", 90, f"{line}: fuse-overlayfs before 1.15 knows no backslash")
     if attempt.type_word == "overlayfs":
         yield Clue("fstype-name-overlayfs-obsolete", 88 if "ENODEV" in told else 45, attempt.line)
     if attempt.error is not None and not attempt.by and attempt.options.endswith((":", ".")):

@@ -53,20 +53,26 @@ _MOUNT = (
     _say(r"must be superuser to use mount|only root can (?:do that|mount|use)",
          "missing-cap-sys-admin",
          92),
-    _say(r"mount:? [^\n]*permission denied",
+    _say(r"\bmount: [^\n]*permission denied",
          "missing-cap-sys-admin container-policy-denies-overlay-mount "
          "userns-overlay-not-permitted-old-kernel mount8-drop-permissions-userns", 66),
+    # mount(8) tries again read-only after EACCES and EROFS, and overlay gives no EROFS.
+    _say(r"cannot mount \S+ read-only",
+         "container-policy-denies-overlay-mount layer-not-reachable selinux-denied", 76),
     _say(r"u?n?mount[^\n]*(?:target|device) is busy|target is busy", "leaked-mount-busy", 90),
-    _say(r"unknown filesystem type '?overlayfs",
+    _say(r"unknown file ?system type [\"'`]*overlayfs",
          "fstype-name-overlayfs-obsolete overlay-not-in-kernel overlay-module-missing", 90),
-    _say(r"unknown filesystem type '?overlay\b",
+    _say(r"unknown file ?system type [\"'`]*overlay\b",
          "overlay-not-in-kernel overlay-module-missing running-kernel-modules-removed "
          "wsl1-limited-overlay", 88),
-    _say(r"unknown filesystem type '?aufs", "aufs-module-missing", 95),
-    _say(r"unknown filesystem type '?fuse", "mount-helper-missing-fuse3", 88),
+    _say(r"unknown file ?system type [\"'`]*aufs", "aufs-module-missing", 95),
+    _say(r"unknown file ?system type [\"'`]*fuse", "mount-helper-missing-fuse3", 88),
     _say(r"module '?aufs'? (?:is )?not found|(?:fail\w*|could not|cannot|unable) (?:to )?"
          r"(?:load|insert|modprobe) (?:the )?(?:kernel )?(?:module )?'?aufs\b",
          "aufs-module-missing running-kernel-modules-removed", 95),
+    # Mainline has it since 3.18; only the long-lived 3.10.0 of the enterprises got it earlier.
+    _say(r"module overlay(?:fs)? not found in directory /lib/modules/"
+         r"(?:2\.|3\.(?:\d|1[0-7])\.(?!0-\d))", "overlay-not-in-kernel overlay-module-missing", 94),
     _say(r"module '?overlay(?:fs)?'? (?:is )?not found in directory /lib/modules",
          "running-kernel-modules-removed overlay-module-missing overlay-not-in-kernel", 90),
     _say(r"module '?overlay(?:fs)?'? (?:is )?not found|(?:fail\w*|could not|cannot|unable) (?:to )?"
@@ -129,12 +135,19 @@ _ENGINES = (
          r"kernel does not support overlay",
          "upperdir-fs-unsupported-overlay upperdir-fs-unsupported-nfs upperdir-fs-unsupported-zfs "
          "xfs-ftype0-no-dtype upperdir-fs-unsupported-fuse", 74, "EINVAL"),
-    _say(r"kernel-style whiteout|mknod\b[^\n]*operation not permitted",
+    _say(r"kernel-style whiteout|convert whiteout file|mknod\b[^\n]*operation not permitted",
          "whiteout-mknod-eperm whiteout-on-overlay-eperm", 88),
     _say(r"(?:processing|extract\w*|unpack\w*|untar\w*|apply\w*)[^\n]*(?:tar|layer|whiteout)[^\n]*"
          r"operation not permitted", "whiteout-mknod-eperm whiteout-on-overlay-eperm", 82),
     _say(r"(?:error|fail\w*)[^\n]*(?:remov|unmount|delet|unlinkat)[^\n]*(?:busy)",
          "leaked-mount-busy", 90),
+    # Go's MountError: mount(2) itself said it, and EACCES there is a security module's word.
+    _say(r"\bmount [^\n]*, flags: 0x[0-9a-f]+[^\n]*: permission denied",
+         "container-policy-denies-overlay-mount missing-cap-sys-admin selinux-denied", 72),
+    _say(r"snapshotter not loaded: overlayfs",
+         "xfs-ftype0-no-dtype overlay-module-missing upperdir-fs-unsupported-overlay", 74),
+    _say(r"private-?users-?ownership=(?:map|auto|foreign)", "idmapped-layers-unsupported "
+         "idmap-of-overlay-unsupported", 78, "EINVAL"),
     _say(r"(?:not supporting|does not support|supports?)[^\n]*idmap|idmapped? (?:layers|mount)",
          "idmapped-layers-unsupported idmap-of-overlay-unsupported", 60),
     _say(r"mount_setattr|MOUNT_ATTR_IDMAP|X-mount\.idmap",
@@ -159,6 +172,9 @@ _FUSE = (
          r"(?:executable|program|binary)[^\n]*fuse-overlayfs[^\n]*(?:not found|no such)|"
          r"command not found:? \S*fuse-overlayfs",
          "fuse-overlayfs-not-installed", 93),
+    _say(r"cannot resolve path \S|cannot load store \(null\)|"
+         r"cannot read (?:lower|upper|work) ?dirs?\b[^\n]*no such file",
+         "missing-layer-directory mount-ordering-lower-not-mounted", 88),
     _say(r"fuse3\.|mount\.fuse3?\b", "mount-helper-missing-fuse3", 90, "ENODEV ENOENT"),
     _say(r"unknown argument ignored: (?:lazytime|relatime|noatime|nodev|nosuid|dev|suid|exec)",
          "benign-fuse-overlayfs-lazytime", 93, severity=_INFO),
@@ -298,7 +314,7 @@ _AUFS: dict[str, str] = {
 }
 _BY_FUSE: dict[str, str] = {
     "EPERM": "fuse-overlayfs-permission fuse-overlayfs-nfs-permission dev-fuse-missing",
-    "EACCES": "fuse-overlayfs-nfs-permission fuse-overlayfs-permission dev-fuse-missing",
+    "EACCES": "fuse-overlayfs-permission fuse-overlayfs-nfs-permission dev-fuse-missing",
     "ENOENT": "dev-fuse-missing layer-modified-while-mounted missing-layer-directory",
     "ENODEV": "mount-helper-missing-fuse3 dev-fuse-missing",
     "EOPNOTSUPP": "fuse-overlayfs-acl-unsupported",
@@ -309,6 +325,23 @@ _BY_FUSE: dict[str, str] = {
 
 #: Errnos that have so few reasons at a mount that they nearly name the cause.
 _TELLING = {"ELOOP": 82, "ESTALE": 80, "EXDEV": 74, "ENOSPC": 70, "ENODEV": 70, "EBUSY": 66}
+
+
+#: What EINVAL can mean where there is no upper directory.
+_LOWERS_ONLY = (
+    "lowerdir-fs-unsupported-case-insensitive max-stacking-depth unknown-mount-option-old-kernel "
+    "idmapped-layers-unsupported casefold-capable-fs old-kernel-overlay-bug"
+)
+#: Docker's overlay drivers refuse zfs by name, so what is odd in their trees is xfs.
+_DOCKER = re.compile(r"/overlay2?/[0-9a-f]{64}(?:-init)?/merged/")
+
+
+def _lowers_only(context: Context) -> bool:
+    """Tell whether every mount that the text tells of is of lower directories alone."""
+    stacks = [one.stack for one in context.tried]
+    return bool(stacks) and all(
+        one is not None and one.layers and one.upper is None for one in stacks
+    )
 
 
 def _by_filesystem(context: Context, line: str) -> Iterator[Clue]:
@@ -354,12 +387,20 @@ def causes_of(context: Context) -> Iterator[Clue]:
         weight = 78 if told.cause == "missing-layer-directory" else 90
         yield Clue(told.cause, weight, _quote(context, told.words))
     table = _table(context)
+    if context.booting and "ENODEV" in context.told and table is _AT_MOUNT:
+        # an initramfs has the modules that it was made with, whatever the kernel was built with
+        yield Clue("overlay-module-missing", 92, _quote(context, context.told["ENODEV"]))
     for name, words in context.told.items():
         line = _quote(context, words)
         first = _TELLING.get(name, 48) if table is not _BY_FUSE else 56
         if name == "EINVAL" and table is _AT_MOUNT:
             yield from _by_filesystem(context, line)
-        for step, cause in enumerate(table.get(name, "").split()):
+        causes = table.get(name, "")
+        if name == "EINVAL" and table is _AT_MOUNT and _lowers_only(context):
+            causes = _LOWERS_ONLY
+        elif name == "EINVAL" and table is _AFTER and _DOCKER.search(context.small):
+            yield Clue("xfs-ftype0-no-dtype", 58, line)
+        for step, cause in enumerate(causes.split()):
             yield Clue(cause, max(first - (4 if first < 60 else 14) * step, 30), line)
         if name == "EROFS" and _READING.search(context.small):
             yield Clue("fuse-lower-misbehaves", 56, line)
