@@ -253,7 +253,8 @@ def test_bad_input_is_refused_and_changes_nothing(
     dry = layerctl("mount", *arguments, "--dry-run", "--json")
     if code == 2:
         assert (dry.returncode, dry.stdout) == (2, "")
-    else:
+    elif identity != "unknown-mount-option-old-kernel" or FEATURES.context:
+        # before 6.5 nobody but the mount itself can be asked about an option
         report = json.loads(dry.stdout)
         assert (dry.returncode, report["verdict"]) == (1, "failure")
         assert identity in [one["cause"] for one in report["findings"]]
