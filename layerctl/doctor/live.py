@@ -172,7 +172,7 @@ def submounts(live: Live) -> Iterator[Hit]:
             if entry.target != live.target and not entry.target.startswith(f"{live.target}/")
         )
     )
-    yield from stacking.submounts(live.stack, below)
+    yield from stacking.submounts(live.stack, below, mounted=True)
 
 
 def marks(live: Live) -> Iterator[Hit]:

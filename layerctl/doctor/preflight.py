@@ -54,6 +54,8 @@ CHECKS: tuple[Check, ...] = (
     overlap.target_in_layer,
     work.incompatible,
     work.foreign,
+    work.cleared,
+    work.changeable,
     work.usable,
     work.in_use,
     work.origin,
@@ -154,6 +156,13 @@ def _request_commands(cause: str, stack: Stack, target: str | None) -> tuple[str
 
     if cause == "too-few-layers" and len(stack.layers) == 1 and target is not None:
         return (shlex.join(["mount", "--bind", stack.layers[0].path, target]),)
+    for name in stack.options:  # without the one that is wrong, if one alone is
+        options = {key: value for key, value in stack.options.items() if key != name}
+        better = stack._replace(options=options)
+        if not problems(better):
+            from layerctl.doctor.commands import mount_command
+
+            return (mount_command(better, target),)
     return ()
 
 

@@ -155,6 +155,8 @@ class Facts(NamedTuple):
     #: What lies in the work directory, and in its `work/incompat`.
     work_names: tuple[str, ...] = ()
     incompat: tuple[str, ...] = ()
+    #: What overlay could not clear of its own folders there: see `layerctl.kernel.probes.stuck`.
+    stuck: tuple[str, ...] = ()
     handles: Handles | None = None
     others: tuple[Other, ...] = ()
     #: Targets of /etc/fstab, gathered where a layer is missing.

@@ -14,7 +14,15 @@ import tempfile
 from collections.abc import Callable, Iterator
 
 from layerctl.kernel import context, mounts, syscalls
-from layerctl.kernel.facts import Directory, Facts, Other, Probed, TypeState
+from layerctl.kernel.facts import (
+    FS_APPEND_FL,
+    FS_IMMUTABLE_FL,
+    Directory,
+    Facts,
+    Other,
+    Probed,
+    TypeState,
+)
 from layerctl.kernel.machine import surroundings
 from layerctl.kernel.overlay_facts import inode_flags, overlays
 from layerctl.model import Role, Stack
@@ -35,7 +43,38 @@ def look_wider(stack: Stack, facts: Facts) -> Facts:
         for path, place in facts.directories.items()
         if place.is_directory and (found := inode_flags(path)) is not None
     }
-    return facts._replace(others=(*facts.others, *elsewhere(facts)), flags=flags)
+    facts = facts._replace(others=(*facts.others, *elsewhere(facts)), flags=flags)
+    if stack.upper is not None and stack.work is not None and facts.of(stack.work).is_directory:
+        facts = facts._replace(stuck=tuple(stuck(stack.work, facts)))
+    return facts
+
+
+def stuck(work: str, facts: Facts) -> Iterator[str]:
+    """Yield what overlay cannot clear of its folders in a work directory (ovl_workdir_cleanup).
+
+    It goes two folders deep and no further, and never removes a mount point.
+    """
+    own = os.path.join(work, "work")
+    for entry in facts.mounts:
+        if entry.target.startswith(own + "/"):
+            yield entry.target
+    for outer in _folders(own):
+        if os.path.basename(outer) == "incompat":
+            continue  # a mark of its own
+        for inner in _folders(outer):
+            with contextlib.suppress(OSError):
+                yield from (os.path.join(inner, name) for name in os.listdir(inner)[:1])
+    index = os.path.join(work, "index")
+    if os.path.lexists(index) and not os.path.isdir(index):
+        yield index
+
+
+def _folders(path: str) -> list[str]:
+    try:
+        with os.scandir(path) as entries:
+            return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
 
 
 def ask_options(stack: Stack, facts: Facts) -> Facts:
@@ -94,9 +133,14 @@ def _scratch_place(stack: Stack, facts: Facts, upper: Directory) -> str | None:
         candidates += [os.path.dirname(stack.work), stack.work]
     for path in candidates:
         with contextlib.suppress(OSError):
-            if mounts.mount_id(path) == upper.mount.mount_id:
+            if mounts.mount_id(path) == upper.mount.mount_id and _gives_back(path):
                 return path
     return None
+
+
+def _gives_back(path: str) -> bool:
+    """Tell whether what is made in a directory can be removed: not where chattr +a or +i is set."""
+    return not (inode_flags(path) or 0) & (FS_APPEND_FL | FS_IMMUTABLE_FL)
 
 
 def _busy(place: Directory, facts: Facts) -> bool:
@@ -157,6 +201,8 @@ def _xattr(directory: str, namespace: str) -> bool:
 def _makes(work: str | None, facts: Facts) -> int | None:
     """Return the errno of making a directory in the work directory, 0 for success."""
     if work is None or facts.of(work).identity is None or _busy(facts.of(work), facts):
+        return None
+    if not _gives_back(work):
         return None
     try:
         with _scratch(work):

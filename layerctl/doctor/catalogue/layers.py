@@ -246,7 +246,7 @@ CAUSES = table(
         "below shows up, usually empty. It is so by design, since layers are private clones.",
         "Name the submount's directory as a layer of its own overlay, or bind it into the merged "
         "tree after mounting.",
-        ("mount --bind {submount} {target}/{inner}",),
+        ("{command}", "mount --bind {submount} {target}/{inner}"),
         ("findmnt -R {lower}",),
         links=(OVERLAY_DOC,),
     ),

@@ -25,6 +25,17 @@ CAUSES = table(
         links=(OVERLAY_DOC,),
     ),
     Cause(
+        "upper-immutable",
+        Severity.WARNING,
+        "The upper directory itself may not be changed (chattr +i or +a)",
+        "Overlay mounts all the same and looks writable, but every change at the top of the tree "
+        "goes to this directory, where the filesystem refuses it with EPERM.",
+        "Take the attribute away, or name another upper directory.",
+        ("chattr -{flag} {upper}", "{command}"),
+        ("lsattr -d {upper}",),
+        links=(OVERLAY_DOC,),
+    ),
+    Cause(
         "upperdir-fs-unsupported-overlay",
         _F,
         "The upper directory is itself on an overlay",

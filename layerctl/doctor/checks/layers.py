@@ -142,15 +142,16 @@ def one_mount(stack: Stack, facts: Facts) -> Iterator[Hit]:
     if upper.mount.mount_id == work.mount.mount_id:
         return
     better = _new_work(upper)
-    if better is None:
-        yield _upper_is_a_mount_point(stack, facts, upper, work)
-        return
     same = upper.mount.device == work.mount.device
     seen = (
         f"upper {upper.path} is on the mount {upper.mount.target} ({upper.mount.fstype})",
         f"work {work.path} is on the mount {work.mount.target} ({work.mount.fstype})"
         + (", another mount of the same filesystem" if same else ""),
     )
+    if better is None:
+        values, commands = inside_upper(stack, facts, upper)
+        yield Hit("workdir-upperdir-different-mount", seen, values, fix=INSIDE, commands=commands)
+        return
     yield Hit("workdir-upperdir-different-mount", seen, _work_values(stack, facts, upper, better))
 
 
@@ -161,31 +162,43 @@ def _new_work(upper: Directory) -> str | None:
     return beside(upper.path, ".work")
 
 
-def _upper_is_a_mount_point(stack: Stack, facts: Facts, upper: Directory, work: Directory) -> Hit:
-    inside = upper.path.rstrip("/") + "/upper"
-    new = upper.path.rstrip("/") + "/work"
+#: What to do where nothing beside the upper directory is on its mount or in its subvolume.
+INSIDE = (
+    "The upper directory is the top of its mount or subvolume, so the work directory cannot stand "
+    "beside it: use two directories in it, and move what it holds into the first."
+)
+
+
+def inside_upper(
+    stack: Stack, facts: Facts, upper: Directory
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return values and commands that put upper and work into what is the upper directory now."""
+    place, work = os.path.join(upper.path, "upper"), os.path.join(upper.path, "work")
     better = stack._replace(
         layers=tuple(
-            layer._replace(path=inside) if layer.role is Role.UPPER else layer
+            layer._replace(path=place) if layer.role is Role.UPPER else layer
             for layer in stack.layers
-        )
+        ),
+        work=work,
     )
-    return Hit(
-        "workdir-upperdir-different-mount",
-        (f"upper {upper.path} is a mount point, so that work {work.path} lies on another mount",),
-        {"upper": inside, "work": new, "command": command(better, facts, work=new)},
-        fix="Use two directories inside it.",
-        commands=("mkdir -p {upper} {work}", "{command}"),
-    )
+    values = {
+        "upper": upper.path,
+        "oldwork": stack.work or "WORK",
+        "work": work,
+        "newupper": place,
+        "newwork": work,
+        "command": command(better, facts),
+    }
+    return values, ("mkdir -p {newupper} {newwork}", "{command}")
 
 
-def _work_values(
-    stack: Stack, facts: Facts, upper: Directory, better: str | None
-) -> dict[str, str]:
-    values = {"upper": upper.path, "oldwork": stack.work or "WORK"}
-    if better is not None:
-        values |= {"work": better, "command": command(stack, facts, work=better)}
-    return values
+def _work_values(stack: Stack, facts: Facts, upper: Directory, better: str) -> dict[str, str]:
+    return {
+        "upper": upper.path,
+        "oldwork": stack.work or "WORK",
+        "work": better,
+        "command": command(stack, facts, work=better),
+    }
 
 
 def apart(stack: Stack, facts: Facts) -> Iterator[Hit]:
@@ -206,6 +219,10 @@ def apart(stack: Stack, facts: Facts) -> Iterator[Hit]:
     else:
         return
     better = _new_work(upper)
+    if better is None:
+        values, commands = inside_upper(stack, facts, upper)
+        yield Hit("workdir-upperdir-not-separate", (seen,), values, fix=INSIDE, commands=commands)
+        return
     yield Hit("workdir-upperdir-not-separate", (seen,), _work_values(stack, facts, upper, better))
 
 

@@ -8,7 +8,7 @@ from layerctl.doctor.checks.layers import command, is_in, roles
 from layerctl.doctor.commands import beside
 from layerctl.doctor.hits import Hit
 from layerctl.kernel.facts import Facts
-from layerctl.model import MountEntry, Role, Severity, Stack
+from layerctl.model import MountEntry, Severity, Stack
 
 #: FILESYSTEM_MAX_STACK_DEPTH (include/linux/fs.h).
 MAX_DEPTH = 2
@@ -43,14 +43,17 @@ def depth(stack: Stack, facts: Facts) -> Iterator[Hit]:
                 )
             )
             values = {"path": path, "scratch": scratch, "command": command(better, facts)}
-            commands = (
+            commands: tuple[str, ...] = (
                 "mkdir -p {scratch}",
                 "mount -t tmpfs tmpfs {scratch}",
                 "cp -a {path}/. {scratch}",
                 "{command}",
             )
+            fix = None
+            if entry.fstype == "proc":
+                fix, commands = "Procfs can be no layer at all: name another directory.", ()
             severity = None if sure else Severity.WARNING
-            yield Hit("max-stacking-depth", (seen,), values, severity, commands=commands)
+            yield Hit("max-stacking-depth", (seen,), values, severity, fix=fix, commands=commands)
 
 
 def depth_of(entry: MountEntry, facts: Facts, guard: int = 8) -> tuple[int, bool]:
@@ -85,13 +88,13 @@ def _mount_of(path: str, entries: tuple[MountEntry, ...], above: MountEntry) -> 
     return found
 
 
-def submounts(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """No filesystem is mounted inside a lower layer: an overlay does not show it."""
+def submounts(stack: Stack, facts: Facts, *, mounted: bool = False) -> Iterator[Hit]:
+    """No filesystem is mounted inside a layer: an overlay does not show it."""
     if stack.fstype != "overlay":
         return
     for layer in stack.layers:
         place = facts.of(layer.path)
-        if place.mount is None or place.error is not None or layer.role is Role.UPPER:
+        if place.mount is None or place.error is not None:
             continue
         inside = [
             entry
@@ -109,7 +112,9 @@ def submounts(stack: Stack, facts: Facts) -> Iterator[Hit]:
         inner = shown.target[len(layer.path.rstrip("/")) + 1 :]
         listed = ", ".join(entry.target for entry in (real or inside)[:4])
         values = {"lower": layer.path, "submount": shown.target, "target": target, "inner": inner}
-        seen = (f"mounted inside lower {layer.path}, and not part of it: {listed}",)
+        if not mounted:
+            values["command"] = command(stack, facts)
+        seen = (f"mounted inside {layer.role.value} {layer.path}, and not part of it: {listed}",)
         root = layer.path == "/"
         severity = Severity.WARNING if (real and not root) else Severity.INFO
         if not real and not root:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Iterator
 
-from layerctl.doctor.checks.layers import command, roles
+from layerctl.doctor.checks.layers import INSIDE, command, inside_upper, roles
 from layerctl.doctor.commands import beside
 from layerctl.doctor.hits import Hit
 from layerctl.kernel.facts import FS_CASEFOLD_FL, Directory, Facts
@@ -177,6 +179,8 @@ def space(stack: Stack, facts: Facts) -> Iterator[Hit]:
         seen.append(f"{left.bytes_free} bytes are free on {_on(upper)}")
     if left.inodes_free is not None and left.inodes_free < FEW_INODES:
         seen.append(f"{left.inodes_free} inodes are free on {_on(upper)}")
+    if not seen and facts.probed is not None and facts.probed.work in FULL:
+        seen.append(f"tried: a folder in work {stack.work}: {os.strerror(facts.probed.work or 0)}")
     if not seen:
         return
     mountpoint = upper.mount.target if upper.mount is not None else upper.path
@@ -191,8 +195,15 @@ def space(stack: Stack, facts: Facts) -> Iterator[Hit]:
     )
 
 
+#: Errnos of a filesystem, or of a quota, that is full.
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
 #: Less is no room for a copy-up and overlay's own files.
 LITTLE_SPACE, FEW_INODES = 64 << 10, 8
+
+
+#: The inode number of a btrfs subvolume's top (BTRFS_FIRST_FREE_OBJECTID).
+SUBVOLUME_ROOT = 256
 
 
 def subvolumes(stack: Stack, facts: Facts) -> Iterator[Hit]:
@@ -205,6 +216,11 @@ def subvolumes(stack: Stack, facts: Facts) -> Iterator[Hit]:
         return
     if upper.identity[0] != work.identity[0]:
         better = beside(upper.path, ".work")
+        if upper.identity[1] == SUBVOLUME_ROOT:  # what is beside it is another subvolume
+            values, commands = inside_upper(stack, facts, upper)
+            seen = f"upper {upper.path} is a subvolume itself, and work {work.path} is not in it"
+            yield Hit("btrfs-subvolume-upper-exdev", (seen,), values, fix=INSIDE, commands=commands)
+            return
         yield Hit(
             "btrfs-subvolume-upper-exdev",
             (f"upper {upper.path} and work {work.path} have different devices in one mount",),

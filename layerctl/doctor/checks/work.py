@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 
 from layerctl.doctor.checks.layers import command, is_in
+from layerctl.doctor.checks.storage import FULL, is_read_only
 from layerctl.doctor.commands import beside
 from layerctl.doctor.hits import Hit
 from layerctl.kernel.facts import FS_APPEND_FL, FS_IMMUTABLE_FL, Directory, Facts, Handles, Other
@@ -40,6 +42,47 @@ def foreign(stack: Stack, facts: Facts) -> Iterator[Hit]:
     )
 
 
+def cleared(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """What is left in overlay's own folders can be cleared, or the mount comes out read-only."""
+    if stack.upper is None or not facts.stuck or _busy(stack, facts):
+        return
+    index = os.path.join(stack.work or "", "index")
+    refuses = index in facts.stuck and _index_on(stack, facts)
+    seen = [
+        f"{path} is in the way: overlay clears two folders below {stack.work}/work, and no mounts"
+        for path in facts.stuck
+        if path != index
+    ]
+    if refuses:
+        seen.append(f"{index} is no directory, and the index needs one")
+    if not seen:
+        return
+    better = beside(stack.upper, ".work")
+    if better == stack.work:
+        better = beside(stack.upper, ".work2")
+    yield Hit(
+        "workdir-not-empty",
+        tuple(seen[:4]),
+        {"work": better, "command": command(stack, facts, work=better)},
+        Severity.FAILURE if refuses else None,
+    )
+
+
+def changeable(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """The upper directory itself may be changed: it is neither immutable nor append-only."""
+    if stack.fstype != "overlay" or stack.upper is None:
+        return
+    flags = facts.flags.get(stack.upper, 0)
+    for flag, letter, means in (
+        (FS_IMMUTABLE_FL, "i", "nothing can be made, changed or removed at its top"),
+        (FS_APPEND_FL, "a", "nothing can be removed or renamed at its top"),
+    ):
+        if flags & flag:
+            seen = f"upper {stack.upper} has chattr +{letter}: {means}"
+            values = {"upper": stack.upper, "flag": letter, "command": command(stack, facts)}
+            yield Hit("upper-immutable", (seen,), values)
+
+
 def usable(stack: Stack, facts: Facts) -> Iterator[Hit]:
     """A folder can be made in the work directory, or the mount comes out read-only."""
     if stack.fstype != "overlay" or stack.upper is None or stack.work is None:
@@ -50,24 +93,40 @@ def usable(stack: Stack, facts: Facts) -> Iterator[Hit]:
     flags = facts.flags.get(stack.work, 0)
 
     def values() -> dict[str, str]:  # only where there is something to say: it costs imports
-        return {"work": str(stack.work), "command": command(stack, facts)}
+        top = work.mount.target if work.mount is not None else str(stack.work)
+        return {"work": str(stack.work), "mountpoint": top, "command": command(stack, facts)}
 
     if flags & FS_IMMUTABLE_FL:
         seen = f"work {stack.work} is immutable (chattr +i)"
         yield Hit("workdir-not-writable-mounted-ro", (seen,), values())
     elif flags & FS_APPEND_FL:
-        seen = f"work {stack.work} is append-only (chattr +a)"
-        commands = ("chattr -a {work}", "{command}")
-        yield Hit("workdir-not-writable-mounted-ro", (seen,), values(), commands=commands)
+        seen = (
+            f"work {stack.work} is append-only (chattr +a): what overlay makes there it cannot "
+            "clear at the next mount"
+        )
+        yield Hit(
+            "workdir-not-writable-mounted-ro",
+            (seen,),
+            values(),
+            commands=("chattr -a {work}", "{command}"),
+        )
     elif facts.probed is not None and facts.probed.work:
         number = facts.probed.work
-        if os.strerror(number) and number not in _TOLD_ELSEWHERE:
-            seen = f"tried: a folder in work {stack.work}: {os.strerror(number)}"
-            yield Hit("workdir-not-writable-mounted-ro", (seen,), values())
-
-
-#: Errnos of a full and of a read-only filesystem, which have checks of their own.
-_TOLD_ELSEWHERE = (28, 30, 122)
+        seen = f"tried: a folder in work {stack.work}: {os.strerror(number)}"
+        if number in FULL or (number == errno.EROFS and is_read_only(work)):
+            return  # which have checks of their own
+        commands: tuple[str, ...] | None = None
+        fix = None
+        if number == errno.EROFS:
+            fix = (
+                "Its mount is writable, so a read-only subvolume of btrfs lies below: make that "
+                "writable, or use another place."
+            )
+            commands = ("btrfs subvolume list -r {mountpoint}",)
+        elif number in (errno.EACCES, errno.EPERM):
+            fix = "Make the work directory one that who mounts may write to, then mount again."
+            commands = ("ls -ldn {work}",)
+        yield Hit("workdir-not-writable-mounted-ro", (seen,), values(), fix=fix, commands=commands)
 
 
 def _touches(place: Directory, used: Directory) -> bool:
@@ -122,12 +181,18 @@ def in_use(stack: Stack, facts: Facts) -> Iterator[Hit]:
                 "newwork": beside(upper, ".2.work"),
                 "command": command(fresh if not refuses and role != "lower" else stack, facts),
             }
+            commands: tuple[str, ...] | None = None
+            if other.pid is not None and (refuses or role in ("lower", "data")):
+                values["pid"] = str(other.pid)
+                commands = ("nsenter -t {pid} -m umount {other}", "{command}")
             lower = role in ("lower", "data")
             if refuses:
                 cause = "lowerdir-in-use-as-upper" if lower else "upperdir-in-use-index-on"
-                yield Hit(cause, seen, values, None if other.certain else Severity.WARNING)
+                severity = None if other.certain else Severity.WARNING
+                yield Hit(cause, seen, values, severity, commands=commands)
             elif lower:
-                yield Hit("lowerdir-in-use-as-upper", seen, values, Severity.WARNING)
+                severity = Severity.WARNING
+                yield Hit("lowerdir-in-use-as-upper", seen, values, severity, commands=commands)
             else:
                 yield Hit("upper-shared-warning", seen, values)
 
