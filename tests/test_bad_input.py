@@ -14,6 +14,8 @@ from tests.support import ROOT, layerctl, layerctl_json, valid
 
 BAD: tuple[tuple[int, str, tuple[str, ...]], ...] = (
     (2, "usage", ("nosuchcommand",)),
+    (2, "usage", ()),
+    (2, "usage", ("inspect",)),
     (2, "usage", ("umount",)),
     (3, "target-missing", ("umount", "nosuch")),
     (3, "not-mounted", ("umount", "plain")),
@@ -55,6 +57,9 @@ def test_bad_input_is_refused_and_changes_nothing(lab: Path) -> None:
     syscalls.mount("own", "own", "tmpfs", 0, "")
     before = Path("/proc/self/mountinfo").read_text(), sorted(lab.rglob("*"))
     for code, identity, arguments in BAD:
+        if not arguments[1:] and arguments != ("nosuchcommand",) and arguments != ("umount",):
+            assert layerctl(*arguments).stderr.startswith("layerctl: no command was named\n")
+            continue
         flag = "--jsonl" if {"--raw", "schema"} & set(arguments) else "--json"
         done = layerctl(*arguments, *([] if arguments[0] == "schema" else [flag]))
         where = (arguments, done.stderr)

@@ -331,3 +331,45 @@ def test_a_way_in_that_the_kernel_lacks_is_refused(lab: Path) -> None:
 @pytest.mark.namespace
 def test_the_machine_of_the_whole_suite_has_every_way_in() -> None:
     assert os.environ.get("LAYERCTL_TESTS_FORK") or APIS == ("fsconfig", "fd", "mount")
+
+
+@pytest.mark.namespace
+def test_two_mounts_at_once_share_a_new_work_directory_or_one_is_refused(lab: Path) -> None:
+    make(lab, "l", "u", "m1", "m2")
+    if not FEATURES.context:
+        return  # a kernel before 6.5 may warn and mount both: nothing to tell apart
+    for _ in range(3):
+        children = [
+            subprocess.Popen(
+                [sys.executable, "-m", "layerctl", "mount", "-o", "index=on", "-l", "l", "-u", "u",
+                 target],
+                env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE,
+            )
+            for target in ("m1", "m2")
+        ]  # fmt: skip
+        said = [child.communicate()[1] for child in children]
+        codes = [child.returncode for child in children]
+        assert sorted(codes) == [0, 32], said
+        assert sorted(os.listdir("u.work")) == ["index", "work"]
+        won = ("m1", "m2")[codes.index(0)]
+        (lab / won / "written").write_text("through the work directory")
+        syscalls.umount2(won, 0)
+        subprocess.run(["rm", "-rf", "u.work", "u/written"], check=True)
+
+
+@pytest.mark.namespace
+def test_without_proc_it_says_so(lab: Path) -> None:
+    make(lab, "l1", "l2", "m")
+    syscalls.mount("t", "/proc", "tmpfs", 0, "")
+    for words in (("mount", "-l", "l1", "-l", "l2", "m"), ("umount", "m"), ("list",)):
+        done = layerctl(*words, "--json")
+        error = json.loads(done.stderr)["error"]
+        assert error["id"] in ("no-proc", "no-mountinfo"), error
+        assert "mount -t proc" in error["hint"]
+
+
+@pytest.mark.namespace(user=True)
+def test_a_layer_with_locked_mounts_is_named(lab: Path) -> None:
+    make(lab, "l", "m")
+    done = layerctl("mount", "-l", "/", "-l", "l", "m", "--json")
+    assert json.loads(done.stderr)["error"]["id"] == "userns-lower-with-submounts", done.stderr

@@ -20,6 +20,7 @@ from layerctl.errors import (
     BugError,
     LayerctlError,
     OutputError,
+    RefusedError,
     RequestError,
     StoppedError,
 )
@@ -114,6 +115,10 @@ def cli() -> None:
 
 
 def _usage(error: click.ClickException) -> RequestError:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        return RequestError(
+            "usage", "no command was named", hint=f"{error.ctx.command_path} --help"
+        )
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "layerctl"
     return RequestError("usage", error.format_message().rstrip("."), hint=f"{path} --help")
@@ -149,6 +154,15 @@ def _bug(error: Exception) -> BugError:
         f"a bug in layerctl: {type(error).__name__}: {error}",
         why=f"raised at {os.path.basename(frame.filename)}:{frame.lineno}",
         hint="run it again with LAYERCTL_DEBUG=1 in the environment and report what it prints",
+    )
+
+
+def _without_proc() -> RefusedError:
+    return RefusedError(
+        "no-proc",
+        "/proc is not mounted, or is not the process's own",
+        why="what is mounted and who asks is read there; nothing is mounted unseen",
+        hint="mount -t proc proc /proc",
     )
 
 
@@ -218,6 +232,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             why = f"the output could not be written: {error.strerror}"
             _tell(OutputError("output-not-written", why), as_json=as_json)
             os._exit(EXIT_OUTPUT)  # a last flush at exit would only fail again
+        if isinstance(error, FileNotFoundError) and str(error.filename).startswith("/proc/self/"):
+            return _fail(_without_proc(), as_json=as_json)
         return _fail(_bug(error), as_json=as_json)
 
 

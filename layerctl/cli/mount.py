@@ -213,11 +213,13 @@ def _from_finding(
 def _failure(error: MountFailedError, prepared: Prepared) -> LayerctlError:
     """Return what to say of a mount that the kernel refused: cause, its words, the errno."""
     from layerctl.doctor import explain
+    from layerctl.kernel import probes
 
     details = [f"kernel: {line}" for line in (*error.context_log, *error.kernel_log)]
     details.append(f"errno:  {error.errno} ({error.strerror}) from {error.stage}")
+    gathered = probes.ask_clones(prepared.stack, prepared.facts)
     found = explain.of_failure(
-        prepared.stack, error.errno, error.context_log, error.kernel_log, prepared.facts
+        prepared.stack, error.errno, error.context_log, error.kernel_log, gathered
     )
     if found:
         return _from_finding(found[0], tuple(found[1:]), tuple(details))

@@ -10,6 +10,9 @@ from layerctl.doctor import preflight
 from layerctl.kernel.facts import Facts
 from layerctl.model import Finding, Severity, Stack
 
+#: How the causes begin that lie in an upper or a work directory.
+_OF_THE_UPPER = ("upper", "workdir", "missing-workdir", "btrfs-subvolume-upper", "volatile")
+
 
 def of_failure(
     stack: Stack,
@@ -38,7 +41,10 @@ def of_failure(
     }
     read_as = read(text, kernel_version=version(facts.kernel))
     fallback = [
-        one.finding for one in read_as.diagnoses if one.finding.severity is not Severity.INFO
+        one.finding
+        for one in read_as.diagnoses
+        if one.finding.severity is not Severity.INFO
+        and (stack.upper is not None or not one.finding.cause.startswith(_OF_THE_UPPER))
     ]
     said = [one.finding for one in read_as.diagnoses if one.certainty is not Certainty.POSSIBLE]
     failures = [one for one in foreseen.values() if one.severity is Severity.FAILURE]

@@ -132,12 +132,13 @@ def find(target: str, mountinfo_path: str = SELF_MOUNTINFO) -> MountEntry:
         if found:
             return found[-1]
         raise _not_mounted(target, None)
+    here = shown(SELF_MOUNTINFO)
     try:
         identity = mount_id(path)
     except OSError as error:
         raise missing(target, error) from None
     real = os.path.realpath(path)
-    for entry in shown(SELF_MOUNTINFO):
+    for entry in here:
         if entry.mount_id == identity:
             if entry.target in (path, real):
                 return entry

@@ -82,6 +82,12 @@ def ask_options(stack: Stack, facts: Facts) -> Facts:
     return facts._replace(probed=Probed(refused=_refused(stack, facts)))
 
 
+def ask_clones(stack: Stack, facts: Facts) -> Facts:
+    """Add which layers may not be cloned in a user namespace. It changes nothing."""
+    probed = facts.probed or Probed()
+    return facts._replace(probed=probed._replace(locked=tuple(_locked(stack, facts))))
+
+
 def _refused(stack: Stack, facts: Facts) -> tuple[tuple[str, str], ...]:
     if not facts.caller.sys_admin or facts.type_state == TypeState.ABSENT:
         return ()

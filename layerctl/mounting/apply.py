@@ -17,19 +17,11 @@ from layerctl.kernel import mounts, syscalls
 from layerctl.kernel.kmsg import KernelLog
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import Stack
-from layerctl.mounting import prepare, readback
+from layerctl.mounting import directories, readback
 from layerctl.mounting.plan import MAX_STRING, Plan, fill, size
 from layerctl.rules import flags
 
 _WAITING_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-#: What overlay itself makes in a work directory.
-_KERNEL_MADE = (
-    "work/incompat/volatile/dirty",
-    "work/incompat/volatile",
-    "work/incompat",
-    "work",
-    "index",
-)
 
 
 class MountFailedError(Exception):
@@ -145,39 +137,9 @@ def _close_all(run: Run) -> None:
 
 def _make_directory(path: str, stack: Stack) -> Step:
     def make(run: Run) -> None:
-        missing = [path]
-        while not os.path.lexists(os.path.dirname(missing[-1])):
-            missing.append(os.path.dirname(missing[-1]))
-        for one in reversed(missing):
-            try:
-                os.mkdir(one)
-            except OSError as error:
-                raise prepare.not_made(one, error) from error
-            run.undo.callback(_remove_directory, one, is_work=path == stack.work)
-        if path == stack.upper:
-            _like_the_lower(path, stack)
+        directories.make(path, stack, run.undo)
 
     return Step(f"make the directory {path}", make)
-
-
-def _like_the_lower(path: str, stack: Stack) -> None:
-    """Give a new upper directory the look of what it covers: it becomes the merged root's."""
-    below = next(layer.path for layer in stack.layers if layer.path != path)
-    status = os.stat(below)
-    os.chmod(path, status.st_mode & 0o7777)
-    with contextlib.suppress(PermissionError):
-        os.chown(path, status.st_uid, status.st_gid)
-
-
-def _remove_directory(path: str, *, is_work: bool) -> None:
-    if is_work:  # made by us a moment ago: what stands in it now, the kernel made
-        for name in _KERNEL_MADE:
-            with contextlib.suppress(OSError):
-                os.rmdir(f"{path}/{name}")
-            with contextlib.suppress(OSError):
-                os.unlink(f"{path}/{name}")
-    with contextlib.suppress(OSError):
-        os.rmdir(path)
 
 
 def _open_layers(run: Run) -> None:

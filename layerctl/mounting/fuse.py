@@ -15,6 +15,7 @@ from layerctl.errors import RefusedError
 from layerctl.kernel import mounts, syscalls
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import Role, Stack
+from layerctl.mounting import directories
 from layerctl.mounting.forms import quoted
 from layerctl.mounting.plan import FD_DIRECTORY
 from layerctl.mounting.prepare import Prepared
@@ -41,8 +42,7 @@ def carry_out(prepared: Prepared) -> Mounted:
     _check_upper(prepared.stack)
     with contextlib.ExitStack() as always, contextlib.ExitStack() as undo:
         for path in prepared.make:
-            os.makedirs(path)
-            undo.callback(_remove, path)
+            directories.make(path, prepared.stack, undo)
         opened: list[int] = []
         always.callback(_close, opened)
         options = _options(prepared.stack, opened)
@@ -73,11 +73,6 @@ def _check_upper(stack: Stack) -> None:
 def _close(opened: list[int]) -> None:
     for fd in opened:
         os.close(fd)
-
-
-def _remove(path: str) -> None:
-    with contextlib.suppress(OSError):
-        os.rmdir(path)
 
 
 def _options(stack: Stack, opened: list[int]) -> str:

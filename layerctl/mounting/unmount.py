@@ -47,7 +47,8 @@ def _busy(mounted: Mounted) -> RefusedError:
     details = tuple(found.lines())
     why = "something still uses it" if details else "nothing that can be seen from here uses it"
     if found.unseen:
-        why += f" ({found.unseen} processes could not be looked at)"
+        many = "1 process" if found.unseen == 1 else f"{found.unseen} processes"
+        why += f" ({many} could not be looked at)"
     return RefusedError(
         "leaked-mount-busy",
         f"{target} is busy",
