@@ -59,7 +59,7 @@ class Caller(NamedTuple):
 
 
 class Storage(NamedTuple):
-    """What is left on the upper layer's filesystem: bytes and inodes, for root (statvfs(3)).
+    """What is left on the upper layer's filesystem: bytes for who is not root, inodes (statvfs(3)).
 
     `inodes` is None where the filesystem does not count them.
     """

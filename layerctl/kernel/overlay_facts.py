@@ -63,7 +63,8 @@ def storage(path: str) -> Storage | None:
         return None
     if not left.f_blocks:  # a pseudo filesystem, which counts nothing
         return None
-    return Storage(left.f_bfree * left.f_frsize, left.f_ffree if left.f_files else None)
+    # f_bavail: what is kept for root is no room for the data of a copy-up
+    return Storage(left.f_bavail * left.f_frsize, left.f_ffree if left.f_files else None)
 
 
 FS_IOC_GETFLAGS = 0x80086601

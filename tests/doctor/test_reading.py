@@ -51,6 +51,26 @@ FIRST: tuple[tuple[str, str], ...] = (
     ("target-not-a-directory", "move_mount(4, \"\", -100, \"/f\") = -1 EINVAL"),
     ("missing-workdir", "$ mount -t overlay overlay -o lowerdir=a,upperdir=b m\nmount: /m: "
      "mount(2) system call failed: Cannot allocate memory."),
+    ("overlay-not-in-kernel", "modprobe: FATAL: Module overlay not found in directory "
+     "/lib/modules/3.10.105-board"),
+    ("overlay-module-missing", "initramfs: mount: /new_root: unknown filesystem type 'overlay'"),
+    ("aufs-module-missing", 'unknown file system type "aufs"\nfailed to mount /run/union'),
+    ("xfs-ftype0-no-dtype", f"mkdir /srv/overlay/{'a' * 64}-init/merged/dev/shm: invalid argument"),
+    ("missing-layer-directory", "cannot read lower dirs: No such file or directory\n"
+     "fuse-overlayfs -o lowerdir=a,upperdir=b,workdir=c d"),
+    ("comma-in-path", "mount.composefs -t composefs -o 'basedir=b,workdir=w,upperdir=u\\,v' i m\n"
+     "mount.composefs: Failed to mount composefs i: No such file or directory"),
+    ("container-policy-denies-overlay-mount", "mount /var/lib/x:/var/lib/x, flags: 0x1000: "
+     "permission denied"),
+    ("container-policy-denies-overlay-mount", "mount: /m: cannot mount overlay read-only."),
+    ("lowerdir-fs-unsupported-case-insensitive", "Failed to mount ext (type overlay) on /usr "
+     '(MS_RDONLY "lowerdir=/run/a/usr:/usr"): Invalid argument'),
+    ("userns-trusted-xattr-option", "unshare -rm mount -t overlay o -o lowerdir=l,upperdir=u,"
+     "workdir=w,metacopy=on m\nmount: m: permission denied."),
+    ("upper-missing-required-features", "kernel: overlayfs: upper fs does not support tmpfile.\n"
+     "kernel: overlayfs: upper fs missing required features."),
+    ("malformed-option-string", '[1.0] overlayfs: unrecognized mount option "\\xc8d\\x05" or '
+     "missing value"),
     ("volatile-upper-error", 'creating overlay mount to /m, mount_data="lowerdir=/l/A,upperdir='
      '/d,workdir=/w,volatile,context=\\"u:r:t:s0:c1,c2\\"": input/output error'),
     ("colon-in-path", "mount -t overlay o -o lowerdir=/srv/a:b,upperdir=/u,workdir=/w /m\n"

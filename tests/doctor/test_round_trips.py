@@ -155,6 +155,8 @@ TRIPS: tuple[Trip, ...] = (
          shell("mount -t tmpfs t w", *BASE), FLAGS, PLAIN),
     Trip("work on another mount", "workdir-upperdir-different-mount",
          shell("mount --bind w w", *BASE), FLAGS, PLAIN),
+    Trip("upper is a mount of its own", "workdir-upperdir-different-mount",
+         shell("mount --bind u u", *BASE), FLAGS, PLAIN),
     Trip("work in upper", "workdir-upperdir-not-separate", dirs(*BASE, "u/w"), "-l l -u u -w u/w",
          "lowerdir=l,upperdir=u,workdir=u/w"),
     Trip("upper in work", "workdir-upperdir-not-separate", dirs(*BASE, "w/u"), "-l l -u w/u -w w",
@@ -235,6 +237,25 @@ TRIPS: tuple[Trip, ...] = (
     Trip("work append-only", "workdir-not-writable-mounted-ro",
          loop("ext4", "mkdir f/u f/w f/w/work && chattr +a f/w", *BASE), ON_F, STRING_ON_F,
          read_only),
+    Trip("upper immutable", "upper-immutable",
+         loop("ext4", "mkdir f/u f/w && chattr +i f/u", *BASE), ON_F, STRING_ON_F, writes_fail),
+    Trip("upper append-only", "upper-immutable",
+         loop("ext4", "mkdir f/u f/w && touch f/u/x && chattr +a f/u", *BASE), ON_F, STRING_ON_F,
+         shows("! rm m/x 2>/dev/null")),
+    Trip("leftovers too deep", "workdir-not-empty", shell("touch l/x", *BASE, "w/work/a/b/c"),
+         FLAGS, PLAIN, read_only),
+    Trip("a mount in the work directory", "workdir-not-empty",
+         shell("mount -t tmpfs t w/work/x", *BASE, "w/work/x"), FLAGS, PLAIN, read_only),
+    Trip("a file for an index", "workdir-not-empty", shell("touch w/index", *BASE),
+         FLAGS + " -o index=on", PLAIN + ",index=on"),
+    Trip("read-only subvolume", "workdir-not-writable-mounted-ro",
+         loop("btrfs", "btrfs -q subvolume create f/s && mkdir f/s/u f/s/w "
+              "&& btrfs property set f/s ro true", *BASE),
+         "-l l -u f/s/u -w f/s/w", "lowerdir=l,upperdir=f/s/u,workdir=f/s/w", read_only,
+         after=True),
+    Trip("ext4 full", "upper-enospc",
+         loop("ext4", "mkdir f/u f/w; cat /dev/zero > f/x 2>/dev/null; true", *BASE), ON_F,
+         STRING_ON_F, writes_fail, after=True),
     Trip("upper full", "upper-enospc",
          shell("mount -t tmpfs -o size=64k t f && mkdir f/u f/w; cat /dev/zero > f/x 2>/dev/null; "
                "true", *BASE, "f"), ON_F, STRING_ON_F, writes_fail),
@@ -251,6 +272,13 @@ TRIPS: tuple[Trip, ...] = (
          loop("btrfs", "btrfs -q subvolume create f/u && btrfs -q subvolume create f/w "
               "&& touch l/x", *BASE), ON_F, STRING_ON_F,
          shows("! sh -c 'echo y >> m/x' 2>/dev/null")),
+    Trip("upper is a subvolume", "btrfs-subvolume-upper-exdev",
+         loop("btrfs", "btrfs -q subvolume create f/u && mkdir f/w && touch l/x", *BASE), ON_F,
+         STRING_ON_F, shows("! sh -c 'echo y >> m/x' 2>/dev/null")),
+    Trip("options that conflict", "conflicting-options", dirs(*BASE),
+         FLAGS + " -o metacopy=on,redirect_dir=off", PLAIN + ",metacopy=on,redirect_dir=off"),
+    Trip("a value that is none", "bad-option-value", dirs(*BASE), FLAGS + " -o index=yes",
+         PLAIN + ",index=yes"),
     Trip("unknown option", "unknown-mount-option-old-kernel", dirs(*BASE), FLAGS + " -o nosuch=1",
          PLAIN + ",nosuch=1"),
     Trip("another type's option", "unknown-mount-option-old-kernel", dirs(*BASE),
@@ -261,7 +289,10 @@ TRIPS: tuple[Trip, ...] = (
          "lowerdir=l:l2,nfs_export=on", shows("! findmnt -no OPTIONS m | grep -q nfs_export=on")),
     Trip("submount hidden", "lowerdir-submounts-hidden",
          shell("mount -t tmpfs t l/s && touch l/s/x", *BASE, "l/s"), FLAGS, PLAIN,
-         shows("test ! -e m/s/x"), after=True),
+         shows("test ! -e m/s/x")),
+    Trip("submount of the upper hidden", "lowerdir-submounts-hidden",
+         shell("mount -t tmpfs t u/s && touch u/s/x", *BASE, "u/s"), FLAGS, PLAIN,
+         shows("test ! -e m/s/x")),
     Trip("layer of fstab", "mount-ordering-lower-not-mounted", fstab, "-l late/x -l l",
          "lowerdir=late/x:l"),
     Trip("foreign work directory", "workdir-not-empty", shell("touch w/mine", *BASE), FLAGS, PLAIN,
@@ -305,6 +336,25 @@ def test_without_the_right_to_mount_a_namespace_is_offered(lab: Path) -> None:
     assert mended.returncode == 0, mended.stderr
 
 
+@pytest.mark.namespace
+def test_a_mount_of_another_namespace_is_taken_down_there(lab: Path) -> None:
+    make(*BASE, "other")
+    script = f"mount -t overlay o -o {PLAIN},index=on other && echo x && exec sleep 60"
+    holder = subprocess.Popen(["unshare", "-m", "sh", "-c", script], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    try:
+        assert holder.stdout.readline() == b"x\n"
+        arguments = [*FLAGS.split(), "-o", "index=on", "m"]
+        finding = _examined(arguments)["findings"][0]
+        assert finding["cause"] == "upperdir-in-use-index-on"
+        for command in finding["fix"]["commands"]:
+            done = sh(command, **_program(lab))
+            assert done.returncode == 0, (command, done.stderr)
+    finally:
+        holder.kill()
+        holder.communicate()
+
+
 def test_there_are_enough_of_them() -> None:
     assert len(TRIPS) >= 40
     assert len({trip.cause for trip in TRIPS}) >= 25
@@ -313,7 +363,7 @@ def test_there_are_enough_of_them() -> None:
 def _program(lab: Path) -> dict[str, str]:
     """Return an environment in which `layerctl` is this program."""
     folder = lab / ".bin"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     script = folder / "layerctl"
     script.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m layerctl "$@"\n')
     script.chmod(0o755)
