@@ -42,6 +42,11 @@ def test_command_and_fstab_end_in_the_same_stack(lab: Path, name: str) -> None:
         "-l", f"l/{name}", "-l", f"k/{name}", "-u", f"u/{name}", "-w", f"w/{name}",
         "-o", "nosuid,noatime,index=on", "source of it", "m",
     ]  # fmt: skip
+    if '"' in name:  # mount(8) of util-linux fails, or reads the options otherwise
+        for form in ("command", "fstab", "unit"):
+            assert "double quote" in layerctl("mount", "--print", form, *arguments).stderr
+        assert layerctl("mount", "--dry-run", *arguments).returncode == 0
+        return
     expected = [("upper", f"u/{name}"), ("lower", f"l/{name}"), ("lower", f"k/{name}")]
     command = printed("command", *arguments)
     subprocess.run(["/bin/sh", "-c", os.fsencode(command)], check=True)
@@ -86,9 +91,9 @@ def test_the_unit_passes_the_verifier_or_is_refused(lab: Path, name: str) -> Non
     make(lab, f"l/{name}", "k", target)
     done = layerctl("mount", "--print", "unit", "-l", f"l/{name}", "-l", "k", target)
     if done.returncode:
-        assert "unit" in done.stderr
+        assert "unit" in done.stderr or '"' in name
         assert done.stdout == ""
-        assert any(char in name for char in "\n\t\udcff") or name.endswith("\\")
+        assert any(char in name for char in '\n\t\udcff"') or name.endswith("\\")
         return
     file = done.stdout.split("\n")[0].removeprefix("# /etc/systemd/system/")
     Path(file).write_text(done.stdout)

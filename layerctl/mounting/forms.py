@@ -52,6 +52,17 @@ def option_string(stack: Stack) -> str:
     return ",".join([*words, own] if own else words)
 
 
+def for_mount8(stack: Stack) -> str:
+    """Return the option string where mount(8) hands it on as it is. Raises RefusedError."""
+    options = option_string(stack)
+    if any(word.count('"') % 2 for word in split_options(options, escapes=stack.fstype != "aufs")):
+        raise _cannot(
+            "a name holds a double quote",
+            "mount(8) takes it for the start of a quoted value, and knows no escape for it",
+        )
+    return options
+
+
 def _comma_guarded(path: str) -> str:
     """Keep two commas from standing together: libmount 2.38 makes one of them."""
     return path + "/" if path.endswith(",") else path
@@ -70,13 +81,13 @@ def command(stack: Stack, source: str, target: str, make: Sequence[str] = ()) ->
     """Return the mount(8) command, quoted for a POSIX shell; it makes `make` first."""
     prefix = f"mkdir -p {' '.join(map(quoted, make))} && " if make else ""
     try:
-        options = option_string(stack)
+        options = for_mount8(stack)
     except RefusedError:
         named = relative(stack) if stack.fstype == "overlay" else None
         if named is None:
             raise
         stack, parent = named
-        options = option_string(stack)
+        options = for_mount8(stack)
         prefix += f"cd {quoted(parent)} && "
     if _long_values(options):
         prefix += "LIBMOUNT_FORCE_MOUNT2=always "
@@ -98,7 +109,7 @@ def quoted(word: str) -> str:
 
 def fstab(stack: Stack, source: str, target: str) -> str:
     """Return the line for fstab(5). Raises RefusedError where newer mount(8) could not do it."""
-    options = option_string(stack)
+    options = for_mount8(stack)
     if _long_values(options):
         raise _cannot(
             f"an option is longer than {MAX_VALUE} bytes",
@@ -113,7 +124,7 @@ def unit(stack: Stack, source: str, target: str) -> str:
 
     Raises RefusedError where a unit cannot hold the names.
     """
-    options = option_string(stack)
+    options = for_mount8(stack)
     name = unit_name(target)
     if size(name) > _MAX_UNIT_NAME:
         raise _no_unit(f"its name would have {size(name)} bytes, and may have {_MAX_UNIT_NAME}")
