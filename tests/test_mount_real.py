@@ -224,6 +224,8 @@ BAD: tuple[tuple[int, str, tuple[str, ...]], ...] = (
     (2, "wrong-layer-flag", ("-l", "l1", "-l", "l2", "-o", "br=l1", "m")),
     (2, "wrong-layer-flag", ("-o", "dirs=l1,lowerdir=l2", "m")),
     (2, "bad-option-value", ("-l", "l1", "-l", "l2", "-o", "nosuid=1", "m")),
+    (2, "malformed-option-string", ("-l", "l1", "-u", "u", "-w", "", "m")),
+    (2, "aufs-br-syntax", ("-b", "l1", "-b", "", "m")),
     (2, "usage", ("-l", "l1", "-u", "u")),
     (2, "usage", ("--nosuch", "m")),
 )  # fmt: skip

@@ -123,3 +123,14 @@ def test_what_is_no_layered_mount_is_refused(
     assert error["hint"]
     assert stands(lab / "t")
     assert stands(lab / "m")
+
+
+@pytest.mark.namespace
+def test_an_empty_name_is_not_the_working_directory(lab: Path) -> None:
+    overlay(lab)
+    os.chdir(lab / "m")
+    for words in (("umount", ""), ("mount", "-l", f"{lab}/l1", "-l", f"{lab}/l2", "")):
+        done = layerctl(*words, "--json")
+        assert done.returncode == 3
+        assert json.loads(done.stderr)["error"]["id"] == "target-missing"
+    assert len([entry for entry in mounts.entries() if entry.fstype == "overlay"]) == 1

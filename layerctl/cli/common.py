@@ -96,7 +96,10 @@ def source_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def absolute_stack(stack: Stack) -> Stack:
     """Return the stack with every layer and the work directory spelled from the root."""
     return stack._replace(
-        layers=tuple(layer._replace(path=paths.absolute(layer.path)) for layer in stack.layers),
+        layers=tuple(
+            layer._replace(path=paths.absolute(layer.path)) if layer.path else layer
+            for layer in stack.layers
+        ),
         work=None if stack.work is None else paths.absolute(stack.work),
     )
 

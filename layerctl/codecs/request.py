@@ -154,4 +154,9 @@ def _overlay(request: Request) -> Stack:
                 hint="name a directory",
             )
     work = request.work if request.work is not None else stack.work
+    if work == "":
+        raise RequestError(
+            "malformed-option-string", "the work directory has an empty name",
+            hint="name a directory, or leave it out: UPPER.work is used",
+        )  # fmt: skip
     return stack._replace(layers=(*uppers, *others), work=work)

@@ -11,8 +11,16 @@ def absolute(path: str) -> str:
     """Return `path` from the root, without `.`, `..`, doubled or trailing slashes.
 
     `..` behind a symbolic link is what the kernel makes of it, not what the text suggests.
-    Raises NotFoundError where the working directory is gone.
+    Raises NotFoundError where the working directory is gone, and for an empty name, which the
+    kernel does not take for the working directory either (path_resolution(7)).
     """
+    if not path:
+        raise NotFoundError(
+            "target-missing",
+            "an empty name was given",
+            why="it leads nowhere, also not to the working directory",
+            hint="name a directory; the working directory is '.'",
+        )
     if os.pardir in path.split("/"):
         return os.path.realpath(_from_root(path))
     clean = os.path.normpath(_from_root(path))
