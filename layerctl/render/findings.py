@@ -109,7 +109,8 @@ def told(reading: Reading) -> str:
         return f"{_count(certain, 'cause')} told by the text"
     bad = [one for one in reading.diagnoses if one.finding.severity is not Severity.INFO]
     if bad:
-        return f"{_count(len(bad), 'candidate')}, the likeliest first"
+        many = f"{len(bad)} candidates, the likeliest first"
+        return many if len(bad) > 1 else "1 cause, which the text suggests"
     return "nothing in it is bad"
 
 

@@ -71,6 +71,10 @@ FIRST: tuple[tuple[str, str], ...] = (
      "kernel: overlayfs: upper fs missing required features."),
     ("malformed-option-string", '[1.0] overlayfs: unrecognized mount option "\\xc8d\\x05" or '
      "missing value"),
+    ("userns-lower-with-submounts", "bwrap: Can't make overlay mount on /newroot/var with options "
+     "upperdir=/u,workdir=/w,lowerdir=/oldroot/var,userxattr: Invalid argument"),
+    ("layer-link-missing-after-crash", f"error creating overlay mount to {LAYERS}/{'c' * 64}-init/"
+     "merged: no such file or directory."),
     ("volatile-upper-error", 'creating overlay mount to /m, mount_data="lowerdir=/l/A,upperdir='
      '/d,workdir=/w,volatile,context=\\"u:r:t:s0:c1,c2\\"": input/output error'),
     ("colon-in-path", "mount -t overlay o -o lowerdir=/srv/a:b,upperdir=/u,workdir=/w /m\n"
@@ -114,6 +118,19 @@ def test_where_the_words_fit_several_all_are_given_with_what_decides() -> None:
     modern = read(text, kernel_version=(6, 1))
     assert [one.cause for one in modern.findings] == ["upperdir-fs-unsupported-overlay"]
     assert read("mount: /m: mount failed: Invalid argument. overlay").decide
+
+
+def test_what_networks_and_devices_log_is_noise() -> None:
+    reading = read(
+        "[1.0] overlayfs: maximum fs stacking depth exceeded\n"
+        "[1.1] docker0: port 1(veth846a840) entered blocking state\n"
+        "[1.2] IPv6: ADDRCONF(NETDEV_CHANGE): veth1: link becomes ready\n"
+        "[1.3] EXT4-fs (sda1): error count since last fsck: 3"
+    )
+    assert [one.cause for one in reading.findings] == ["max-stacking-depth"]
+    (noise,) = reading.noise
+    assert "docker0" in noise.line
+    assert "1 more such" in noise.meaning
 
 
 def test_a_version_rules_causes_out() -> None:

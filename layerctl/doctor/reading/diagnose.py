@@ -40,6 +40,8 @@ def read(text: str, *, kernel_version: Version | None = None, fs: str | None = N
         cause = "aufs-userns-not-allowed" if of_aufs else "userns-overlay-not-permitted-old-kernel"
         found.append(Clue(cause, 72))
         found += _trusted(context)
+    if context.in_user_namespace and "EINVAL" in context.errnos:
+        found += _locked(context)
     ranked = rank(clue for clue in found if _fits(clue, context.kernel))
     shared = _shared(ranked)
     diagnoses = tuple(_diagnosis(clues, weight, shared, context) for clues, weight in ranked)
@@ -58,6 +60,23 @@ def _trusted(context: Context) -> Iterator[Clue]:
         for name, value in attempt.stack.options.items():
             if value not in _TRUSTED.get(name, (value,)):
                 yield Clue("userns-trusted-xattr-option", 86, f"{name}={value}")
+
+
+#: Top directories of a system, in which other filesystems are mounted.
+_TOPS = ("", "/boot", "/dev", "/home", "/media", "/mnt", "/opt", "/proc", "/run", "/srv", "/sys",
+         "/usr", "/var", "/var/lib")  # fmt: skip
+
+
+def _locked(context: Context) -> Iterator[Clue]:
+    """Mounts that came along into a user namespace are locked: EINVAL for a layer above them."""
+    if not programs.while_mounting(context):
+        return
+    for attempt in context.tried:
+        for layer in attempt.stack.of_role(Role.LOWER) if attempt.stack is not None else ():
+            path = layer.path.rstrip("/")
+            top = path.removeprefix("/oldroot") in _TOPS
+            seen = f"lower {layer.path} in a user namespace: mounts inside it would be locked"
+            yield Clue("userns-lower-with-submounts", 64 if top else 44, seen)
 
 
 #: Causes that a kernel from this version on no longer has, and that it has only from one on.

@@ -64,9 +64,29 @@ def clues(context: Context) -> Iterator[Clue]:
             )
 
 
+#: What networks and devices log while containers start: subsystems that no layer depends on.
+_ELSEWHERE = re.compile(
+    r"(?:IPv6: |ADDRCONF|Bridge firewalling|\bbr_netfilter|nf_conntrack|\w+: port \d+\(|"
+    r"\beth\d+[: ]|\bveth\w+[: ]|\bdocker\d+[: ]|cfg80211|wlan\d|\busb \d|\binput: |"
+    r"promiscuous mode|link becomes ready)"
+)
+
+
 def noise(context: Context) -> list[Noise]:
     """Return the lines that mean nothing bad, each once."""
     found: dict[str, Noise] = {}
+    matched = {id(line) for line, _ in context.matches}
+    others = [
+        line
+        for line in context.lines
+        if line.kernel and line.fs is None and id(line) not in matched
+        if _ELSEWHERE.search(line.text)
+    ]
+    if others:
+        more = f" (and {len(others) - 1} more such)" if len(others) > 1 else ""
+        found[""] = Noise(
+            others[0].text, f"networks and devices{more}: nothing that layers depend on"
+        )
     for line, match in context.matches:
         if match.message.kind is Kind.NOISE:
             key = line.body or line.text

@@ -109,6 +109,10 @@ _SILENT = re.compile(
 _ENGINES = (
     _say(r"overlay2?/l/[A-Z0-9]{26}['\"]?: (?:no such file|invalid argument|input/output)",
          "layer-link-missing-after-crash", 93),
+    # Docker makes the directories and the target itself: what is missing is in its own store.
+    _say(r"creating overlay mount to \S*/overlay2/[^\n]*no such file|"
+         r"(?:l?stat|open|readlink) \S*/overlay2/[0-9a-f]{12,}[^\n]*no such file",
+         "layer-link-missing-after-crash missing-layer-directory", 78),
     _say(r"cannot mount using driver overlay in rootless mode",
          "fuse-overlayfs-not-installed userns-overlay-not-permitted-old-kernel", 88),
     _say(r"cannot move '[^\n]*to a subdirectory of itself", "zfs-no-rename-whiteout", 84),
