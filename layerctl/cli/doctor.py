@@ -114,7 +114,11 @@ def _plan(request: Request, target: str | None, shown: Shown, *, probe: bool) ->
             told = f"{more.__name__.replace('_', ' ')}: {error}"
             gathered = gathered._replace(unknown=(*gathered.unknown, told))
     found, checks = preflight.run(stack, gathered)
-    found = [*preflight.request_findings(stack, where), *found, *preflight.string_findings(stack)]
+    asked, string = (
+        preflight.request_findings(stack, where),
+        preflight.string_findings(stack, where),
+    )
+    found = [*asked, *found, *string]
     return _report(found, checks, shown)
 
 

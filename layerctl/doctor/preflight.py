@@ -170,7 +170,7 @@ def _request_commands(cause: str, stack: Stack, target: str | None) -> tuple[str
 PAGE, VALUE_LIMIT = 4096, 255
 
 
-def string_findings(stack: Stack) -> list[Finding]:
+def string_findings(stack: Stack, target: str | None = None) -> list[Finding]:
     """Return what would go wrong if the stack were given to mount(8) as one string.
 
     layerctl itself gives each layer by itself, so that this is about other programs alone.
@@ -194,5 +194,5 @@ def string_findings(stack: Stack) -> list[Finding]:
     )
     from layerctl.doctor.catalogue import Raw
 
-    values: dict[str, str] = {"command": Raw(mount_command(stack, None))}
+    values: dict[str, str] = {"command": Raw(mount_command(stack, target))}
     return make([Hit(cause, seen, values, Severity.WARNING)])

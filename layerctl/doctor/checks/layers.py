@@ -159,7 +159,20 @@ def _new_work(upper: Directory) -> str | None:
     """Return a place for a work directory on the upper one's mount, None where there is none."""
     if upper.mount is not None and upper.inside == upper.mount.root:
         return None
-    return beside(upper.path, ".work")
+    return beside(real(upper), ".work")
+
+
+def real(place: Directory) -> str:
+    """Return a directory's path without symbolic links, as its mount and its place in that tell."""
+    path = os.path.normpath(place.path)
+    if place.mount is None or place.inside is None:
+        return path
+    root = place.mount.root.rstrip("/")
+    if not is_in(place.inside, root or "/"):
+        return path
+    return os.path.normpath(
+        place.mount.target.rstrip("/") + "/" + place.inside[len(root) :].lstrip("/")
+    )
 
 
 #: What to do where nothing beside the upper directory is on its mount or in its subvolume.
