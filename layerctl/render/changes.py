@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from layerctl.codecs.escape import printable
 from layerctl.render.human import wants_colour
 from layerctl.render.json import Document, dumps, path_fields
+from layerctl.render.stream import shared_batches
 from layerctl.render.tree import write_lines
 
 if TYPE_CHECKING:
     from layerctl.inspecting.changes import Change
 
-_BATCH = 1000
 _COLOURS = {
     "added": 32, "modified": 33, "metadata": 36, "deleted": 31, "replaced": 35, "renamed": 34,
     "unchanged": 90,
@@ -38,28 +38,20 @@ def change_document(change: Change) -> Document:
 def json_batches(changes: Iterable[Change | list[str]]) -> Iterator[list[str]]:
     """Turn changes into batches of JSON text; what many have in common is spelled once."""
     ends: dict[tuple[object, ...], str] = {}
-    batch: list[str] = []
-    for change in changes:
-        if isinstance(change, list):  # a mark of a shared walk
-            yield batch
-            yield change
-            batch = []
-            continue
+
+    def spell(change: Change) -> str:
         path, *rest = change
-        if path.isascii() and change.source is None:
-            key = tuple(rest)
-            end = ends.get(key)
-            if end is None:
-                document = change_document(change)
-                del document["path"]
-                end = ends[key] = ", " + dumps(document, indent=None)[1:]
-            batch.append('{"path": ' + encode_basestring(path) + end)
-        else:
-            batch.append(dumps(change_document(change), indent=None))
-        if len(batch) >= _BATCH:
-            yield batch
-            batch = []
-    yield batch
+        if not path.isascii() or change.source is not None:
+            return dumps(change_document(change), indent=None)
+        key = tuple(rest)
+        end = ends.get(key)
+        if end is None:
+            document = change_document(change)
+            del document["path"]
+            end = ends[key] = ", " + dumps(document, indent=None)[1:]
+        return '{"path": ' + encode_basestring(path) + end
+
+    return shared_batches(changes, spell)
 
 
 def docker_lines(changes: Iterable[Change]) -> list[str]:

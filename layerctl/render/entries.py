@@ -125,8 +125,3 @@ def write_paths(chunks: Iterable[Chunk]) -> None:
         above = chunk.directory.path and chunk.directory.path + "/"
         names = ("\0" + above).join([name for name, _ in chunk.entries])
         sys.stdout.buffer.write(os.fsencode(f"{above}{names}\0"))
-
-
-def write_names(names: Iterable[str]) -> None:
-    """Write names, each ended by a NUL, as raw bytes."""
-    sys.stdout.buffer.write(b"".join(os.fsencode(name) + b"\0" for name in names))

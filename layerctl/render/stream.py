@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 from layerctl.render.json import Document, dumps
+
+Item = TypeVar("Item")
 
 #: How many lines are gathered before they are written.
 _BATCH = 1000
@@ -38,15 +41,27 @@ def write_document(name: str, batches: Iterable[list[str]], rest: Callable[[], D
 
 def batches(objects: Iterable[Document]) -> Iterator[list[str]]:
     """Turn objects into batches of JSON text."""
-    batch: list[str] = []
-    for one in objects:
-        batch.append(dumps(one, indent=None))
-        if len(batch) >= _BATCH:
-            yield batch
-            batch = []
-    yield batch
+    return shared_batches(objects, lambda one: dumps(one, indent=None))
 
 
 def write_text(text: str) -> None:
     """Write text to standard output as UTF-8, whatever the locale."""
     sys.stdout.buffer.write(text.encode("utf-8"))
+
+
+def shared_batches(
+    items: Iterable[Item | list[str]], spell: Callable[[Item], str]
+) -> Iterator[list[str]]:
+    """Turn the finds of a shared walk into batches of JSON text; its marks, lists, go through."""
+    batch: list[str] = []
+    for item in items:
+        if isinstance(item, list):
+            yield batch
+            yield item
+            batch = []
+            continue
+        batch.append(spell(item))
+        if len(batch) >= _BATCH:
+            yield batch
+            batch = []
+    yield batch

@@ -43,10 +43,6 @@ _BOOT = re.compile(
     r"x-systemd|/root/newroot|/mnt-root\b|\brootmnt\b|emergency mode|/new_root\b|"
     r"root device|\brunning (?:early|late) hook"
 )
-_CONTAINER = re.compile(
-    r"docker|podman|containerd|kubelet|kubernetes|\bpod\b|container|buildah|kaniko|runc|\blxc\b|"
-    r"\bk3s\b|nerdctl|kind create|\bdind\b"
-)
 _REMOVING = re.compile(
     r"\b(?:umount|unmount\w*|rm|remov\w+|delet\w+|rmdir|unlinkat|prune)\b", re.IGNORECASE
 )
@@ -86,11 +82,6 @@ class Context:
     def booting(self) -> bool:
         """Whether the text is of a machine that is starting."""
         return bool(_BOOT.search(self.plain))
-
-    @property
-    def contained(self) -> bool:
-        """Whether the text is of a container or its engine."""
-        return bool(_CONTAINER.search(self.small))
 
     @property
     def removing(self) -> bool:
