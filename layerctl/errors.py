@@ -1,8 +1,8 @@
-"""The error tree and the table of exit codes.
+"""The error tree, and the tables of errors and of exit codes.
 
 An error says what happened (`message`), why (`why`, may be empty) and one command or step that
-helps (`hint`). `id` is stable for scripts: where the reason is a cause of the catalogue, it is the
-cause's id. Only `layerctl.cli.main` turns errors into exit codes.
+helps (`hint`). `id` is stable for scripts: a row of ERRORS, or a cause of doctor's catalogue where
+that is the reason. Only `layerctl.cli.main` turns errors into exit codes.
 """
 
 from __future__ import annotations
@@ -43,6 +43,244 @@ EXIT_CODES: tuple[ExitCode, ...] = (
     ExitCode(EXIT_OUTPUT, "the output could not be written"),
     ExitCode(EXIT_INTERRUPTED, "interrupted"),
 )
+
+
+class ErrorKind(NamedTuple):
+    """One row of the table of errors: what happened in general, why, and what to do about it."""
+
+    id: str
+    exit_code: int
+    title: str
+    why: str
+    fix: str
+    commands: tuple[str, ...] = ()
+
+
+#: Every error that is no cause of the catalogue.
+ERRORS: dict[str, ErrorKind] = {
+    row.id: row
+    for row in (
+        ErrorKind(
+            "aufs-branch-busy",
+            EXIT_REFUSED,
+            "A branch cannot be removed while files on it are in use",
+            "aufs keeps a branch while one of its files or directories is open, is a working "
+            "directory, or is mapped into memory.",
+            "End what uses the branch, then remove it.",
+            ("fuser -vm TARGET",),
+        ),
+        ErrorKind(
+            "aufs-remount-refused",
+            EXIT_REFUSED,
+            "aufs refused to change its branches",
+            "The kernel's answer is an error number; its log has the reason in words.",
+            "Read what aufs wrote to the kernel log.",
+            ("dmesg | grep aufs | tail",),
+        ),
+        ErrorKind(
+            "bug",
+            EXIT_BUG,
+            "A bug in layerctl",
+            "Something happened that the program takes to be impossible.",
+            "Run the command again with LAYERCTL_DEBUG=1 in the environment, and report what it "
+            "prints.",
+        ),
+        ErrorKind(
+            "data-layers-unsupported-old-kernel",
+            EXIT_REFUSED,
+            "The kernel has no data-only layers",
+            "Data-only layers came with Linux 6.5.",
+            "Use a newer kernel, or make the data layers ordinary lower layers.",
+        ),
+        ErrorKind(
+            "directory-not-made",
+            EXIT_REFUSED,
+            "A directory that --mkdir asked for cannot be made",
+            "mkdir(2) failed; its error number is the reason.",
+            "Make the directory by hand, or name another place.",
+        ),
+        ErrorKind(
+            "fuse-overlayfs-failed",
+            EXIT_REFUSED,
+            "fuse-overlayfs could not mount",
+            "The program ended with an error; what it wrote is shown.",
+            "Read its message; most of the causes of the overlay type count for it too.",
+        ),
+        ErrorKind(
+            "interrupted",
+            EXIT_INTERRUPTED,
+            "The program was interrupted",
+            "SIGINT was received, as Ctrl-C sends it. Whatever had been begun was undone.",
+            "Run the command again.",
+        ),
+        ErrorKind(
+            "layer-unreadable",
+            EXIT_NOT_PERMITTED,
+            "A layer cannot be read",
+            "The caller lacks permission to open the directory or one above it.",
+            "Run the command as root.",
+        ),
+        ErrorKind(
+            "layers-unknown",
+            EXIT_NOT_FOUND,
+            "The layers of the mount are not known",
+            "The kernel does not know the layers of a FUSE filesystem, so that mountinfo does not "
+            "show them.",
+            "Name the layers with -l and -u instead of the mount.",
+        ),
+        ErrorKind(
+            "mount-not-found",
+            EXIT_REFUSED,
+            "The new mount cannot be found",
+            "The mount succeeded, but mountinfo does not show it on the target: something else "
+            "unmounted or covered it meanwhile.",
+            "List what is mounted there.",
+            ("findmnt -A TARGET",),
+        ),
+        ErrorKind(
+            "mount-refused",
+            EXIT_REFUSED,
+            "The kernel refused the mount",
+            "None of the causes of the catalogue fits the kernel's answer.",
+            "Read the kernel log.",
+            ("dmesg | tail",),
+        ),
+        ErrorKind(
+            "mount8-cannot-express",
+            EXIT_REFUSED,
+            "mount(8) cannot make this mount",
+            "An option string has no way to write some of the names, or is too long.",
+            "Mount with layerctl, which gives the kernel each layer separately.",
+        ),
+        ErrorKind(
+            "no-aufs-sysfs",
+            EXIT_NOT_FOUND,
+            "The sysfs directory of this aufs cannot be read",
+            "aufs shows its branches in /sys/fs/aufs/si_ID, unless its module was loaded with "
+            "brs=0 or sysfs is not mounted.",
+            "Mount sysfs, or load the module with brs=1.",
+            ("mount -t sysfs sys /sys",),
+        ),
+        ErrorKind(
+            "no-layers",
+            EXIT_USAGE,
+            "No layer is named",
+            "There is nothing to look at without a layer.",
+            "Name the layers with -l, -u or -b.",
+        ),
+        ErrorKind(
+            "no-mountinfo",
+            EXIT_NOT_FOUND,
+            "The list of mounts cannot be read",
+            "/proc/self/mountinfo cannot be opened: /proc is not mounted, or hidden.",
+            "Mount /proc.",
+            ("mount -t proc proc /proc",),
+        ),
+        ErrorKind(
+            "no-proc",
+            EXIT_REFUSED,
+            "/proc is not mounted, or not the one of this process",
+            "layerctl reads in /proc what is mounted and who uses it.",
+            "Mount /proc.",
+            ("mount -t proc proc /proc",),
+        ),
+        ErrorKind(
+            "no-such-branch",
+            EXIT_REFUSED,
+            "The directory is not a branch of this aufs",
+            "Only a branch of the mount can be removed or changed.",
+            "List the branches.",
+            ("layerctl branch list TARGET",),
+        ),
+        ErrorKind(
+            "no-such-layer",
+            EXIT_USAGE,
+            "There is no layer with this number",
+            "Layers are numbered from 0, the topmost.",
+            "List the layers.",
+            ("layerctl inspect mount TARGET",),
+        ),
+        ErrorKind(
+            "not-as-asked",
+            EXIT_REFUSED,
+            "The kernel made something else than was asked for",
+            "What mountinfo shows after the change differs from the request. The change was "
+            "undone.",
+            "Read the details of the error; report it if the request was right.",
+        ),
+        ErrorKind(
+            "not-aufs",
+            EXIT_NOT_FOUND,
+            "The mount is not an aufs",
+            "Only aufs can change its layers while it is mounted.",
+            "List the layered mounts.",
+            ("layerctl list",),
+        ),
+        ErrorKind(
+            "not-layered",
+            EXIT_NOT_FOUND,
+            "The mount is not an overlay or aufs",
+            "TARGET is a mount point, but of another filesystem type.",
+            "List the layered mounts.",
+            ("layerctl list",),
+        ),
+        ErrorKind(
+            "not-mounted",
+            EXIT_NOT_FOUND,
+            "TARGET is not a mount point",
+            "Nothing is mounted there in this mount namespace; another namespace may have it.",
+            "List the layered mounts.",
+            ("layerctl list",),
+        ),
+        ErrorKind(
+            "output-not-written",
+            EXIT_OUTPUT,
+            "The output could not be written",
+            "Standard output is closed, or its filesystem is full or failed.",
+            "Make room, or write somewhere else.",
+        ),
+        ErrorKind(
+            "relative-layers",
+            EXIT_NOT_FOUND,
+            "The mount was made with relative layer names",
+            "The kernel shows the names as they were given, not the directory they start at.",
+            "Run the command in the directory where the mount was made.",
+        ),
+        ErrorKind(
+            "umount-failed",
+            EXIT_REFUSED,
+            "The mount cannot be unmounted",
+            "umount(2) failed; its error number is the reason.",
+            "See what uses the mount.",
+            ("fuser -vm TARGET",),
+        ),
+        ErrorKind(
+            "unit-cannot-express",
+            EXIT_REFUSED,
+            "No systemd unit can make this mount",
+            "A mount unit hands its options to mount(8), which cannot make the mount.",
+            "Write a service unit that runs layerctl mount.",
+        ),
+        ErrorKind(
+            "unknown-cause",
+            EXIT_NOT_FOUND,
+            "There is no such cause, error or error number",
+            "`layerctl explain` knows the causes that doctor can find, the errors of this program, "
+            "and the names and numbers of errno(3).",
+            "List them all.",
+            ("layerctl explain",),
+        ),
+        ErrorKind(
+            "usage",
+            EXIT_USAGE,
+            "The command line is wrong",
+            "A command, an option or an argument is unknown or missing, or two of them cannot be "
+            "combined.",
+            "Read the help of the command.",
+            ("layerctl --help",),
+        ),
+    )
+}
 
 
 class LayerctlError(Exception):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import click
 
 from layerctl.doctor.catalogue import CAUSES
-from layerctl.errors import EXIT_CODES
+from layerctl.errors import ERRORS, EXIT_CODES
 from layerctl.render.columns import Listing
 from layerctl.render.tables import DOCUMENTS
 from layerctl.rules.options import AUFS, FLAGS, OVERLAY, Option
@@ -24,6 +24,7 @@ Written by `make generate` from the tables of the program: do not edit.
 - [Columns](#columns)
 - [Exit codes](#exit-codes)
 - [Causes](#causes)
+- [Errors](#errors)
 """
 
 
@@ -75,5 +76,11 @@ def reference() -> dict[str, str]:
     lines += [
         _row(f"`{cause}`", sentence(title))
         for cause, title in sorted((key, one.title) for key, one in CAUSES.items())
+    ]
+    lines.append("\n## Errors\n\nThe other ids that an error may have.\n")
+    lines.append("| id | what it is | exit code |\n|---|---|---|")
+    lines += [
+        _row(f"`{row.id}`", sentence(row.title), str(row.exit_code))
+        for row in sorted(ERRORS.values())
     ]
     return {"docs/reference.md": "\n".join(lines) + "\n"}

@@ -67,10 +67,12 @@ def _targets(fstypes: tuple[str, ...], incomplete: str) -> dict[str, str]:
 
 
 def causes(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Offer the causes of the catalogue."""
+    """Offer the causes of the catalogue and the program's errors."""
     from layerctl.doctor.catalogue import CAUSES
+    from layerctl.errors import ERRORS
 
-    return _items({one.id: one.title for one in CAUSES.values()}, incomplete)
+    titles = {one.id: one.title for one in CAUSES.values()}
+    return _items(titles | {one.id: one.title for one in ERRORS.values()}, incomplete)
 
 
 def merged_arguments(

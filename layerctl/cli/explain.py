@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from layerctl.cli.complete import causes
 from layerctl.cli.help import WithExamples
 from layerctl.cli.output import output_options
-from layerctl.errors import NotFoundError
+from layerctl.errors import ERRORS, NotFoundError
+from layerctl.model import Severity
 from layerctl.render import json
 from layerctl.render.output import Output, write
 from layerctl.render.tables import CAUSES
+
+if TYPE_CHECKING:
+    from layerctl.doctor.catalogue import Cause
 
 
 @click.command("explain", cls=WithExamples)
 @output_options(CAUSES)
 @click.argument("cause", required=False, shell_complete=causes)
 def command(*, output: Output, cause: str | None) -> None:
-    """Explain a cause that doctor or an error named; without CAUSE, list them all."""
-    from layerctl.doctor import catalogue
+    """Explain a cause that doctor named, or an error; without CAUSE, list them all."""
+    from layerctl.doctor.catalogue import CAUSES as FOUND
 
+    known = {**FOUND, **ERRORS}
     if cause is None:
-        write(CAUSES, map(_document, sorted(catalogue.CAUSES)), output)
+        write(CAUSES, map(_document, sorted(known)), output)
         return
-    if cause not in catalogue.CAUSES:
+    if cause not in known:
         from layerctl.rules.options import nearest
 
-        close = nearest(cause, list(catalogue.CAUSES))
+        close = nearest(cause, list(known))
         raise NotFoundError(
             "unknown-cause",
-            f"'{cause}' is no cause of the catalogue",
+            f"unknown cause or error '{cause}'",
             hint=f"layerctl explain {close[0]}" if close else "layerctl explain lists them all",
         )
     if output.as_json and output.whole:
@@ -39,41 +46,49 @@ def command(*, output: Output, cause: str | None) -> None:
 
 
 def _document(name: str) -> json.Document:
-    from layerctl.doctor import catalogue
     from layerctl.doctor.catalogue import fill
 
-    cause = catalogue.CAUSES[name]
+    cause = _cause(name)
     return {
         "cause": cause.id,
         "severity": cause.severity.value,
         "title": cause.title,
         "why": cause.why,
         "confirm": [fill(line, {}) for line in cause.confirm],
-        "fix": {"text": fill(cause.fix, {}), "commands": [fill(line, {}) for line in _fix(name)]},
+        "fix": {"text": fill(cause.fix, {}), "commands": [fill(line, {}) for line in _fix(cause)]},
         "since": cause.since,
         "links": list(cause.links),
+        "exit_code": ERRORS[name].exit_code if name in ERRORS else None,
     }
 
 
-def _fix(name: str) -> list[str]:
-    """Return the commands of a cause that say something without a stack."""
-    from layerctl.doctor import catalogue
+def _cause(name: str) -> Cause:
+    """Return a row of the catalogue, or one of the table of errors in the same form."""
+    from layerctl.doctor.catalogue import CAUSES as FOUND
+    from layerctl.doctor.catalogue import Cause
 
-    return [line for line in catalogue.CAUSES[name].commands if line != "{command}"]
+    if name in FOUND:
+        return FOUND[name]
+    error = ERRORS[name]
+    return Cause(error.id, Severity.FAILURE, error.title, error.why, error.fix, error.commands)
+
+
+def _fix(cause: Cause) -> list[str]:
+    """Return the commands of a cause that say something without a stack."""
+    return [line for line in cause.commands if line != "{command}"]
 
 
 def _print(name: str) -> None:
-    from layerctl.doctor import catalogue
     from layerctl.doctor.catalogue import fill
     from layerctl.render.human import wrapped
 
-    cause = catalogue.CAUSES[name]
+    cause = _cause(name)
     click.echo(f"{cause.title}  [{cause.id}]")
     click.echo(f"  how bad:  {cause.severity.value}")
     for label, text in (("why", cause.why), ("fix", fill(cause.fix, {}))):
         for paragraph in wrapped(text):
             click.echo(f"  {label}:  {paragraph}")
-    for line in _fix(name):
+    for line in _fix(cause):
         click.echo(f"    $ {fill(line, {})}")
     if cause.confirm:
         click.echo("  to confirm it:")
@@ -81,5 +96,7 @@ def _print(name: str) -> None:
             click.echo(f"    $ {fill(line, {})}")
     if cause.since:
         click.echo(f"  concerns Linux from:  {cause.since}")
+    if name in ERRORS:
+        click.echo(f"  exit code:  {ERRORS[name].exit_code}")
     for link in cause.links:
         click.echo(f"  see:  {link}")

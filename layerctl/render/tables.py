@@ -301,7 +301,7 @@ CHECKS = Listing(
     when="with --list-checks",
 )
 CAUSE = (
-    text("CAUSE", "the cause's id"),
+    text("CAUSE", "the id of the cause or of the error"),
     choice("SEVERITY", "how bad it is", _SEVERITIES),
     text("TITLE", "what it is"),
     text("WHY", "why that is so"),
@@ -309,6 +309,7 @@ CAUSE = (
     _FIX._replace(cell=lambda row: row["fix"]["text"]),
     text("SINCE", "the first release of Linux that it concerns, may be empty"),
     texts("LINKS", "where more is written"),
+    Column("EXIT_CODE", "the exit code of an error", {"type": ["integer", "null"]}),
 )
 CAUSES = Listing("causes", CAUSE, ("CAUSE", "TITLE"))
 

@@ -1,0 +1,66 @@
+"""The table of errors: every id that the code can raise is in it, or is a cause."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+import pytest
+
+from layerctl import errors
+from layerctl.doctor.catalogue import CAUSES
+from layerctl.errors import ERRORS, EXIT_CODES
+from tests.support import ROOT, layerctl, layerctl_json
+
+TREE = {
+    name: kind
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type) and issubclass(kind, errors.LayerctlError)
+}
+
+
+def _raised() -> Iterator[tuple[str, str, str]]:
+    """Where an error is made: the place, its class, each literal id that it can have there."""
+    for file in sorted((ROOT / "layerctl").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                if node.func.id not in TREE or not node.args:
+                    continue
+                first = node.args[0]
+                branches = (first.body, first.orelse) if isinstance(first, ast.IfExp) else (first,)
+                for one in branches:
+                    if isinstance(one, ast.Constant):
+                        assert isinstance(one.value, str)
+                        yield f"{file.name}:{node.lineno}", node.func.id, one.value
+
+
+def test_every_error_is_in_the_table_or_the_catalogue() -> None:
+    raised = list(_raised())
+    unknown = [one for one in raised if one[2] not in {*ERRORS, *CAUSES}]
+    assert not unknown
+    assert not {*ERRORS} & {*CAUSES}
+    assert {*ERRORS} <= {identity for _, _, identity in raised}, "the table has no dead rows"
+
+
+def test_an_error_has_the_exit_code_of_the_table() -> None:
+    wrong = [
+        (where, identity, TREE[kind].exit_code, ERRORS[identity].exit_code)
+        for where, kind, identity in _raised()
+        if identity in ERRORS and TREE[kind].exit_code != ERRORS[identity].exit_code
+    ]
+    assert not wrong
+    assert {row.exit_code for row in ERRORS.values()} <= {row.code for row in EXIT_CODES}
+
+
+@pytest.mark.parametrize("identity", sorted(ERRORS))
+def test_every_error_is_explained(identity: str) -> None:
+    row = ERRORS[identity]
+    assert all((row.title, row.why, row.fix))
+    document = layerctl_json("explain", identity)
+    assert (document["cause"], document["exit_code"]) == (identity, row.exit_code)
+
+
+def test_an_error_is_explained_to_people() -> None:
+    shown = layerctl("explain", "not-mounted").stdout
+    assert shown.startswith(f"{ERRORS['not-mounted'].title}  [not-mounted]\n")
+    assert "\n  exit code:  3\n" in shown
