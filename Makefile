@@ -78,6 +78,12 @@ SECONDS ?= 60
 fuzz: $(DEV)  ## compare the resolver with the kernel on random stacks for SECONDS (60)
 	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
+.PHONY: mutation
+COUNT ?= 100
+mutation: $(DEV) $(SYSTEM)  ## break COUNT (100) lines one at a time: do the tests notice? (as root)
+	@$(BIN)/python -m pip --quiet install --group mutation
+	@$(BIN)/python -m tools.mutation --count $(COUNT)
+
 .PHONY: real-system
 real-system: $(DEV)  ## compare the resolver with the kernel on a Debian in six layers (as root)
 	@$(BIN)/python -m tests.real_system
@@ -101,7 +107,7 @@ golden: $(DEV)  ## write the expected outputs of the tests anew
 
 .PHONY: clean
 clean:  ## remove what the other targets made
-	@rm -rf .venv .venv-* .kernels build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .venv-* .kernels .mutation build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find layerctl tests tools -name __pycache__ -prune -exec rm -rf {} +
 
 $(RUN): pyproject.toml tools/setup

@@ -1,0 +1,1 @@
+"""Break lines one at a time, to see whether the tests notice."""
