@@ -39,7 +39,7 @@ source_pkgs = layerctl
 data_file = {data}/coverage
 parallel = true
 context = ${{PYTEST_CURRENT_TEST-}}
-patch = fork, _exit
+patch = _exit
 disable_warnings = no-data-collected, module-not-imported, context-overlap
 """
 
