@@ -64,7 +64,7 @@ install:  ## install below PREFIX (/usr/local) in DESTDIR, without dependencies
 uninstall:  ## remove what install put there
 	@$(or $(PYTHON),python3) tools/install.py --remove --destdir '$(DESTDIR)' --prefix '$(or $(PREFIX),/usr/local)'
 
-REPORTS ?= ../shared/failures/reports.jsonl
+REPORTS ?= tests/data/failures/reports.jsonl
 .PHONY: score
 score: $(DEV)  ## count the reports (REPORTS=FILE) that doctor --from explains
 	@$(BIN)/python -m layerctl.doctor.score $(REPORTS)

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support import SHARED, NoNamespaceError, in_namespace
+from tests.support import NoNamespaceError, in_namespace
 
-#: Tests of recordings that do not come with the project: without them there is nothing to run.
-collect_ignore = [
-    str(file)
-    for file in Path(__file__).parent.rglob("test_*.py")
-    if not SHARED.is_dir()
-    and ("recorded" in file.name or re.search(r"import.*SHARED|_recordings", file.read_text()))
-]
-#: Nor without aufs, which no distribution's CI machine has: `make test-aufs` brings a kernel.
-if "\taufs\n" not in Path("/proc/filesystems").read_text():
-    collect_ignore.append("test_live_aufs.py")
+#: Without aufs, which no CI machine has, there is nothing to run: `make test-aufs` brings a kernel.
+collect_ignore = (
+    [] if "\taufs\n" in Path("/proc/filesystems").read_text() else ["test_live_aufs.py"]
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:

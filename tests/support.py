@@ -22,7 +22,6 @@ from layerctl.kernel import syscalls
 from tests import images
 
 ROOT = Path(__file__).resolve().parents[1]
-SHARED = ROOT.parent / "shared"
 
 
 class ChildFailedError(AssertionError):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import aufs_recordings
+from tests import recordings
 from tests.support import layerctl_json
 
 #: Recording, label of the branches, label of the kernel's view, permissions from the top.
@@ -41,8 +41,8 @@ def test_the_merged_tree_is_what_the_kernel_showed(
     permissions: tuple[str | None, ...],
     tmp_path: Path,
 ) -> None:
-    aufs_recordings.unpack(name, branches, tmp_path)
-    expected = aufs_recordings.shown(aufs_recordings.snapshot(name, view))
+    recordings.unpack(name, branches, tmp_path)
+    expected = recordings.shown(recordings.snapshot(name, view))
     entries = layerctl_json("inspect", "merged", *flags(permissions, tmp_path))["entries"]
     assert {e["path"]: e["type"] for e in entries} == {
         path: entry["type"] for path, entry in expected.items()
@@ -67,14 +67,14 @@ def effects(*arguments: str | Path) -> dict[tuple[str, str], tuple[int, list[int
 
 
 def test_whiteouts_of_the_tutorial(tmp_path: Path) -> None:
-    aufs_recordings.unpack("tutorial-tmpfs", "branches", tmp_path)
+    recordings.unpack("tutorial-tmpfs", "branches", tmp_path)
     assert effects(*flags(("rw", "ro", "ro"), tmp_path)) == {
         ("image3.txt", "aufs"): (0, [2], "yes")
     }
 
 
 def test_whiteouts_of_objects(tmp_path: Path) -> None:
-    aufs_recordings.unpack("objects", "after-umount", tmp_path)
+    recordings.unpack("objects", "after-umount", tmp_path)
     assert effects(*flags(("rw", "ro", "ro"), tmp_path)) == {
         ("fifo", "aufs"): (0, [2], "yes"),
         ("keep", "aufs"): (0, [1], "yes"),
@@ -93,7 +93,7 @@ def test_whiteouts_of_objects(tmp_path: Path) -> None:
 def test_whiteouts_count_on_writable_branches_or_with_wh(
     permission: str, effect: str, tmp_path: Path
 ) -> None:
-    aufs_recordings.unpack("whiteouts-in-ro", "branches", tmp_path)
+    recordings.unpack("whiteouts-in-ro", "branches", tmp_path)
     hides = [2] if effect == "yes" else []
     assert effects(*flags(("rw", permission, "ro"), tmp_path)) == {
         ("l3.txt", "aufs"): (1, hides, effect),
@@ -102,7 +102,7 @@ def test_whiteouts_count_on_writable_branches_or_with_wh(
 
 
 def test_the_story_of_a_deleted_file(tmp_path: Path) -> None:
-    aufs_recordings.unpack("tutorial-tmpfs", "branches", tmp_path)
+    recordings.unpack("tutorial-tmpfs", "branches", tmp_path)
     arguments = flags(("rw", "ro", "ro"), tmp_path)
     done = layerctl_json("inspect", "merged", *arguments, "image3.txt", code=3)
     assert done["visible"] is False

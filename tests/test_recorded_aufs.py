@@ -18,9 +18,9 @@ from layerctl.errors import RequestError
 from layerctl.kernel import mounts
 from layerctl.model import Layer, Role, Stack
 from layerctl.rules.aufs import ATTRIBUTES, PERMISSIONS, with_permissions
-from tests.support import SHARED
+from tests.recordings import names, recording
 
-RECORDINGS = sorted(path.stem for path in (SHARED / "aufs").glob("*.json"))
+RECORDINGS = names("aufs")
 
 #: Attributes that the recorded kernel drops: it was built without AUFS_FHSM, and unpin is history.
 DROPPED = ("fhsm", "unpin")
@@ -30,8 +30,7 @@ REFUSED = {"br=./l1::./l2"}
 
 
 def _load(name: str) -> dict[str, Any]:
-    recording: dict[str, Any] = json.loads((SHARED / "aufs" / f"{name}.json").read_text())
-    return recording
+    return recording(f"aufs/{name}")
 
 
 def _snapshots() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -98,10 +97,10 @@ def _shown(step: dict[str, Any]) -> dict[str, list[tuple[str, str]]]:
 def test_every_mount_and_branch_change_makes_the_stack_that_sysfs_then_shows() -> None:
     compared = 0
     for name in RECORDINGS:
-        recording = _load(name)
-        cwd = recording["cwd"]
+        recorded = _load(name)
+        cwd = recorded["cwd"]
         stacks: dict[str, Stack] = {}
-        for step in recording["steps"]:
+        for step in recorded["steps"]:
             if step["kind"] in ("mount", "mount-syscall") and step["rc"] == 0:
                 for options, target in _calls(step):
                     if options in REFUSED:

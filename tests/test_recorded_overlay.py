@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,18 +9,17 @@ import pytest
 
 from layerctl.codecs import mountinfo, overlay
 from layerctl.model import Stack
-from tests.support import SHARED
+from tests.recordings import names, recording
 
 #: Values for which the kernel shows what it made of them.
 _CHOSEN = ("auto", "follow")
 
-KERNELS = sorted(path.stem for path in (SHARED / "overlay").glob("*.json"))
+KERNELS = names("overlay")
 
 
 def _mounted(kernel: str, *tries: str) -> Iterator[tuple[str, str | None, Stack]]:
     """Yield each recorded mount's name, its option string and the stack of its mountinfo line."""
-    recording = json.loads((SHARED / "overlay" / f"{kernel}.json").read_text())
-    for case in recording["cases"]:
+    for case in recording(f"overlay/{kernel}")["cases"]:
         for name in tries:
             tried: dict[str, Any] = case["tries"].get(name, {})
             if tried.get("errno") == 0 and tried.get("mountinfo"):

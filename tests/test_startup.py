@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import ROOT
+
 _RUN = """
 import sys
 from layerctl.cli.main import main
@@ -58,3 +60,39 @@ def test_commands_that_look_at_layers(lab: Path) -> None:
         (0, ("schema", "mount")),
     ):
         _light(*line, code=code)
+
+
+def _modules(*arguments: str, cwd: Path) -> set[str]:
+    """Return the project's own modules that a command has imported when it ends."""
+    code = (
+        "import sys\n"
+        "from layerctl.cli.main import main\n"
+        "code = main(sys.argv[1:])\n"
+        "print(*(name for name in sys.modules if name.startswith('layerctl')), file=sys.stderr)\n"
+        "sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=cwd,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {name.removeprefix("layerctl.") for name in done.stderr.splitlines()[-1].split()}
+
+
+def test_the_version_costs_nothing_but_the_command_line(tmp_path: Path) -> None:
+    """A module more is a price that every script pays: add it here if it must be."""
+    assert _modules("--version", cwd=tmp_path) == {
+        "layerctl", "cli", "cli.help", "cli.main", "errors", "model",
+    }  # fmt: skip
+
+
+@pytest.mark.namespace
+def test_a_mount_imports_what_it_needs_and_no_more(lab: Path) -> None:
+    for name in ("up", "low", "merged"):
+        (lab / name).mkdir()
+    loaded = _modules("mount", "-u", "up", "-l", "low", "merged", "--json", cwd=lab)
+    assert not {one for one in loaded if one.startswith(("inspecting", "doctor.reading"))}
+    assert not {one for one in loaded if one.startswith("doctor.catalogue")}

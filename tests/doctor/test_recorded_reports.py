@@ -6,18 +6,16 @@ import json
 
 from layerctl.doctor.catalogue import CAUSES
 from layerctl.doctor.score import main, score
-from tests.support import SHARED
-
-REPORTS = SHARED / "failures" / "reports.jsonl"
+from tests.recordings import DATA, text
 
 
 def test_the_vocabulary_of_causes_is_in_the_catalogue() -> None:
-    for cause in (SHARED / "failures" / "causes.txt").read_text().split():
+    for cause in text("failures/causes.txt").split():
         assert CAUSES[cause].id == cause
 
 
 def test_reports_are_explained() -> None:
-    counts = score(json.loads(line) for line in REPORTS.read_text().splitlines())
+    counts = score(json.loads(line) for line in text("failures/reports.jsonl").splitlines())
     assert counts.logged >= 15
     assert counts.told >= 80
     assert counts.benign >= 2
@@ -26,4 +24,4 @@ def test_reports_are_explained() -> None:
 
 
 def test_the_score_is_printed_and_decides_the_exit_code(tmp_path: object, capfd: object) -> None:
-    assert main([str(REPORTS)]) == 0
+    assert main([str(DATA / "failures" / "reports.jsonl")]) == 0

@@ -128,9 +128,6 @@ def copies(directory: Path, number: int) -> Iterator[Path]:
                 continue
             (copy / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / file, copy / file, follow_symlinks=False)
-        beside = ROOT.parent / "shared"
-        if beside.exists():
-            (directory / str(one) / "shared").symlink_to(beside)
         yield copy
 
 
