@@ -92,6 +92,39 @@ def test_branches_change_while_mounted(lab: Path, capfd: pytest.CaptureFixture[s
 
 
 @pytest.mark.namespace
+def test_a_branch_is_known_by_any_name(lab: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    make(lab, "a", "b", "c", "bb", "new", "m")
+    (lab / "link").symlink_to("b")
+    syscalls.mount(str(lab / "b"), str(lab / "bb"), "", syscalls.MS_BIND, "")
+    run(capfd, "mount", "-b", "a", "-b", "b", "-b", "c", "m")
+    expected = branches(lab)
+    for words in (
+        ("append", "m", "bb"), ("prepend", "m", "bb=rw"), ("add", "m", "1", "bb"),
+        ("append", "m", "new", "bb"), ("append", "m", "link"),
+    ):  # fmt: skip
+        _, err = run(capfd, "branch", *words, code=32)
+        assert "is a branch already" in err
+        assert branches(lab) == expected
+    run(capfd, "branch", "mod", "m", "bb=ro+wh")
+    run(capfd, "branch", "del", "m", "link")
+    assert branches(lab) == [expected[0], expected[2]]
+
+
+@pytest.mark.namespace
+def test_what_aufs_took_without_doing_is_not_taken_back(
+    lab: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(lab, "a", "b", "c", "bb", "new", "m")
+    syscalls.mount(str(lab / "b"), str(lab / "bb"), "", syscalls.MS_BIND, "")
+    run(capfd, "mount", "-b", "a", "-b", "b", "-b", "c", "m")
+    expected = branches(lab)
+    monkeypatch.setattr("layerctl.mounting.branches._check_new", lambda *_: None)
+    _, err = run(capfd, "branch", "append", "m", "new", "bb", code=32)
+    assert "is a branch already" in err
+    assert branches(lab) == expected
+
+
+@pytest.mark.namespace
 def test_127_branches_in_batches(lab: Path, capfd: pytest.CaptureFixture[str]) -> None:
     names = [f"b{n:03d}{'x' * 100}" for n in range(128)]
     make(lab, *names, "m")

@@ -54,11 +54,8 @@ def _branch(text: str) -> Layer:
 
 def _known(mounted: Mounted, layer: Layer) -> Layer:
     """Return a branch of the mount by any name it goes by."""
-    import os
-
-    real = os.path.realpath(layer.path)
-    known = {one.path for one in mounted.stack.layers}
-    return layer if layer.path in known else layer._replace(path=real)
+    path = branches.known_path(mounted.stack, layer.path)
+    return layer if path is None else layer._replace(path=path)
 
 
 def _change(target: Mounted, changes: list[Change], *, dry_run: bool, as_json: bool) -> None:

@@ -20,6 +20,8 @@ from layerctl.mounting.plan import FD_DIRECTORY, MAX_STRING, size
 from layerctl.rules.aufs import MAX_BRANCHES, permission_problem
 from layerctl.rules.flags import mount2_flags
 
+_ADDS = frozenset({"add", "append", "prepend"})
+
 
 class Change(NamedTuple):
     """One change: `word` is aufs's option (`add`, `append`, `prepend`, `del`, `mod`)."""
@@ -81,22 +83,36 @@ def _check_new(stack: Stack, path: str) -> None:
             hint="take one away first: layerctl branch del TARGET DIR",
         )
     try:
-        mode = os.stat(path).st_mode
+        status = os.stat(path)
     except OSError as error:
         raise RefusedError(
             "missing-layer-directory", f"branch {path}: {error.strerror}", hint=f"mkdir {path}"
         ) from None
-    if not stat.S_ISDIR(mode):
+    if not stat.S_ISDIR(status.st_mode):
         raise RefusedError(
             "layer-not-a-directory", f"branch {path} is not a directory", hint="name a directory"
         )
-    for layer in stack.layers:
-        if os.path.realpath(path) == layer.path:
-            raise RefusedError(
-                "aufs-branch-duplicated",
-                f"{path} is a branch already",
-                hint="change its permission with: layerctl branch mod TARGET DIR=PERM",
-            )
+    known = known_path(stack, path)
+    if known is not None:
+        raise _duplicated(path, known)
+
+
+def known_path(stack: Stack, path: str) -> str | None:
+    """Return the branch that a path is, by any name of its directory; None where it is none."""
+    names = [layer.path for layer in stack.layers]
+    for name in (path, os.path.realpath(path)):
+        if name in names:
+            return name
+    return next((name for name in names if _same(path, name)), None)
+
+
+def _duplicated(path: str, branch: str) -> RefusedError:
+    return RefusedError(
+        "aufs-branch-duplicated",
+        f"{path} is a branch already",
+        why="" if path == branch else f"it is the directory of branch {branch} by another name",
+        hint=f"change its permission with: layerctl branch mod TARGET {branch}=PERM",
+    )
 
 
 def _after(stack: Stack, change: Change) -> Stack:
@@ -131,16 +147,24 @@ def apply(mounted: Mounted, changes: Sequence[Change]) -> tuple[Mounted, tuple[s
     goal = planned(mounted, changes)
     done: list[Change] = []
     stack = mounted.stack
+    now = mounted
     for change in changes:
         inverse = _inverse(stack, change)
         try:
             _remount(mounted, change)
+            done.append(inverse)
+            before, now = now, _as_it_is(mounted)
+            layers = now.stack.layers
+            if change.word in _ADDS and layers and layers == before.stack.layers:
+                # aufs takes a branch that it has already, and does nothing: to take that back
+                # would remove the branch that was there.
+                done.pop()
+                path = change.branch.path
+                raise _duplicated(path, known_path(before.stack, path) or path)
         except LayerctlError:
             _take_back(mounted, done)
             raise
-        done.append(inverse)
         stack = _after(stack, change)
-    now = mounts.describe(mounted.entry)
     found = readback.compare(goal._replace(options={}, flags=()), now.stack, _same)
     if found.differences:
         _take_back(mounted, done)
@@ -153,7 +177,19 @@ def apply(mounted: Mounted, changes: Sequence[Change]) -> tuple[Mounted, tuple[s
     return now, found.notes
 
 
+def _as_it_is(mounted: Mounted) -> Mounted:
+    """Return the mount as the kernel shows it now."""
+    same = mounted.entry.mount_id
+    return mounts.describe(
+        next(
+            (entry for entry in mounts.shown(mounts.SELF_MOUNTINFO) if entry.mount_id == same),
+            mounted.entry,
+        )
+    )
+
+
 def _same(asked: str, shown: str) -> bool:
+    """Tell whether two names are one directory, which is what aufs compares."""
     if asked == shown:
         return True
     try:
