@@ -20,6 +20,7 @@ from layerctl.model import Stack
 from layerctl.mounting import directories, readback
 from layerctl.mounting.plan import MAX_STRING, Plan, fill, size
 from layerctl.rules import flags
+from layerctl.rules.words import count
 
 _WAITING_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 
@@ -63,11 +64,11 @@ def steps(plan: Plan, target: str, make: Sequence[str] = ()) -> list[Step]:
     """Return the steps of a plan, in order. `make` are the directories to make first."""
     out = [_make_directory(path, plan.stack) for path in make]
     if plan.opened:
-        out.append(Step(f"open {len(plan.opened)} directories", _open_layers))
+        out.append(Step(f"open {count(len(plan.opened), 'directory')}", _open_layers))
     if plan.api == "mount":
         out.append(Step(f"mount(2) {plan.stack.fstype} on {target}", _mount_by_string))
         out.extend(
-            Step(f"remount with {batch.count('append=')} more branches", _append(batch))
+            Step(f"remount with {count(batch.count('append='), 'more branch')}", _append(batch))
             for batch in plan.appends
         )
     else:

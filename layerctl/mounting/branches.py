@@ -19,6 +19,7 @@ from layerctl.mounting import readback
 from layerctl.mounting.plan import FD_DIRECTORY, MAX_STRING, size
 from layerctl.rules.aufs import MAX_BRANCHES, permission_problem
 from layerctl.rules.flags import mount2_flags
+from layerctl.rules.words import count
 
 _ADDS = frozenset({"add", "append", "prepend"})
 
@@ -128,7 +129,7 @@ def _after(stack: Stack, change: Change) -> Stack:
             if change.position is None or change.position > len(layers):
                 raise RequestError(
                     "aufs-br-syntax",
-                    f"there is no place {change.position} among {len(layers)} branches",
+                    f"there is no place {change.position} among {count(len(layers), 'branch')}",
                     hint=f"name an index from 0 to {len(layers)}",
                 )
             layers.insert(change.position, change.branch)

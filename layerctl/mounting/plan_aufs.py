@@ -7,6 +7,7 @@ from layerctl.errors import RefusedError
 from layerctl.model import Layer, Stack
 from layerctl.mounting.plan import FD_DIRECTORY, MAX_STRING, Plan, mark, size
 from layerctl.rules.aufs import MAX_BRANCHES_A_CALL
+from layerctl.rules.words import count
 
 
 def plan_aufs(stack: Stack) -> Plan:
@@ -41,7 +42,8 @@ def plan_aufs(stack: Stack) -> Plan:
         appends.append(",".join(batch))
     why = "aufs takes its branches in a string"
     if appends:
-        why += f"; {len(first)} branches in the first call, the rest by {len(appends)} remounts"
+        why += f"; {count(len(first), 'branch')} in the first call, "
+        why += f"the rest by {count(len(appends), 'remount')}"
     return Plan(stack, "mount", why, string=string, appends=tuple(appends), opened=tuple(opened))
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from layerctl.model import Layer, Stack
 from layerctl.rules.aufs import with_permissions
 from layerctl.rules.flags import in_effect
+from layerctl.rules.words import count
 
 #: Options that overlay takes back by itself where something under it cannot carry them; it says
 #: so in the kernel log alone ('falling back to', 'ignore').
@@ -46,7 +47,8 @@ def compare(asked: Stack, shown: Stack, same: Callable[[str, str], bool]) -> Com
     notes: list[str] = []
     want = with_permissions(asked).layers if asked.fstype == "aufs" else asked.layers
     if len(want) != len(shown.layers):
-        differences.append(f"{len(want)} layers were asked for, {len(shown.layers)} were mounted")
+        asked_for = count(len(want), "layer")
+        differences.append(f"instead of {asked_for} it has {len(shown.layers)}")
     for index, (one, other) in enumerate(zip(want, shown.layers, strict=False)):
         if one.role is not other.role:
             differences.append(f"layer {index} became {other.role} instead of {one.role}")

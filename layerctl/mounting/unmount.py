@@ -8,6 +8,7 @@ from layerctl.errors import NotPermittedError, RefusedError
 from layerctl.kernel import holders, mounts, plinks, syscalls
 from layerctl.kernel.mounts import Mounted
 from layerctl.mounting import fuse
+from layerctl.rules.words import count
 
 
 def unmount(mounted: Mounted, *, lazy: bool = False) -> None:
@@ -47,8 +48,7 @@ def _busy(mounted: Mounted) -> RefusedError:
     details = tuple(found.lines())
     why = "something still uses it" if details else "nothing that can be seen from here uses it"
     if found.unseen:
-        many = "1 process" if found.unseen == 1 else f"{found.unseen} processes"
-        why += f" ({many} could not be looked at)"
+        why += f" ({count(found.unseen, 'process')} could not be looked at)"
     return RefusedError(
         "leaked-mount-busy",
         f"{target} is busy",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from layerctl.codecs.escape import printable
 from layerctl.doctor.preflight import Checked
@@ -10,6 +10,7 @@ from layerctl.doctor.reading.result import Reading
 from layerctl.model import Finding, Severity
 from layerctl.render.human import wrapped
 from layerctl.render.json import Document, finding_document
+from layerctl.rules.words import count
 
 _MARKS = {Severity.FAILURE: "✗", Severity.WARNING: "!", Severity.INFO: "i"}
 _COLOURS = {Severity.FAILURE: "31;1", Severity.WARNING: "33;1", Severity.INFO: "36"}
@@ -64,14 +65,27 @@ def lines(finding: Finding, *, colour: bool = False, note: str = "") -> list[str
     return out
 
 
-def summary(findings: Sequence[Finding]) -> str:
-    """Return one line that says how it stands."""
+def check_lines(checks: Iterable[Checked], findings: Sequence[Finding]) -> Iterator[str]:
+    """Yield a line for each check that was made, marked with the gravest of what it found."""
+    severities = {one.cause: one.severity for one in reversed(findings)}  # gravest first
+    for check in checks:
+        found = {severities[cause] for cause in check.causes if cause in severities}
+        mark = next((_MARKS[one] for one in Severity if one in found), "✓")
+        yield f"{mark} {check.what}"
+
+
+def summary(findings: Sequence[Finding], *, lacking: int = 0) -> str:
+    """Return one line that says how it stands; `lacking` is what was marked as not to be had."""
     failures = sum(one.severity is Severity.FAILURE for one in findings)
     warnings = sum(one.severity is Severity.WARNING for one in findings)
     if failures:
-        rest = f", {_count(warnings, 'warning')}" if warnings else ""
-        return f"{_count(failures, 'failure')}{rest}"
-    return _count(warnings, "warning") if warnings else "all is well"
+        rest = f", {count(warnings, 'warning')}" if warnings else ""
+        return f"{count(failures, 'failure')}{rest}"
+    if warnings:
+        return count(warnings, "warning")
+    if lacking:
+        return f"nothing is wrong; what is marked {_MARKS[Severity.FAILURE]} is not to be had here"
+    return "all is well"
 
 
 def reading_lines(reading: Reading, *, colour: bool, verbose: bool) -> list[str]:
@@ -106,13 +120,9 @@ def told(reading: Reading) -> str:
     """Return one line that says how much a text tells."""
     certain = sum(one.certainty.value == "certain" for one in reading.diagnoses)
     if certain:
-        return f"{_count(certain, 'cause')} told by the text"
+        return f"{count(certain, 'cause')} told by the text"
     bad = [one for one in reading.diagnoses if one.finding.severity is not Severity.INFO]
     if bad:
         many = f"{len(bad)} candidates, the likeliest first"
         return many if len(bad) > 1 else "1 cause, which the text suggests"
     return "nothing in it is bad"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
