@@ -140,7 +140,7 @@ def _live(target: str, shown: Shown, *, probe: bool) -> int:
         stack, notes = mounted.stack, (error.message,)
     for text in notes:
         note(text)
-    found, checks = live.examine(mounted, stack)
+    found, checks = live.examine(mounted, stack, probe=probe)
     return _report(found, checks, shown)
 
 
@@ -157,7 +157,7 @@ def _machine(shown: Shown, *, probe: bool) -> int:
             click.echo(line)
         click.echo("")
         _print(state.findings, shown)
-        click.echo(summary(state.findings))
+        click.echo(summary(state.findings, lacking=state.lacking))
 
     _write(body, shown, human)
     return _exit_code(state.findings, shown)
@@ -171,14 +171,14 @@ def _write(body: Document, shown: Shown, human: Callable[[], None]) -> None:
 
 def _report(found: Sequence[Finding], checks: Sequence[object], shown: Shown) -> int:
     from layerctl.doctor.preflight import Checked
-    from layerctl.render.findings import document, summary
+    from layerctl.render.findings import check_lines, document, summary
 
     made = [one for one in checks if isinstance(one, Checked)]
 
     def human() -> None:
         if shown.verbose:
-            for one in made:
-                click.echo(f"{'✗' if one.causes else '✓'} {one.what}")
+            for line in check_lines(made, found):
+                click.echo(line)
             click.echo("")
         _print(found, shown)
         click.echo(summary(found))

@@ -145,6 +145,10 @@ def _prepare(
     from layerctl.doctor import preflight
 
     gathered = facts.gather(stack, place, make)
+    if stack.upper is not None and not stack.read_only:
+        from layerctl.kernel.overlay_facts import ask_for_room
+
+        gathered = ask_for_room(stack, gathered)
     if stack.fstype == "overlay" and any(find("overlay", name) is None for name in stack.options):
         from layerctl.kernel import probes
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from layerctl.doctor.checks import stacking, storage
+from layerctl.doctor.checks import layers, stacking, storage
 from layerctl.doctor.checks.layers import roles
 from layerctl.doctor.commands import mount_command
 from layerctl.doctor.hits import Hit
@@ -15,7 +15,9 @@ from layerctl.kernel import facts as gathering
 from layerctl.kernel import holders, left_marks
 from layerctl.kernel.facts import Facts
 from layerctl.kernel.mounts import Mounted
+from layerctl.kernel.overlay_facts import ask_for_room
 from layerctl.model import Finding, Severity, Stack
+from layerctl.rules.words import count
 
 
 class Live(NamedTuple):
@@ -48,9 +50,16 @@ class Live(NamedTuple):
         return values
 
 
-def examine(mounted: Mounted, stack: Stack) -> tuple[list[Finding], list[Checked]]:
-    """Return the findings of a live mount, gravest first, and what was looked at. Reads only."""
+def examine(
+    mounted: Mounted, stack: Stack, *, probe: bool = False
+) -> tuple[list[Finding], list[Checked]]:
+    """Return the findings of a live mount, gravest first, and what was looked at.
+
+    With `probe` a full upper filesystem is asked for room, by a file that has no name.
+    """
     facts = gathering.gather(stack, None)
+    if probe and _writes(stack):
+        facts = ask_for_room(stack, facts)
     live = Live(
         mounted,
         stack,
@@ -59,8 +68,11 @@ def examine(mounted: Mounted, stack: Stack) -> tuple[list[Finding], list[Checked
         left_marks.marks(stack, mounted.entry.fstype),
     )
     unseen = live.holders.unseen
-    unknown = (f"what {unseen} processes hold",) if unseen else ()
-    return run_checks([(check, (live,)) for check in CHECKS], (*facts.unknown, *unknown))
+    unknown = (
+        (f"what {count(unseen, 'process')} {'holds' if unseen == 1 else 'hold'}",) if unseen else ()
+    )
+    calls = [(check, (live,)) for check in CHECKS]
+    return run_checks(calls, (*facts.unknown, *unknown), root=facts.caller.is_root)
 
 
 def read_only(live: Live) -> Iterator[Hit]:
@@ -152,10 +164,11 @@ def inode_numbers(live: Live) -> Iterator[Hit]:
 
 
 def _writable_overlay(live: Live) -> bool:
-    stack = live.stack
-    return (
-        live.mounted.entry.fstype == "overlay" and stack.upper is not None and not stack.read_only
-    )
+    return _writes(live.stack)
+
+
+def _writes(stack: Stack) -> bool:
+    return stack.fstype == "overlay" and stack.upper is not None and not stack.read_only
 
 
 def space(live: Live) -> Iterator[Hit]:
@@ -182,7 +195,18 @@ def marks(live: Live) -> Iterator[Hit]:
         yield Hit("markers-without-effect", (seen,), {"path": path, **live.values()})
     if live.marks.stopped:
         seen = f"looked at the first {live.marks.looked_at} names of the upper layer alone"
-        yield Hit("fact-unreadable", (seen,))
+        fix = "doctor looks no further, however it is run; this looks at all of them:"
+        yield Hit("fact-unreadable", (seen,), live.values(), fix=fix, commands=(_FIND_MARKS,))
+
+
+#: What shows every mark of an upper layer.
+_FIND_MARKS = "getfattr -Rhd -m overlay {upper}"
+
+
+def foreign_marks(live: Live) -> Iterator[Hit]:
+    """No layer of an overlay holds whiteouts of aufs (among its first names)."""
+    facts = live.facts._replace(foreign=live.marks.foreign)
+    yield from layers.foreign_marks(live.stack, facts)
 
 
 def held(live: Live) -> Iterator[Hit]:
@@ -203,6 +227,7 @@ CHECKS: tuple[Callable[[Live], Iterator[Hit]], ...] = (
     space,
     submounts,
     marks,
+    foreign_marks,
     renames,
     hard_links,
     inode_numbers,

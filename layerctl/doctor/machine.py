@@ -36,6 +36,11 @@ class State(NamedTuple):
     findings: list[Finding]
     checks: list[Checked]
 
+    @property
+    def lacking(self) -> int:
+        """How many rows are marked as what this machine cannot do."""
+        return sum(row.well is False for row in self.rows)
+
     def document(self) -> list[dict[str, object]]:
         """Return the rows in their published shape."""
         return [row._asdict() for row in self.rows]
@@ -65,7 +70,9 @@ def _line(row: Row) -> str:
 def examine(*, probe: bool) -> State:
     """Look at this machine; with `probe` every feature is tried in a namespace of its own."""
     machine = gather(probe=probe)
-    found, checks = run_checks([(check, (machine,)) for check in CHECKS], machine.unknown)
+    found, checks = run_checks(
+        [(check, (machine,)) for check in CHECKS], machine.unknown, root=machine.caller.is_root
+    )
     return State(tuple(_rows(machine)), found, checks)
 
 

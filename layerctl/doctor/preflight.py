@@ -47,6 +47,7 @@ CHECKS: tuple[Check, ...] = (
     stacking.depth,
     stacking.submounts,
     stacking.cloneable,
+    layers.foreign_marks,
     layers.one_mount,
     layers.apart,
     overlap.refused,
@@ -104,14 +105,24 @@ def run(stack: Stack, facts: Facts) -> tuple[list[Finding], list[Checked]]:
     A check that itself fails is a finding about doctor.
     """
     checks = FUSE_CHECKS if stack.fstype == "fuse-overlayfs" else CHECKS
-    return run_checks([(check, (stack, facts)) for check in checks], facts.unknown)
+    calls = [(check, (stack, facts)) for check in checks]
+    return run_checks(calls, facts.unknown, root=facts.caller.is_root)
+
+
+#: What helps where root of the machine is told that something is not to be read.
+FORBIDDEN_ROOT = (
+    "This is root already: a container, a security module or the filesystem itself forbids it, "
+    "or what was to be read is damaged. Look at it by hand."
+)
 
 
 def run_checks(
     calls: Sequence[tuple[Callable[..., Iterator[Hit]], tuple[object, ...]]],
     unknown: Sequence[str] = (),
+    *,
+    root: bool = False,
 ) -> tuple[list[Finding], list[Checked]]:
-    """Make checks, each with its arguments; see `run`."""
+    """Make checks, each with its arguments; see `run`. `root` tells that root asks already."""
     hits: list[Hit] = []
     made: list[Checked] = []
     for check, arguments in calls:
@@ -126,7 +137,7 @@ def run_checks(
             )
         )
     if unknown:
-        hits.append(Hit("fact-unreadable", tuple(unknown)))
+        hits.append(Hit("fact-unreadable", tuple(unknown), fix=FORBIDDEN_ROOT if root else None))
     return make(hits), made
 
 

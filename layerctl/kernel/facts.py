@@ -57,15 +57,24 @@ class Caller(NamedTuple):
     sys_admin: bool
     in_user_namespace: bool
 
+    @property
+    def is_root(self) -> bool:
+        """Whether it is root of the machine, whom nobody has to tell to become root."""
+        return self.uid == 0 and self.sys_admin and not self.in_user_namespace
+
 
 class Storage(NamedTuple):
-    """What is left on the upper layer's filesystem: bytes for who is not root, inodes (statvfs(3)).
+    """What is left on the upper layer's filesystem (statvfs(3)).
 
-    `inodes` is None where the filesystem does not count them.
+    `bytes_free` does not count what is kept for root, `bytes_for_root` does. `inodes_free` is None
+    where the filesystem does not count them. `refused` is the errno of writing a little into a
+    file without a name, 0 for success; None where nothing had to be tried, or could be.
     """
 
     bytes_free: int
     inodes_free: int | None
+    bytes_for_root: int = 0
+    refused: int | None = None
 
 
 class Handles(NamedTuple):
@@ -166,6 +175,8 @@ class Facts(NamedTuple):
     #: What of this machine bears on privilege: see `layerctl.kernel.machine.surroundings`.
     surroundings: frozenset[str] = frozenset()
     probed: Probed | None = None
+    #: Layers of an overlay with names of aufs's whiteouts: see `layerctl.kernel.left_marks`.
+    foreign: tuple[tuple[str, str], ...] = ()
 
     def of(self, path: str) -> Directory:
         """Return the facts of one path of the stack."""

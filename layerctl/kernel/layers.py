@@ -19,6 +19,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NONBLOCK
 
 #: One letter for each type of file, `w` being the character device 0:0, overlay's whiteout.
 LETTERS = "dflcbpsw"
+LETTER_OF = {letter: letter for letter in LETTERS}
 
 _SPECIAL = {
     stat.S_IFCHR: "c", stat.S_IFBLK: "b", stat.S_IFIFO: "p", stat.S_IFSOCK: "s",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -55,6 +56,12 @@ def parameters() -> dict[str, str]:
     return found
 
 
+#: Errnos of a filesystem, or of a quota, that is full.
+FULL = (errno.ENOSPC, errno.EDQUOT)
+#: Less, in bytes and inodes, is no room for a copy-up and overlay's own files.
+LITTLE_SPACE, FEW_INODES = 64 << 10, 8
+
+
 def storage(path: str) -> Storage | None:
     """Return what is left on a path's filesystem, None where it does not say."""
     try:
@@ -63,8 +70,36 @@ def storage(path: str) -> Storage | None:
         return None
     if not left.f_blocks:  # a pseudo filesystem, which counts nothing
         return None
-    # f_bavail: what is kept for root is no room for the data of a copy-up
-    return Storage(left.f_bavail * left.f_frsize, left.f_ffree if left.f_files else None)
+    return Storage(
+        left.f_bavail * left.f_frsize,
+        left.f_ffree if left.f_files else None,
+        left.f_bfree * left.f_frsize,
+    )
+
+
+def ask_for_room(stack: Stack, facts: Facts) -> Facts:
+    """Return the facts with whether root gets room where statvfs(3) has none for others.
+
+    ext4 and others keep some for root, and ext4 keeps some from root too: only writing tells.
+    It is written into a file that never has a name. Raises nothing.
+    """
+    left = facts.storage
+    if stack.upper is None or left is None or left.bytes_free or not left.bytes_for_root:
+        return facts
+    try:
+        fd = os.open(stack.upper, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        full = error.errno if error.errno in FULL else None
+        return facts._replace(storage=left._replace(refused=full))
+    try:
+        wanted = bytes(LITTLE_SPACE)
+        refused = 0 if os.write(fd, wanted) == len(wanted) else errno.ENOSPC
+        os.fsync(fd)
+    except OSError as error:
+        refused = error.errno or 0
+    finally:
+        os.close(fd)
+    return facts._replace(storage=left._replace(refused=refused))
 
 
 FS_IOC_GETFLAGS = 0x80086601

@@ -23,8 +23,9 @@ from layerctl.kernel.facts import (
     Probed,
     TypeState,
 )
+from layerctl.kernel.left_marks import foreign
 from layerctl.kernel.machine import surroundings
-from layerctl.kernel.overlay_facts import inode_flags, overlays
+from layerctl.kernel.overlay_facts import ask_for_room, inode_flags, overlays
 from layerctl.model import Role, Stack
 
 _SCRATCH = ".layerctl-probe-"
@@ -44,6 +45,7 @@ def look_wider(stack: Stack, facts: Facts) -> Facts:
         if place.is_directory and (found := inode_flags(path)) is not None
     }
     facts = facts._replace(others=(*facts.others, *elsewhere(facts)), flags=flags)
+    facts = facts._replace(foreign=foreign(stack))
     if stack.upper is not None and stack.work is not None and facts.of(stack.work).is_directory:
         facts = facts._replace(stuck=tuple(stuck(stack.work, facts)))
     return facts
@@ -104,6 +106,7 @@ def try_out(stack: Stack, facts: Facts) -> Facts:
         and facts.caller.sys_admin
         and facts.of(stack.upper).identity is not None
     ):
+        facts = ask_for_room(stack, facts)
         probed = _upper(stack, facts, probed)
     return facts._replace(probed=probed)
 

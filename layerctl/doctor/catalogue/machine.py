@@ -214,7 +214,7 @@ CAUSES = table(
         "Something could not be looked at",
         "A file of /proc or /sys, or an attribute, could not be read with these rights. What "
         "depends on it is not known, which does not mean that it is well.",
-        "Run it as root to know.",
+        "Run it as root of the machine to know.",
     ),
     Cause(
         "userns-trusted-xattr-option",

@@ -231,7 +231,7 @@ CAUSES = table(
         "write fails with ENOSPC, or the mount comes out read-only, though the lower disk has "
         "room.",
         "Free space or inodes there, or move upper and work to a larger filesystem; a tmpfs can "
-        "grow.",
+        "grow. Until then it can be mounted for reading (-r).",
         ("mount -o remount,size=2G,nr_inodes=1M {mountpoint}",),
         ("df -h {upper}", "df -i {upper}"),
         links=(OVERLAY_DOC,),

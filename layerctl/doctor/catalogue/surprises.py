@@ -190,6 +190,24 @@ CAUSES = table(
         links=(OVERLAY_DOC + "#user-xattr",),
     ),
     Cause(
+        "aufs-whiteouts-in-overlay",
+        _W,
+        "A layer of an overlay holds whiteouts of aufs",
+        "Names that begin with .wh. mean something to aufs, and in the archives of OCI images. To "
+        "overlay they are files like any other: they show in the mount, and hide nothing, so "
+        "that what was deleted is there again. A layer of aufs or of an image was copied or "
+        "unpacked as it is.",
+        "Unpack the layer with a program that makes overlay's whiteouts of them, or do it by "
+        "hand while nothing has the layer mounted: for each .wh.NAME remove it and make the "
+        "device NAME; .wh..wh..opq marks its directory as opaque.",
+        (
+            "rm .wh.NAME && mknod NAME c 0 0",
+            "rm DIR/.wh..wh..opq && setfattr -n trusted.overlay.opaque -v y DIR",
+        ),
+        ("find {path} -name '.wh.*'",),
+        links=(OVERLAY_DOC + "#whiteouts-and-opaque-directories",),
+    ),
+    Cause(
         "corrupt-upper-marks",
         _W,
         "Marks in a layer cannot be read or do not fit",

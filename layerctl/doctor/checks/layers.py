@@ -28,6 +28,14 @@ def roles(stack: Stack) -> list[tuple[str, str]]:
     return named
 
 
+def foreign_marks(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """No layer of an overlay holds whiteouts of aufs (among its first names)."""
+    for path, example in facts.foreign:
+        named = next((role for role, one in roles(stack) if one == path), "layer")
+        seen = f"{named} {path} holds {path}{example}"
+        yield Hit("aufs-whiteouts-in-overlay", (seen,), {"path": path})
+
+
 def command(stack: Stack, facts: Facts, **changes: str | None) -> str:
     """Return the mount command of a stack with some things changed, as shell text."""
     from layerctl.doctor.catalogue import Raw

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 from collections.abc import Iterator
@@ -10,8 +9,10 @@ from collections.abc import Iterator
 from layerctl.doctor.checks.layers import INSIDE, command, inside_upper, roles
 from layerctl.doctor.commands import beside
 from layerctl.doctor.hits import Hit
-from layerctl.kernel.facts import FS_CASEFOLD_FL, Directory, Facts
+from layerctl.kernel.facts import FS_CASEFOLD_FL, Directory, Facts, Storage
+from layerctl.kernel.overlay_facts import FEW_INODES, FULL, LITTLE_SPACE
 from layerctl.model import Role, Severity, Stack
+from layerctl.rules.words import count
 
 #: Remote filesystems whose rename(2) refuses RENAME_WHITEOUT, which overlay demands of a remote
 #: upper (ovl_make_workdir, since 5.7; before, no remote upper at all).
@@ -174,13 +175,21 @@ def space(stack: Stack, facts: Facts) -> Iterator[Hit]:
     upper, left = _upper(stack, facts), facts.storage
     if upper is None or left is None or is_read_only(upper):
         return
+    full = False
     seen: list[str] = []
     if left.bytes_free < LITTLE_SPACE:
-        seen.append(f"{left.bytes_free} bytes are free on {_on(upper)}")
+        seen.append(f"{count(left.bytes_free, 'byte')} free on {_on(upper)}")
+        if not left.bytes_free and left.bytes_for_root:
+            seen.append(f"{count(left.bytes_for_root, 'byte')} kept for root")
+        full = not left.bytes_free and _no_room(left, facts)
     if left.inodes_free is not None and left.inodes_free < FEW_INODES:
-        seen.append(f"{left.inodes_free} inodes are free on {_on(upper)}")
-    if not seen and facts.probed is not None and facts.probed.work in FULL:
+        seen.append(f"{count(left.inodes_free, 'inode')} free on {_on(upper)}")
+        full = full or not left.inodes_free
+    if left.refused:
+        seen.append(f"tried: to write 64 KiB: {os.strerror(left.refused)}")
+    if facts.probed is not None and facts.probed.work in FULL:
         seen.append(f"tried: a folder in work {stack.work}: {os.strerror(facts.probed.work or 0)}")
+        full = True
     if not seen:
         return
     mountpoint = upper.mount.target if upper.mount is not None else upper.path
@@ -191,15 +200,17 @@ def space(stack: Stack, facts: Facts) -> Iterator[Hit]:
         "upper-enospc",
         tuple(seen),
         {"upper": upper.path, "mountpoint": mountpoint},
+        Severity.FAILURE if full and not stack.read_only else None,
         commands=commands,
     )
 
 
-#: Errnos of a filesystem, or of a quota, that is full.
-FULL = (errno.ENOSPC, errno.EDQUOT)
-
-#: Less is no room for a copy-up and overlay's own files.
-LITTLE_SPACE, FEW_INODES = 64 << 10, 8
+def _no_room(left: Storage, facts: Facts) -> bool:
+    """Tell whether a filesystem without a byte for others has none for the one who mounts."""
+    if left.refused is not None:
+        return left.refused in FULL
+    inside = facts.caller.sys_admin and facts.caller.in_user_namespace
+    return inside or not left.bytes_for_root
 
 
 #: The inode number of a btrfs subvolume's top (BTRFS_FIRST_FREE_OBJECTID).

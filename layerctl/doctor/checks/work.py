@@ -7,10 +7,11 @@ import os
 from collections.abc import Iterator
 
 from layerctl.doctor.checks.layers import command, is_in
-from layerctl.doctor.checks.storage import FULL, is_read_only
+from layerctl.doctor.checks.storage import is_read_only
 from layerctl.doctor.commands import beside
 from layerctl.doctor.hits import Hit
 from layerctl.kernel.facts import FS_APPEND_FL, FS_IMMUTABLE_FL, Directory, Facts, Handles, Other
+from layerctl.kernel.overlay_facts import FULL
 from layerctl.model import Role, Severity, Stack
 
 #: What overlay itself keeps in a work directory.
