@@ -64,10 +64,10 @@ install:  ## install below PREFIX (/usr/local) in DESTDIR, without dependencies
 uninstall:  ## remove what install put there
 	@$(or $(PYTHON),python3) tools/install.py --remove --destdir '$(DESTDIR)' --prefix '$(or $(PREFIX),/usr/local)'
 
-REPORTS ?= tests/data/failures/reports.jsonl
+REPORTS ?= tests/data/doctor/build.jsonl tests/data/doctor/judge.jsonl
 .PHONY: score
-score: $(DEV)  ## count the reports (REPORTS=FILE) that doctor --from explains
-	@$(BIN)/python -m layerctl.doctor.score $(REPORTS)
+score: $(DEV)  ## count the reports (REPORTS=FILES) that doctor --from explains
+	@$(BIN)/python -m tools.score $(REPORTS)
 
 .PHONY: bench
 bench: $(DEV)  ## print how much time the program costs, as ratios

@@ -25,9 +25,6 @@ from layerctl.render.tables import CHECKS, FINDINGS
 if TYPE_CHECKING:
     from layerctl.doctor.reading.result import Reading
 
-#: More of a pasted text than this is not read: the lines that matter stand near each other.
-MOST_TEXT = 4 << 20
-
 
 @click.command("doctor", cls=WithExamples)
 @layer_flags
@@ -227,23 +224,20 @@ def _print_reading(reading: Reading, shown: Shown) -> None:
 
 
 def _read(source: str) -> str:
-    """Return a text of a file or standard input, whatever bytes it has."""
+    """Return what of a text is to be read, whatever bytes it has."""
+    from layerctl.doctor.reading import intake
+
     try:
         if source == "-":
-            raw = sys.stdin.buffer.read(MOST_TEXT)
-        else:
-            with open(source, "rb") as file:
-                raw = file.read(MOST_TEXT)
+            return intake.take(sys.stdin.buffer)
+        with open(source, "rb") as file:
+            return intake.take(file)
     except OSError as error:
         raise NotFoundError(
             "target-missing",
             f"{source}: {error.strerror}",
             hint="name a file, or - for standard input",
         ) from None
-    try:
-        return raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8")
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")  # of a terminal without UTF-8: no byte is lost
 
 
 def _list_checks(output: Output) -> int:

@@ -1,12 +1,10 @@
-"""Reports of real failures, each read from its command, error and log lines alone."""
+"""Texts of real failures and of ordinary errors, each read from its own lines alone."""
 
 from __future__ import annotations
 
-import json
-
 from layerctl.doctor.catalogue import CAUSES
-from layerctl.doctor.score import main, score
-from tests.recordings import DATA, text
+from tests.recordings import text
+from tools.score import Score, score
 
 
 def test_the_vocabulary_of_causes_is_in_the_catalogue() -> None:
@@ -14,14 +12,27 @@ def test_the_vocabulary_of_causes_is_in_the_catalogue() -> None:
         assert CAUSES[cause].id == cause
 
 
-def test_reports_are_explained() -> None:
-    counts = score(json.loads(line) for line in text("failures/reports.jsonl").splitlines())
-    assert counts.logged >= 15
-    assert counts.told >= 80
-    assert counts.benign >= 2
-    assert counts.benign_failed == []
-    assert counts.passed, counts.missed
+def _report(text: str, cause: str, **more: object) -> dict[str, object]:
+    return {"id": "x", "text": text, "cause_id": cause, **more}
 
 
-def test_the_score_is_printed_and_decides_the_exit_code(tmp_path: object, capfd: object) -> None:
-    assert main([str(DATA / "failures" / "reports.jsonl")]) == 0
+SAYS = "overlayfs: workdir and upperdir must reside under the same mount"
+
+
+def test_the_scorer_counts_first_exact_three_and_false_alarms() -> None:
+    counts = score(
+        [
+            _report(SAYS, "workdir-upperdir-different-mount"),
+            _report(SAYS, "missing-workdir", also=["workdir-upperdir-different-mount"]),
+            _report(SAYS, "missing-workdir"),
+            _report(SAYS, "workdir-upperdir-different-mount", undecidable=True),
+            _report(SAYS, "none"),
+            _report("gcc: error: x.c: No such file or directory", "none"),
+        ]
+    )
+    assert (counts.told, counts.first, counts.exact, counts.three) == (4, 3, 2, 3)
+    assert counts.negatives == 2
+    assert len(counts.false_alarms) == 1
+    assert len(counts.wrong_certain) == 2
+    assert not counts.passed
+    assert Score().passed

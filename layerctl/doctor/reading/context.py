@@ -35,8 +35,8 @@ _FUSE_NAMES = re.compile(
 )
 _UTIL_LINUX = re.compile(r"(?:util-linux|libmount)[\s-]+v?(\d+\.\d+)")
 _USERNS = re.compile(
-    r"unshare\b[^\n]*\s-{1,2}(?:\w*[Ur]\w*|user|map-root-user)|user ?namespaces?|rootless|userns|"
-    r"/\.local/share/(?:containers|docker)|bwrap|rootlesskit"
+    r"unshare\b[^\n]{0,200}\s-{1,2}(?:\w*[Ur]\w*|user|map-root-user)|user ?namespaces?|"
+    r"rootless|userns|/\.local/share/(?:containers|docker)|bwrap|rootlesskit"
 )
 _BOOT = re.compile(
     r"/sysroot\b|initramfs|initrd|dracut|switch_root|\brun-init\b|systemd\[1\]|\.mount: |"

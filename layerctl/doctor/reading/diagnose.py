@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from layerctl.doctor.catalogue import CAUSES, Cause, Raw, fill, finding
 from layerctl.doctor.commands import mount_command
 from layerctl.doctor.reading import context as contexts
-from layerctl.doctor.reading import kernel, plans, programs
+from layerctl.doctor.reading import intake, kernel, plans, programs
 from layerctl.doctor.reading.attempts import is_real
 from layerctl.doctor.reading.context import Context, Version
 from layerctl.doctor.reading.result import Certainty, Clue, Diagnosis, Reading
@@ -25,7 +25,7 @@ def read(text: str, *, kernel_version: Version | None = None, fs: str | None = N
 
     `kernel_version` and `fs` are what the user knows of the machine and of the upper filesystem.
     """
-    context = contexts.build(text, kernel_version, fs)
+    context = contexts.build(intake.sift(text), kernel_version, fs)
     kernel.match_lines(context)
     contexts.hear(context)
     found = list(kernel.clues(context))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import functools
+import itertools
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from layerctl.doctor.reading.text import folded
@@ -68,26 +70,54 @@ def phrases() -> dict[str, tuple[str, str]]:
 
 
 @functools.cache
-def _finder() -> re.Pattern[str]:
-    """Return one expression for all phrases; the longest wins where several begin together."""
-    return re.compile("|".join(map(_bounded, sorted(phrases(), key=len, reverse=True))))
+def _by_beginning() -> dict[str, list[str]]:
+    """Return the phrases by how they begin, the longest first: a first word, or two characters.
+
+    Chinese and Japanese do not part words, so a phrase of theirs can begin anywhere.
+    """
+    found: dict[str, list[str]] = {}
+    for words in sorted(phrases(), key=len, reverse=True):
+        first = _FIRST.match(words)
+        begin = first[0] if first is not None and ord(words[0]) < _WIDE else words[:2]
+        found.setdefault(begin, []).append(words)
+    return found
 
 
-def _bounded(words: str) -> str:
-    """Return a phrase that is no part of a longer word, in scripts that part words."""
-    escaped = re.escape(words)
-    before = r"(?<!\w)" if words[0].isalnum() and ord(words[0]) < 0x2E80 else ""
-    after = r"(?!\w)" if words[-1].isalnum() and ord(words[-1]) < 0x2E80 else ""
-    return before + escaped + after
+#: From here on are scripts without blanks between words.
+_WIDE = 0x2E80
+_FIRST = re.compile(r"[^\W\u2e80-\uffff]+")
+_WIDE_PAIR = re.compile(r"(?=([\u2e80-\uffff][\w\u2e80-\uffff]))")
+
+
+def _phrases_in(small: str) -> Iterator[tuple[int, str]]:
+    """Yield each phrase of a folded text and where it stands; the longest where several begin."""
+    index = _by_beginning()
+    places: Iterator[tuple[int, str]]
+    places = ((match.start(), match[0]) for match in _FIRST.finditer(small))
+    if not small.isascii():
+        wide = ((match.start(), match[1]) for match in _WIDE_PAIR.finditer(small))
+        places = itertools.chain(places, wide)
+    for start, begin in places:
+        for words in index.get(begin, ()):
+            end = start + len(words)
+            if small.startswith(words, start) and not _goes_on(small, words, end):
+                yield start, words
+                break
+
+
+def _goes_on(small: str, words: str, end: int) -> bool:
+    """Tell whether a phrase is only the beginning of a longer word."""
+    last = words[-1]
+    return last.isalnum() and ord(last) < _WIDE and small[end : end + 1].isalnum()
 
 
 def find(text: str) -> list[Told]:
     """Return every errno that a text tells, in its order, each once for each cause it names."""
     found: list[tuple[int, Told]] = []
     small = folded(text)
-    for match in _finder().finditer(small):
-        name, cause = phrases()[match[0]]
-        found.append((match.start(), Told(name, match[0], cause)))
+    for start, words in _phrases_in(small):
+        name, cause = phrases()[words]
+        found.append((start, Told(name, words, cause)))
     for match in _NAMED.finditer(text):
         name = _ALIASES.get(match[0], match[0])
         if hasattr(errno, name):

@@ -30,17 +30,23 @@ class Saying:
     severity: Severity | None = None
 
 
+#: Two words of one sentence stand near each other: this keeps the cost of a long line linear.
+_FAR = ("[^\\n]*", "[^\\n]{0,200}")
+
+
 def _say(
     pattern: str, causes: str, weight: int, errnos: str = "", about: str = "", *,
     severity: Severity | None = None,
 ) -> Saying:  # fmt: skip
     return Saying(
-        re.compile(pattern, re.IGNORECASE), tuple(causes.split()), weight,
+        re.compile(pattern.replace(*_FAR), re.IGNORECASE), tuple(causes.split()), weight,
         frozenset(errnos.split()), about, severity,
     )  # fmt: skip
 
 
 _INFO = Severity.INFO
+#: A sentence of a program stands within the first characters of its line.
+_READ = 4000
 _LAYERED = r"(?:overlay|aufs)"
 
 #: mount(8), umount(8), modprobe(8).
@@ -102,7 +108,7 @@ _CALLS = (
 #: A layer that fsconfig(2) refuses without a word from the kernel.
 _SILENT = re.compile(
     r"(?:fsconfig|FSCONFIG_SET_STRING)\b[^\n]*(?:lowerdir|upperdir|workdir)[^\n]*"
-    r"(?:EINVAL|invalid argument)", re.IGNORECASE,
+    r"(?:EINVAL|invalid argument)".replace(*_FAR), re.IGNORECASE,
 )  # fmt: skip
 
 #: Docker, containerd, podman and their like.
@@ -240,7 +246,7 @@ def clues(context: Context) -> Iterator[Clue]:
             continue
         if saying.about and saying.about not in context.small:
             continue
-        line = next((one for one in others if saying.pattern.search(one.text)), None)
+        line = next((one for one in others if saying.pattern.search(one.text, 0, _READ)), None)
         if line is None:
             continue
         for step, cause in enumerate(saying.causes):
@@ -365,8 +371,9 @@ _UNSAID = (
     "missing-cap-sys-admin",
 )  # fmt: skip
 _FAILED = re.compile(
-    r"(?:fail\w*|can't|cannot|can not|could not|unable|error)[^\n]*mount\w*[^\n]*(?:overlay|aufs)|"
-    r"(?:overlay|aufs)[^\n]*(?:mount\w*)[^\n]*fail|mount\w* (?:overlay|aufs)[^\n]*(?:fail|error)"
+    r"(?:fail\w*|can't|cannot|can not|could not|unable|error)[^\n]{0,200}mount\w*[^\n]{0,200}"
+    r"(?:overlay|aufs)|(?:overlay|aufs)[^\n]{0,200}mount\w*[^\n]{0,200}fail|"
+    r"mount\w* (?:overlay|aufs)[^\n]{0,200}(?:fail|error)"
 )
 _MOUNTING = re.compile(
     r"\bmount\w*[ :.]|\bmounting\b|fsconfig|fsmount|\bfs-?type\b|creating (?:overlay|aufs)|"

@@ -1,0 +1,128 @@
+"""Takes a text of any size in: what is long is searched once, and what matters of it is kept.
+
+A short text is kept whole. Of a long one, a log mostly, only the lines around those that name a
+layered filesystem are read closely: the cost grows with the text and with nothing else, and
+memory with neither.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from typing import BinaryIO
+
+#: A text up to this size is read closely as a whole.
+WHOLE = 64 << 10
+#: No line is kept longer: the longest option strings have two pages, and logs quote them.
+LONGEST = 16 << 10
+_CHUNK = 1 << 20
+#: Words of which a line of a long text must have one, in any case that a log writes them.
+_WORDS = (b"verlay", b"OVERLAY", b"aufs", b"AUFS", b"werdir", b"pperdir", b"ovl_")
+#: Lines around such a line that belong to it, and how many different ones are kept of the
+#: beginning and of the end.
+_BEFORE, _AFTER = 6, 12
+_KEPT = 600
+_NUMBERS = re.compile(rb"\d+|\b[0-9a-f]{6,}\b")
+_BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+
+
+def take(file: BinaryIO) -> str:
+    """Return what of a text is to be read closely."""
+    start = file.read(WHOLE + 1)
+    if start[:2] in _BOMS:
+        start = (start + file.read(_CHUNK * 4)).decode(_BOMS[start[:2]], "replace").encode()
+        return "\n".join(decode(line) for line in _Sieve().run(start))
+    if len(start) <= WHOLE:
+        return decode(start)
+    sieve = _Sieve()
+    rest = start
+    while chunk := file.read(_CHUNK):
+        rest += chunk
+        cut = rest.rfind(b"\n") + 1
+        cut = cut or len(rest)  # a line of a megabyte is taken in pieces
+        sieve.feed(rest[:cut])
+        rest = rest[cut:]
+    return "\n".join(decode(line) for line in sieve.run(rest))
+
+
+def sift(text: str) -> str:
+    """Return what of a long text is to be read closely, as `take` does."""
+    if len(text) <= WHOLE:
+        return text
+    raw = text.encode("utf-8", "surrogateescape")
+    return "\n".join(decode(line) for line in _Sieve().run(raw))
+
+
+def decode(raw: bytes) -> str:
+    """Return bytes as text: UTF-8, or else Latin-1, which loses no byte."""
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
+class _Sieve:
+    """Keeps the lines that matter, each kind once, the first and the last of them."""
+
+    def __init__(self) -> None:
+        self._seen: set[bytes] = set()
+        self._first: list[bytes] = []
+        self._last: deque[bytes] = deque(maxlen=_KEPT)
+        self._waiting = 0
+
+    def run(self, block: bytes) -> list[bytes]:
+        """Search a last block, and return all lines that were kept."""
+        self.feed(block)
+        return [*self._first, *self._last]
+
+    def feed(self, block: bytes) -> None:
+        """Search whole lines."""
+        reached = 0
+        if self._waiting:
+            reached = self._take(block, 0, self._waiting)
+        for start in sorted(self._hits(block)):
+            if start >= reached:
+                begin = start
+                for _ in range(_BEFORE):
+                    if begin <= reached:
+                        break
+                    begin = block.rfind(b"\n", 0, begin - 1) + 1
+                reached = self._take(block, max(begin, reached), _BEFORE + 1 + _AFTER)
+            elif block.count(b"\n", start, reached) < _AFTER:
+                reached = self._take(block, reached, _AFTER)
+
+    def _hits(self, block: bytes) -> set[int]:
+        """Return where the lines begin that have one of the words; a kind of line is one hit."""
+        starts: set[int] = set()
+        for word in _WORDS:
+            place = block.find(word)
+            while place >= 0:
+                start = block.rfind(b"\n", 0, place) + 1
+                starts.add(start)
+                end = block.find(b"\n", place)
+                place = block.find(word, end) if end >= 0 else -1
+        return starts
+
+    def _take(self, block: bytes, start: int, count: int) -> int:
+        """Keep `count` lines from `start` on; return where they end."""
+        self._waiting = 0
+        for done in range(count):
+            if start >= len(block):
+                self._waiting = count - done
+                break
+            end = block.find(b"\n", start)
+            end = len(block) if end < 0 else end
+            self._keep(block[start : min(end, start + LONGEST)])
+            start = end + 1
+        return start
+
+    def _keep(self, line: bytes) -> None:
+        kind = _NUMBERS.sub(b"#", line[:400])
+        if kind in self._seen or not line.strip():
+            return
+        if len(self._seen) < _KEPT * 16:
+            self._seen.add(kind)
+        if len(self._first) < _KEPT:
+            self._first.append(line)
+        else:
+            self._last.append(line)
