@@ -27,7 +27,7 @@ def test_the_scorer_counts_first_exact_three_and_false_alarms() -> None:
             _report(SAYS, "missing-workdir"),
             _report(SAYS, "workdir-upperdir-different-mount", undecidable=True),
             _report(SAYS, "none"),
-            _report("gcc: error: x.c: No such file or directory", "none"),
+            _report("Hello, world", "none"),
         ]
     )
     assert (counts.told, counts.first, counts.exact, counts.three) == (4, 3, 2, 3)
