@@ -33,7 +33,10 @@ EXIT_CODES: tuple[ExitCode, ...] = (
     ExitCode(EXIT_OK, "done"),
     ExitCode(EXIT_FOUND, "doctor or a dry run found what will fail"),
     ExitCode(EXIT_USAGE, "the request itself is wrong (no look at the system was needed)"),
-    ExitCode(EXIT_NOT_FOUND, "TARGET is not there, or is no such mount"),
+    ExitCode(
+        EXIT_NOT_FOUND,
+        "TARGET is not there, or is no such mount, or inspect merged shows nothing at PATH",
+    ),
     ExitCode(EXIT_NOT_PERMITTED, "not permitted"),
     ExitCode(
         EXIT_REFUSED,
@@ -191,6 +194,15 @@ ERRORS: dict[str, ErrorKind] = {
             "Only a branch of the mount can be removed or changed.",
             "List the branches.",
             ("layerctl branch list TARGET",),
+        ),
+        ErrorKind(
+            "no-such-directory",
+            EXIT_NOT_FOUND,
+            "The merged tree has no directory there",
+            "With --tree or what narrows a listing, PATH names the directory to list. A whiteout "
+            "may hide it, it may be a file, or a lookup may be refused.",
+            "Ask for the story of the path.",
+            ("layerctl inspect merged TARGET PATH",),
         ),
         ErrorKind(
             "no-such-layer",

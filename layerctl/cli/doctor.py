@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @click.command("doctor", cls=WithExamples)
 @layer_flags
-@output_options(FINDINGS, CHECKS)
+@output_options(FINDINGS, CHECKS, which=lambda given: CHECKS if given["list_checks"] else FINDINGS)
 @click.option(
     "--from", "source", metavar="FILE",
     help="Explain a text: commands, errors, logs; - is standard input.",

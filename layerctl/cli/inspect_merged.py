@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,13 +25,26 @@ from layerctl.render.tables import ENTRIES, STORY, SUMMARY
 if TYPE_CHECKING:
     from layerctl.inspecting.filters import Filter
     from layerctl.inspecting.view import Chunk
+    from layerctl.render.columns import Listing
+
+#: What, with --layer and --summary, makes PATH a directory to list instead of asking its story.
+_OF_LISTINGS = ("as_tree", "types", "max_depth", "glob")
 
 _TYPE_NAMES = tuple(dict.fromkeys(TYPES.values()))
 
 
+def _listing(given: dict[str, Any]) -> Listing:
+    """Return what the arguments of the command ask for."""
+    if given["summary"]:
+        return SUMMARY
+    _, path = _target_and_path(given["request"], given["arguments"])
+    narrowed = given["layer"] is not None or any(given[name] for name in _OF_LISTINGS)
+    return ENTRIES if path is None or narrowed else STORY
+
+
 @click.command("merged", cls=WithExamples)
 @layer_flags
-@output_options(ENTRIES, STORY, SUMMARY)
+@output_options(ENTRIES, STORY, SUMMARY, which=_listing)
 @click.option("--tree", "as_tree", is_flag=True, help="Draw the tree (as without other options).")
 @click.option("--summary", is_flag=True, help="Sum up entries and bytes, layer by layer.")
 @click.option("--layer", type=int, metavar="N", help="Only what layer N provides.")
@@ -58,7 +72,10 @@ def command(
 
     TARGET is a mount, or layer flags stand in its place. Without TARGET the one argument is PATH,
     which is relative to the merged root. A PATH that shows nothing ends with exit code 3.
+
+    With --tree, --summary, --layer, --type, --max-depth or --glob, PATH is the directory to list.
     """
+    listing = _listing(locals())
     plain = output.format is not Format.HUMAN or not output.whole
     if as_tree and (plain or summary):
         raise RequestError(
@@ -79,17 +96,22 @@ def command(
     with opened(stack, live=target is not None, thorough=thorough) as view:
         for text in view.notes:
             note(text)
-        if path is not None:
-            return _story(view, path, output)
+        if listing is STORY:
+            return _story(view, path or "", output)
         from layerctl.inspecting.filters import Filter
+        from layerctl.inspecting.subtree import open_at
 
+        if path:
+            open_at(view.resolver, path).close()  # refused before anything is written
         wanted = Filter(layer=layer, types=types, glob=glob)
+        start = partial(open_at, view.resolver, path or "")
+        walking = partial(walk, view.resolver, start=start, max_depth=max_depth)
         if summary:
-            _summary(view, wanted.apply(walk(view.resolver, max_depth=max_depth)), output)
+            _summary(view, wanted.apply(walking()), output)
         elif output.whole and output.format in (Format.JSON, Format.JSONL):
-            _stream(view, wanted, max_depth, as_lines=output.format is Format.JSONL)
+            _stream(view, wanted, walking, as_lines=output.format is Format.JSONL)
         else:
-            _list(view, wanted.apply(walk(view.resolver, max_depth=max_depth)), output)
+            _list(view, wanted.apply(walking()), output)
         tell_unknown(view)
     return EXIT_OK
 
@@ -127,7 +149,9 @@ def relative(path: str, target: str | None) -> str:
     return os.path.normpath("/" + path).strip("/")
 
 
-def _stream(view: Opened, wanted: Filter, max_depth: int | None, *, as_lines: bool) -> None:
+def _stream(
+    view: Opened, wanted: Filter, walking: Callable[..., Iterator[Chunk]], *, as_lines: bool
+) -> None:
     """Write entries as JSON, as they are found, with a second process where it is worth it."""
     from layerctl.inspecting.parallel import Team, spread
     from layerctl.render import entries, stream
@@ -135,7 +159,7 @@ def _stream(view: Opened, wanted: Filter, max_depth: int | None, *, as_lines: bo
 
     reasons = view.resolver.reasons
     team = Team(lambda: reasons, reasons.merge)
-    chunks = wanted.apply(walk(view.resolver, max_depth=max_depth, team=team))
+    chunks = wanted.apply(walking(team=team))
     batches = entries.JsonEntries(view.layers).batches(chunks)
     shared = spread(team, batches, "\n" if as_lines else ",\n")
     counted = watched(shared, lines_of, shown_as_found=True)

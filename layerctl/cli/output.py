@@ -20,8 +20,14 @@ _FORMATS = (
 )
 
 
-def output_options(*listings: Listing) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add the output options to a command, which gets them as one `output`."""
+def output_options(
+    *listings: Listing, which: Callable[[dict[str, Any]], Listing] | None = None
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add the output options to a command, which gets them as one `output`.
+
+    Of several listings `which` tells from the command's arguments the one that it is to write, so
+    that a column of another is refused before anything is done.
+    """
 
     def list_columns(context: click.Context, _: click.Parameter, value: bool) -> None:
         if value:
@@ -48,7 +54,7 @@ def output_options(*listings: Listing) -> Callable[[Callable[..., Any]], Callabl
                 not arguments.pop("noheadings"),
                 arguments.pop("color"),
             )
-            _check(output, listings)
+            output.chosen(listings[0] if which is None else which(arguments))
             # click takes colours out of what goes to no terminal, unless its context says so.
             click.get_current_context().color = {"always": True, "never": False}.get(output.color)
             return function(output=output, **arguments)
@@ -73,18 +79,6 @@ def output_options(*listings: Listing) -> Callable[[Callable[..., Any]], Callabl
         return add_options(function, wrapper, options)
 
     return add
-
-
-def _check(output: Output, listings: tuple[Listing, ...]) -> None:
-    """Refuse a column that is in none of the listings, before anything is done."""
-    for number, listing in enumerate(listings, 1):
-        try:
-            output.chosen(listing)
-        except RequestError:
-            if number == len(listings):
-                raise
-        else:
-            return
 
 
 def _name(flag: str) -> str:

@@ -146,6 +146,10 @@ class Overlay:
 
     # Listing
 
+    def _unsure(self, directory: Directory, position: int) -> bool:
+        """Tell whether what one part of a directory shows depends on marks that are unreadable."""
+        return directory.uncertain or (self.blind and position > 0 and directory.path != "")
+
     def read(self, directory: Directory) -> list[Entry]:
         """Return what a listing of a directory shows, sorted by name."""
         parts = directory.parts
@@ -153,7 +157,7 @@ class Overlay:
         merged: dict[str, Kind] = {}
         for position in range(len(parts) - 1, -1, -1):
             part = parts[position]
-            unsure = directory.uncertain or (self.blind and position > 0 and directory.path != "")
+            unsure = self._unsure(directory, position)
             table = self.kinds.table(part.layer, uncertain=unsure, devices=devices)
             part.names = self._scan(part, table)
         if self.thorough or directory.xattr_whiteouts:
@@ -295,6 +299,11 @@ class Overlay:
         child.whiteouts = len(found.parts) > 1 or "origin" in found.parts[0].attributes
         child.xattr_whiteouts = found.xattr_whiteouts
         child.opaque = found.opaque
+        first = found.parts[0].layer
+        child.uncertain = any(
+            part.layer == first and self._unsure(directory, position)
+            for position, part in enumerate(directory.parts)
+        )
         return child
 
     def _merge(self, directory: Directory, name: str) -> Found | None:

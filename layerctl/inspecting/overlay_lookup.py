@@ -96,6 +96,7 @@ class Lookup:
         self._may_follow()
         found.metacopy = upper_metacopy or found.data is not None
         if self._metacopy or (upper_metacopy and not below):
+            found.data = None
             raise _RefusedError(errno.EIO, _NO_DATA)
 
     def _through_lowers(self, lowers: list[Part]) -> int:
@@ -116,9 +117,12 @@ class Lookup:
             if self._is_dir or not found.parts:
                 self._take(this)
                 below += 1
-            elif not (self._metacopy and below):  # a file's contents, under its metadata
-                found.data = (this.layer, this.path)
-                below += 1
+            else:
+                if self._metacopy:
+                    found.between = (*found.between, (this.layer, this.path))
+                if not (self._metacopy and below):  # a file's contents, under its metadata
+                    found.data = (this.layer, this.path)
+                    below += 1
             if self._redirect is not None and self._redirect.startswith("/"):
                 lowers = overlay.lower_roots
                 index = part.layer - lowers[0].layer + 1

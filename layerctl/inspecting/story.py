@@ -165,6 +165,11 @@ class _Teller:
 
     def _place(self, index: int) -> list[str]:
         """Return the names that lead to the path in one layer, redirects followed."""
+        if self.whole:
+            beneath = (*self.found.between, *([self.found.data] if self.found.data else []))
+            for layer, path in beneath:
+                if layer == index:
+                    return path.split("/")
         if index not in self.trail.places:
             return self.names
         place, followed = self.trail.places[index]
@@ -256,6 +261,8 @@ class _Teller:
             return self._shown(index, parts, letter or "f")
         if found.data is not None and found.data[0] == index and self.whole:
             return "merged", "holds the contents of the file, whose metadata lie above (metacopy)"
+        if self.whole and any(layer == index for layer, _ in found.between):
+            return "hidden", "holds metadata alone (metacopy), hidden by those above"
         whiteout = self._whiteout(index, holds)
         if whiteout is not None:
             return whiteout

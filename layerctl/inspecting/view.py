@@ -170,13 +170,14 @@ class Found:
 
     `letter` is None for nothing, `parts` the layers it is made of (one, but for directories),
     `error` an errno where the kernel refuses and `refused` why it does, `stop` what ended the
-    search, `data` where a metacopy file's contents lie (layer and path), `redirects` the layers
-    and targets of those that were followed, `opaque` the layer where a directory is opaque.
+    search, `data` where a metacopy file's contents lie (layer and path), `between` the layers and
+    paths of those with metadata alone on the way there, `redirects` the layers and targets of
+    those that were followed, `opaque` the layer where a directory is opaque.
     """
 
     __slots__ = (
-        "data", "error", "letter", "metacopy", "opaque", "parts", "redirects", "refused", "stop",
-        "xattr_whiteouts",
+        "between", "data", "error", "letter", "metacopy", "opaque", "parts", "redirects", "refused",
+        "stop", "xattr_whiteouts",
     )  # fmt: skip
 
     def __init__(self, letter: str | None = None) -> None:
@@ -186,6 +187,7 @@ class Found:
         self.refused = ""
         self.stop: Stop | None = None
         self.data: tuple[int, str] | None = None
+        self.between: tuple[tuple[int, str], ...] = ()
         self.metacopy = False
         self.redirects: tuple[tuple[int, str], ...] = ()
         self.xattr_whiteouts = False
@@ -271,8 +273,8 @@ class Resolver(Protocol):
 class Chunk(NamedTuple):
     """Some entries of one directory, in order; `ended` with the last of them.
 
-    `depth` is 1 for what lies in the root. With a `mark` it is none, but tells how a walk is
-    shared (see `layerctl.inspecting.parallel`).
+    `depth` is 1 for what lies where the walk began. With a `mark` it is none, but tells how a walk
+    is shared (see `layerctl.inspecting.parallel`).
     """
 
     directory: Directory
@@ -344,13 +346,18 @@ def descent(resolver: Resolver) -> Descent[Step]:
 
 
 def walk(
-    resolver: Resolver, *, max_depth: int | None = None, team: Team | None = None
+    resolver: Resolver,
+    *,
+    start: Callable[[], Directory] | None = None,
+    max_depth: int | None = None,
+    team: Team | None = None,
 ) -> Iterator[Chunk]:
     """Yield the merged tree from the top down, each directory sorted by name.
 
-    A directory's entry comes before what it holds. With a `team`, subtrees are shared out.
+    A directory's entry comes before what it holds. With a `team`, subtrees are shared out. `start`
+    opens the directory to begin at, by default the root.
     """
-    root = resolver.root()
+    root = resolver.root() if start is None else start()
     first = resolver.read(root)
     way = descent(resolver)
     way.push(Step(root, iter(first)))

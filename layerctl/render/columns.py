@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from layerctl.render.human import size_of
 from layerctl.render.json import Document
 
 #: The draft of JSON Schema that the schemas are written in.
@@ -24,6 +25,7 @@ class Column(NamedTuple):
     """One column. `is_path` says that bytes which are no UTF-8 stand beside, as `{key}_bytes`.
 
     `cell` makes the column's text from the whole row; without it the value itself is shown.
+    `for_people` makes it for tables alone, where that is another.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Column(NamedTuple):
     is_path: bool = False
     required: bool = True
     cell: Callable[[Document], str | list[str]] | None = None
+    for_people: Callable[[Document], str] | None = None
 
     @property
     def key(self) -> str:
@@ -41,7 +44,12 @@ class Column(NamedTuple):
     @property
     def is_number(self) -> bool:
         """Whether the column is set flush right."""
-        return self.schema is not None and "integer" in self.schema.get("type", ())
+        types = () if self.schema is None else self.schema.get("type", ())
+        return "integer" in types or "number" in types
+
+    def lines(self, row: Document) -> list[str]:
+        """Return the cell of one row as a table for people shows it."""
+        return self.texts(row) if self.for_people is None else [self.for_people(row)]
 
     def texts(self, row: Document) -> list[str]:
         """Return the cell of one row as a list of texts, paths with the bytes they have."""
@@ -183,6 +191,18 @@ def number(name: str, help_: str, *, nullable: bool = False, required: bool = Tr
 def numbers(name: str, help_: str) -> Column:
     """Return the column of a list of numbers."""
     return Column(name, help_, {"type": "array", "items": {"type": "integer"}})
+
+
+def size(name: str, help_: str) -> Column:
+    """Return the column of a number of bytes, which people read in larger units."""
+    return number(name, help_)._replace(for_people=lambda row: size_of(row[name.lower()]))
+
+
+def share(name: str, help_: str) -> Column:
+    """Return the column of a part of a whole, from 0 to 1, which all but JSON writes in percent."""
+    return Column(
+        name, help_, {"type": "number"}, cell=lambda row: f"{100 * row[name.lower()]:.1f}%"
+    )
 
 
 def flag(name: str, help_: str, *, required: bool = True) -> Column:

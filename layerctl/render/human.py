@@ -45,3 +45,14 @@ def wrapped(text: str) -> list[str]:
 
     paragraph = textwrap.wrap(text, 84, break_long_words=False, break_on_hyphens=False)
     return ["\n        ".join(paragraph)] if paragraph else []
+
+
+def size_of(number: int) -> str:
+    """Return a number of bytes in the largest unit of which there is at least one: 80.0 MiB."""
+    if number < 1024:
+        return f"{number} B"
+    size, units = float(number), iter("KMGTPE")
+    unit = ""
+    while size >= 1023.95:  # what would be written as 1024.0
+        size, unit = size / 1024, next(units)
+    return f"{size:.1f} {unit}iB"

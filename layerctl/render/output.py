@@ -138,7 +138,7 @@ def _table(columns: tuple[Column, ...], rows: Iterable[Document], output: Output
         justify = "right" if column.is_number else "left"
         table.add_column(column.name, overflow="fold", justify=justify)  # type: ignore[arg-type]
     for row in rows:
-        cells = ["\n".join(printable(one) for one in column.texts(row)) for column in columns]
+        cells = ["\n".join(printable(one) for one in column.lines(row)) for column in columns]
         table.add_row(*map(Text, cells))
     screen = console(output.color)
     with screen.capture() as captured:

@@ -16,6 +16,8 @@ from layerctl.render.columns import (
     path,
     paths,
     records,
+    share,
+    size,
     text,
     texts,
 )
@@ -186,15 +188,11 @@ SUMMARY = Listing(
         number("INDEX", "place in the stack, 0 the topmost"),
         path("PATH", "the layer's directory"),
         number("ENTRIES", "how many visible entries it provides"),
-        number("BYTES", "the size of the files among them"),
-        Column(
-            "SHARE",
-            "its part of all entries, from 0 to 1",
-            {"type": "number"},
-            cell=lambda row: f"{100 * row['share']:.1f}%",
-        ),
+        share("SHARE", "its part of all entries, from 0 to 1"),
+        size("BYTES", "the size of the files among them"),
+        share("BYTES_SHARE", "its part of all bytes, from 0 to 1"),
     ),
-    ("INDEX", "ENTRIES", "BYTES", "SHARE", "PATH"),
+    ("INDEX", "ENTRIES", "SHARE", "BYTES", "BYTES_SHARE", "PATH"),
     alone="PATH",
     when="with --summary",
 )

@@ -1,0 +1,42 @@
+"""The directory of the merged tree that a walk is to begin at."""
+
+from __future__ import annotations
+
+from layerctl.errors import NotFoundError
+from layerctl.inspecting.view import Directory, Resolver
+
+
+def open_at(resolver: Resolver, path: str) -> Directory:
+    """Return the merged directory at `path`, looked up name by name as the kernel does.
+
+    Raises NotFoundError where the merged tree has no directory there, or none that can be entered.
+    """
+    directory = resolver.root()
+    for name in path.split("/") if path else ():
+        above = directory
+        try:
+            directory = _below(resolver, above, name)
+        finally:
+            above.close()
+    return directory
+
+
+def _below(resolver: Resolver, directory: Directory, name: str) -> Directory:
+    found = resolver.lookup(directory, name)
+    if not found.error and found.letter == "d":
+        return resolver.directory(directory, name, found)
+    found.close()
+    path = directory.child_path(name)
+    if found.error:
+        raise NotFoundError(
+            "no-such-directory",
+            f"'{path}' cannot be entered",
+            why=found.refused,
+            hint="without other options, layerctl inspect merged TARGET PATH tells more",
+        )
+    raise NotFoundError(
+        "no-such-directory",
+        f"'{path}' is not visible" if found.letter is None else f"'{path}' is no directory",
+        why="only what lies below a directory of the merged tree can be listed",
+        hint="without other options, layerctl inspect merged TARGET PATH tells which layer has it",
+    )
