@@ -21,9 +21,17 @@ from tests.support import ROOT
 UPDATE = bool(os.environ.get("LAYERCTL_UPDATE_DOCS"))
 
 
+#: What lies on a tmpfs is gone after a boot, which is another story.
+ON_DISK = ("mount-at-boot.md",)
+
+
 @pytest.mark.namespace(place=Path("/mnt"))
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_examples(page: Path, lab: Path) -> None:
+@pytest.mark.parametrize(
+    ("page", "backing"),
+    [(page, "ext4" if page.name in ON_DISK else "tmpfs") for page in PAGES],
+    ids=[str(page.relative_to(ROOT)) for page in PAGES],
+)
+def test_examples(page: Path, backing: str, lab: Path) -> None:
     text, wrong = rewritten(page.read_text(), lab)
     if UPDATE:
         page.write_text(text)

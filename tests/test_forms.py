@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from layerctl.kernel import mounts, syscalls
-from layerctl.mounting.forms import unit_name
+from layerctl.mounting.boot import unit_name
 from tests.support import layerctl
 from tests.test_mount_real import ODD_NAMES, make, shown
 
@@ -119,8 +119,17 @@ def test_aufs_forms_and_their_limits(tmp_path: Path) -> None:
     for name in ("l1", "l2", "m", "a,b"):
         (tmp_path / name).mkdir()
     run = ("-b", f"{tmp_path}/l1", "-b", f"{tmp_path}/l2=ro+wh", "none", f"{tmp_path}/m")
-    line = layerctl("mount", "--print", "fstab", "--aufs-xino", "none", *run).stdout
-    assert line == (f"none {tmp_path}/m aufs br={tmp_path}/l1:{tmp_path}/l2=ro+wh,noxino 0 0\n")
+    done = layerctl("mount", "--print", "fstab", "--aufs-xino", "none", *run)
+    waits = ",".join(f"x-systemd.requires-mounts-for={tmp_path}/{name}" for name in ("l1", "l2"))
+    assert done.stdout == (
+        f"none {tmp_path}/m aufs br={tmp_path}/l1:{tmp_path}/l2=ro+wh,noxino,{waits} 0 0\n"
+    )
+    has_aufs = "\taufs\n" in Path("/proc/filesystems").read_text()
+    assert done.returncode == (0 if has_aufs else 1)  # it would fail at boot: no aufs
+    xino = ("--aufs-xino", "/run/x/aufs.xino")
+    line = layerctl("mount", "--print", "fstab", *xino, *run).stdout
+    assert "xino=/run/x/aufs.xino," in line
+    assert line.endswith(",x-systemd.requires-mounts-for=/run/x 0 0\n")
     done = layerctl("mount", "--print", "options", "-b", f"{tmp_path}/a,b", f"{tmp_path}/m")
     assert done.returncode == 32
     assert done.stdout == ""

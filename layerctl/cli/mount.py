@@ -139,9 +139,6 @@ def _prepare(
         notes.append(said)
     place = paths.absolute(target)
     make = _to_make(stack, place, default_work, mkdir=mkdir)
-    if default_work is not None:
-        made = ", made for it" if default_work in make else ""
-        notes.append(f"the work directory is {default_work}{made}")
     from layerctl.doctor import preflight
 
     gathered = facts.gather(stack, place, make)
@@ -162,6 +159,7 @@ def _prepare(
         gathered,
         tuple(findings),
         tuple(filter(None, notes)),
+        default_work,
     )
 
 
@@ -245,7 +243,7 @@ def _report(
     as_json: bool,
 ) -> None:
     warnings = [one for one in prepared.findings if one.severity is Severity.WARNING]
-    said = (*prepared.notes, *changes, *mounted.notes)
+    said = (*prepared.said, *changes, *mounted.notes)
     for text in said:
         note(text)
     for finding in warnings:
@@ -268,15 +266,23 @@ def _report(
 
 
 def _print(prepared: Prepared, form: str) -> int:
-    from layerctl.render.plan import print_form
+    """Write another form of the mount; it can be made by another user, so privilege is no matter.
+
+    Returns EXIT_FOUND where the mount would fail all the same.
+    """
+    from layerctl.render.plan import form_notes, print_form
 
     print_form(prepared, form)
-    for text in prepared.notes:
+    for text in form_notes(prepared, form):
         note(text)
+    failed = False
     for finding in prepared.findings:
+        if finding.cause == "missing-cap-sys-admin":
+            continue
         evidence = "; ".join(finding.evidence) or finding.title
         note(f"{finding.severity.value}: {evidence} ({finding.cause})")
-    return EXIT_OK
+        failed = failed or finding.severity is Severity.FAILURE
+    return EXIT_FOUND if failed else EXIT_OK
 
 
 def _dry_run(prepared: Prepared, api: str | None, *, failed: bool, as_json: bool) -> int:

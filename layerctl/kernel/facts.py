@@ -43,6 +43,7 @@ class Directory(NamedTuple):
     inside: str | None = None
     will_be_made: bool = False
     mode: int = 0
+    owner: tuple[int, int] = (0, 0)
 
     @property
     def fstype(self) -> str | None:
@@ -304,6 +305,7 @@ def directory(path: str, by_id: dict[int, MountEntry], *, will_be_made: bool = F
         inside=inside,
         will_be_made=will_be_made and not there,
         mode=status.st_mode if there else 0,
+        owner=(status.st_uid, status.st_gid) if there else (0, 0),
     )
 
 

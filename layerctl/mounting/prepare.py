@@ -17,7 +17,10 @@ XINO_CANDIDATES = ("/dev/shm", "/run")  # noqa: S108 - aufs makes the file O_EXC
 
 
 class Prepared(NamedTuple):
-    """A request with everything settled: what is made first, what was found, what to say."""
+    """A request with everything settled: what is made first, what was found, what to say.
+
+    `default_work` is the work directory where none was named.
+    """
 
     stack: Stack
     source: str
@@ -26,6 +29,15 @@ class Prepared(NamedTuple):
     facts: Facts
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
+    default_work: str | None = None
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """The notes, with which work directory was taken."""
+        if self.default_work is None:
+            return self.notes
+        made = ", made for it" if self.default_work in self.make else ""
+        return (*self.notes, f"the work directory is {self.default_work}{made}")
 
 
 FactsOf = Callable[[str], Directory]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from layerctl.codecs.escape import printable
 from layerctl.errors import RefusedError
 from layerctl.model import Finding, Severity, Stack
-from layerctl.mounting import forms
+from layerctl.mounting import boot, forms
 from layerctl.mounting.apply import Step, steps
 from layerctl.mounting.plan import Plan
 from layerctl.mounting.prepare import Prepared
@@ -45,17 +45,43 @@ def print_form(prepared: Prepared, form: str) -> None:
     import sys
 
     stack, source, target = prepared.stack, prepared.source, prepared.target
+    lost = boot.volatile(stack, prepared.facts)
     match form:
         case "options":
             text = forms.option_string(stack)
         case "command":
             text = forms.command(stack, source, target, prepared.make)
         case "fstab":
-            text = forms.fstab(stack, source, target)
+            text = boot.fstab(stack, source, target, lost)
+        case "unit":
+            text = boot.unit(stack, source, target, lost)
         case _:
-            text = forms.unit(stack, source, target)
+            text = boot.tmpfiles(boot.to_make(stack, prepared.make, lost, prepared.facts), target)
     sys.stdout.flush()
     sys.stdout.buffer.write(os.fsencode(text) + b"\n")
+
+
+def form_notes(prepared: Prepared, form: str) -> tuple[str, ...]:
+    """Return what there is to say beside another form: what it leaves to be made, and when."""
+    out = list(prepared.notes)
+    if prepared.default_work is not None:
+        out.append(f"the work directory is {prepared.default_work}")
+    lost = boot.volatile(prepared.stack, prepared.facts)
+    missing = [path for path in prepared.make if path not in lost]
+    if missing and form in ("options", "fstab", "unit"):
+        out.append(f"not made yet, and must be before the mount: {', '.join(missing)}")
+        out.append("'mkdir -p' makes them, or what '--print tmpfiles' prints")
+    if missing and form == "tmpfiles":
+        out.append(
+            "make them now: systemd-tmpfiles --create FILE (at boot it runs after the mounts of "
+            "/etc/fstab)"
+        )
+    if lost and form in ("fstab", "unit"):
+        out.append(f"on a tmpfs, so gone after a boot: {', '.join(lost)}")
+        out.append(
+            "put what '--print tmpfiles' prints into /etc/tmpfiles.d: the mount waits for it"
+        )
+    return tuple(out)
 
 
 def show(prepared: Prepared, plan: Plan | None, *, as_json: bool) -> None:
@@ -72,7 +98,7 @@ def show(prepared: Prepared, plan: Plan | None, *, as_json: bool) -> None:
     if plan is not None:
         out += [f"way in: {plan.api} ({plan.why})", "steps:"]
         out += [f"  {n}. {printable(step.description)}" for n, step in enumerate(planned, 1)]
-    out += [f"note: {printable(text)}" for text in prepared.notes]
+    out += [f"note: {printable(text)}" for text in _dry_notes(prepared)]
     out.append(f"checks: {verdict(prepared.findings)}")
     for finding in prepared.findings:
         out.append(f"  {finding.severity.value}: {finding.title} ({finding.cause})")
@@ -92,6 +118,12 @@ def _spelled(prepared: Prepared) -> Stack:
     )
 
 
+def _dry_notes(prepared: Prepared) -> tuple[str, ...]:
+    """Return the notes of a dry run, whose steps say what would be made."""
+    work = prepared.default_work
+    return prepared.notes if work is None else (*prepared.notes, f"the work directory is {work}")
+
+
 def _document(
     prepared: Prepared,
     plan: Plan | None,
@@ -104,7 +136,7 @@ def _document(
     document |= path_fields("command", strings[1])
     document |= path_list_fields("make", prepared.make)
     document["steps"] = [step.description for step in planned]
-    document["notes"] = list(prepared.notes)
+    document["notes"] = list(_dry_notes(prepared))
     document["verdict"] = verdict(prepared.findings)
     document["findings"] = [json.finding_document(finding) for finding in prepared.findings]
     return document
