@@ -69,17 +69,17 @@ def form_notes(prepared: Prepared, form: str) -> tuple[str, ...]:
     lost = boot.volatile(prepared.stack, prepared.facts)
     missing = [path for path in prepared.make if path not in lost]
     if missing and form in ("options", "fstab", "unit"):
-        out.append(f"not made yet, and must be before the mount: {', '.join(missing)}")
-        out.append("'mkdir -p' makes them, or what '--print tmpfiles' prints")
+        names = ", ".join(missing)
+        out.append(f"to make before the mount: {names} (mkdir -p, or what --print tmpfiles prints)")
     if missing and form == "tmpfiles":
         out.append(
-            "make them now: systemd-tmpfiles --create FILE (at boot it runs after the mounts of "
-            "/etc/fstab)"
+            "make them now with: systemd-tmpfiles --create FILE, since at boot it runs after the "
+            "mounts of /etc/fstab"
         )
     if lost and form in ("fstab", "unit"):
-        out.append(f"on a tmpfs, so gone after a boot: {', '.join(lost)}")
         out.append(
-            "put what '--print tmpfiles' prints into /etc/tmpfiles.d: the mount waits for it"
+            f"on a tmpfs, and gone after a boot: {', '.join(lost)} (put what --print tmpfiles "
+            "prints into /etc/tmpfiles.d; the mount waits for it)"
         )
     return tuple(out)
 
