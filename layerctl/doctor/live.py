@@ -17,6 +17,7 @@ from layerctl.kernel.facts import Facts
 from layerctl.kernel.mounts import Mounted
 from layerctl.kernel.overlay_facts import ask_for_room
 from layerctl.model import Finding, Severity, Stack
+from layerctl.rules.overlay import settings
 from layerctl.rules.words import count
 
 
@@ -129,8 +130,7 @@ def renames(live: Live) -> Iterator[Hit]:
     if not _writable_overlay(live):
         return
     value = live.stack.options.get("redirect_dir")
-    default = live.facts.parameters.get("redirect_dir") in ("Y", "1")
-    if value in ("off", "follow", "nofollow") or (value is None and not default):
+    if settings(live.stack, live.facts.parameters).redirect != "on":
         shown = "off, the kernel's default" if value is None else value
         seen = (f"redirect_dir is {shown}",)
         yield Hit(
@@ -142,8 +142,7 @@ def hard_links(live: Live) -> Iterator[Hit]:
     """Hard links of lower files stay whole (index)."""
     if not _writable_overlay(live):
         return
-    value = live.stack.options.get("index")
-    if value == "off" or (value is None and live.facts.parameters.get("index") not in ("Y", "1")):
+    if not settings(live.stack, live.facts.parameters).indexed:
         yield Hit(
             "hardlink-broken-across-overlay",
             ("index is off",),

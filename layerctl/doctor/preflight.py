@@ -62,6 +62,7 @@ CHECKS: tuple[Check, ...] = (
     work.origin,
     options.known,
     options.trusted,
+    options.follows,
     options.without_effect,
     options.export,
     options.inode_numbers,

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 from layerctl.codecs import overlay
-from layerctl.kernel import mounts
 from layerctl.kernel.facts import Facts, Handles, Other, Storage, directory
+from layerctl.kernel.layers import module_parameters
 from layerctl.model import MountEntry, Role, Stack
+from layerctl.rules.overlay import settings
 
 
 def added(stack: Stack, facts: Facts, by_id: dict[int, MountEntry]) -> Facts:
     """Return the facts of a plan with those of overlay added. Reads only; raises nothing."""
     others = tuple(overlays(facts.mounts, by_id))
     layers, guessed = layer_paths(facts.mounts)
-    facts = facts._replace(others=others, parameters=parameters(), layers=layers, guessed=guessed)
+    facts = facts._replace(
+        others=others, parameters=module_parameters(), layers=layers, guessed=guessed
+    )
     if stack.upper is None:
         return facts
     upper, work = facts.of(stack.upper), stack.work
@@ -30,30 +33,9 @@ def added(stack: Stack, facts: Facts, by_id: dict[int, MountEntry]) -> Facts:
         work_names=names(work),
         incompat=names(None if work is None else f"{work}/work/incompat"),
     )
-    if index_wanted(stack, facts.parameters):
+    if settings(stack, facts.parameters).indexed:
         facts = facts._replace(handles=_handles(stack))
     return facts
-
-
-def index_wanted(stack: Stack, parameters: Mapping[str, str]) -> bool:
-    """Tell whether an overlay with an upper layer would have index=on."""
-    index = stack.options.get("index")
-    if index is not None:
-        return index == "on"
-    exported = stack.options.get("nfs_export")
-    return exported == "on" or parameters.get("index") in ("Y", "1")
-
-
-def parameters() -> dict[str, str]:
-    """Return overlay's module parameters; none where the module is not loaded."""
-    found = {}
-    directory = "/sys/module/overlay/parameters"
-    for name in names(directory):
-        try:
-            found[name] = mounts.read_text(f"{directory}/{name}").strip()
-        except OSError:
-            continue
-    return found
 
 
 #: Errnos of a filesystem, or of a quota, that is full.

@@ -17,64 +17,103 @@ FUSE = "user.fuseoverlayfs."
 
 
 class Settings(NamedTuple):
-    """How one overlay reads its layers.
+    """How one overlay reads its layers: what is in effect once its options are resolved.
 
-    `follow` is whether redirects are followed, `data_layers` how many layers below all others
-    only hold file contents, `verify` whether a lower directory must match its origin
-    (nfs_export=on with index=on), `indexed` whether hard links are kept together by an index,
-    `xino` whether inode numbers of several filesystems are made unique.
+    `redirect` is the mode of redirect_dir, `data_layers` how many layers below all others only
+    hold file contents, `indexed` whether hard links and origins are kept in an index, `exported`
+    whether NFS file handles are (nfs_export), `xino` whether inode numbers of several filesystems
+    are made unique. The index and NFS export may still fall back to off, where a filesystem has
+    no file handles.
     """
 
     prefix: str
-    follow: bool
+    redirect: str
     metacopy: bool
     has_upper: bool
     data_layers: int
-    verify: bool = False
     indexed: bool = False
+    exported: bool = False
     xino: bool = False
+
+    @property
+    def follow(self) -> bool:
+        """Whether redirects are followed."""
+        return self.redirect in ("on", "follow")
 
     @property
     def checks_redirects(self) -> bool:
         """Whether redirect attributes are looked at, be it to refuse them."""
         return self.follow or self.data_layers > 0
 
+    @property
+    def verify(self) -> bool:
+        """Whether a lower directory must match the origin that is recorded above it."""
+        return self.indexed and self.exported
 
-def settings(stack: Stack, parameters: Mapping[str, str], *, user: bool) -> Settings:
-    """Return how the kernel would read this stack.
+
+def settings(stack: Stack, parameters: Mapping[str, str], *, user: bool | None = None) -> Settings:
+    """Return what is in effect in this stack. The one place that decides it.
 
     `parameters` are those of the overlay module (`Y` or `N`), its defaults where they cannot be
-    read. `user` tells that attributes are in the `user.` namespace: the option `userxattr`.
+    read. `user` tells that attributes are in the `user.` namespace, None to go by the option
+    `userxattr`. Of options that contradict each other it keeps one; the kernel refuses some of
+    them (`layerctl.rules.validity`).
     """
+    options = stack.options
+    if user is None:
+        user = "userxattr" in options
+    upper = stack.upper is not None
 
-    def default(name: str, fallback: str = "N") -> bool:
-        return parameters.get(name, fallback).strip() in ("Y", "1")
+    def on(name: str) -> bool:
+        return options.get(name, "on" if _default(parameters, name) else "off") == "on"
 
-    get = stack.options.get
-    mode = get("redirect_dir")
-    if mode is None:
-        mode = "on" if default("redirect_dir") else "off"
-    if mode == "off":
-        mode = "follow" if default("redirect_always_follow", "Y") else "nofollow"
-    metacopy = get("metacopy", "on" if default("metacopy") else "off") == "on"
-    if get("verity") in ("on", "require"):
-        metacopy = True
-    if user:
-        mode, metacopy = "nofollow", False
-    elif metacopy and mode != "on" and (stack.upper is not None or mode != "follow"):
-        if "redirect_dir" in stack.options:
+    redirect = redirect_mode(options.get("redirect_dir"), parameters)
+    metacopy = on("metacopy") or options.get("verity") in ("on", "require")
+    if not upper and redirect == "follow":
+        redirect = "on"  # which is the same where nothing is written
+    if metacopy and redirect != "on":
+        if "redirect_dir" in options:
             metacopy = False
         else:
-            mode = "on"
-    index = get("index", "on" if default("index") else "off") == "on"
-    export = get("nfs_export", "on" if default("nfs_export") else "off") == "on"
+            redirect = "on"
+    index, export = upper and on("index"), on("nfs_export")
+    if export and not index:
+        if upper:
+            index = "index" not in options
+            export = index
+        else:
+            export = redirect == "nofollow" and options.get("index") != "off"
+    if export and metacopy:
+        if "metacopy" in options or "verity" in options:
+            export = False
+        else:
+            metacopy = False
+    if user:
+        redirect, metacopy = "nofollow", False
     return Settings(
         prefix=USER if user else TRUSTED,
-        follow=mode in ("on", "follow"),
+        redirect=redirect,
         metacopy=metacopy,
-        has_upper=stack.upper is not None,
+        has_upper=upper,
         data_layers=len(stack.of_role(Role.DATA)),
-        verify=index and export and stack.upper is not None,
-        indexed=index and stack.upper is not None,
-        xino=get("xino", "auto" if default("xino_auto") else "off") in ("on", "auto"),
+        indexed=index,
+        exported=export,
+        xino=options.get("xino", "auto" if _default(parameters, "xino_auto") else "off")
+        in ("on", "auto"),
     )
+
+
+def _default(parameters: Mapping[str, str], name: str, fallback: str = "N") -> bool:
+    return parameters.get(name, fallback).strip() in ("Y", "1")
+
+
+def redirect_mode(asked: str | None, parameters: Mapping[str, str]) -> str:
+    """Return the mode of redirect_dir; `asked` is the option's value, None where it is not given.
+
+    `off` means what the module's redirect_always_follow says.
+    """
+    if asked is None:
+        asked = "on" if _default(parameters, "redirect_dir") else "off"
+    if asked == "off":
+        return "follow" if _default(parameters, "redirect_always_follow", "Y") else "nofollow"
+    return asked

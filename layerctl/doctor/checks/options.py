@@ -11,6 +11,7 @@ from layerctl.doctor.hits import Hit
 from layerctl.kernel.facts import Facts
 from layerctl.model import Role, Severity, Stack
 from layerctl.rules.options import find
+from layerctl.rules.overlay import redirect_mode
 from layerctl.rules.validity import suggestions, value_problem
 
 #: Features that rest on trusted.* attributes, which a user namespace may not touch.
@@ -64,6 +65,22 @@ def trusted(stack: Stack, facts: Facts) -> Iterator[Hit]:
                 {"command": command(better, facts)},
                 None if refuses else Severity.WARNING,
             )
+
+
+def follows(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """No redirect is followed in attributes that anyone may write (userxattr)."""
+    off = stack.options.get("redirect_dir") == "off"
+    # `on` and `follow` are refused whatever the system looks like: see layerctl.rules.validity.
+    if off and "userxattr" in stack.options and redirect_mode("off", facts.parameters) == "follow":
+        options = {key: text for key, text in stack.options.items() if key != "redirect_dir"}
+        yield Hit(
+            "conflicting-options",
+            (
+                "redirect_dir=off still follows redirects (redirect_always_follow is Y), which "
+                "userxattr rules out",
+            ),
+            {"command": command(stack._replace(options=options), facts)},
+        )
 
 
 def without_effect(stack: Stack, facts: Facts) -> Iterator[Hit]:

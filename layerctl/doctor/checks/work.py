@@ -13,6 +13,7 @@ from layerctl.doctor.hits import Hit
 from layerctl.kernel.facts import FS_APPEND_FL, FS_IMMUTABLE_FL, Directory, Facts, Handles, Other
 from layerctl.kernel.overlay_facts import FULL
 from layerctl.model import Role, Severity, Stack
+from layerctl.rules.overlay import settings
 
 #: What overlay itself keeps in a work directory.
 _OWN = frozenset({"work", "index"})
@@ -48,7 +49,7 @@ def cleared(stack: Stack, facts: Facts) -> Iterator[Hit]:
     if stack.upper is None or not facts.stuck or _busy(stack, facts):
         return
     index = os.path.join(stack.work or "", "index")
-    refuses = index in facts.stuck and _index_on(stack, facts)
+    refuses = index in facts.stuck and settings(stack, facts.parameters).indexed
     seen = [
         f"{path} is in the way: overlay clears two folders below {stack.work}/work, and no mounts"
         for path in facts.stuck
@@ -158,7 +159,7 @@ def in_use(stack: Stack, facts: Facts) -> Iterator[Hit]:
     """
     if stack.fstype != "overlay":
         return
-    refuses = stack.upper is not None and _index_on(stack, facts)
+    refuses = settings(stack, facts.parameters).indexed
     named = [(layer.role.value, layer.path) for layer in stack.layers]
     if stack.work is not None and stack.upper is not None:
         named.append(("work", stack.work))
@@ -198,19 +199,10 @@ def in_use(stack: Stack, facts: Facts) -> Iterator[Hit]:
                 yield Hit("upper-shared-warning", seen, values)
 
 
-def _index_on(stack: Stack, facts: Facts) -> bool:
-    index = stack.options.get("index")
-    if index is not None:
-        return index == "on"
-    if stack.options.get("nfs_export") == "on":
-        return True
-    return facts.parameters.get("index") in ("Y", "1") and "userxattr" not in stack.options
-
-
 def origin(stack: Stack, facts: Facts) -> Iterator[Hit]:
     """With index=on the upper layer remembers these lower layers (ovl_verify_origin)."""
     handles = facts.handles
-    if handles is None or stack.upper is None or not _index_on(stack, facts):
+    if handles is None or stack.upper is None or not settings(stack, facts.parameters).indexed:
         return
     seen = tuple(_differences(handles, stack))
     if seen:
