@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 @click.command("doctor", cls=WithExamples)
 @layer_flags
-@output_options(FINDINGS, CHECKS, which=lambda given: CHECKS if given["list_checks"] else FINDINGS)
+@output_options(
+    FINDINGS, CHECKS, which=lambda _, given: CHECKS if given["list_checks"] else FINDINGS
+)
 @click.option(
     "--from", "source", metavar="FILE",
     help="Explain a text: commands, errors, logs; - is standard input.",

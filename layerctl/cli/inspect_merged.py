@@ -33,11 +33,11 @@ _OF_LISTINGS = ("as_tree", "types", "max_depth", "glob")
 _TYPE_NAMES = tuple(dict.fromkeys(TYPES.values()))
 
 
-def _listing(given: dict[str, Any]) -> Listing:
+def _listing(_: Output, given: dict[str, Any]) -> Listing:
     """Return what the arguments of the command ask for."""
     if given["summary"]:
         return SUMMARY
-    _, path = _target_and_path(given["request"], given["arguments"])
+    path = _target_and_path(given["request"], given["arguments"])[1]
     narrowed = given["layer"] is not None or any(given[name] for name in _OF_LISTINGS)
     return ENTRIES if path is None or narrowed else STORY
 
@@ -75,7 +75,7 @@ def command(
 
     With --tree, --summary, --layer, --type, --max-depth or --glob, PATH is the directory to list.
     """
-    listing = _listing(locals())
+    listing = _listing(output, locals())
     plain = output.format is not Format.HUMAN or not output.whole
     if as_tree and (plain or summary):
         raise RequestError(

@@ -13,17 +13,26 @@ from layerctl.codecs.request import Request
 from layerctl.errors import NotFoundError
 from layerctl.kernel import mounts
 from layerctl.model import Stack
+from layerctl.render.columns import Listing
 from layerctl.render.errors import note
 from layerctl.render.json import Document
-from layerctl.render.mounts import mounted_document, stack_document, stack_lines
-from layerctl.render.output import Output, write
-from layerctl.render.tables import MOUNTS
+from layerctl.render.mounts import layer_rows, mounted_document, stack_document, stack_lines
+from layerctl.render.output import Format, Output, write
+from layerctl.render.tables import LAYER, LAYERS, MOUNTS
 from layerctl.rules.aufs import with_permissions
+
+
+def _listing(output: Output, _: object) -> Listing:
+    """Return the mount as one row, or a row for each layer where that is what is asked for."""
+    if output.columns is None or output.columns.startswith("+"):
+        return LAYERS if output.format in (Format.RAW, Format.NUL) else MOUNTS
+    of_layers = {column.name for column in LAYER}
+    return LAYERS if of_layers & set(output.columns.upper().split(",")) else MOUNTS
 
 
 @click.command("mount", cls=WithExamples)
 @layer_flags
-@output_options(MOUNTS)
+@output_options(MOUNTS, LAYERS, which=_listing)
 @source_options
 @click.argument("target", required=False, shell_complete=targets)
 def command(
@@ -32,6 +41,7 @@ def command(
     """Decode the stack of the mount at TARGET: type, layers, options in effect.
 
     With layer flags in its place, the stack that they name: also what an option string means.
+    With --raw and -0 each layer is a row.
     """
     if target is None or request.names_layers:
         stack, _ = find_stack(target, request)
@@ -44,7 +54,10 @@ def command(
     def human() -> None:
         click.echo("\n".join([head, *stack_lines(stack)]))
 
-    write(MOUNTS, [document], output, human=human)
+    if _listing(output, None) is LAYERS:
+        write(LAYERS, layer_rows(document), output)
+    else:
+        write(MOUNTS, [document], output, human=human)
 
 
 def _live(target: str, mountinfo: str, sysfs: str) -> tuple[str, Stack, Document]:

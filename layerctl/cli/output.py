@@ -21,11 +21,11 @@ _FORMATS = (
 
 
 def output_options(
-    *listings: Listing, which: Callable[[dict[str, Any]], Listing] | None = None
+    *listings: Listing, which: Callable[[Output, dict[str, Any]], Listing] | None = None
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add the output options to a command, which gets them as one `output`.
 
-    Of several listings `which` tells from the command's arguments the one that it is to write, so
+    Of several listings `which` tells from them and the command's arguments the one to write, so
     that a column of another is refused before anything is done.
     """
 
@@ -54,7 +54,7 @@ def output_options(
                 not arguments.pop("noheadings"),
                 arguments.pop("color"),
             )
-            output.chosen(listings[0] if which is None else which(arguments))
+            output.chosen(listings[0] if which is None else which(output, arguments))
             # click takes colours out of what goes to no terminal, unless its context says so.
             click.get_current_context().color = {"always": True, "never": False}.get(output.color)
             return function(output=output, **arguments)

@@ -25,7 +25,8 @@ class Column(NamedTuple):
     """One column. `is_path` says that bytes which are no UTF-8 stand beside, as `{key}_bytes`.
 
     `cell` makes the column's text from the whole row; without it the value itself is shown.
-    `for_people` makes it for tables alone, where that is another.
+    `for_people` makes it for tables alone, where that is another. `has_paths` says that there are
+    several, which nothing but NUL can keep apart.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Column(NamedTuple):
     required: bool = True
     cell: Callable[[Document], str | list[str]] | None = None
     for_people: Callable[[Document], str] | None = None
+    has_paths: bool = False
 
     @property
     def key(self) -> str:
@@ -162,7 +164,7 @@ def path(name: str, help_: str, *, nullable: bool = False, required: bool = True
 def paths(name: str, help_: str, *, required: bool = True) -> Column:
     """Return the column of a list of paths."""
     schema = {"type": "array", "items": {"type": "string"}}
-    return Column(name, help_, schema, is_path=True, required=required)
+    return Column(name, help_, schema, is_path=True, required=required, has_paths=True)
 
 
 def text(name: str, help_: str, *, nullable: bool = False, required: bool = True) -> Column:
@@ -213,9 +215,9 @@ def flag(name: str, help_: str, *, required: bool = True) -> Column:
 def records(
     name: str, help_: str, columns: tuple[Column, ...], cell: Cell, *, required: bool = True
 ) -> Column:
-    """Return the column of a list of objects, shown by `cell` in tables."""
+    """Return the column of a list of objects with a path each, shown by `cell` in tables."""
     schema = {"type": "array", "items": record(columns)}
-    return Column(name, help_, schema, required=required, cell=cell)
+    return Column(name, help_, schema, required=required, cell=cell, has_paths=True)
 
 
 def objects(name: str, help_: str, columns: tuple[Column, ...], *, required: bool = True) -> Column:

@@ -34,6 +34,16 @@ def stack_document(stack: Stack, target: str | None, source: str | None) -> Docu
     return document
 
 
+def layer_rows(mount: Document) -> list[Document]:
+    """Return the layers of a mount's document as rows, each with the mount that it belongs to."""
+    shared = {
+        key: value
+        for key, value in mount.items()
+        if key.removesuffix("_bytes") in ("target", "type", "source")
+    }
+    return [{**layer, **shared} for layer in mount["layers"]]
+
+
 def mounted_document(mounted: Mounted, stack: Stack | None = None) -> Document:
     """Return a live mount in its published shape; `stack` is a better reading of its layers."""
     entry = mounted.entry

@@ -43,7 +43,10 @@ class Output(NamedTuple):
         return self.columns is None
 
     def chosen(self, listing: Listing) -> tuple[Column, ...]:
-        """Return the columns to show. Raises RequestError for a name that is none."""
+        """Return the columns to show.
+
+        Raises RequestError for a name that is none, or for what this format cannot hold.
+        """
         if self.columns is None:
             names: tuple[str, ...] = listing.shown
             if self.format is Format.NUL:
@@ -51,7 +54,16 @@ class Output(NamedTuple):
         else:
             asked = self.columns.removeprefix("+").split(",")
             names = (*(listing.shown if self.columns.startswith("+") else ()), *asked)
-        return tuple(_column(listing, name) for name in names)
+        columns = tuple(_column(listing, name) for name in names)
+        several = [column.name for column in columns if column.has_paths]
+        if self.format is Format.NUL and several and len(columns) > 1:
+            raise RequestError(
+                "usage",
+                f"-0 writes {several[0]} only by itself",
+                why="it has several paths, and nothing but a NUL can stand between them",
+                hint=f"write: -0 --output {several[0]}, or take --json",
+            )
+        return columns
 
 
 def _column(listing: Listing, name: str) -> Column:
@@ -97,8 +109,9 @@ def write(
         case Format.NUL:
             for row in rows:
                 for column in columns:
-                    joined = ",".join(column.texts(row))
-                    sys.stdout.buffer.write(joined.encode("utf-8", "surrogateescape") + b"\0")
+                    texts = column.texts(row)
+                    for text in texts if column.has_paths else [",".join(texts)]:
+                        sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape") + b"\0")
         case Format.HUMAN if human is not None and output.columns is None:
             human()
         case Format.HUMAN:

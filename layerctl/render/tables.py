@@ -70,6 +70,14 @@ MOUNT = (
     Column("UPPER", "the upper directory of an overlay", cell=_upper),
 )
 MOUNTS = Listing("mounts", MOUNT, ("TARGET", "TYPE", "MODE", "DEPTH", "TOP"))
+#: One mount's layers, a row each: what a script takes apart.
+LAYERS = Listing(
+    "layers",
+    (*LAYER, *(column for column in MOUNT if column.name in ("TARGET", "TYPE", "SOURCE"))),
+    ("INDEX", "ROLE", "PERMISSION", "PATH"),
+    alone="PATH",
+    when="with --raw, -0 or a column of a layer",
+)
 
 CONTAINER = (
     text("ENGINE", "docker, podman or containerd"),
@@ -370,7 +378,7 @@ DOCUMENTS: dict[str, tuple[Listing | Single, ...]] = {
     "mount": (MOUNTED, DRY_RUN),
     "umount": (UNMOUNTED,),
     "list": (LIST,),
-    "inspect mount": (MOUNTS,),
+    "inspect mount": (MOUNTS, LAYERS),
     "inspect aufs": (AUFS,),
     "inspect merged": (ENTRIES, STORY, SUMMARY),
     "inspect whiteouts": (WHITEOUTS,),
