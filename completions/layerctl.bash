@@ -6,6 +6,7 @@ _layerctl() {
     while IFS= read -r line; do
         case $line in
             :dirs) compopt -o dirnames && continue ;;
+            :files) compopt -o default && continue ;;
             '') continue ;;
         esac
         printf -v word %q "${line%%$'\t'*}"

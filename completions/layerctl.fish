@@ -7,6 +7,8 @@ function __layerctl_complete
         switch $line
             case :dirs
                 __fish_complete_directories (commandline -ct)
+            case :files
+                __fish_complete_path (commandline -ct)
             case '?*'
                 echo $line
         end

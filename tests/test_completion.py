@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from layerctl.kernel import syscalls
+from layerctl.render.columns import Listing
+from layerctl.render.tables import DOCUMENTS, LIST
 from layerctl.rules.options import AUFS, FLAGS, OVERLAY
 from tests.support import ROOT, program
 
@@ -79,6 +81,7 @@ def _mounted(lab: Path) -> None:
     for name in ("low", "up", "work", "merged dir"):
         (lab / name).mkdir()
     (lab / "low" / "inner").touch()
+    (lab / "some text").touch()
     options = "lowerdir=low,upperdir=up,workdir=work"
     syscalls.mount("o", str(lab / "merged dir"), "overlay", 0, options)
 
@@ -115,6 +118,13 @@ def test_a_shell_completes(shell: str, lab: Path) -> None:
             "layerctl", "mount", "-o", "lowerdir=merged dir:low",
         ],
         "layerctl mount -l lo": ["layerctl", "mount", "-l", "low"],
+        "layerctl list --output DEP": ["layerctl", "list", "--output", "DEPTH"],
+        "layerctl list --output TARGET,op": ["layerctl", "list", "--output", "TARGET,options"],
+        "layerctl list --output +engi": ["layerctl", "list", "--output", "+engine"],
+        "layerctl inspect merged --output MERGED": [
+            "layerctl", "inspect", "merged", "--output", "MERGED_FROM",
+        ],
+        "layerctl doctor --from some": ["layerctl", "doctor", "--from", "some text"],
     }.items():  # fmt: skip
         found = typed(shell, line, lab)
         found[-1] = found[-1].removesuffix("/")  # zsh takes it away before a blank
@@ -148,6 +158,21 @@ def test_every_mount_option_of_the_type_at_hand_is_offered(
     names = {option.name for option in (*table, *FLAGS)}  # type: ignore[attr-defined]  # Options
     offered = _offered(f"layerctl mount -t {fstype} -o ", tmp_path)
     assert {word.removesuffix("=") for word in offered} == names
+
+
+def test_every_column_is_offered_that_the_list_does_not_name(tmp_path: Path) -> None:
+    names = [column.name for column in LIST.columns]
+    assert _offered("layerctl list --output ", tmp_path) == names
+    assert _offered("layerctl list --output +", tmp_path) == [f"+{name}" for name in names]
+    named = f"{names[0].lower()},{names[2]}"
+    assert _offered(f"layerctl list --output {named},", tmp_path) == [
+        f"{named},{name}" for name in names if name not in (names[0], names[2])
+    ]
+    for name, documents in DOCUMENTS.items():
+        listings = [one for one in documents if isinstance(one, Listing) and one.shown]
+        if listings and name.partition(" ")[2] not in ("add", "append", "prepend", "del", "mod"):
+            offered = _offered(f"layerctl {name} --output ", tmp_path)
+            assert set(offered) == {one.name for listing in listings for one in listing.columns}
 
 
 def test_the_type_at_hand_follows_from_what_was_typed(tmp_path: Path) -> None:

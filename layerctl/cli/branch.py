@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from layerctl.cli.common import json_option
-from layerctl.cli.complete import aufs_targets
+from layerctl.cli.complete import aufs_targets, directories
 from layerctl.cli.help import WithExamples
 from layerctl.cli.output import output_options
 from layerctl.codecs.escape import printable
@@ -105,7 +105,7 @@ def list_branches(*, output: Output, target: str) -> None:
 @json_option
 @_target
 @click.argument("index", type=click.IntRange(min=0))
-@click.argument("branch", metavar="DIR[=PERM]")
+@click.argument("branch", metavar="DIR[=PERM]", shell_complete=directories)
 def add(*, dry_run: bool, as_json: bool, target: str, index: int, branch: str) -> None:
     """Insert a branch at INDEX of TARGET, 0 being the topmost."""
     mounted = _mounted(target)
@@ -117,7 +117,9 @@ def add(*, dry_run: bool, as_json: bool, target: str, index: int, branch: str) -
 @dry_run_option
 @json_option
 @_target
-@click.argument("names", nargs=-1, required=True, metavar="DIR[=PERM]...")
+@click.argument(
+    "names", nargs=-1, required=True, metavar="DIR[=PERM]...", shell_complete=directories
+)
 def append(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...]) -> None:
     """Add branches below all others of TARGET, in order."""
     mounted = _mounted(target)
@@ -129,7 +131,9 @@ def append(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...])
 @dry_run_option
 @json_option
 @_target
-@click.argument("names", nargs=-1, required=True, metavar="DIR[=PERM]...")
+@click.argument(
+    "names", nargs=-1, required=True, metavar="DIR[=PERM]...", shell_complete=directories
+)
 def prepend(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...]) -> None:
     """Add branches above all of TARGET, the first named on top."""
     mounted = _mounted(target)
@@ -141,7 +145,7 @@ def prepend(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...]
 @dry_run_option
 @json_option
 @_target
-@click.argument("names", nargs=-1, required=True, metavar="DIR...")
+@click.argument("names", nargs=-1, required=True, metavar="DIR...", shell_complete=directories)
 def delete(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...]) -> None:
     """Take branches away from TARGET; their directories stay."""
     mounted = _mounted(target)
@@ -154,7 +158,7 @@ def delete(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...])
 @dry_run_option
 @json_option
 @_target
-@click.argument("names", nargs=-1, required=True, metavar="DIR=PERM...")
+@click.argument("names", nargs=-1, required=True, metavar="DIR=PERM...", shell_complete=directories)
 def modify(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...]) -> None:
     """Change the permissions of branches of TARGET."""
     from layerctl.errors import RequestError

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from layerctl.cli.complete import directories, mount_options, types
+from layerctl.cli.complete import directories, files, mount_options, types
 from layerctl.codecs.request import Request, build
 from layerctl.errors import NotFoundError, RequestError
 from layerctl.kernel import mounts, paths
@@ -20,11 +20,11 @@ Decorator = Callable[[Any], Any]
 _SOURCES: tuple[Decorator, ...] = (
     click.option(
         "--sysfs", default=mounts.AUFS_SYSFS, metavar="DIR", show_default=True,
-        help="Read aufs's sysfs from here.",
+        shell_complete=directories, help="Read aufs's sysfs from here.",
     ),
     click.option(
         "--mountinfo", default=mounts.SELF_MOUNTINFO, metavar="FILE", show_default=True,
-        help="Read the mounts from here.",
+        shell_complete=files, help="Read the mounts from here.",
     ),
 )  # fmt: skip
 

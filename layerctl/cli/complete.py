@@ -13,6 +13,7 @@ import click
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+    from layerctl.render.columns import Listing
     from layerctl.rules.options import Option
 
 
@@ -24,6 +25,27 @@ def _items(words: dict[str, str], incomplete: str) -> list[CompletionItem]:
         for word, help_ in words.items()
         if word.startswith(incomplete) and word.isprintable()
     ]
+
+
+def columns(listings: tuple[Listing, ...], incomplete: str) -> list[CompletionItem]:
+    """Offer the columns that a list does not name yet, in the case that is typed."""
+    before = incomplete[: max(incomplete.rfind(","), incomplete.find("+")) + 1]
+    typed = incomplete[len(before) :]
+    named = before.lstrip("+").upper().split(",")
+    words = {
+        before + (column.name.lower() if typed.islower() else column.name): column.help
+        for listing in listings
+        for column in listing.columns
+        if column.name not in named
+    }
+    return _items(words, incomplete)
+
+
+def files(_: click.Context, __: click.Parameter, ___: str) -> list[CompletionItem]:
+    """Leave it to the shell to complete a file."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem("", type="file")]
 
 
 def directories(_: click.Context, __: click.Parameter, ___: str) -> list[CompletionItem]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from layerctl.cli.common import layer_flags, stack_from_flags
-from layerctl.cli.complete import targets
+from layerctl.cli.complete import files, targets
 from layerctl.cli.help import WithExamples
 from layerctl.cli.output import output_options
 from layerctl.codecs.request import Request
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     FINDINGS, CHECKS, which=lambda _, given: CHECKS if given["list_checks"] else FINDINGS
 )
 @click.option(
-    "--from", "source", metavar="FILE",
+    "--from", "source", metavar="FILE", shell_complete=files,
     help="Explain a text: commands, errors, logs; - is standard input.",
 )  # fmt: skip
 @click.option("--kernel", metavar="VERSION", help="With --from: the kernel it is about.")

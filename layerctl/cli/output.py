@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from layerctl.cli.common import add_options
+from layerctl.cli.complete import columns
 from layerctl.errors import RequestError
 from layerctl.render.columns import Listing
 from layerctl.render.output import Format, Output
@@ -64,6 +65,7 @@ def output_options(
               for flag, _, help_ in _FORMATS),
             click.option(
                 "--output", "columns", metavar="COL,...",
+                shell_complete=lambda _, __, incomplete: columns(listings, incomplete),
                 help="Show these columns; +COL,... adds to the usual ones.",
             ),
             click.option(

@@ -1,8 +1,9 @@
 """Completion scripts for bash, zsh and fish, and the way they ask: imported by nothing else.
 
-A script hands over the line up to the cursor as COMP_LINE and reads lines back: `:dirs` leaves it
-to the shell to complete a directory, anything else is a word, a tab and its help. Unlike click's
-own scripts these work behind `=` and `:`, where bash begins a new word, and with blanks in names.
+A script hands over the line up to the cursor as COMP_LINE and reads lines back: `:dirs` and
+`:files` leave it to the shell to complete a directory or a file, anything else is a word, a tab and
+its help. Unlike click's own scripts these work behind `=` and `:`, where bash begins a new word,
+and with blanks in names.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ _layerctl() {
     while IFS= read -r line; do
         case $line in
             :dirs) compopt -o dirnames && continue ;;
+            :files) compopt -o default && continue ;;
             '') continue ;;
         esac
         printf -v word %q "${line%%$'\t'*}"
@@ -48,6 +50,7 @@ _layerctl() {
         value=${line%%$'\t'*}
         case $line in
             (:dirs) _files -/ ;;
+            (:files) _files ;;
             (*[=/]$'\t'*) open+=("${value//:/\\:}:${line#*$'\t'}") ;;
             (*$'\t'*) plain+=("${value//:/\\:}:${line#*$'\t'}") ;;
         esac
@@ -72,6 +75,8 @@ function __layerctl_complete
         switch $line
             case :dirs
                 __fish_complete_directories (commandline -ct)
+            case :files
+                __fish_complete_path (commandline -ct)
             case '?*'
                 echo $line
         end
@@ -80,6 +85,9 @@ end
 
 complete --command layerctl --no-files --keep-order --arguments '(__layerctl_complete)'
 """
+
+#: What the shell completes itself.
+_SHELLS_OWN = {"dir": ":dirs", "file": ":files"}
 
 
 class _Line(ShellComplete):
@@ -97,8 +105,8 @@ class _Line(ShellComplete):
 
     def format_completion(self, item: CompletionItem[Any]) -> str:
         """Return one line of the answer."""
-        if item.type == "dir":
-            return ":dirs"
+        if item.type in _SHELLS_OWN:
+            return _SHELLS_OWN[item.type]
         return f"{item.value}\t{item.help or ''}"
 
 
@@ -112,7 +120,7 @@ class Bash(_Line):
     def format_completion(self, item: CompletionItem[Any]) -> str:
         """Return one line of the answer, without what stands before bash's own word."""
         line = super().format_completion(item)
-        return line if item.type == "dir" else line[self._before() :]
+        return line if item.type in _SHELLS_OWN else line[self._before() :]
 
     def _before(self) -> int:
         """Return how much of the word at the cursor bash has put into words before."""
