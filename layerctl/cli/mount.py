@@ -11,7 +11,7 @@ import click
 from layerctl.cli.common import absolute_stack, json_option, layer_flags
 from layerctl.cli.complete import directories
 from layerctl.cli.help import WithExamples
-from layerctl.codecs.request import Request, build
+from layerctl.codecs.request import RemountWords, Request, as_remount, build
 from layerctl.errors import (
     EXIT_FOUND,
     EXIT_OK,
@@ -71,9 +71,13 @@ def command(
 ) -> int:
     """Mount a stack of layers on TARGET and prove that it is what was asked for.
 
-    Layers are named topmost first, by flags or in -o as for mount(8).
+    Layers are named topmost first, by flags or in -o as for mount(8). With -o remount the flags
+    of a mount that is there are changed.
     """
     source, target = _where(where)
+    changes = as_remount(request)
+    if changes is not None:
+        return _remount(changes, target, (mkdir, aufs_xino, form, api), dry_run, as_json)
     prepared = _prepare(request, source, target, mkdir=mkdir, aufs_xino=aufs_xino)
     if request.fstype == "auto":
         prepared = _fall_back(prepared, request, source, target, mkdir=mkdir)
@@ -102,6 +106,21 @@ def command(
     except MountFailedError as error:
         raise _failure(error, prepared) from None
     return EXIT_OK
+
+
+def _remount(
+    words: RemountWords, target: str, others: tuple[object, ...], dry_run: bool, as_json: bool
+) -> int:
+    from layerctl.cli import remount
+
+    if any(others):
+        raise RequestError(
+            "usage",
+            "--mkdir, --aufs-xino, --print and --api do not go with -o remount",
+            why="a remount changes a mount that is there, by mount(2)",
+            hint="leave them out, or leave out remount",
+        )
+    return remount.run(words, target, dry_run=dry_run, as_json=as_json)
 
 
 def _where(where: tuple[str, ...]) -> tuple[str | None, str]:

@@ -87,17 +87,61 @@ def _branches(name: str, value: str | None) -> tuple[Layer, ...]:
     return tuple(map(parse_branch, names))
 
 
+class BranchWord(NamedTuple):
+    """What an option says about branches at a remount, `word` (add, append, prepend, del, mod)."""
+
+    word: str
+    layer: Layer
+    position: int | None = None
+
+
+def remount_words(text: str) -> tuple[str, tuple[BranchWord, ...]]:
+    """Divide the options of a remount: those that change branches, in order, and the others.
+
+    Raises RequestError for what aufs refuses.
+    """
+    others: list[str] = []
+    changes: list[BranchWord] = []
+    for text_word in split_options(text, escapes=False):
+        colon = re.fullmatch(_COLON_WORD, text_word)
+        name, value = (colon[1], colon[2]) if colon else word(text_word)
+        if name not in _CHANGES:
+            others.append(text_word)
+            continue
+        if not value:
+            raise _no_value(name)
+        if name in ("add", "ins"):
+            number, _, branch = value.partition(":")
+            if not number.isdecimal() or not branch:
+                raise RequestError(
+                    "aufs-br-syntax",
+                    f"'{name}={value}' names no place for a branch",
+                    why="it is INDEX:PATH[=PERM]",
+                    hint=f"write {name}=0:PATH to put it above all",
+                )
+            changes.append(BranchWord("add", parse_branch(branch), int(number)))
+        else:
+            layers = [parse_branch(part) for part in value.split(":")]
+            ordered = reversed(layers) if name == "prepend" else layers
+            changes += [BranchWord(name, layer) for layer in ordered]
+    return ",".join(others), tuple(changes)
+
+
+def _no_value(name: str) -> RequestError:
+    return RequestError(
+        "aufs-br-syntax",
+        f"the option '{name}' has no value",
+        hint="see aufs(5), or name the branches with -b DIR=PERM",
+    )
+
+
 def change(stack: Stack, name: str, value: str | None) -> Stack:
     """Apply `add`, `append`, `prepend`, `del` or `mod` to a stack, as aufs does in order.
 
     Raises RequestError where the change makes no sense for the stack.
     """
     if not value:
-        raise RequestError(
-            "aufs-br-syntax",
-            f"the option '{name}' has no value",
-            hint="see aufs(5), or name the branches with -b DIR=PERM",
-        )
+        raise _no_value(name)
     layers = list(with_permissions(stack).layers)
     if name in ("add", "ins"):
         number, colon, branch = value.partition(":")

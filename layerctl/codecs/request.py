@@ -6,6 +6,7 @@ import re
 from typing import NamedTuple
 
 from layerctl.codecs import overlay
+from layerctl.codecs.escape import split_unescaped
 from layerctl.errors import RequestError
 from layerctl.model import Layer, Role, Stack
 from layerctl.rules.options import TYPE_NAMES, nearest
@@ -36,6 +37,23 @@ class Request(NamedTuple):
         return bool(
             self.lowers or self.data or self.upper or self.work or self.branches or self.options
         )
+
+
+class RemountWords(NamedTuple):
+    """A request for a remount without the words `remount` and `bind`, and whether `bind` stood."""
+
+    request: Request
+    bind: bool
+
+
+def as_remount(request: Request) -> RemountWords | None:
+    """Return what a request changes of a mount that is there; None where it asks for a new one."""
+    words = [split_unescaped(text, ",") for text in request.options]
+    if not any("remount" in one for one in words):
+        return None
+    bind = any("bind" in one for one in words)
+    kept = [",".join(word for word in one if word not in ("remount", "bind")) for one in words]
+    return RemountWords(request._replace(options=tuple(filter(None, kept))), bind)
 
 
 def fstype_of(request: Request) -> str:

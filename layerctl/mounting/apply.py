@@ -22,7 +22,7 @@ from layerctl.mounting.plan import MAX_STRING, Plan, fill, size
 from layerctl.rules import flags
 from layerctl.rules.words import count
 
-_WAITING_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+WAITING_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 
 
 class MountFailedError(Exception):
@@ -91,7 +91,7 @@ def carry_out(
     leaves nothing behind. Signals come through while `report` runs.
     """
     log = KernelLog()
-    with _signals_wait() as mask, contextlib.ExitStack() as always, contextlib.ExitStack() as undo:
+    with signals_wait() as mask, contextlib.ExitStack() as always, contextlib.ExitStack() as undo:
         always.callback(log.close)
         run = Run(plan, target, source, undo)
         always.callback(_close_all, run)
@@ -103,7 +103,7 @@ def carry_out(
             words = log.lines("overlay", "aufs")
             raise MountFailedError(run.stage, error, run.context_log, words) from error
         mounted, notes = _read_back(run)
-        if signal.sigpending() & _WAITING_SIGNALS:
+        if signal.sigpending() & WAITING_SIGNALS:
             raise KeyboardInterrupt
         with _signals_come(mask):
             report(mounted, notes)
@@ -112,8 +112,9 @@ def carry_out(
 
 
 @contextlib.contextmanager
-def _signals_wait() -> Iterator[set[int]]:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _WAITING_SIGNALS)
+def signals_wait() -> Iterator[set[int]]:
+    """Let signals wait until what was begun stands or is undone; yields which waited before."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, WAITING_SIGNALS)
     try:
         yield {int(number) for number in before}
     finally:

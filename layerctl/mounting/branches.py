@@ -104,7 +104,7 @@ def known_path(stack: Stack, path: str) -> str | None:
     for name in (path, os.path.realpath(path)):
         if name in names:
             return name
-    return next((name for name in names if _same(path, name)), None)
+    return next((name for name in names if same(path, name)), None)
 
 
 def _duplicated(path: str, branch: str) -> RefusedError:
@@ -154,7 +154,7 @@ def apply(mounted: Mounted, changes: Sequence[Change]) -> tuple[Mounted, tuple[s
         try:
             _remount(mounted, change)
             done.append(inverse)
-            before, now = now, _as_it_is(mounted)
+            before, now = now, as_it_is(mounted)
             layers = now.stack.layers
             if change.word in _ADDS and layers and layers == before.stack.layers:
                 # aufs takes a branch that it has already, and does nothing: to take that back
@@ -166,7 +166,7 @@ def apply(mounted: Mounted, changes: Sequence[Change]) -> tuple[Mounted, tuple[s
             _take_back(mounted, done)
             raise
         stack = _after(stack, change)
-    found = readback.compare(goal._replace(options={}, flags=()), now.stack, _same)
+    found = readback.compare(goal._replace(options={}, flags=()), now.stack, same)
     if found.differences:
         _take_back(mounted, done)
         raise RefusedError(
@@ -178,7 +178,7 @@ def apply(mounted: Mounted, changes: Sequence[Change]) -> tuple[Mounted, tuple[s
     return now, found.notes
 
 
-def _as_it_is(mounted: Mounted) -> Mounted:
+def as_it_is(mounted: Mounted) -> Mounted:
     """Return the mount as the kernel shows it now."""
     same = mounted.entry.mount_id
     return mounts.describe(
@@ -189,7 +189,7 @@ def _as_it_is(mounted: Mounted) -> Mounted:
     )
 
 
-def _same(asked: str, shown: str) -> bool:
+def same(asked: str, shown: str) -> bool:
     """Tell whether two names are one directory, which is what aufs compares."""
     if asked == shown:
         return True

@@ -14,10 +14,10 @@ MAX_LOWERS = 500
 def problems(stack: Stack) -> list[RequestError]:
     """Return everything that is wrong with a stack as asked for, the gravest first."""
     if stack.fstype == "aufs":
-        return [*_aufs_layers(stack), *_values(stack), *_aufs_options(stack)]
+        return [*_aufs_layers(stack), *value_problems(stack), *_aufs_options(stack)]
     if stack.fstype == "fuse-overlayfs":
-        return [*_fuse_layers(stack), *_values(stack)]
-    return [*_overlay_layers(stack), *_values(stack), *_overlay_conflicts(stack)]
+        return [*_fuse_layers(stack), *value_problems(stack)]
+    return [*_overlay_layers(stack), *value_problems(stack), *_overlay_conflicts(stack)]
 
 
 def _overlay_layers(stack: Stack) -> list[RequestError]:
@@ -131,7 +131,7 @@ def _aufs_layers(stack: Stack) -> list[RequestError]:
     return found
 
 
-def _values(stack: Stack) -> list[RequestError]:
+def value_problems(stack: Stack) -> list[RequestError]:
     """Values that the table rules out; names that are not in it are for the kernel to judge."""
     found = []
     for flag in stack.flags:

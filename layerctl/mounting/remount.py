@@ -1,0 +1,325 @@
+"""Changing a mount that is there: its flags, and of aufs its options. Read back, or taken back.
+
+Sources: do_remount and do_reconfigure_mnt of fs/namespace.c; ovl_reconfigure and ovl_parse_param
+of fs/overlayfs: at a remount overlay takes `ro` and `rw`; mount(2) ignores every other option in
+silence, fsconfig(2) refuses it. aufs takes most of its options (aufs.5).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from layerctl.codecs.words import join_options
+from layerctl.errors import LayerctlError, NotPermittedError, RefusedError, RequestError
+from layerctl.kernel import holders, mounts, plinks, syscalls
+from layerctl.kernel.kmsg import KernelLog
+from layerctl.kernel.layers import module_parameters
+from layerctl.kernel.mounts import Mounted
+from layerctl.model import Stack
+from layerctl.mounting import branches
+from layerctl.mounting.apply import WAITING_SIGNALS, signals_wait
+from layerctl.mounting.branches import Change
+from layerctl.mounting.plan import MAX_STRING, size
+from layerctl.rules.flags import mount2_flags
+from layerctl.rules.options import find
+from layerctl.rules.remount import FIXED, UNSHOWN, Flags, in_effect_already, shown, wanted
+
+#: What there is to say of a remount that changes nothing.
+NOTHING = "nothing to change: it is in effect already"
+
+
+class Remount(NamedTuple):
+    """What a remount is to change: `now` and `flags` are before and after.
+
+    `options` are those of aufs that are given to it; `changes` are of its branches.
+    """
+
+    mounted: Mounted
+    now: Flags
+    flags: Flags
+    options: Mapping[str, str | None]
+    changes: tuple[Change, ...] = ()
+
+    def steps(self) -> list[str]:
+        """Return what is done, a line each."""
+        target = self.mounted.entry.target
+        out = [f"remount {target} with {words}" for words in self._calls()]
+        out += [f"remount {target} with {one.option(one.branch.path)}" for one in self.changes]
+        return out
+
+    def _calls(self) -> list[str]:
+        words = [self.flags.text, *join_options(self.options)]
+        if self.options or self.flags.superblock != self.now.superblock:
+            return [",".join(words)]
+        return [f"bind,{self.flags.text}"] if self.flags != self.now else []
+
+
+def plan(
+    mounted: Mounted, asked: Stack, *, bind: bool, changes: tuple[Change, ...] = ()
+) -> Remount:
+    """Return what a remount changes; `asked` are the words, its layers those that it names.
+
+    Layers and options that are in effect already count as not said: mount(8) hands on all that
+    stands in an fstab. Raises RefusedError for what no remount changes, with the reason.
+    """
+    now = shown(mounted.entry)
+    _refuse_layers(mounted, asked)
+    fixed = [word for word in asked.flags if word in FIXED and word not in now.superblock]
+    if fixed:
+        raise _fixed(mounted, fixed[0], "the kernel sets this flag at the first mount alone")
+    if mounted.entry.fstype == "aufs":
+        options = {
+            name: value
+            for name, value in asked.options.items()
+            if name != "si" and not _shown_as(mounted.stack, name, value)
+        }
+    else:
+        _refuse_options(mounted, asked)
+        options = {}
+    flags = wanted(now, asked.flags, bind=bind)
+    if bind and (options or changes):
+        raise RequestError(
+            "usage",
+            "bind stands beside options of the filesystem",
+            why="it changes the flags of the mount alone",
+            hint="leave bind out",
+        )
+    if changes and (options or flags != now):
+        raise RequestError(
+            "usage",
+            "branches and other options are to be changed in one call",
+            why="what fails halfway could not be taken back as a whole",
+            hint="change the branches by themselves: layerctl branch --help",
+        )
+    return Remount(mounted, now, flags, options, changes)
+
+
+def _refuse_layers(mounted: Mounted, asked: Stack) -> None:
+    live = mounted.stack
+    named = [(layer.role.value, layer.path) for layer in asked.layers]
+    there = [(layer.role.value, layer.path) for layer in live.layers]
+    if named and not (
+        len(named) == len(there)
+        and all(a == b and _same(x, y) for (a, x), (b, y) in zip(named, there, strict=True))
+    ):
+        if live.fstype == "aufs":
+            raise RefusedError(
+                "not-at-remount",
+                f"the branches of {mounted.entry.target} cannot be named anew as a whole",
+                why="aufs changes them one by one",
+                hint="layerctl branch --help",
+            )
+        raise _fixed(mounted, "", f"{live.fstype} takes no new layers at a remount")
+    if asked.work is not None and not (live.work is not None and _same(asked.work, live.work)):
+        raise _fixed(mounted, "", f"{live.fstype} takes no new work directory at a remount")
+
+
+def _refuse_options(mounted: Mounted, asked: Stack) -> None:
+    live = mounted.stack
+    for name, value in asked.options.items():
+        if not in_effect_already(
+            live, name, value, module_parameters(), one_filesystem=_on_one_filesystem(live)
+        ):
+            word = name if value is None else f"{name}={value}"
+            why = (
+                f"{live.fstype} takes ro, rw and the flags of any mount at a remount, and none of "
+                "its own options"
+            )
+            raise _fixed(mounted, word, why)
+
+
+def _on_one_filesystem(stack: Stack) -> bool:
+    """Tell whether all layers are on one filesystem, False where it cannot be told."""
+    try:
+        return len({os.stat(layer.path).st_dev for layer in stack.layers}) == 1
+    except OSError:
+        return False
+
+
+def _same(asked: str, there: str) -> bool:
+    return asked == there or branches.same(asked, there)
+
+
+def _fixed(mounted: Mounted, word: str, why: str) -> RefusedError:
+    target = mounted.entry.target
+    what = f"'{word}' cannot be changed" if word else "the layers cannot be changed"
+    return RefusedError(
+        "not-at-remount",
+        f"{what} while {target} is mounted",
+        why=f"{why}: unmount it, and mount it anew",
+        hint=f"layerctl umount {target}",
+    )
+
+
+def _shown_as(stack: Stack, name: str, value: str | None) -> bool:
+    return name in stack.options and stack.options[name] == value
+
+
+def carry_out(remount: Remount) -> tuple[Mounted, tuple[str, ...]]:
+    """Change the mount; return it as it is then, and what there is to say.
+
+    Raises RefusedError or NotPermittedError where the kernel refuses, RefusedError where it made
+    something else of it, KeyboardInterrupt after a signal. Each leaves the mount as it was.
+    """
+    if remount.changes:
+        return branches.apply(remount.mounted, remount.changes)
+    if not remount.steps():
+        return remount.mounted, (NOTHING,)
+    with signals_wait(), _opened(remount.mounted) as target:
+        entry = remount.mounted.entry
+        if entry.fstype == "aufs" and "ro" in remount.flags.superblock - remount.now.superblock:
+            plinks.flush(remount.mounted)  # a read-only aufs cannot
+        log = KernelLog()
+        try:
+            _apply(target, remount.mounted, remount.now, remount.flags, remount.options)
+            mounted = _proven(remount)
+        except OSError as error:
+            _take_back(target, remount)
+            raise _refused(remount, error, log.lines("overlay", "aufs")) from None
+        except (LayerctlError, KeyboardInterrupt):
+            _take_back(target, remount)
+            raise
+        finally:
+            log.close()
+        return mounted, _notes(remount, mounted)
+
+
+def _proven(remount: Remount) -> Mounted:
+    """Return the mount as it is. Raises what `carry_out` does after the call."""
+    mounted = branches.as_it_is(remount.mounted)
+    differences = _differences(mounted, remount)
+    if differences:
+        raise RefusedError(
+            "not-as-asked",
+            "the kernel made something else of the remount; it was taken back",
+            why="; ".join(differences),
+            hint=f"layerctl inspect mount {mounted.entry.target}",
+        )
+    if signal.sigpending() & WAITING_SIGNALS:
+        raise KeyboardInterrupt
+    return mounted
+
+
+@contextlib.contextmanager
+def _opened(mounted: Mounted) -> Iterator[str]:
+    """Yield a name of just this mount, whatever is mounted over it or renamed meanwhile."""
+    target = mounted.entry.target
+    fd = os.open(target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if mounts.mount_id_of(fd) != mounted.entry.mount_id:
+            raise RefusedError(
+                "not-mounted",
+                f"{target} is another mount now",
+                why="it was mounted over, or unmounted, in the meantime",
+                hint=f"layerctl inspect mount {target}",
+            )
+        yield f"/proc/self/fd/{fd}"
+    finally:
+        os.close(fd)
+
+
+def _apply(
+    target: str, mounted: Mounted, now: Flags, flags: Flags, options: Mapping[str, str | None]
+) -> None:
+    """Set the flags of a mount and its filesystem, and give it options. Raises OSError."""
+    source, fstype = mounted.entry.source, mounted.entry.fstype
+    mount_flags = flags.mount - {"ro"}
+    data = ",".join(join_options(options))
+    if size(data) > MAX_STRING:
+        raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
+    both = "ro" in flags.superblock
+    if options or flags.superblock != now.superblock:
+        bits = mount2_flags((*mount_flags, *flags.superblock)) | syscalls.MS_REMOUNT
+        syscalls.mount(source, target, fstype, bits, data)
+    elif flags.mount != now.mount:
+        both = "ro" not in flags.mount  # so that the call below is made
+    if ("ro" in flags.mount) != both:
+        bits = mount2_flags(flags.mount) | syscalls.MS_REMOUNT | syscalls.MS_BIND
+        syscalls.mount(source, target, fstype, bits, "")
+
+
+def _take_back(target: str, remount: Remount) -> None:
+    there = shown(branches.as_it_is(remount.mounted).entry)
+    if there != remount.now:
+        with contextlib.suppress(OSError):
+            _apply(target, remount.mounted, there, remount.now, {})
+
+
+def _differences(mounted: Mounted, remount: Remount) -> list[str]:
+    there, want = shown(mounted.entry), remount.flags
+    out = []
+    for of, one, other in (
+        ("mount", want.mount, there.mount),
+        ("filesystem", want.superblock, there.superblock),
+    ):
+        for word in sorted(one - UNSHOWN - other):
+            out.append(f"the flag {word} of the {of} is not in effect")
+        for word in sorted(other - one):
+            out.append(f"the flag {word} of the {of} is still in effect")
+    for name, value in remount.options.items():
+        option = find("aufs", name)
+        if option is None or not option.shown:
+            continue
+        if name in mounted.stack.options and mounted.stack.options[name] != value:
+            out.append(f"{name}={mounted.stack.options[name]} is in effect")
+        elif value is None and name not in mounted.stack.options:
+            out.append(f"{name} is not in effect")
+    return out
+
+
+def _notes(remount: Remount, mounted: Mounted) -> tuple[str, ...]:
+    unproven = sorted((remount.flags.superblock & UNSHOWN) - remount.now.superblock)
+    unproven += [
+        name if value is None else f"{name}={value}"
+        for name, value in remount.options.items()
+        if name not in mounted.stack.options
+    ]
+    if not unproven:
+        return ()
+    return (f"taken, but not shown by the kernel, so not proven: {', '.join(unproven)}",)
+
+
+def _refused(remount: Remount, error: OSError, kernel_log: list[str]) -> LayerctlError:
+    entry = remount.mounted.entry
+    details = [f"kernel: {line}" for line in kernel_log]
+    what = f"{entry.target} cannot be remounted: {error.strerror}"
+    if error.errno == errno.EPERM:
+        whole = remount.flags.superblock != remount.now.superblock
+        return NotPermittedError(
+            "missing-cap-sys-admin",
+            what,
+            why="it takes root of the user namespace that made the filesystem; flags that came "
+            "from outside of a user namespace stay locked in it",
+            hint="run it as root"
+            + (
+                f", or change the mount alone: -o remount,bind,{remount.flags.text}"
+                if whole
+                else ""
+            ),
+        )
+    if error.errno == errno.EBUSY:
+        details.extend(holders.of(entry).lines())
+        why = "a file is open for writing there, or holds it in another way"
+        return RefusedError(
+            "remount-busy", what, why=why, hint="end what uses it", details=tuple(details)
+        )
+    why = ""
+    if error.errno == errno.EROFS and entry.fstype == "overlay":
+        why = (
+            "it has no upper layer to write to"
+            if remount.mounted.stack.upper is None
+            else "its upper layer is read-only, or its work directory could not be written to "
+            "when it was mounted"
+        )
+    return RefusedError(
+        "remount-refused",
+        what,
+        why=why,
+        hint=f"layerctl doctor {entry.target}",
+        details=tuple(details),
+    )
