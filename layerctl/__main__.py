@@ -1,11 +1,17 @@
 """`python -m layerctl` is the same program as `layerctl`."""
 
+import gc
 import signal
 from typing import NoReturn
+
+#: Objects made since the last search for cycles before the next one. The default of 700 searches
+#: some hundred times while modules are imported, and in long walks, which make no cycles.
+_OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
 
 def program() -> NoReturn:
     """Run the program; an interrupt while it is still being imported ends it without a word."""
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from layerctl.cli import main

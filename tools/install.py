@@ -7,6 +7,7 @@ imports (see pyproject.toml) are the packager's to depend on.
 from __future__ import annotations
 
 import argparse
+import compileall
 import re
 import shutil
 import sys
@@ -21,7 +22,7 @@ SCRIPT = """\
 #!{python}
 import sys
 {path}
-from layerctl.cli.main import program
+from layerctl.__main__ import program
 
 program()
 """
@@ -81,8 +82,11 @@ def main() -> int:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
         target.chmod(mode)
+    where, _ = library(given.prefix)
+    if not given.remove and not given.destdir:
+        # Only root may write there later; what packs a DESTDIR compiles it by itself.
+        compileall.compile_dir(where / "layerctl", quiet=1)
     if given.remove:
-        where, _ = library(given.prefix)
         base = Path(given.destdir) / where.relative_to("/") if given.destdir else where
         for directory in (base / "layerctl", base / f"layerctl-{version()}.dist-info"):
             shutil.rmtree(directory, ignore_errors=True)

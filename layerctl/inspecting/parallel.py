@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-import pickle
 import signal
-import struct
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -29,7 +26,7 @@ _SHARES, _PARENTS = 5, (1, 3)
 _HEAVY_SHARES, _HEAVY_PARENTS = 2, (1,)
 #: As much dearer is an entry then.
 _HEAVY = 4
-_LENGTH = struct.Struct("<Q")
+_LENGTH_BYTES = 8
 _PIPE_SIZE = 1 << 20
 
 
@@ -99,13 +96,12 @@ class Team:
             self._writer = writer
 
     def _send(self, data: bytes) -> None:
-        view = memoryview(_LENGTH.pack(len(data)) + data)
+        view = memoryview(len(data).to_bytes(_LENGTH_BYTES, "little") + data)
         while view:
             view = view[os.write(self._writer, view) :]
 
     def _receive(self) -> bytes:
-        (length,) = _LENGTH.unpack(self._read(_LENGTH.size))
-        return self._read(length)
+        return self._read(int.from_bytes(self._read(_LENGTH_BYTES), "little"))
 
     def _read(self, length: int) -> bytes:
         parts = []
@@ -134,10 +130,15 @@ class Team:
                     self._send(b"")
                 elif inside and item is not HOLE and item:
                     self._send(separator.join(item).encode("utf-8"))
+            import pickle
+
             self._send(pickle.dumps((self._report(), "")))
         except BrokenPipeError:
             pass
         except BaseException:
+            import pickle
+            import traceback
+
             self._send(pickle.dumps((None, traceback.format_exc())))
         finally:
             os._exit(0)
@@ -145,6 +146,8 @@ class Team:
     def finish(self) -> None:
         """Take, in the parent, what the child has to tell. Raises RuntimeError if it failed."""
         if self._child:
+            import pickle
+
             data = self._receive()
             report, failure = pickle.loads(data)  # noqa: S301 - from our own child
             if failure:
