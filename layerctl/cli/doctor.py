@@ -218,7 +218,7 @@ def _text(source: str, kernel: str | None, fs: str | None, shown: Shown) -> int:
 def _print_reading(reading: Reading, shown: Shown) -> None:
     from layerctl.render.findings import reading_lines
 
-    if not reading.diagnoses and not reading.noise:
+    if not reading.diagnoses and not reading.noise and not reading.others:
         note("nothing in the text is known; add the command, its error and the lines of dmesg")
         return
     colour = wants_colour(shown.output.color)

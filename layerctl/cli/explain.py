@@ -57,6 +57,7 @@ def _document(name: str) -> json.Document:
         "confirm": [fill(line, {}) for line in cause.confirm],
         "fix": {"text": fill(cause.fix, {}), "commands": [fill(line, {}) for line in _fix(cause)]},
         "since": cause.since,
+        "until": cause.until,
         "links": list(cause.links),
         "exit_code": ERRORS[name].exit_code if name in ERRORS else None,
     }
@@ -96,6 +97,8 @@ def _print(name: str) -> None:
             click.echo(f"    $ {fill(line, {})}")
     if cause.since:
         click.echo(f"  concerns Linux from:  {cause.since}")
+    if cause.until:
+        click.echo(f"  concerns Linux before:  {cause.until}")
     if name in ERRORS:
         click.echo(f"  exit code:  {ERRORS[name].exit_code}")
     for link in cause.links:

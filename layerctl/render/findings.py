@@ -47,6 +47,8 @@ def reading_document(reading: Reading, *, strict: bool = False) -> Document:
         ],
         "noise": [{"line": one.line, "meaning": one.meaning} for one in reading.noise],
         "decide": list(reading.decide),
+        "others": [{"line": one.line, "meaning": one.meaning} for one in reading.others],
+        "unsaid": reading.unsaid,
         "checks": [],
     }
 
@@ -92,15 +94,18 @@ def reading_lines(reading: Reading, *, colour: bool, verbose: bool) -> list[str]
     """Return what a text says: what is certain or comes first in full, the others a line each."""
     out: list[str] = []
     others = []
+    if reading.unsaid:
+        out += [f"{_MARKS[Severity.FAILURE]} {reading.unsaid}", ""]
     for index, one in enumerate(reading.diagnoses):
         certain = one.certainty.value == "certain"
-        if certain or not index or verbose:
+        if certain or (not index and not reading.unsaid) or verbose:
             text = "" if certain else f"  ({one.certainty.value})"
             out += [*lines(one.finding, colour=colour, note=text), ""]
         elif one.finding.severity is not Severity.INFO:
             others.append(one)
     if others:
-        out.append("or else, the likelier first (layerctl explain CAUSE tells more):")
+        start = "it could be" if reading.unsaid else "or else"
+        out.append(f"{start}, the likelier first (layerctl explain CAUSE tells more):")
         out += [
             f"    {one.finding.title}  [{one.finding.cause}]  ({one.certainty.value})"
             for one in others
@@ -112,6 +117,11 @@ def reading_lines(reading: Reading, *, colour: bool, verbose: bool) -> list[str]
         out.append("what means nothing bad:")
         for noise in reading.noise:
             out += [f"    {printable(noise.line)}", f"      {noise.meaning}"]
+        out.append("")
+    if reading.others:
+        out.append("what is not layered:")
+        for other in reading.others:
+            out += [f"    {printable(other.line)}", f"      {other.meaning}"]
         out.append("")
     return [*out, told(reading)]
 
@@ -125,4 +135,4 @@ def told(reading: Reading) -> str:
     if bad:
         many = f"{len(bad)} candidates, the likeliest first"
         return many if len(bad) > 1 else "1 cause, which the text suggests"
-    return "nothing in it is bad"
+    return "no layered mount is at fault" if reading.others else "nothing in it is bad"

@@ -291,6 +291,15 @@ FINDINGS = Listing(
             (text("LINE", "the line"), text("MEANING", "what it means")),
             required=False,
         ),
+        objects(
+            "OTHERS",
+            "failures that are no layered mount's",
+            (text("LINE", "the line"), text("MEANING", "what it is")),
+            required=False,
+        ),
+        text(
+            "UNSAID", "what is known of a failure of which only the errno is told", required=False
+        ),
         texts("DECIDE", "commands that would decide between causes", required=False),
     ),
     "CAUSE",
@@ -314,6 +323,7 @@ CAUSE = (
     texts("CONFIRM", "commands that tell whether it is so"),
     _FIX._replace(cell=lambda row: row["fix"]["text"]),
     text("SINCE", "the first release of Linux that it concerns, may be empty"),
+    text("UNTIL", "the first release of Linux that it no longer concerns, may be empty"),
     texts("LINKS", "where more is written"),
     Column("EXIT_CODE", "the exit code of an error", {"type": ["integer", "null"]}),
 )

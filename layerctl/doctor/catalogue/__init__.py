@@ -9,7 +9,16 @@ import re
 import shlex
 from collections.abc import Iterable
 
-from layerctl.doctor.catalogue import aufs, containers, layers, machine, options, storage, surprises
+from layerctl.doctor.catalogue import (
+    aufs,
+    containers,
+    failing,
+    layers,
+    machine,
+    options,
+    storage,
+    surprises,
+)
 from layerctl.doctor.catalogue.cause import Cause
 from layerctl.model import Finding, Fix, Severity
 
@@ -23,6 +32,7 @@ CAUSES: dict[str, Cause] = {
     **surprises.CAUSES,
     **aufs.CAUSES,
     **containers.CAUSES,
+    **failing.CAUSES,
 }
 
 _PLACE = re.compile(r"\{([a-z_]+)\}")

@@ -17,7 +17,8 @@ class Cause(NamedTuple):
 
     `fix` and the commands are templates: `{upper}` becomes the upper directory where the facts
     tell it, and UPPER where they do not. `confirm` are commands that show whether it is so.
-    `since` names the first kernel that it concerns, for people.
+    `since` is the first release of Linux that can have it, `until` the first that cannot any more;
+    the ranking of `--from`, `explain` and the reference read them.
     """
 
     id: str
@@ -28,7 +29,19 @@ class Cause(NamedTuple):
     commands: tuple[str, ...] = ()
     confirm: tuple[str, ...] = ()
     since: str = ""
+    until: str = ""
     links: tuple[str, ...] = ()
+
+    def concerns(self, kernel: tuple[int, int]) -> bool:
+        """Tell whether a release of Linux, as (major, minor), can have this cause."""
+        return (not self.since or kernel >= _number(self.since)) and (
+            not self.until or kernel < _number(self.until)
+        )
+
+
+def _number(release: str) -> tuple[int, int]:
+    major, _, minor = release.partition(".")
+    return int(major), int(minor)
 
 
 def table(*causes: Cause) -> dict[str, Cause]:

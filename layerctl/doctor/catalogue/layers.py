@@ -129,7 +129,7 @@ CAUSES = table(
         "Name each directory once, and none inside another.",
         ("{command}",),
         ("realpath {path}",),
-        since="5.2",
+        since="4.19",
         links=(OVERLAY_DOC + "#changes-to-underlying-filesystems",),
     ),
     Cause(

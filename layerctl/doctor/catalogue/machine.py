@@ -28,7 +28,6 @@ CAUSES = table(
         "Boot a kernel that has it; until then fuse-overlayfs does the same in user space.",
         ("fuse-overlayfs -o lowerdir={lower},upperdir={upper},workdir={work} {target}",),
         ("grep overlay /proc/filesystems", "grep OVERLAY_FS /boot/config-$(uname -r)"),
-        since="3.18",
         links=(OVERLAY_DOC,),
     ),
     Cause(
@@ -73,7 +72,7 @@ CAUSES = table(
         "Use fuse-overlayfs, a newer kernel, or mount as root of the machine.",
         ("fuse-overlayfs -o lowerdir={lower},upperdir={upper},workdir={work} {target}",),
         ("uname -r", "cat /proc/self/uid_map"),
-        since="5.11",
+        until="5.11",
         links=(OVERLAY_DOC,),
     ),
     Cause(

@@ -73,7 +73,6 @@ CAUSES = table(
         "names, or merge layers.",
         ("{command}",),
         ("grep -c . /proc/self/mountinfo", "getconf PAGE_SIZE"),
-        since="6.7",
         links=(MOUNT_API_DOC, OVERLAY_DOC),
     ),
     Cause(
@@ -99,7 +98,7 @@ CAUSES = table(
         "mount(8) use the old call.",
         ("LIBMOUNT_FORCE_MOUNT2=always {mountcommand}",),
         ("mount --version",),
-        since="6.5",
+        since="5.2",
         links=(MOUNT_API_DOC,),
     ),
     Cause(
@@ -123,7 +122,7 @@ CAUSES = table(
         "Give the layers by name, or through /proc/self/fd/N.",
         (),
         ("uname -r",),
-        since="6.13",
+        until="6.13",
         links=(OVERLAY_DOC,),
     ),
     Cause(
@@ -148,7 +147,6 @@ CAUSES = table(
         "escaped.",
         ("{command}",),
         ("ls -ld {path}",),
-        since="6.5",
         links=(OVERLAY_DOC,),
     ),
     Cause(
@@ -171,7 +169,8 @@ CAUSES = table(
         "Add metacopy=on (and redirect_dir=on, which it needs).",
         ("{command}",),
         ("uname -r",),
-        since="6.16",
+        since="6.5",
+        until="6.16",
         links=(OVERLAY_DOC + "#data-only-lower-layers",),
     ),
     Cause(

@@ -170,7 +170,7 @@ CAUSES = table(
         "Use a disk filesystem for upper and work, or a newer kernel.",
         (),
         ("setfattr -n user.test -v y {upper} && setfattr -x user.test {upper}",),
-        since="6.6",
+        until="6.6",
         links=(OVERLAY_DOC,),
     ),
     Cause(
@@ -195,7 +195,6 @@ CAUSES = table(
         "Take the feature off an ext4 that does not use it, or move the layers elsewhere.",
         ("tune2fs -O ^casefold DEVICE",),
         ("dumpe2fs -h DEVICE | grep casefold", "lsattr -d {path}"),
-        since="6.18",
         links=(OVERLAY_DOC,),
     ),
     Cause(
@@ -220,7 +219,7 @@ CAUSES = table(
         "them out.",
         ("mount -o remount,noacl {mountpoint}",),
         ("getfattr -d -m - {lower}",),
-        since="5.15",
+        until="5.15",
         links=(OVERLAY_DOC,),
     ),
     Cause(
@@ -256,7 +255,7 @@ CAUSES = table(
         "Use Linux 5.19 or newer, or change the owners of the layer instead.",
         (),
         ("uname -r", "findmnt -o TARGET,OPTIONS -T {path}"),
-        since="5.19",
+        until="5.19",
         links=(OVERLAY_DOC,),
     ),
     Cause(

@@ -19,7 +19,6 @@ CAUSES = table(
         "Mount with redirect_dir=on, or let the program copy instead.",
         ("{command}",),
         ("cat /sys/module/overlay/parameters/redirect_dir", "findmnt -no OPTIONS {target}"),
-        since="4.10",
         links=(OVERLAY_DOC + "#renaming-directories",),
     ),
     Cause(
@@ -57,7 +56,6 @@ CAUSES = table(
         "Mount with index=on.",
         ("{command}",),
         ("findmnt -no OPTIONS {target}",),
-        since="4.13",
         links=(_NONSTANDARD,),
     ),
     Cause(
@@ -69,7 +67,6 @@ CAUSES = table(
         "Mount with index=on, and do not rely on link counts.",
         ("{command}",),
         ("stat -c %h {target}/FILE",),
-        since="4.13",
         links=(_NONSTANDARD,),
     ),
     Cause(
@@ -83,7 +80,7 @@ CAUSES = table(
         "up first, or use a volume.",
         ("touch {target}/FILE",),
         ("uname -r",),
-        since="4.19",
+        until="4.19",
         links=(_NONSTANDARD,),
     ),
     Cause(
@@ -121,7 +118,6 @@ CAUSES = table(
         "Use a kernel from 5.8 on, fuse-overlayfs, or the vfs driver; or allow mknod.",
         (),
         ("mknod test c 0 0", "uname -r"),
-        since="5.8",
         links=(OVERLAY_DOC + "#whiteouts-and-opaque-directories",),
     ),
     Cause(

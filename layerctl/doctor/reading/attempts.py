@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from layerctl.codecs import aufs, overlay
@@ -50,11 +51,40 @@ class Attempt(NamedTuple):
 def find(text: str) -> list[Attempt]:
     """Return every mount that a plain text tells of, each once."""
     found: dict[tuple[str, str], Attempt] = {}
-    for line in _joined(text):
-        attempt = _of_line(line)
-        if attempt is not None:
-            found.setdefault((attempt.fstype, attempt.options), attempt)
+    lines = _joined(text)
+    for attempt in _traced(lines):
+        found.setdefault((attempt.fstype, attempt.options), attempt)
+    for line in lines:
+        traced = "FSCONFIG_" in line or _CALL.search(line) or line.startswith("execve(")
+        told = None if traced else _of_line(line)
+        if told is not None:
+            found.setdefault((told.fstype, told.options), told)
     return list(found.values())
+
+
+#: The new calls as strace prints them: the type, then options one by one, then the mount.
+_FSOPEN = re.compile(r"fsopen\(\"(overlay|aufs)\"")
+_FSCONFIG = re.compile(r"fsconfig\(\d+, FSCONFIG_SET_(\w+), \"([^\"]*)\", (?:\"([^\"]*)\"|NULL)")
+_CALL = re.compile(r"\bmount\(\"[^\"]*\", \"([^\"]*)\", \"(overlay|aufs)\", [^\"]*\"([^\"]*)\"\)?")
+
+
+def _traced(lines: list[str]) -> Iterator[Attempt]:
+    """Yield the mounts of a strace; options that it cut with ... are not whole."""
+    fstype = ""
+    options: list[str] = []
+    for line in lines:
+        called = _CALL.search(line)
+        if called is not None and not re.search(r"\"\.\.\.", line):
+            yield _parsed(called[2], called[3], called[1], "mount", line)
+        opened = _FSOPEN.search(line)
+        if opened is not None:
+            fstype, options = opened[1], []
+        found = _FSCONFIG.search(line)
+        if found is not None and fstype and found[2] != "source":
+            options.append(found[2] if found[1] == "FLAG" else f"{found[2]}={found[3]}")
+        if "FSCONFIG_CMD_CREATE" in line and options:
+            yield _parsed(fstype, ",".join(options), None, "mount", line)
+            options = []
 
 
 def _joined(text: str) -> list[str]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from enum import IntEnum
+from functools import cached_property
 
 from layerctl.doctor.messages import Match
-from layerctl.doctor.reading import attempts, errnos, text
+from layerctl.doctor.reading import attempts, text
 from layerctl.doctor.reading.attempts import Attempt
-from layerctl.doctor.reading.errnos import Told
+from layerctl.doctor.reading.events import Event, Kind
 from layerctl.doctor.reading.text import Line
 
 Version = tuple[int, int]
@@ -29,6 +31,15 @@ _FS_WORD = re.compile(
     r"(?<![\w/.-])(nfs4?|cifs|smb3|smbfs|ceph(?:fs)?|lustre|gpfs|beegfs|orangefs|9p|zfs|ecryptfs|virtiofs|vfat|exfat|ntfs3?|btrfs|xfs|tmpfs|"
     r"fuse\.[\w-]+|fuseblk)(?![\w/-])"
 )
+#: Mount points that people name after what is mounted there.
+_PLACES = (
+    (re.compile(r"/(?:nfs|net|nas|cifs|smb|ceph|gluster\w*|lustre|gpfs|beegfs)\d*(?:/|\b)"), "nfs"),
+    (re.compile(r"/(?:tank|rpool|zpool|zfs|zroot)\d*/"), "zfs"),
+    (re.compile(r"/(?:mergerfs|sshfs|gocryptfs|fuse|s3|gdrive|rclone|storage/pool|mnt/user)/"),
+     "fuse"),
+    (re.compile(r"/\.(?:ecryptfs|Private)/"), "ecryptfs"),
+)  # fmt: skip
+_BDEV = re.compile(r"\bbdev\.(zfs|btrfs)\b|[ (](zfs|nfs4?|cifs|overlay(?:fs)?)\)? at \"?/")
 _FUSE_NAMES = re.compile(
     r"\b(?:gcsfuse|s3fs|goofys|juicefs|sshfs|mergerfs|unionfs-fuse|bindfs|rclone mount|glusterfs|"
     r"cvmfs|lxcfs|ntfs-3g|encfs|gocryptfs)\b"
@@ -36,19 +47,39 @@ _FUSE_NAMES = re.compile(
 _UTIL_LINUX = re.compile(r"(?:util-linux|libmount)[\s-]+v?(\d+\.\d+)")
 _USERNS = re.compile(
     r"unshare\b[^\n]{0,200}\s-{1,2}(?:\w*[Ur]\w*|user|map-root-user)|user ?namespaces?|"
-    r"rootless|userns|/\.local/share/(?:containers|docker)|bwrap|rootlesskit"
+    r"rootless|userns|nsenter\b[^\n]{0,40}--user|--remap-root|usernsexec|\bimg build|"
+    r"/run/user/[1-9]\d*/|/\.local/share/(?:containers|docker)|bwrap|rootlesskit"
 )
 _BOOT = re.compile(
     r"/sysroot\b|initramfs|initrd|dracut|switch_root|\brun-init\b|systemd\[1\]|\.mount: |"
     r"x-systemd|/root/newroot|/mnt-root\b|\brootmnt\b|emergency mode|/new_root\b|"
     r"root device|\brunning (?:early|late) hook"
 )
-_REMOVING = re.compile(
-    r"\b(?:umount|unmount\w*|rm|remov\w+|delet\w+|rmdir|unlinkat|prune)\b", re.IGNORECASE
+#: fuse-overlayfs as the one that acts, and the kernel's overlay as the one that is asked.
+_FUSE_ACTS = re.compile(
+    r"(?:^|[\s\"'/`])fuse-overlayfs(?:\[\d+\])?: (?!not found)|fuse-overlayfs -|"
+    r"mount[_ ]program|fuse3?\.fuse-overlayfs|comm=\"fuse-overlayfs|unknown argument ignored"
+)
+_KERNEL_ACTS = re.compile(
+    r"native overlay|mount(?:ing)? overlay\b|overlay filesystem|(?:Type:|type |fstype: ?)overlay\b|"
+    r"mount overlay:|-t overlay\b|creating overlay mount|special device|superblock on"
 )
 
 
-@dataclass(slots=True)
+class Tier(IntEnum):
+    """How surely a text is about a layered mount; what may be concluded depends on it."""
+
+    #: Nothing layered is at fault.
+    NONE = 0
+    #: An error that layered filesystems are known for, and others can give.
+    PECULIAR = 1
+    #: A mount failed whose type is not told.
+    OPEN = 2
+    #: A layered mount, or work in one, failed.
+    LAYERED = 3
+
+
+@dataclass
 class Context:
     """Everything the rules look at."""
 
@@ -60,40 +91,55 @@ class Context:
     util_linux: Version | None = None
     families: tuple[str, ...] = ()
     matches: list[tuple[Line, Match]] = field(default_factory=list)
-    told: dict[str, str] = field(default_factory=dict)
-    named: tuple[Told, ...] = ()
+    events: list[Event] = field(default_factory=list)
+    #: The events that count, and how surely they are of a layered mount.
+    heard: list[Event] = field(default_factory=list)
+    tier: Tier = Tier.NONE
+
+    @cached_property
+    def told(self) -> dict[str, str]:
+        """The errnos of the events that count, each with the words that tell it."""
+        told = [one for event in self.heard for one in event.told]
+        return {one.name: one.words for one in reversed(told)}
 
     @property
     def errnos(self) -> set[str]:
-        """The names of the errnos that were told."""
+        """The names of the errnos of the events that count."""
         return set(self.told)
+
+    @cached_property
+    def said(self) -> list[Line]:
+        """The lines in which words of programs count: no kernel message, no other mount."""
+        taken = {id(line) for line, _ in self.matches}
+        taken |= {id(event.line) for event in self.events if event.kind is Kind.OTHER}
+        return [line for line in self.lines if id(line) not in taken]
 
     @property
     def complains(self) -> bool:
         """Whether anything but the kernel's log says that something went wrong."""
         return bool(self.told)
 
-    @property
+    @cached_property
     def in_user_namespace(self) -> bool:
         """Whether the text speaks of a user namespace."""
         return bool(_USERNS.search(self.plain))
 
-    @property
+    @cached_property
     def booting(self) -> bool:
         """Whether the text is of a machine that is starting."""
         return bool(_BOOT.search(self.plain))
 
-    @property
-    def removing(self) -> bool:
-        """Whether the text is of unmounting or removing."""
-        return bool(_REMOVING.search(self.plain))
-
-    @property
+    @cached_property
     def by_fuse_overlayfs(self) -> bool:
         """Whether fuse-overlayfs, not the kernel, is the filesystem."""
-        return "fuse-overlayfs" in self.small
+        return _FUSE_ACTS.search(self.plain) is not None
 
-    @property
+    def by_kernel(self, event: Event) -> bool:
+        """Whether an event is of the kernel's overlay, though the text names fuse-overlayfs."""
+        line = event.line.text
+        return "fuse-overlayfs" not in line and _KERNEL_ACTS.search(line) is not None
+
+    @cached_property
     def fstype(self) -> str:
         """The type that the text is about: aufs where it says so, else overlay."""
         if any(attempt.fstype == "aufs" for attempt in self.tried):
@@ -112,6 +158,8 @@ def build(raw: str, kernel: Version | None, fs: str | None) -> Context:
     found = text.lines(plain)
     families = [family(fs)] if fs else []
     families += [family(match[1]) for match in _FS_WORD.finditer(plain)]
+    families += [family(match[1] or match[2]) for match in _BDEV.finditer(plain)]
+    families += [kind for pattern, kind in _PLACES if pattern.search(plain)]
     if _FUSE_NAMES.search(plain):
         families.append("fuse")
     util_linux = _UTIL_LINUX.search(plain)
@@ -124,15 +172,6 @@ def build(raw: str, kernel: Version | None, fs: str | None) -> Context:
         text.version(util_linux[1]) if util_linux else None,
         tuple(dict.fromkeys(one for one in families if one)),
     )
-
-
-def hear(context: Context) -> None:
-    """Find the errnos that programs tell: not those inside the kernel's own messages."""
-    said = {id(line) for line, _ in context.matches}
-    others = [line.text for line in context.lines if not line.kernel and id(line) not in said]
-    told = errnos.find("\n".join(others))
-    context.told = {one.name: one.words for one in reversed(told)}
-    context.named = tuple(one for one in told if one.cause)
 
 
 def family(fstype: str) -> str:

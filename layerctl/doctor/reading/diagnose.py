@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from layerctl.doctor.catalogue import CAUSES, Cause, Raw, fill, finding
 from layerctl.doctor.commands import mount_command
 from layerctl.doctor.reading import context as contexts
-from layerctl.doctor.reading import intake, kernel, plans, programs
+from layerctl.doctor.reading import gate, intake, kernel, meanings, plans, programs
 from layerctl.doctor.reading.attempts import is_real
-from layerctl.doctor.reading.context import Context, Version
+from layerctl.doctor.reading.context import Context, Tier, Version
+from layerctl.doctor.reading.events import Stage
 from layerctl.doctor.reading.result import Certainty, Clue, Diagnosis, Reading
 from layerctl.model import Role, Severity
 
@@ -27,14 +29,14 @@ def read(text: str, *, kernel_version: Version | None = None, fs: str | None = N
     """
     context = contexts.build(intake.sift(text), kernel_version, fs)
     kernel.match_lines(context)
-    contexts.hear(context)
+    gate.judge(context)
     found = list(kernel.clues(context))
     found += programs.clues(context)
     found += programs.silent_call(context)
     for attempt in context.tried:
         found += plans.clues(attempt, context.errnos, context.kernel, context.util_linux)
-    found += programs.causes_of(context)
-    denied = bool({"EPERM", "EACCES"} & context.errnos) and programs.while_mounting(context)
+    found += meanings.clues(context)
+    denied = bool({"EPERM", "EACCES"} & context.errnos) and _while_mounting(context)
     if context.in_user_namespace and denied:
         of_aufs = context.fstype == "aufs"
         cause = "aufs-userns-not-allowed" if of_aufs else "userns-overlay-not-permitted-old-kernel"
@@ -42,10 +44,47 @@ def read(text: str, *, kernel_version: Version | None = None, fs: str | None = N
         found += _trusted(context)
     if context.in_user_namespace and "EINVAL" in context.errnos:
         found += _locked(context)
-    ranked = rank(clue for clue in found if _fits(clue, context.kernel))
+    found = [clue for clue in found if _fits(clue, context.kernel)]
+    ranked = rank(_held(clue, context.tier) for clue in found)
     shared = _shared(ranked)
     diagnoses = tuple(_diagnosis(clues, weight, shared, context) for clues, weight in ranked)
-    return Reading(diagnoses, tuple(kernel.noise(context)), _decide(diagnoses, context))
+    return Reading(
+        diagnoses,
+        tuple(kernel.noise(context)),
+        _decide(diagnoses, context),
+        tuple(gate.others(context)),
+        _unsaid(diagnoses, context),
+    )
+
+
+def _unsaid(diagnoses: tuple[Diagnosis, ...], context: Context) -> str:
+    """Return what is known of a failure of which the text has only the errno."""
+    if not diagnoses or diagnoses[0].certainty is not Certainty.POSSIBLE:
+        return ""
+    if context.tier is not Tier.LAYERED or not context.heard:
+        return ""
+    names = "/".join(dict.fromkeys(one.name for event in context.heard for one in event.told))
+    what = "mount" if _while_mounting(context) else "operation"
+    how = f"with {names}" if names else "without an errno"
+    return f"a layered {what} failed {how}, and the text does not say why"
+
+
+def _held(clue: Clue, tier: Tier) -> Clue:
+    """Return a clue no weightier than what the text can be taken for.
+
+    A mount of untold type is only perhaps a layered one; an error that any filesystem can give
+    is a reminder, and nothing more.
+    """
+    if tier is Tier.LAYERED or clue.severity is Severity.INFO:
+        return clue
+    least = Severity.WARNING if tier is Tier.OPEN else Severity.INFO
+    most = _SAYS - 1 if tier is Tier.OPEN else _LIKELY - 1
+    return replace(clue, severity=least, weight=min(clue.weight, most))
+
+
+def _while_mounting(context: Context) -> bool:
+    """Tell whether what failed is a mount, and not work in a mounted tree."""
+    return any(event.stage is Stage.MOUNT for event in context.heard)
 
 
 #: Options that need trusted attributes, and their values that do not.
@@ -69,7 +108,7 @@ _TOPS = ("", "/boot", "/dev", "/home", "/media", "/mnt", "/opt", "/proc", "/run"
 
 def _locked(context: Context) -> Iterator[Clue]:
     """Mounts that came along into a user namespace are locked: EINVAL for a layer above them."""
-    if not programs.while_mounting(context):
+    if not _while_mounting(context):
         return
     for attempt in context.tried:
         for layer in attempt.stack.of_role(Role.LOWER) if attempt.stack is not None else ():
@@ -79,30 +118,11 @@ def _locked(context: Context) -> Iterator[Clue]:
             yield Clue("userns-lower-with-submounts", 64 if top else 44, seen)
 
 
-#: Causes that a kernel from this version on no longer has, and that it has only from one on.
-_GONE = {
-    "userns-overlay-not-permitted-old-kernel": (5, 11),
-    "idmapped-layers-unsupported": (5, 19),
-    "tmpfs-upper-xattr-unsupported": (6, 6),
-    "data-layer-needs-metacopy": (6, 16),
-}
-_SINCE = {
-    "new-mount-api-string-limit": (5, 2),
-    "volatile-incompat-dirty": (5, 10),
-    "overlapping-layers": (4, 19),
-    "upperdir-in-use-index-on": (4, 13),
-    "index-estale-lower-changed": (4, 13),
-    "userns-needs-userxattr": (5, 11),
-    "metacopy-mismatch": (4, 19),
-}
-
-
 def _fits(clue: Clue, version: Version | None) -> bool:
     """Tell whether a kernel can have a cause; what the text says outright stands all the same."""
     if version is None or clue.weight >= _SAYS:
         return True
-    gone, since = _GONE.get(clue.cause), _SINCE.get(clue.cause)
-    return (gone is None or version < gone) and (since is None or version >= since)
+    return CAUSES[clue.cause].concerns(version)
 
 
 def rank(found: Iterable[Clue]) -> list[tuple[list[Clue], int]]:
@@ -161,7 +181,11 @@ def _diagnosis(clues: list[Clue], weight: int, shared: set[str], context: Contex
     if cause.id == "aufs-xino-fs-unsupported":
         values |= _other_xino(context)
     seen = _counted([clue.evidence for clue in clues if clue.evidence], context)
-    made = finding(cause.id, seen[:6], severity=_severity(clues), **values)
+    better = next((clue for clue in clues if clue.fix is not None), clues[0])
+    made = finding(
+        cause.id, seen[:6], severity=_severity(clues), fix=better.fix, commands=better.commands,
+        **values,
+    )  # fmt: skip
     if weight >= _SAYS:
         open_ = clues[0].evidence in shared
         certainty = Certainty.LIKELY if open_ else Certainty.CERTAIN
@@ -218,7 +242,9 @@ def _values(context: Context) -> dict[str, str]:
 def _decide(diagnoses: tuple[Diagnosis, ...], context: Context) -> tuple[str, ...]:
     """Return the commands that would decide between candidates, none where all is said."""
     open_ones = [one for one in diagnoses if one.finding.severity is not Severity.INFO]
-    if len(open_ones) < 2 or open_ones[0].certainty is Certainty.CERTAIN:
+    if not open_ones or open_ones[0].certainty is Certainty.CERTAIN:
+        return ()
+    if len(open_ones) < 2 and open_ones[0].certainty is Certainty.LIKELY:
         return ()
     values = _values(context)
     commands: list[str] = []

@@ -51,8 +51,8 @@ def clues(context: Context) -> Iterator[Clue]:
         else:
             steps, severity = (_NOISE, _NOISE - 4), Severity.INFO
         if _probe(match, context):
-            yield Clue("benign-feature-probe", 94, line.text)
-            severity = Severity.WARNING
+            yield Clue("benign-feature-probe", 82, line.text)
+            severity, steps = Severity.WARNING, _WARNING_STEPS
         for step, (cause, weight) in enumerate(zip(causes, steps, strict=False)):
             failed = message.kind is Kind.FAILURE and not step and severity is None
             yield Clue(
@@ -214,6 +214,8 @@ def _features(match: Match, context: Context) -> tuple[str, ...]:
     causes = [name + one for one in dict.fromkeys((*known, *order))]
     if xattr:
         causes.insert(1 if whiteout or tmpfile else 0, "upper-fs-no-xattr")
+    if not known and xattr and whiteout and tmpfile:  # NFS has none of the three
+        return (name + "nfs", "upper-missing-required-features", name + "fuse", "upper-fs-no-xattr")
     if known:
         return (*causes[:4], "upper-missing-required-features")
     return ("upper-missing-required-features", *causes[:4])

@@ -6,28 +6,37 @@ Each row is about a program's own wording, as its source has it; what only an er
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from layerctl.doctor.reading.context import Context
+from layerctl.doctor.reading.context import Context, Tier
+from layerctl.doctor.reading.events import short
 from layerctl.doctor.reading.result import Clue
 from layerctl.model import Severity
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Saying:
     """A wording: causes with blanks between, the weight of the first, and when it counts.
 
-    `errnos` are those of which the text must tell one, `about` a word that it must have.
+    `errnos` are those of which the text must tell one, `about` a word that it must have. `alone`
+    marks a wording that layered filesystems are known for where nothing else names one.
     """
 
-    pattern: re.Pattern[str]
+    words: str
     causes: tuple[str, ...]
     weight: int
     errnos: frozenset[str] = frozenset()
     about: str = ""
     severity: Severity | None = None
+    alone: bool = False
+
+    @functools.cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """The wording, made when a text is to be searched for it."""
+        return re.compile(self.words.replace(*_FAR), re.IGNORECASE)
 
 
 #: Two words of one sentence stand near each other: this keeps the cost of a long line linear.
@@ -36,24 +45,31 @@ _FAR = ("[^\\n]*", "[^\\n]{0,200}")
 
 def _say(
     pattern: str, causes: str, weight: int, errnos: str = "", about: str = "", *,
-    severity: Severity | None = None,
+    severity: Severity | None = None, alone: bool = False,
 ) -> Saying:  # fmt: skip
     return Saying(
-        re.compile(pattern.replace(*_FAR), re.IGNORECASE), tuple(causes.split()), weight,
-        frozenset(errnos.split()), about, severity,
-    )  # fmt: skip
+        pattern, tuple(causes.split()), weight, frozenset(errnos.split()), about, severity, alone
+    )
 
 
 _INFO = Severity.INFO
-#: A sentence of a program stands within the first characters of its line.
-_READ = 4000
-_LAYERED = r"(?:overlay|aufs)"
 
 #: mount(8), umount(8), modprobe(8).
 _MOUNT = (
     _say(r"mount point (?:\S+ )?(?:does not exist|is a symbolic link to nowhere)",
          "target-missing", 92),
     _say(r"mount point (?:\S+ )?is not a directory", "target-not-a-directory", 92),
+    _say(r"drop permissions failed", "mount8-drop-permissions-userns", 94),
+    _say(r"not mounted or bad option|mount point not mounted|not mounted already",
+         "mount-point-not-mounted", 92),
+    _say(r"already mounted (?:or mount point busy|on)|mount point busy",
+         "already-mounted upperdir-in-use-index-on leaked-mount-busy", 86),
+    _say(r"(?:failed|unable) to (?:attach|set) id-?mapping|X-mount\.idmap[^\n]*failed",
+         "idmap-of-overlay-unsupported idmapping-refused", 90),
+    _say(r"overlay directories may not overlap", "overlapping-layers", 94),
+    _say(r"CONFIG_OVERLAY_FS(?:: missing| is not set|=n\b)", "overlay-not-in-kernel", 94),
+    _say(r"CONFIG_AUFS_FS(?:: missing| is not set|=n\b)", "aufs-module-missing", 90),
+    _say(r"/sys/fs/aufs\S*: no such", "aufs-module-missing", 94),
     _say(r"special device (?:overlay|none|\S+) does not exist",
          "missing-layer-directory mount-ordering-lower-not-mounted colon-in-path", 78),
     _say(r"must be superuser to use mount|only root can (?:do that|mount|use)",
@@ -121,21 +137,36 @@ _ENGINES = (
          "layer-link-missing-after-crash missing-layer-directory", 78),
     _say(r"cannot mount using driver overlay in rootless mode",
          "fuse-overlayfs-not-installed userns-overlay-not-permitted-old-kernel", 88),
-    _say(r"cannot move '[^\n]*to a subdirectory of itself", "zfs-no-rename-whiteout", 84),
+    _say(r"cannot move '[^\n]*to a subdirectory of itself", "zfs-no-rename-whiteout", 84,
+         alone=True),
+    # a rename within one directory: only a stacked filesystem, or a mount point, refuses it so
+    _say(r"(?:can't|cannot) (?:move|rename) '?(?P<dir>/[^\n']*/|\.?/?)[^/\n']+'? to "
+         r"'?(?P=dir)[^/\n']+'?: invalid argument", "zfs-no-rename-whiteout", 78, alone=True),
+    _say(r"['\"]?(?P<dir>/(?:[^\s'\"]*/)?)[^/\s'\"]+['\"]? (?:->|to) "
+         r"['\"]?(?P=dir)[^/\s'\"]+['\"]?[^\n]*$", "redirect-dir-off-rename-exdev", 80, "EXDEV",
+         alone=True),
+    _say(r"rename\b", "redirect-dir-off-rename-exdev", 60, "EXDEV", alone=True),
     _say(r"max depth exceeded", "option-string-too-long too-many-layers", 90),
     _say(r"auplink\b[^\n]*(?:not found|no such file)", "aufs-tools-missing", 95),
     _say(r"mount\.aufs\b[^\n]*(?:not found|no such file)", "aufs-tools-missing", 90),
-    _say(r"is not supported over overlay|overlayfs? is not supported over overlay",
-         "upperdir-fs-unsupported-overlay", 93),
+    _say(r"is not supported over overlay", "upperdir-fs-unsupported-overlay", 93),
+    # the engine names the filesystem below whatever its trial met: these serve as an upper one
+    _say(r"is not supported over (?:ext\w*|xfs|btrfs|tmpfs|f2fs)[^\n]*(?:/home/|/\.local/|/run/user)",
+         "userns-overlay-not-permitted-old-kernel fuse-overlayfs-not-installed "
+         "overlay-module-missing", 82),
+    _say(r"is not supported over (?:ext\w*|xfs|btrfs|tmpfs|f2fs)",
+         "overlay-module-missing running-kernel-modules-removed overlay-not-in-kernel "
+         "userns-overlay-not-permitted-old-kernel", 76),
     _say(r"is not supported over (?:fuse\S*|fuseblk)", "upperdir-fs-unsupported-fuse", 93),
     _say(r"is not supported over zfs", "upperdir-fs-unsupported-zfs", 93),
     _say(r"is not supported over ecryptfs", "upperdir-fs-unsupported-ecryptfs", 93),
     _say(r"is not supported over (?:nfs|cifs|ceph|smb)", "upperdir-fs-unsupported-nfs", 93),
-    _say(r"backing file ?system is unsupported for this graph driver",
+    _say(r"^(?![^\n]*is not supported over)[^\n]*backing file ?system is unsupported for this graph",
          "upperdir-fs-unsupported-overlay upperdir-fs-unsupported-zfs upperdir-fs-unsupported-nfs "
          "upperdir-fs-unsupported-fuse", 66),
     _say(r"without d_type support|ftype=[01]\b|\bd_type\b", "xfs-ftype0-no-dtype", 92),
-    _say(r"not found as a supported filesystem on this host|does not support overlay fs|"
+    _say(r"not found as a supported filesystem on this host|^(?![^\n]*not supported over)[^\n]*does not "
+         r"support overlay fs|"
          r"overlay support (?:is )?(?:not )?(?:loaded|enabled)",
          "overlay-module-missing overlay-not-in-kernel wsl1-limited-overlay "
          "running-kernel-modules-removed", 84),
@@ -145,8 +176,18 @@ _ENGINES = (
          r"kernel does not support overlay",
          "upperdir-fs-unsupported-overlay upperdir-fs-unsupported-nfs upperdir-fs-unsupported-zfs "
          "xfs-ftype0-no-dtype upperdir-fs-unsupported-fuse", 74, "EINVAL"),
-    _say(r"kernel-style whiteout|convert whiteout file|mknod\b[^\n]*operation not permitted",
-         "whiteout-mknod-eperm whiteout-on-overlay-eperm", 88),
+    _say(r"kernel-style whiteout|convert whiteout file|mknod\b[^\n]*operation not permitted|"
+         r"create ovlfs whiteout", "whiteout-mknod-eperm whiteout-on-overlay-eperm", 88),
+    _say(r"mknod(?:at)?\([^\n]*S_IFCHR[^\n]*EPERM", "whiteout-mknod-eperm "
+         "whiteout-on-overlay-eperm", 84, alone=True),
+    _say(r"OverlayOpaque\([^\n]*input/output error",
+         "userns-needs-userxattr tmpfs-upper-xattr-unsupported", 84),
+    _say(r"OverlayOpaque\([^\n]*operation not permitted",
+         "whiteout-mknod-eperm userns-needs-userxattr userns-overlay-not-permitted-old-kernel", 84),
+    _say(r"/mapped/\d+/l/", "idmapped-layers-unsupported idmapping-refused", 78,
+         "EACCES EINVAL EPERM"),
+    _say(r"\bdocker rm\b|\bpodman rm\b", "leaked-mount-busy", 60, "EBUSY", alone=True),
+    _say(r"does not support NFS export", "nfs-export-limits", 74, alone=True),
     _say(r"(?:processing|extract\w*|unpack\w*|untar\w*|apply\w*)[^\n]*(?:tar|layer|whiteout)[^\n]*"
          r"operation not permitted", "whiteout-mknod-eperm whiteout-on-overlay-eperm", 82),
     _say(r"(?:error|fail\w*)[^\n]*(?:remov|unmount|delet|unlinkat)[^\n]*(?:busy)",
@@ -171,13 +212,18 @@ _ENGINES = (
 
 #: FUSE and fuse-overlayfs.
 _FUSE = (
+    _say(r"fuse-overlayfs\[\d+\]: segfault|killed process \d+ \(fuse-overlayfs|"
+         r"fuse-overlayfs\b[^\n]*(?:crashed|was killed|signal: |exited with|core dumped)",
+         "fuse-overlayfs-crashed", 93),
+    _say(r"transport endpoint is not connected|software caused connection abort",
+         "fuse-overlayfs-crashed fuse-lower-misbehaves", 88, about="fuse-overlayfs"),
     _say(r"fuse: device not found|fuse device not found|(?:open|stat|access\w*) /dev/fuse\b|"
          r"/dev/fuse[^\n]*(?:no such|not exist|not found|permission)|modprobe fuse",
          "dev-fuse-missing", 93),
     _say(r"fusermount3?: mount failed: (?:operation not permitted|permission denied)",
          "container-policy-denies-overlay-mount dev-fuse-missing", 84),
     _say(r"fuse-overlayfs['\"]?:? [^\n]*"
-         r"(?:executable file not found|command not found|not installed)|"
+         r"(?:executable file not found|command not found|not installed|\bnot found\b)|"
          r"(?:exec|fork/exec|stat)\S* \S*fuse-overlayfs[^\n]*no such file|"
          r"(?:executable|program|binary)[^\n]*fuse-overlayfs[^\n]*(?:not found|no such)|"
          r"command not found:? \S*fuse-overlayfs",
@@ -195,7 +241,7 @@ _FUSE = (
          "fuse-overlayfs-unsupported-option", 90),
     _say(r"posix_acl|\bsetfacl\b|\bgetfacl\b|\bACLs?\b|unique: \d+, error: -95",
          "fuse-overlayfs-acl-unsupported", 80, "EOPNOTSUPP"),
-    _say(r"unique: \d+, error: -95", "fuse-overlayfs-acl-unsupported", 76),
+    _say(r"unique: \d+, error: -95", "fuse-overlayfs-acl-unsupported", 76, alone=True),
 )  # fmt: skip
 
 #: Security modules.
@@ -205,6 +251,8 @@ _POLICY = (
          r"admin_home_t|var_lib_t|tmp_t|usr_t)\b", "selinux-mislabelled-layers", 88),
     _say(r"apparmor=.?\"?denied\"?[^\n]*(?:operation=\"?mount|fstype=\"?overlay)|"
          r"operation=\"?mount\"?[^\n]*apparmor", "container-policy-denies-overlay-mount", 95),
+    _say(r"apparmor=\W*denied[^\n]*operation=\W*(?!mount|umount|pivotroot)\w+[^\n]*name=\W*\S*"
+         r"(?:/overlay2?/|/aufs/|containers/storage|snapshotter)", "apparmor-denies-layer-path", 92),
     _say(r"type=1326|audit[^\n]*\bSECCOMP\b|syscall=165\b", "container-policy-denies-overlay-mount",
          85),
     _say(r"security_context_str_to_sid|context=\S*:c\d+", "context-option-comma-split", 62,
@@ -218,12 +266,18 @@ _POLICY = (
 #: What users see after a mount that succeeded.
 _LATER = (
     _say(r"[c-]\?{9}\s+\?", "xfs-ftype0-no-dtype old-kernel-overlay-bug "
-         "layer-modified-while-mounted", 70),
+         "layer-modified-while-mounted", 70, alone=True),
+    _say(r"unknown error 524|errno 524|-524\b", "remote-lower-misbehaves", 78),
+    _say(r"\b(?:mmfs|gpfs|lustre|beegfs)\b", "remote-lower-misbehaves", 60, "EIO ENODATA ESTALE"),
     _say(r"\bnfs4_acl\b|system\.nfs4", "nfs4-acl-copy-up", 88),
-    _say(r"rpmdb|\brpm\b[^\n]*checksum", "copy-up-stale-readonly-fd", 82),
-    _say(r"\binotify\b|\btail\"?[, '\"]*-{1,2}(?:F|follow)", "inotify-lower-inode", 78),
+    _say(r"rpmdb|\brpm\b[^\n]*checksum", "copy-up-stale-readonly-fd", 82, alone=True),
+    _say(r"\binotify\b|\btail\"?[, '\"]*-{1,2}(?:F|follow)", "inotify-lower-inode", 78, alone=True),
     _say(r"\bnlink\b|\blinks?: \d|hard ?link", "hardlink-nlink-inconsistent "
          "hardlink-broken-across-overlay", 62),
+    _say(r"\bgetfattr\b|\blistxattr\b", "lower-fs-no-xattr", 62, "EOPNOTSUPP", alone=True),
+    _say(r"reading directory", "fuse-lower-misbehaves", 62, "EROFS", alone=True),
+    _say(r"(?:ls|cat|stat): (?:cannot|can't) (?:access|open|stat)", "metacopy-mismatch "
+         "io-error-below", 50, "EIO", alone=True),
     _say(r"\bmetacopy\b", "metacopy-mismatch", 60, "EIO ENODATA"),
     _say(r"\binode numbers?\b|\bst_ino\b|\bfile changed (?:as|while) we read|"
          r"directory cycle|not the same file", "xino-off-inode-instability", 66),
@@ -237,20 +291,23 @@ SAYINGS = (*_MOUNT, *_CALLS, *_ENGINES, *_FUSE, *_POLICY, *_LATER)
 
 
 def clues(context: Context) -> Iterator[Clue]:
-    """Yield what the words of programs point to."""
+    """Yield what the words of programs point to, in the lines that can be a layered mount's."""
+    if context.tier is Tier.NONE:
+        return
     told = context.errnos
-    kernels = {id(line) for line, _ in context.matches}
-    others = [one for one in context.lines if id(one) not in kernels]
+    lines = [short(line.text) for line in context.said]
     for saying in SAYINGS:
+        if context.tier <= Tier.PECULIAR and not saying.alone:
+            continue
         if saying.errnos and not saying.errnos & told:
             continue
         if saying.about and saying.about not in context.small:
             continue
-        line = next((one for one in others if saying.pattern.search(one.text, 0, _READ)), None)
+        line = next((text for text in lines if saying.pattern.search(text)), None)
         if line is None:
             continue
         for step, cause in enumerate(saying.causes):
-            yield Clue(cause, saying.weight - 6 * step, line.text, severity=saying.severity)
+            yield Clue(cause, saying.weight - 6 * step, line, severity=saying.severity)
 
 
 def silent_call(context: Context) -> Iterator[Clue]:
@@ -258,193 +315,3 @@ def silent_call(context: Context) -> Iterator[Clue]:
     found = _SILENT.search(context.plain)
     if found is not None and not context.matches:
         yield Clue("new-mount-api-string-limit", 94, found[0])
-
-
-#: What an errno means: where a mount was tried, and where something was done in a mounted tree.
-_AT_MOUNT: dict[str, str] = {
-    "EPERM": "missing-cap-sys-admin container-policy-denies-overlay-mount "
-    "userns-overlay-not-permitted-old-kernel userns-needs-userxattr",
-    "EACCES": "container-policy-denies-overlay-mount missing-cap-sys-admin layer-not-reachable "
-    "selinux-denied",
-    "ENOENT": "missing-layer-directory target-missing mount-ordering-lower-not-mounted "
-    "colon-in-path",
-    "ENODEV": "overlay-module-missing overlay-not-in-kernel running-kernel-modules-removed "
-    "wsl1-limited-overlay",
-    "EINVAL": "upperdir-fs-unsupported-overlay unknown-mount-option-old-kernel "
-    "upper-missing-required-features workdir-upperdir-different-mount max-stacking-depth",
-    "ELOOP": "overlapping-layers",
-    "EBUSY": "upperdir-in-use-index-on lowerdir-in-use-as-upper leaked-mount-busy",
-    "ESTALE": "index-estale-lower-changed layer-modified-while-mounted",
-    "ENOTDIR": "layer-not-a-directory target-not-a-directory",
-    "ENOMEM": "not-enough-memory option-string-too-long too-many-layers missing-layer-directory",
-    "ENAMETOOLONG": "option-string-too-long colon-in-path",
-    "E2BIG": "option-string-too-long too-many-layers",
-    "EXDEV": "redirect-dir-off-rename-exdev btrfs-subvolume-upper-exdev",
-    "EIO": "workdir-upperdir-different-mount metacopy-mismatch userns-needs-userxattr",
-    "ENOSPC": "upper-enospc",
-    "EDQUOT": "upper-enospc",
-    "EROFS": "upper-readonly workdir-not-writable-mounted-ro",
-    "EOPNOTSUPP": "upper-fs-no-xattr tmpfs-upper-xattr-unsupported idmapped-layers-unsupported",
-    "ENOTCONN": "layer-not-reachable fuse-lower-misbehaves",
-}
-_AFTER: dict[str, str] = {
-    "EPERM": "whiteout-on-overlay-eperm whiteout-mknod-eperm userns-needs-userxattr",
-    "EACCES": "selinux-denied selinux-mislabelled-layers",
-    "ENOENT": "layer-modified-while-mounted missing-layer-directory",
-    "EINVAL": "zfs-no-rename-whiteout xfs-ftype0-no-dtype old-kernel-overlay-bug",
-    "EBUSY": "leaked-mount-busy",
-    "ESTALE": "layer-modified-while-mounted index-estale-lower-changed",
-    "EXDEV": "redirect-dir-off-rename-exdev btrfs-subvolume-upper-exdev upper-fs-no-xattr",
-    "EIO": "metacopy-mismatch userns-needs-userxattr tmpfs-upper-xattr-unsupported",
-    "ENOSPC": "upper-enospc",
-    "EDQUOT": "upper-enospc",
-    "EROFS": "workdir-not-writable-mounted-ro fuse-lower-misbehaves upper-readonly",
-    "EOPNOTSUPP": "tmpfs-upper-xattr-unsupported nfs4-acl-copy-up lower-fs-no-xattr "
-    "upper-fs-no-xattr",
-    "ENOTCONN": "fuse-lower-misbehaves",
-    "ENODATA": "metacopy-mismatch",
-}
-_AUFS: dict[str, str] = {
-    "EINVAL": "aufs-branch-fs-unsupported aufs-xino-fs-unsupported aufs-branch-overlapping "
-    "missing-layer-directory aufs-br-syntax",
-    "ENODEV": "aufs-module-missing",
-    "EPERM": "missing-cap-sys-admin aufs-kernel-version-mismatch aufs-userns-not-allowed",
-    "EACCES": "missing-cap-sys-admin aufs-userns-not-allowed",
-    "ENOENT": "aufs-xino-directory-missing missing-layer-directory",
-    "EEXIST": "aufs-xino-exists",
-    "EIO": "aufs-entry-and-whiteout-conflict aufs-io-error",
-    "EOPNOTSUPP": "aufs-copyup-bug-xfs aufs-io-error",
-    "ENOSPC": "aufs-too-many-branches upper-enospc",
-    "E2BIG": "aufs-too-many-branches",
-    "EROFS": "aufs-branch-readonly-fs aufs-no-writable-branch",
-    "EBUSY": "leaked-mount-busy",
-    "EDOM": "aufs-branch-no-hard-links",
-    "ERANGE": "aufs-branch-no-hard-links",
-    "EXDEV": "aufs-io-error",
-}
-_BY_FUSE: dict[str, str] = {
-    "EPERM": "fuse-overlayfs-permission fuse-overlayfs-nfs-permission dev-fuse-missing",
-    "EACCES": "fuse-overlayfs-permission fuse-overlayfs-nfs-permission dev-fuse-missing",
-    "ENOENT": "dev-fuse-missing layer-modified-while-mounted missing-layer-directory",
-    "ENODEV": "mount-helper-missing-fuse3 dev-fuse-missing",
-    "EOPNOTSUPP": "fuse-overlayfs-acl-unsupported",
-    "EIO": "layer-modified-while-mounted",
-    "EBUSY": "leaked-mount-busy",
-    "EINVAL": "fuse-overlayfs-unsupported-option",
-}
-
-#: Errnos that have so few reasons at a mount that they nearly name the cause.
-_TELLING = {"ELOOP": 82, "ESTALE": 80, "EXDEV": 74, "ENOSPC": 70, "ENODEV": 70, "EBUSY": 66}
-
-
-#: What EINVAL can mean where there is no upper directory.
-_LOWERS_ONLY = (
-    "lowerdir-fs-unsupported-case-insensitive max-stacking-depth unknown-mount-option-old-kernel "
-    "idmapped-layers-unsupported casefold-capable-fs old-kernel-overlay-bug"
-)
-#: Docker's overlay drivers refuse zfs by name, so what is odd in their trees is xfs.
-_DOCKER = re.compile(r"/overlay2?/[0-9a-f]{64}(?:-init)?/merged/")
-
-
-def _lowers_only(context: Context) -> bool:
-    """Tell whether every mount that the text tells of is of lower directories alone."""
-    stacks = [one.stack for one in context.tried]
-    return bool(stacks) and all(
-        one is not None and one.layers and one.upper is None for one in stacks
-    )
-
-
-def _by_filesystem(context: Context, line: str) -> Iterator[Clue]:
-    """Yield what a filesystem that the text names would have to do with EINVAL."""
-    for family in context.families:
-        if family in ("nfs", "fuse", "zfs", "ecryptfs", "virtiofs"):
-            yield Clue(f"upperdir-fs-unsupported-{family}", 58, line)
-        elif family == "names":
-            yield Clue("lowerdir-fs-unsupported-case-insensitive", 58, line)
-        elif family == "xfs":
-            yield Clue("xfs-ftype0-no-dtype", 50, line)
-
-
-#: What to think of where a mount failed and nothing says how.
-_UNSAID = (
-    "upperdir-fs-unsupported-overlay", "overlay-module-missing", "old-kernel-overlay-bug",
-    "missing-cap-sys-admin",
-)  # fmt: skip
-_FAILED = re.compile(
-    r"(?:fail\w*|can't|cannot|can not|could not|unable|error)[^\n]{0,200}mount\w*[^\n]{0,200}"
-    r"(?:overlay|aufs)|(?:overlay|aufs)[^\n]{0,200}mount\w*[^\n]{0,200}fail|"
-    r"mount\w* (?:overlay|aufs)[^\n]{0,200}(?:fail|error)"
-)
-_MOUNTING = re.compile(
-    r"\bmount\w*[ :.]|\bmounting\b|fsconfig|fsmount|\bfs-?type\b|creating (?:overlay|aufs)|"
-    r"native overlay|snapshotter|error creating|\brootfs\b|superblock"
-)
-
-_WORKING = re.compile(
-    r"(?<![-\w])(?:[gs]etfattr|ls|cat|rm|mv|cp|touch|mkdir|chmod|chown|sed|dpkg|rpm|yum|apt|tar|"
-    r"rename\w*|open\w*|read\w*|writ\w+|stat|unlink\w*|link|setxattr|python|oserror|npm|conda)\b"
-)
-#: A path inside the merged tree of an engine's container, before the errno.
-_INSIDE = re.compile(
-    r"(?:/merged|/aufs/mnt/[0-9a-f]{12,}(?:-init)?)/[^\s:'\"]+[^\n:]*: "
-    r"(?!(?:failed|error)[^\n]*mount)"
-)
-_READING = re.compile(r"(?<![-\w])(?:ls|cat|find|readdir|getdents)\b|reading directory")
-
-
-def causes_of(context: Context) -> Iterator[Clue]:
-    """Yield what the errnos of a text mean, the likeliest cause of each first."""
-    for told in context.named:  # mount(8) itself says what it is, in any language
-        weight = 78 if told.cause == "missing-layer-directory" else 90
-        yield Clue(told.cause, weight, _quote(context, told.words))
-    table = _table(context)
-    if context.booting and "ENODEV" in context.told and table is _AT_MOUNT:
-        # an initramfs has the modules that it was made with, whatever the kernel was built with
-        yield Clue("overlay-module-missing", 92, _quote(context, context.told["ENODEV"]))
-    for name, words in context.told.items():
-        line = _quote(context, words)
-        first = _TELLING.get(name, 48) if table is not _BY_FUSE else 56
-        if name == "EINVAL" and table is _AT_MOUNT:
-            yield from _by_filesystem(context, line)
-        causes = table.get(name, "")
-        if name == "EINVAL" and table is _AT_MOUNT and _lowers_only(context):
-            causes = _LOWERS_ONLY
-        elif name == "EINVAL" and table is _AFTER and _DOCKER.search(context.small):
-            yield Clue("xfs-ftype0-no-dtype", 58, line)
-        for step, cause in enumerate(causes.split()):
-            yield Clue(cause, max(first - (4 if first < 60 else 14) * step, 30), line)
-        if name == "EROFS" and _READING.search(context.small):
-            yield Clue("fuse-lower-misbehaves", 56, line)
-    if not context.told and not context.matches and _FAILED.search(context.small):
-        line = next((one.text for one in context.lines if _FAILED.search(one.text.lower())), "")
-        for step, cause in enumerate(_UNSAID):
-            yield Clue(cause, 38 - 2 * step, line)
-
-
-def while_mounting(context: Context) -> bool:
-    """Tell whether the errnos of a text are those of a mount, not of work in a mounted tree."""
-    return _table(context) in (_AT_MOUNT, _AUFS)
-
-
-def _table(context: Context) -> dict[str, str]:
-    if context.by_fuse_overlayfs:
-        return _BY_FUSE
-    if context.fstype == "aufs":
-        return _AUFS
-    if context.removing and "EBUSY" in context.told:
-        return _AFTER
-    if _INSIDE.search(context.small) and not context.tried:
-        return _AFTER
-    if _MOUNTING.search(context.small) or not _WORKING.search(context.small):
-        return _AT_MOUNT
-    return _AFTER
-
-
-def _quote(context: Context, words: str) -> str:
-    """Return the line that tells an errno."""
-    from layerctl.doctor.reading.text import folded
-
-    for line in context.lines:
-        if not line.kernel and (words in line.text or words in folded(line.text)):
-            return line.text
-    return words

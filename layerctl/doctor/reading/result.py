@@ -18,13 +18,18 @@ class Certainty(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Clue:
-    """One thing in a text that points to a cause. `weight` is 0 to 100; 90 and more is certain."""
+    """One thing in a text that points to a cause. `weight` is 0 to 100; 90 and more is certain.
+
+    `fix` and `commands` replace the catalogue's where the clue knows better.
+    """
 
     cause: str
     weight: int
     evidence: str = ""
     values: dict[str, str] = field(default_factory=dict)
     severity: Severity | None = None
+    fix: str | None = None
+    commands: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +50,17 @@ class Noise:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A text as understood: causes ranked, what is noise, and the commands that would decide."""
+    """A text as understood: causes ranked, what is noise, and the commands that would decide.
+
+    `others` are failures that are no layered mount's, and what they are. `unsaid` says of a
+    failure that only its errno is told.
+    """
 
     diagnoses: tuple[Diagnosis, ...]
     noise: tuple[Noise, ...] = ()
     decide: tuple[str, ...] = ()
+    others: tuple[Noise, ...] = ()
+    unsaid: str = ""
 
     @property
     def findings(self) -> list[Finding]:

@@ -30,13 +30,14 @@ class Line:
     """One line: `kernel` marks one that the kernel wrote.
 
     `body` is what stands behind the name of a filesystem, `fs` that name's type; both also where
-    a program repeats the kernel's words.
+    a program repeats the kernel's words. `own` says that the name begins the message.
     """
 
     text: str
     kernel: bool = False
     body: str = ""
     fs: str | None = None
+    own: bool = False
 
 
 def plain(text: str) -> str:
@@ -60,7 +61,9 @@ def _line(text: str) -> Line:
         return Line(text, logged is not None)
     fs = "aufs" if found[1] == "aufs" else "overlay"
     starts = found.start() == 0 or not text[: found.start()].strip(" \"'`>*-")
-    return Line(text, logged is not None or starts or bool(found[2]), text[found.end() :], fs)
+    before = text[logged.end() if logged is not None else 0 : found.start()]
+    own = starts or bool(found[2]) or not before.strip(" :")
+    return Line(text, logged is not None or starts or bool(found[2]), text[found.end() :], fs, own)
 
 
 def folded(text: str) -> str:

@@ -1,0 +1,199 @@
+"""What happened, line by line: which program did what to a mount of which type, and its errno.
+
+The forms are those of the programs themselves: libmount's message table (util-linux,
+`libmount/src/context_mount.c` and `hook_mount.c`, `mnt_context_get_excode`, and mount(8)'s own
+of before 2.30), busybox's `mount.c`, strace's output, Go's `mount.Error` of moby and containerd,
+runc's `rootfs_linux.go`, containers-storage's overlay driver, systemd's `mount_verbose`, LXC's
+`storage/`, apptainer, bubblewrap, and the audit records of AppArmor, SELinux and seccomp.
+
+A mention is not an event. What names another type, a block device or a bind mount is an event of
+another kind, whatever its path is called.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from layerctl.doctor.reading import errnos, forms
+from layerctl.doctor.reading.errnos import Told
+from layerctl.doctor.reading.text import Line
+
+
+class Kind(StrEnum):
+    """Whose an event is: a layered mount's, another's, or that of a mount of untold type."""
+
+    LAYERED = "layered"
+    OTHER = "other"
+    OPEN = "open"
+    #: A program's error that names no mount at all.
+    PLAIN = "plain"
+
+
+class Stage(StrEnum):
+    """At what a program was; each stage has its own table of errnos."""
+
+    MOUNT = "mount"
+    UNMOUNT = "unmount"
+    REMOVE = "remove"
+    UNPACK = "unpack"
+    USE = "use"
+    LOAD = "load"
+    CHECK = "check"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line that tells of something. `what` describes what is not layered, for people."""
+
+    line: Line
+    kind: Kind
+    stage: Stage
+    fstype: str = ""
+    what: str = ""
+    told: tuple[Told, ...] = ()
+    failed: bool = False
+
+
+#: No form of a program is longer: of a longer line the beginning and the end are searched.
+_HEAD, _TAIL = 1600, 700
+
+#: A program that repeats the kernel's words.
+_REPEATS = re.compile(r"mount|fsconfig|failed|error|\be ", re.IGNORECASE)
+#: A mount or unmount of something; the type is not told.
+_MOUNTING = re.compile(
+    r"(?:^|[\s\[\]:>\"'(])(?:u?mount2?|mount\.\w+|busybox)(?:\[\d+\])? ?: |\bmount(?:ing|ed)? |"
+    r"\bfs(?:open|config|mount)\b|\bmove_mount\b|\bFSCONFIG_|\bmount\(2?\)|\bremount\b|"
+    r"\bcontainerd-mount|\bmount_data=|\bcreate overlay\b|\bmount_setattr|FailedMount|"
+    r"fusermount|\bmount process\b|wrong fs type, bad option",
+    re.IGNORECASE,
+)
+_FAILED = re.compile(
+    r"fail|error|can(?:no|')t|can not|could not|unable|denied|not supported|unsupported|missing|"
+    r"not found|busy|refus|invalid|unknown|unrecognized|fatal|does not exist|only root|superuser|"
+    r"segfault|killed|doesn't|wrong|not a directory|too many|oops|\bbug\b|warning|not mounted|"
+    r"not permitted|is not|exceeded|aborted|no such|\bno support|i/o error|\?{9}",
+    re.IGNORECASE,
+)
+_UNMOUNTING = re.compile(r"\b(?:umount|unmount\w*)\b", re.IGNORECASE)
+_REMOVING = re.compile(
+    r"\b(?:rm|rmi|remov\w+|delet\w+|rmdir|unlink(?:at)?|prun\w+|clean(?:ing)? ?up)\b", re.IGNORECASE
+)
+_UNPACKING = re.compile(
+    r"appl(?:y|ying) ?layer|ApplyLayer|register layer|processing tar|extract\w*|unpack\w*|untar\w*|"
+    r"whiteout|mknod|OverlayOpaque|committing|rsync|\bdiff application",
+    re.IGNORECASE,
+)
+_LOADING = re.compile(r"\bmodprobe\b|\binsmod\b|\bmodule '?\w+'? (?:is )?not found|kernel module",
+                      re.IGNORECASE)  # fmt: skip
+_CHECKING = re.compile(r"\bCONFIG_\w+", re.IGNORECASE)
+#: Work of a program in a tree: the path inside a merged directory, or a plain command's error.
+_INSIDE = re.compile(
+    r"(?:/merged|/aufs/mnt/[0-9a-f]{12,}(?:-init)?)/[^\s:'\"]+[^\n:]*: "
+    r"(?!(?:failed|error)[^\n]*mount)"
+)
+_STRACE = re.compile(r"^(?:\[pid +\d+\] |\d+ +)?(?:[\d:.]+ )?(\w+)\(.*\) += (-?\d+|0x[0-9a-f]+|\?)")
+#: What is only listed, or told as a fact.
+_LISTED = re.compile(
+    r"^\S+ on \S+ type \w+ \(|^\S+ /\S* \w+ (?:rw|ro)[,\s]|^\s*Storage Driver:|level=info|"
+    r"^/proc/mounts|\bINFO\[|\bDEBU\[|level=debug|^DEBUG |^VERBOSE "
+)
+
+
+@functools.cache
+def _marks() -> re.Pattern[str]:
+    return re.compile("|".join(f"(?:{one})" for one in forms.MARKS))
+
+
+@functools.cache
+def _others() -> tuple[tuple[re.Pattern[str], str], ...]:
+    rows = [(re.compile(pattern), what) for pattern, what in forms.OTHERS]
+    rows += [(re.compile(f"(?i:{pattern})()"), what) for pattern, what in forms.NOT_A_MOUNT]
+    return tuple(rows)
+
+
+def read(lines: list[Line], commands: set[str]) -> list[Event]:
+    """Return the events of a text. `commands` are lines that try a layered mount."""
+    found = []
+    for line in lines:
+        event = _event(line, line.text in commands)
+        if event is not None:
+            found.append(event)
+    return found
+
+
+def short(text: str) -> str:
+    """Return a line as far as its forms can reach: the rest of a long one is data."""
+    if len(text) <= _HEAD + _TAIL:
+        return text
+    return f"{text[:_HEAD]} ... {text[-_TAIL:]}"
+
+
+def _event(line: Line, command: bool) -> Event | None:
+    text = short(line.text)
+    if line.fs is not None and (line.own or _REPEATS.search(text[: -len(line.body)])):
+        told = () if line.kernel else tuple(errnos.find(text))
+        return Event(line, Kind.LAYERED, Stage.MOUNT, line.fs, told=told, failed=not line.kernel)
+    call = _STRACE.match(text)
+    if call is not None and not re.search(r"mount|^fs(?:open|config|pick)|mknod|rename", call[1]):
+        return None
+    marked = command or _marks().search(text) is not None
+    other = _other(text, marked)
+    told = tuple(errnos.find(text))
+    failed = bool(told) or _FAILED.search(text) is not None
+    if call is not None and not call[2].startswith("-"):
+        failed = False
+    if _LISTED.search(text) and not (told and "error" in text):
+        failed, told = False, ()
+    if command:
+        failed = bool(told)
+    stage = stage_of(text)
+    if other is not None:
+        return Event(line, Kind.OTHER, stage, what=other, told=told, failed=failed)
+    if marked:
+        fstype = "aufs" if "aufs" in text and "overlay" not in text else "overlay"
+        return Event(line, Kind.LAYERED, stage, fstype, told=told, failed=failed)
+    if not failed and not told:
+        return None
+    kind = Kind.OPEN if _MOUNTING.search(text) else Kind.PLAIN
+    if kind is Kind.OPEN and stage is Stage.USE:
+        stage = Stage.MOUNT
+    return Event(line, kind, stage, told=told, failed=True)
+
+
+def _other(text: str, marked: bool) -> str | None:
+    """Return what a line is about if that is no layered mount."""
+    if marked and forms.SURE.search(text):
+        return None
+    for pattern, what in _others():
+        found = pattern.search(text)
+        if found is not None:
+            return what.format(found[1] or "")
+    return None
+
+
+def stage_of(text: str) -> Stage:
+    """Return at what a program was, by the words of its line."""
+    if _CHECKING.search(text):
+        return Stage.CHECK
+    if "lowerdir" in text or "fstype" in text:
+        return Stage.MOUNT
+    if _LOADING.search(text):
+        return Stage.LOAD
+    mounting = re.search(
+        r"(?i)creating (?:overlay|aufs) mount|(?:^|[^-\w])mount(?:ing)?(?:\[\d+\])?[: ]|to mount|"
+        r"fsconfig|\bmount\(|ovl_mount|mount overlay|snapshotter", text
+    )  # fmt: skip
+    if _UNMOUNTING.search(text) and not re.search(r"creating (?:overlay|aufs) mount", text):
+        return Stage.UNMOUNT
+    if mounting and not _INSIDE.search(text):
+        return Stage.MOUNT
+    if _REMOVING.search(text):
+        return Stage.REMOVE
+    if _UNPACKING.search(text):
+        return Stage.UNPACK
+    if _INSIDE.search(text):
+        return Stage.USE
+    return Stage.MOUNT if re.search(r"(?i)\boverlay|aufs|merged", text) else Stage.USE
