@@ -57,12 +57,14 @@ check: $(DEV)  ## run ruff, mypy --strict and import-linter
 	@$(BIN)/lint-imports --no-cache --no-logo
 
 .PHONY: install
-install:  ## install below PREFIX (/usr/local) in DESTDIR, without dependencies
-	@$(or $(PYTHON),python3) tools/install.py --destdir '$(DESTDIR)' --prefix '$(or $(PREFIX),/usr/local)'
+install:  ## install below PREFIX (/usr/local), for packagers in DESTDIR
+	@python=$$(tools/setup python) && \
+		"$$python" tools/install.py --destdir '$(DESTDIR)' --prefix '$(or $(PREFIX),/usr/local)'
 
 .PHONY: uninstall
 uninstall:  ## remove what install put there
-	@$(or $(PYTHON),python3) tools/install.py --remove --destdir '$(DESTDIR)' --prefix '$(or $(PREFIX),/usr/local)'
+	@python=$$(tools/setup python --any) && \
+		"$$python" tools/install.py --remove --destdir '$(DESTDIR)' --prefix '$(or $(PREFIX),/usr/local)'
 
 REPORTS ?= tests/data/doctor/build.jsonl tests/data/doctor/judge.jsonl
 .PHONY: score

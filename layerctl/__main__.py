@@ -14,8 +14,17 @@ def program() -> NoReturn:
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from layerctl.cli import main
+    try:
+        from layerctl.cli import main
+    except ImportError as failed:
+        from layerctl.cli.libraries import missing
+        from layerctl.render.errors import tell
 
+        error = missing(failed)
+        if error is None:
+            raise
+        tell(error, as_json=False)
+        raise SystemExit(error.exit_code) from None
     main.program()
 
 

@@ -132,6 +132,15 @@ ERRORS: dict[str, ErrorKind] = {
             "Name the layers with -l and -u instead of the mount.",
         ),
         ErrorKind(
+            "missing-library",
+            EXIT_REFUSED,
+            "A Python library that the program imports is not installed",
+            "layerctl imports click, psutil and rich. A package manager's Python has them as "
+            "packages of their own; pipx brings them along.",
+            "Install the libraries for the Python that runs layerctl.",
+            ("apt-get install python3-click python3-psutil python3-rich",),
+        ),
+        ErrorKind(
             "mount-not-found",
             EXIT_REFUSED,
             "The new mount cannot be found",

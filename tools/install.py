@@ -1,18 +1,20 @@
 """Put the program where a packager expects it: `make install DESTDIR=... PREFIX=...` runs this.
 
-It needs nothing but Python: what it copies is in the repository. The libraries that the program
-imports (see pyproject.toml) are the packager's to depend on.
+It needs nothing but Python: what it copies is in the repository. `tools/setup python` has seen
+that the libraries which the program imports are there; with DESTDIR they are for the package to
+depend on.
 """
 
 from __future__ import annotations
 
 import argparse
 import compileall
+import os
 import re
 import shutil
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,6 +69,37 @@ def files(prefix: Path) -> Iterator[tuple[Path, bytes, int]]:
     yield prefix / "share/doc/layerctl/LICENSE", (ROOT / "LICENSE").read_bytes(), 0o644
 
 
+def installed_by(script: Path) -> str | None:
+    """Return the Python that an installed program runs with, None where there is none."""
+    try:
+        line = script.read_text().partition("\n")[0]
+    except OSError:
+        return None
+    python = line.removeprefix("#!")
+    return python if python != line and os.access(python, os.X_OK) else None
+
+
+def remove(prefix: Path, place: Callable[[Path], Path]) -> None:
+    """Take away what was installed, where the Python that it was installed for looks for it."""
+    python = installed_by(place(prefix / "bin" / "layerctl"))
+    if python is not None and python != sys.executable:
+        os.execv(python, [python, *sys.argv])  # noqa: S606 - it names the directory of packages
+    for path, _, _ in files(prefix):
+        place(path).unlink(missing_ok=True)
+    where = place(library(prefix)[0])
+    for directory in (where / "layerctl", where / f"layerctl-{version()}.dist-info"):
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def install(prefix: Path, place: Callable[[Path], Path]) -> None:
+    """Write every file."""
+    for path, content, mode in files(prefix):
+        target = place(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+        target.chmod(mode)
+
+
 def main() -> int:
     """Install, or with --remove take away what was installed."""
     parser = argparse.ArgumentParser()
@@ -74,22 +107,26 @@ def main() -> int:
     parser.add_argument("--prefix", default="/usr/local", type=Path)
     parser.add_argument("--remove", action="store_true")
     given = parser.parse_args()
-    for path, content, mode in files(given.prefix):
-        target = Path(given.destdir) / path.relative_to("/") if given.destdir else path
-        if given.remove:
-            target.unlink(missing_ok=True)
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
-        target.chmod(mode)
-    where, _ = library(given.prefix)
+    prefix = given.prefix.absolute()
+
+    def place(path: Path) -> Path:
+        return Path(given.destdir) / path.relative_to("/") if given.destdir else path
+
+    try:
+        (remove if given.remove else install)(prefix, place)
+    except OSError as error:
+        sys.stderr.write(f"install: {error.filename}: {error.strerror}\n")
+        if isinstance(error, PermissionError):
+            sys.stderr.write(
+                "install: run it as root (sudo make install), or with PREFIX=$HOME/.local\n"
+            )
+        return 1
     if not given.remove and not given.destdir:
         # Only root may write there later; what packs a DESTDIR compiles it by itself.
-        compileall.compile_dir(where / "layerctl", quiet=1)
-    if given.remove:
-        base = Path(given.destdir) / where.relative_to("/") if given.destdir else where
-        for directory in (base / "layerctl", base / f"layerctl-{version()}.dist-info"):
-            shutil.rmtree(directory, ignore_errors=True)
+        compileall.compile_dir(library(prefix)[0] / "layerctl", quiet=1)
+        sys.stderr.write(f"install: installed {prefix}/bin/layerctl, for {sys.executable}\n")
+        if str(prefix / "bin") not in os.environ.get("PATH", "").split(os.pathsep):
+            sys.stderr.write(f"install: {prefix}/bin is not in PATH\n")
     return 0
 
 

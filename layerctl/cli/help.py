@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from layerctl.errors import RequestError
+
 
 class WithExamples(click.Command):
     """A command whose help ends with its examples, and whose parser is quick."""
@@ -21,6 +23,12 @@ class WithExamples(click.Command):
         if isinstance(long, dict) and isinstance(short, dict):
             long.update(short)
         return parser
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse, but refuse a group without a command, as click does since 8.2."""
+        if not args and self.no_args_is_help and not ctx.resilient_parsing:
+            raise RequestError("usage", "no command was named", hint=f"{ctx.command_path} --help")
+        return super().parse_args(ctx, args)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples."""

@@ -115,10 +115,6 @@ def cli() -> None:
 
 
 def _usage(error: click.ClickException) -> RequestError:
-    if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        return RequestError(
-            "usage", "no command was named", hint=f"{error.ctx.command_path} --help"
-        )
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "layerctl"
     return RequestError("usage", error.format_message().rstrip("."), hint=f"{path} --help")
@@ -141,6 +137,14 @@ def _tell(error: LayerctlError, *, as_json: bool) -> int:
 
     tell(error, as_json=as_json)
     return error.exit_code
+
+
+def _lacking(error: Exception) -> RefusedError | None:
+    if not isinstance(error, ImportError):
+        return None
+    from layerctl.cli.libraries import missing
+
+    return missing(error)
 
 
 def _bug(error: Exception) -> BugError:
@@ -234,7 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             os._exit(EXIT_OUTPUT)  # a last flush at exit would only fail again
         if isinstance(error, FileNotFoundError) and str(error.filename).startswith("/proc/self/"):
             return _fail(_without_proc(), as_json=as_json)
-        return _fail(_bug(error), as_json=as_json)
+        return _fail(_lacking(error) or _bug(error), as_json=as_json)
 
 
 def program() -> NoReturn:

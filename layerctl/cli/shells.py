@@ -110,7 +110,6 @@ class _Line(ShellComplete):
         return f"{item.value}\t{item.help or ''}"
 
 
-@add_completion_class
 class Bash(_Line):
     """bash 4.4 and newer, where a word begins anew behind each of COMP_WORDBREAKS."""
 
@@ -133,7 +132,6 @@ class Bash(_Line):
         return max((word.rfind(char) + 1 for char in "=:" if char in breaks), default=0)
 
 
-@add_completion_class
 class Zsh(_Line):
     """zsh 5 and newer."""
 
@@ -141,9 +139,12 @@ class Zsh(_Line):
     source_template: ClassVar[str] = _ZSH
 
 
-@add_completion_class
 class Fish(_Line):
     """fish 3.1 and newer."""
 
     name: ClassVar[str] = "fish"
     source_template: ClassVar[str] = _FISH
+
+
+for _shell in (Bash, Zsh, Fish):
+    add_completion_class(_shell)
