@@ -36,6 +36,8 @@ CHECKS: tuple[Check, ...] = (
     layers.target,
     layers.reachable,
     layers.directories,
+    layers.links,
+    layers.swappable,
     storage.upper_read_only,
     storage.unsupported_upper,
     storage.unsupported_layer,
@@ -79,7 +81,13 @@ CHECKS: tuple[Check, ...] = (
 
 
 #: What counts for fuse-overlayfs too, which is a program and no part of the kernel.
-FUSE_CHECKS: tuple[Check, ...] = (layers.target, layers.reachable, layers.directories)
+FUSE_CHECKS: tuple[Check, ...] = (
+    layers.target,
+    layers.reachable,
+    layers.directories,
+    layers.links,
+    layers.swappable,
+)
 
 
 class Checked(NamedTuple):

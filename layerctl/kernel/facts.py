@@ -13,7 +13,8 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from layerctl.codecs.escape import octal_decode
-from layerctl.kernel import mounts
+from layerctl.kernel import beneath, mounts
+from layerctl.kernel.beneath import Way
 from layerctl.model import MountEntry, Role, Stack
 from layerctl.rules.aufs import XINO_FALLBACK, XINO_NAME
 
@@ -132,6 +133,7 @@ class TypeState:
 _NOWHERE: Mapping[str, Directory] = {}
 _NOTHING: Mapping[str, str] = {}
 _NO_FLAGS: Mapping[str, int] = {}
+_NO_WAYS: Mapping[str, Way] = {}
 _NO_LAYERS: Mapping[int, tuple[str, ...]] = {}
 
 
@@ -154,6 +156,8 @@ class Facts(NamedTuple):
     aufs_allow_userns: bool | None = None
     #: overlay's module parameters, the defaults of its options (`index`, `metacopy` ...).
     parameters: Mapping[str, str] = _NOTHING
+    #: Paths on whose way somebody else may swap a name.
+    ways: Mapping[str, Way] = _NO_WAYS
     #: Every mount of this namespace.
     mounts: tuple[MountEntry, ...] = ()
     #: The layers of each overlay by its mount id, and those whose relative names were guessed.
@@ -356,6 +360,7 @@ def gather(stack: Stack, target: str | None, will_be_made: Collection[str] = ())
         kernel=os.uname().release,
         unknown=tuple(unknown),
         elsewhere=kernels_with(stack.fstype) if state == TypeState.ABSENT else (),
+        ways=_ways(stack, target),
         mounts=entries,
     )
     if any(place.error is not None for place in places.values()):
@@ -369,6 +374,21 @@ def gather(stack: Stack, target: str | None, will_be_made: Collection[str] = ())
     from layerctl.kernel import overlay_facts
 
     return overlay_facts.added(stack, facts, by_id)
+
+
+def _ways(stack: Stack, target: str | None) -> dict[str, Way]:
+    """Return where others may swap a name: on the way to what is written, links on the way to all.
+
+    A lower layer is only read, and whoever may swap it may change it as well.
+    """
+    ways = {}
+    written = (stack.upper, stack.work, target)
+    for path in {*(layer.path for layer in stack.layers), *written}:
+        if path is not None and (path in written or not beneath.is_plain(path)):
+            way = beneath.look(path)
+            if way.link is not None or (way.swap is not None and path in written):
+                ways[path] = way
+    return ways
 
 
 def _with_aufs(stack: Stack, facts: Facts, by_id: dict[int, MountEntry]) -> Facts:

@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterable, Iterator
 
 from layerctl.codecs import overlay
+from layerctl.errors import RefusedError
+from layerctl.kernel import beneath
 from layerctl.kernel.facts import Facts, Handles, Other, Storage, directory
 from layerctl.kernel.layers import module_parameters
 from layerctl.model import MountEntry, Role, Stack
@@ -69,10 +71,16 @@ def ask_for_room(stack: Stack, facts: Facts) -> Facts:
     if stack.upper is None or left is None or left.bytes_free or not left.bytes_for_root:
         return facts
     try:
-        fd = os.open(stack.upper, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        upper = beneath.open_directory(stack.upper)
+    except (OSError, RefusedError):
+        return facts
+    try:
+        fd = os.open(".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=upper)
     except OSError as error:
         full = error.errno if error.errno in FULL else None
         return facts._replace(storage=left._replace(refused=full))
+    finally:
+        os.close(upper)
     try:
         wanted = bytes(LITTLE_SPACE)
         refused = 0 if os.write(fd, wanted) == len(wanted) else errno.ENOSPC

@@ -10,10 +10,10 @@ import contextlib
 import errno
 import os
 import stat
-import tempfile
 from collections.abc import Callable, Iterator
 
-from layerctl.kernel import context, mounts, syscalls
+from layerctl.errors import RefusedError
+from layerctl.kernel import beneath, context, mounts, syscalls
 from layerctl.kernel.facts import (
     FS_APPEND_FL,
     FS_IMMUTABLE_FL,
@@ -113,13 +113,13 @@ def try_out(stack: Stack, facts: Facts) -> Facts:
 
 def _upper(stack: Stack, facts: Facts, probed: Probed) -> Probed:
     upper = facts.of(stack.upper or "")
+    userxattr = "userxattr" in stack.options
+    markless = facts.caller.in_user_namespace and not userxattr  # which another check tells of
     place = _scratch_place(stack, facts, upper)
     if place is None:
         return probed
-    userxattr = "userxattr" in stack.options
-    markless = facts.caller.in_user_namespace and not userxattr  # which another check tells of
     try:
-        with _scratch(place) as directory:
+        with beneath.scratch(place, _SCRATCH) as directory:
             probed = probed._replace(
                 d_type=_d_type(directory),
                 rename_whiteout=_rename_whiteout(directory),
@@ -127,11 +127,13 @@ def _upper(stack: Stack, facts: Facts, probed: Probed) -> Probed:
             )
     except OSError:
         pass  # a place where nothing can be made tells of itself below
+    finally:
+        os.close(place)
     return probed._replace(work=_makes(stack.work, facts))
 
 
-def _scratch_place(stack: Stack, facts: Facts, upper: Directory) -> str | None:
-    """Return a directory on the upper layer's mount that no overlay looks at, None if none is.
+def _scratch_place(stack: Stack, facts: Facts, upper: Directory) -> int | None:
+    """Open a directory on the upper layer's mount that no overlay looks at, None if none is there.
 
     Beside the upper directory first; in the work directory only where nobody uses it.
     """
@@ -141,15 +143,23 @@ def _scratch_place(stack: Stack, facts: Facts, upper: Directory) -> str | None:
     if stack.work is not None:
         candidates += [os.path.dirname(stack.work), stack.work]
     for path in candidates:
-        with contextlib.suppress(OSError):
-            if mounts.mount_id(path) == upper.mount.mount_id and _gives_back(path):
-                return path
+        try:
+            fd = beneath.open_directory(path)
+        except (OSError, RefusedError):
+            continue
+        try:
+            if mounts.mount_id_of(fd) == upper.mount.mount_id and _gives_back(fd):
+                return os.dup(fd)
+        except OSError:
+            continue
+        finally:
+            os.close(fd)
     return None
 
 
-def _gives_back(path: str) -> bool:
+def _gives_back(fd: int) -> bool:
     """Tell whether what is made in a directory can be removed: not where chattr +a or +i is set."""
-    return not (inode_flags(path) or 0) & (FS_APPEND_FL | FS_IMMUTABLE_FL)
+    return not (inode_flags(beneath.name_of(fd)) or 0) & (FS_APPEND_FL | FS_IMMUTABLE_FL)
 
 
 def _busy(place: Directory, facts: Facts) -> bool:
@@ -161,17 +171,6 @@ def _busy(place: Directory, facts: Facts) -> bool:
     )
 
 
-@contextlib.contextmanager
-def _scratch(place: str) -> Iterator[str]:
-    directory = tempfile.mkdtemp(prefix=_SCRATCH, dir=place)
-    try:
-        yield directory
-    finally:
-        for name in os.listdir(directory):
-            os.unlink(os.path.join(directory, name))
-        os.rmdir(directory)
-
-
 def _tried(action: Callable[[], object]) -> bool:
     """Tell whether something can be done. The kernel counts any error as a no, and so does this."""
     try:
@@ -181,27 +180,31 @@ def _tried(action: Callable[[], object]) -> bool:
     return True
 
 
-def _d_type(directory: str) -> bool | None:
+def _new_file(name: str, directory: int) -> None:
+    os.close(
+        os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=directory)
+    )
+
+
+def _d_type(directory: int) -> bool | None:
     """Tell whether readdir gives file types (ovl_check_d_type_supported)."""
-    path = os.path.join(directory, "file")
-    os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-    kind = syscalls.entry_types(directory).get("file")
-    os.unlink(path)
+    _new_file("file", directory)
+    kind = syscalls.entry_types(beneath.name_of(directory)).get("file")
+    os.unlink("file", dir_fd=directory)
     return None if kind is None else kind != 0
 
 
-def _rename_whiteout(directory: str) -> bool:
+def _rename_whiteout(directory: int) -> bool:
     """Tell whether a rename can leave a whiteout (ovl_check_rename_whiteout)."""
-    old, new = os.path.join(directory, "old"), os.path.join(directory, "new")
-    os.close(os.open(old, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-    can = _tried(lambda: syscalls.renameat2(old, new, syscalls.RENAME_WHITEOUT))
+    _new_file("old", directory)
+    can = _tried(lambda: syscalls.renameat2("old", "new", syscalls.RENAME_WHITEOUT, directory))
     try:  # one that hides its own whiteouts cannot hold those of another
-        return can and stat.S_ISCHR(os.lstat(old).st_mode)
+        return can and stat.S_ISCHR(os.lstat("old", dir_fd=directory).st_mode)
     except OSError:
         return False
 
 
-def _xattr(directory: str, namespace: str) -> bool:
+def _xattr(directory: int, namespace: str) -> bool:
     """Tell whether the directory takes overlay's attributes."""
     name = f"{namespace}.overlay.layerctl"
     return _tried(lambda: os.setxattr(directory, name, b"y"))
@@ -211,13 +214,19 @@ def _makes(work: str | None, facts: Facts) -> int | None:
     """Return the errno of making a directory in the work directory, 0 for success."""
     if work is None or facts.of(work).identity is None or _busy(facts.of(work), facts):
         return None
-    if not _gives_back(work):
-        return None
-    try:
-        with _scratch(work):
-            return 0
-    except OSError as error:
-        return error.errno
+    with contextlib.ExitStack() as opened:
+        try:
+            fd = beneath.open_directory(work)
+        except (OSError, RefusedError):
+            return None  # which other checks tell of
+        opened.callback(os.close, fd)
+        if not _gives_back(fd):
+            return None
+        try:
+            with beneath.scratch(fd, _SCRATCH):
+                return 0
+        except OSError as error:
+            return error.errno
 
 
 def _locked(stack: Stack, facts: Facts) -> Iterator[str]:

@@ -57,6 +57,9 @@ MOUNT_ATTR_NOSYMFOLLOW = 0x200000
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUSER = 0x10000000
 
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
+
 RENAME_NOREPLACE = 1
 RENAME_WHITEOUT = 4
 
@@ -66,6 +69,7 @@ _NR_MOVE_MOUNT = 429
 _NR_FSOPEN = 430
 _NR_FSCONFIG = 431
 _NR_FSMOUNT = 432
+_NR_OPENAT2 = 437
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = (
@@ -174,6 +178,42 @@ def open_tree(path: str, flags: int = OPEN_TREE_CLONE) -> int:
     )
 
 
+class _OpenHow(ctypes.Structure):
+    _fields_ = (
+        ("flags", ctypes.c_uint64),
+        ("mode", ctypes.c_uint64),
+        ("resolve", ctypes.c_uint64),
+    )
+
+
+def openat2(dir_fd: int, path: str, flags: int, resolve: int) -> int:
+    """openat2(2) (5.6): open a path under rules for how it is resolved."""
+    how = _OpenHow(flags, 0, resolve)
+    return _check(
+        _libc.syscall(
+            ctypes.c_long(_NR_OPENAT2),
+            ctypes.c_int(dir_fd),
+            os.fsencode(path),
+            ctypes.byref(how),
+            ctypes.c_size_t(ctypes.sizeof(how)),
+        ),
+        path,
+    )
+
+
+def fchownat(fd: int, uid: int, gid: int) -> None:
+    """fchownat(2) with an empty path: the owner of what is open, a symbolic link too."""
+    _check(
+        _libc.fchownat(
+            ctypes.c_int(fd),
+            b"",
+            ctypes.c_uint(uid & 0xFFFFFFFF),
+            ctypes.c_uint(gid & 0xFFFFFFFF),
+            ctypes.c_int(AT_EMPTY_PATH),
+        )
+    )
+
+
 class _FileHandle(ctypes.Structure):
     _fields_ = (
         ("handle_bytes", ctypes.c_uint),
@@ -220,13 +260,13 @@ def entry_types(directory: str) -> dict[str, int]:
     return found
 
 
-def renameat2(old: str, new: str, flags: int) -> None:
-    """renameat2(2) relative to the working directory."""
+def renameat2(old: str, new: str, flags: int, dir_fd: int = AT_FDCWD) -> None:
+    """renameat2(2) within one directory, the working directory unless another is given."""
     _check(
         _libc.renameat2(
-            ctypes.c_int(AT_FDCWD),
+            ctypes.c_int(dir_fd),
             ctypes.c_char_p(os.fsencode(old)),
-            ctypes.c_int(AT_FDCWD),
+            ctypes.c_int(dir_fd),
             ctypes.c_char_p(os.fsencode(new)),
             ctypes.c_uint(flags),
         ),

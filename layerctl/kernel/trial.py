@@ -1,4 +1,7 @@
-"""Overlay's features, each tried: in a child with a mount namespace and a tmpfs of its own."""
+"""Overlay's features, each tried: in a child with a mount namespace and a tmpfs of its own.
+
+The tmpfs covers a directory of that namespace, so that nothing is made for it and nothing is left.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,12 @@ import errno
 import json
 import os
 import signal
-import tempfile
 from collections.abc import Mapping
 
 from layerctl.kernel import syscalls
+
+#: What the tmpfs covers: it is there wherever layerctl runs, and only root can rename it.
+_COVERED = "/proc"
 
 #: What is tried: a name for people, and the options.
 FEATURES: Mapping[str, str] = {
@@ -32,13 +37,12 @@ def features(*, user: bool = False) -> dict[str, int]:
     With `user` it is tried as root of a new user namespace, where ordinary users can. The key
     `namespace` alone means that no namespace could be made. Leaves nothing; raises nothing.
     """
-    place = tempfile.mkdtemp(prefix="layerctl-trial-")
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reader)
         try:
-            os.write(writer, json.dumps(_try(place, user=user)).encode())
+            os.write(writer, json.dumps(_try(user=user)).encode())
         finally:
             os._exit(0)
     os.close(writer)
@@ -50,23 +54,22 @@ def features(*, user: bool = False) -> dict[str, int]:
         raise
     finally:
         os.waitpid(child, 0)
-        os.rmdir(place)
     answer: dict[str, int] = json.loads(raw) if raw else {"namespace": errno.EIO}
     return answer
 
 
-def _try(place: str, *, user: bool) -> dict[str, int]:
+def _try(*, user: bool) -> dict[str, int]:
     try:
-        _enter(place, user=user)
+        _enter(user=user)
     except OSError as error:
         return {"namespace": error.errno or errno.EIO}
     found = {}
     for number, (name, options) in enumerate(FEATURES.items()):
-        found[name] = _mount(f"{place}/{number}", options, user=user)
+        found[name] = _mount(f"{_COVERED}/{number}", options, user=user)
     return found
 
 
-def _enter(place: str, *, user: bool) -> None:
+def _enter(*, user: bool) -> None:
     if user:
         uid, gid = os.getuid(), os.getgid()
         syscalls.unshare(syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS)
@@ -80,7 +83,7 @@ def _enter(place: str, *, user: bool) -> None:
     else:
         syscalls.unshare(syscalls.CLONE_NEWNS)
     syscalls.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE, "")
-    syscalls.mount("layerctl", place, "tmpfs", 0, "")
+    syscalls.mount("layerctl", _COVERED, "tmpfs", 0, "")
 
 
 def _mount(base: str, options: str, *, user: bool) -> int:

@@ -44,6 +44,28 @@ CAUSES = table(
         ("ls -ld {path}",),
     ),
     Cause(
+        "untrusted-symlink",
+        _F,
+        "A symbolic link on the way belongs to somebody else",
+        "Who may write to the directory that holds the link can change it at any moment, so that "
+        "root would mount, make or remove something elsewhere. Links are followed only where root "
+        "and the caller alone can have put them.",
+        "Name the directory itself, without the link.",
+        ("realpath {path}",),
+        ("namei -l {path}",),
+    ),
+    Cause(
+        "swappable-directory",
+        Severity.WARNING,
+        "A directory can be replaced by another user",
+        "Somebody else may write to a directory on the way, and can put another directory in the "
+        "place of this one. layerctl opens it once and mounts what it checked, but not what is "
+        "found under its name later: changing a layer of a live overlay is undefined.",
+        "Keep upper, work and target below directories that only root can write to.",
+        (),
+        ("namei -l {path}",),
+    ),
+    Cause(
         "too-few-layers",
         _F,
         "There are too few layers",

@@ -139,6 +139,31 @@ def directories(stack: Stack, facts: Facts) -> Iterator[Hit]:
         yield Hit("layer-not-a-directory", (seen,), values, commands=commands)
 
 
+def links(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """No symbolic link on the way belongs to somebody who could change it."""
+    for role, path in _named(stack, facts):
+        way = facts.ways.get(path)
+        if way is not None and way.link is not None:
+            seen = f"{role} {path}: {way.link.path} is a link that {way.link.who} may change"
+            yield Hit("untrusted-symlink", (seen,), {"path": path})
+
+
+def swappable(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """Nobody else can put another directory in the place of one that is written to."""
+    seen: dict[str, str] = {}
+    for role, path in _named(stack, facts):
+        way = facts.ways.get(path)
+        if way is not None and way.link is None and way.swap is not None:
+            seen.setdefault(path, f"{role} {path}: {way.swap.who} may replace {way.swap.path}")
+    if seen:
+        yield Hit("swappable-directory", tuple(seen.values()), {"path": next(iter(seen))})
+
+
+def _named(stack: Stack, facts: Facts) -> list[tuple[str, str]]:
+    named = roles(stack)
+    return named if facts.target is None else [*named, ("target", facts.target.path)]
+
+
 def one_mount(stack: Stack, facts: Facts) -> Iterator[Hit]:
     """Upper and work are on one mount, which is more than on one filesystem."""
     pair = upper_and_work(stack, facts)
