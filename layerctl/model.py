@@ -77,6 +77,22 @@ class MountEntry(NamedTuple):
     super_options: str
 
 
+class Aliasing(StrEnum):
+    """What a path of an overlay and another one, both copied from one lower file, come to.
+
+    The kernel has one inode for the two, made for whichever is looked up first. FIRST is that
+    path, STALE one that a lookup then denies, SHARED one that shows the first one's file. INDEXED
+    is a lower file that was changed by another of its names, and shown so since the index has it;
+    BAD_INDEX is what a lookup denies because the index has something else in its place.
+    """
+
+    FIRST = "first-path"
+    STALE = "second-path"
+    SHARED = "shared-inode"
+    INDEXED = "indexed"
+    BAD_INDEX = "bad-index"
+
+
 class Severity(StrEnum):
     """How bad a finding is."""
 

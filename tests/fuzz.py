@@ -17,6 +17,7 @@ from pathlib import Path
 
 from layerctl.kernel import syscalls
 from tests.aufs_stacks import build_aufs
+from tests.duplicates import build_duplicates
 from tests.operations import build_by_operations
 from tests.stacks import Case, build_by_hand, compare
 from tests.support import in_namespace
@@ -40,10 +41,20 @@ def _aufs(rng: random.Random, where: str, user: bool) -> Case:
     return build_aufs(rng, where)
 
 
+def _duplicates(rng: random.Random, where: str, user: bool) -> Case:
+    return build_duplicates(rng, where, user=user)
+
+
+def _duplicates_elsewhere(rng: random.Random, where: str, user: bool) -> Case:
+    return build_duplicates(rng, where, user=user, elsewhere=f"{where}.other")
+
+
 BUILDERS: dict[str, Build] = {
     "hand": _by_hand,
     "filesystems": _two_filesystems,
     "operations": _by_operations,
+    "duplicates": _duplicates,
+    "duplicates-filesystems": _duplicates_elsewhere,
 }
 #: For kernels that have aufs, which is not every one.
 AUFS: dict[str, Build] = {"aufs": _aufs}
@@ -59,7 +70,8 @@ def differing(
     where = f"{lab}/case"
     found: list[str] = []
     bad = number = 0
-    if kind == "filesystems":
+    two = kind.endswith("filesystems")
+    if two:
         os.mkdir(f"{where}.other")
         syscalls.mount("other", f"{where}.other", "tmpfs", 0, "")
     for number in _numbers(cases, until):
@@ -70,7 +82,7 @@ def differing(
             found += ["    " + line for line in differences[:8]]
             bad += 1
         shutil.rmtree(where)
-        if kind == "filesystems":
+        if two:
             shutil.rmtree(f"{where}.other/c")
         if bad == 5:
             break
@@ -89,11 +101,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--kind", choices=tuple(BUILDERS), action="append")
     arguments = parser.parse_args()
     seed = random.randrange(1 << 40) if arguments.seed is None else arguments.seed
     users = [False, True] if os.geteuid() == 0 else [True]
-    turns = [(kind, user) for kind in BUILDERS for user in users]
-    if not users[0] and "\taufs\n" in Path("/proc/filesystems").read_text():
+    turns = [(kind, user) for kind in arguments.kind or BUILDERS for user in users]
+    if not users[0] and not arguments.kind and "\taufs\n" in Path("/proc/filesystems").read_text():
         turns.append(("aufs", False))
     end = time.monotonic() + arguments.seconds
     total, failed = 0, False

@@ -11,17 +11,16 @@ import os
 import random
 import shutil
 import stat
-from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
 from layerctl.inspecting.opening import Opened, opened
-from layerctl.inspecting.story import tell
+from layerctl.inspecting.story import Story, tell
 from layerctl.inspecting.view import TYPES, Directory, Kind
 from layerctl.kernel import mounts, syscalls
-from layerctl.model import Layer, Role, Stack
+from layerctl.model import Aliasing, Layer, Role, Stack
 from layerctl.rules.overlay import Settings
 
 NAMES = ("a", "b", "c", "d")
@@ -356,6 +355,10 @@ def resolver_tree(view: Opened) -> Tree:
                     down(below)
                     below.close()
                 continue
+            if listed.alias is not None and listed.alias.what is Aliasing.SHARED:
+                place = listed.alias.other
+            elif listed.alias is not None and listed.alias.what is Aliasing.INDEXED:
+                place = f"../w/index/{listed.alias.other}"
             if listed.letter == "f" and listed.reachable:
                 looked = resolver.lookup(directory, name)
                 if looked.metacopy:
@@ -372,17 +375,13 @@ def resolver_tree(view: Opened) -> Tree:
 def differences(view: Opened, tree: Tree, kernel: dict[str, Seen]) -> Iterator[str]:
     """Yield everything in which resolver and kernel differ."""
     ours = tree.entries
-    twice = Counter(one for entry in ours.values() for one in entry.objects)
-    aliased: set[str] = set()
     for path in sorted(ours.keys() | kernel.keys()):
-        if any(path.startswith(above + "/") for above in aliased):
-            continue
         mixed = path.rpartition("/")[0] in tree.mixed
         if path not in kernel:
-            if path.rpartition("/")[0] in tree.fragile and any(
-                twice[one] > 1 for one in ours[path].objects
-            ):
-                aliased.add(path)  # as below, and a name that is refused is not listed
+            alias = ours[path].kind.alias
+            if alias is not None and path.rpartition("/")[0] in tree.fragile:
+                if ours[path].kind.reachable:  # a name that is refused is not listed
+                    yield f"{path}: {alias.what}, and the kernel does not list it"
             elif not (mixed and not ours[path].kind.reachable):
                 yield f"{path}: only the resolver lists it ({ours[path].kind.type})"
             continue
@@ -393,12 +392,6 @@ def differences(view: Opened, tree: Tree, kernel: dict[str, Seen]) -> Iterator[s
             continue
         if seen.unlisted and path not in tree.fragile:
             yield f"{path}: the kernel cannot list it"
-        if any(twice[one] > 1 for one in entry.objects):
-            # One object at two places, which no operation makes: the kernel gives both one
-            # inode, or refuses the second with ESTALE, as it has met them.
-            if seen.error == errno.ESTALE:
-                aliased.add(path)
-            continue
         if entry.kind.reachable != (seen.error == 0):
             reason = f"reachable {entry.kind.reachable} ({entry.kind.why})"
             yield f"{path}: {reason}, but errno {seen.error}"
@@ -448,12 +441,14 @@ def compare(case: Case, *, live: bool = False) -> list[str]:
     """Compare resolver and kernel on one case; return what differs."""
     with opened(case.stack, live=False, thorough=True) as view:
         ours = resolver_tree(view)
+        # Before the kernel looks anything up, since that writes origins.
+        stories = {path: tell(view, path) for path in {*ours.entries, *NAMES}}
         with Mounted(case) as target:
             kernel = kernel_tree(target, ours.entries)
             found = list(differences(view, ours, kernel))
             if live:
                 found += compare_live(case)
-        found += list(compare_stories(case, ours.entries, kernel))
+        found += list(compare_stories(stories, ours.entries, kernel))
     return found
 
 
@@ -471,30 +466,28 @@ def compare_live(case: Case) -> list[str]:
 
 
 def compare_stories(
-    case: Case,
+    stories: dict[str, Story],
     ours: dict[str, Ours],
     kernel: dict[str, Seen],
 ) -> Iterator[str]:
     """Yield where a path's story differs from the tree it belongs to."""
-    with opened(case.stack, live=False) as view:
-        for path, entry in ours.items():
-            kind = entry.kind
-            story = tell(view, path)
-            if not kind.reachable:
-                if story.reachable and story.visible:
-                    yield f"{path}: the story calls it reachable"
-                continue
-            if not story.visible or story.provider != kind.layer:
-                yield f"{path}: the story has {story.provider}, the tree {kind.layer}"
-            elif story.letter is None or TYPES[story.letter] != kind.type:
-                yield f"{path}: the story has {story.letter}, the tree {kind.type}"
-            shown = tuple(x.index for x in story.layers if x.state in ("provides", "merged"))
-            if kind.type == "dir" and shown != (kind.merged or (kind.layer,)):
-                yield f"{path}: the story merges {shown}, the tree {kind.merged}"
-        for name in NAMES:
-            story = tell(view, name)
-            if name not in kernel and name not in ours and story.visible and story.reachable:
-                yield f"{name}: the story shows what the kernel does not"
+    for path, entry in ours.items():
+        kind, story = entry.kind, stories[path]
+        if not kind.reachable:
+            if story.reachable and story.visible:
+                yield f"{path}: the story calls it reachable"
+            continue
+        if not story.visible or story.provider != kind.layer:
+            yield f"{path}: the story has {story.provider}, the tree {kind.layer}"
+        elif story.letter is None or TYPES[story.letter] != kind.type:
+            yield f"{path}: the story has {story.letter}, the tree {kind.type}"
+        shown = tuple(x.index for x in story.layers if x.state in ("provides", "merged"))
+        if kind.type == "dir" and shown != (kind.merged or (kind.layer,)):
+            yield f"{path}: the story merges {shown}, the tree {kind.merged}"
+    for name in NAMES:
+        story = stories[name]
+        if name not in kernel and name not in ours and story.visible and story.reachable:
+            yield f"{name}: the story shows what the kernel does not"
 
 
 def clean(where: str) -> None:

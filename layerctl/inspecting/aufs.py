@@ -48,6 +48,9 @@ class Aufs:
         self.reasons = Reasons()
         self.kinds = Kinds()
 
+    def close(self) -> None:
+        """Close what was opened besides the branches: nothing."""
+
     def root(self) -> Directory:
         """Return the root; an opaque marker in a branch's own directory is not asked for."""
         return Directory("", [Part(index, os.dup(fd), "") for index, fd in enumerate(self.roots)])

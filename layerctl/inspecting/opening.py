@@ -65,7 +65,9 @@ def opened(stack: Stack, *, live: bool, thorough: bool = False) -> Iterator[Open
         _look_beneath_mounts(view)
         yield view
     finally:
-        roots = view.resolver.roots if view is not None else roots
+        if view is not None:
+            roots = view.resolver.roots
+            view.resolver.close()
         for fd in roots:
             os.close(fd)
 
@@ -133,11 +135,14 @@ def _aufs(stack: Stack, roots: Sequence[int], paths: tuple[str, ...]) -> Opened:
 def _overlay(
     stack: Stack, roots: Sequence[int], paths: tuple[str, ...], *, live: bool, thorough: bool
 ) -> Opened:
+    from layerctl.inspecting.inodes import Origins, find
     from layerctl.inspecting.overlay import Overlay, identities
 
     caller = facts.caller()
     user = "userxattr" in stack.options or (not live and caller.in_user_namespace)
     settings = overlay_rules.settings(stack, layers.module_parameters(), user=user)
+    if caller.in_user_namespace and not live:  # without file handles there is no index
+        settings = settings._replace(indexed=False, exported=False)
     blind = not user and (caller.in_user_namespace or not caller.sys_admin)
     traps = identities(roots) if _nested(roots) else frozenset()
     resolver = Overlay(
@@ -147,34 +152,17 @@ def _overlay(
         thorough=thorough,
         traps=traps,
         same_fs=len({os.fstat(fd).st_dev for fd in roots}) == 1,
+        decodes=not caller.in_user_namespace,
     )
+    resolver.origins = Origins(resolver, stack.work)
+    resolver.aliases = find(resolver, resolver.origins)
     found = Opened(stack, resolver, paths, settings.prefix)
     if blind:
         found.notes.append(
             "trusted.overlay.* attributes cannot be read without CAP_SYS_ADMIN: opaque "
             "directories, redirects, metacopy and attribute whiteouts are unknown"
         )
-    if settings.indexed and stack.work is not None and _has_index(stack.work):
-        found.notes.append(
-            "index=on: a lower file of several names that was changed by one of them is shown so "
-            f"by all; that is kept in {stack.work}/index, which is not looked at"
-        )
-    if settings.verify:
-        found.notes.append(
-            "nfs_export=on: the kernel leaves out lower directories that do not match the "
-            "recorded origin, which is not checked here"
-        )
     return found
-
-
-def _has_index(work: str) -> bool:
-    """Tell whether an overlay's index holds anything, or cannot be read."""
-    try:
-        return bool(os.listdir(os.path.join(work, "index")))
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
 
 
 def _nested(roots: Sequence[int]) -> bool:

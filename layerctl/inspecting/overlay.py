@@ -7,10 +7,13 @@ listing shows and a lookup denies is an entry that is not reachable.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
+from layerctl.inspecting.inodes import aliased, look_up
 from layerctl.inspecting.overlay_lookup import Lookup, find_regular
 from layerctl.inspecting.view import (
     Directory,
@@ -23,7 +26,11 @@ from layerctl.inspecting.view import (
     reopen,
 )
 from layerctl.kernel import layers
+from layerctl.model import Aliasing
 from layerctl.rules.overlay import FUSE, TRUSTED, USER, Settings
+
+if TYPE_CHECKING:
+    from layerctl.inspecting.inodes import Alias, Origins
 
 #: Why a name is gone, where it is no device that hides it.
 BY_ATTRIBUTE = "a whiteout by attribute"
@@ -35,7 +42,8 @@ class Overlay:
     `roots` are descriptors of the layers' directories, topmost first, `blind` whether the
     attributes cannot be read for want of privilege, `traps` the identities of directories that
     a lookup refuses to enter because they are layers themselves, `thorough` whether every file's
-    attributes are read, `same_fs` whether all layers lie on one filesystem.
+    attributes are read, `same_fs` whether all layers lie on one filesystem, `decodes` whether the
+    kernel finds a copied-up file's origin by its handle, which takes privilege.
     """
 
     def __init__(
@@ -47,6 +55,7 @@ class Overlay:
         thorough: bool = False,
         traps: frozenset[tuple[int, int]] = frozenset(),
         same_fs: bool = True,
+        decodes: bool = True,
     ) -> None:
         self.roots = list(roots)
         self.settings = settings
@@ -59,12 +68,21 @@ class Overlay:
         self.kinds = Kinds()
         #: Whether attributes are read even where a lookup has no use for them.
         self.reads_all = False
-        self._first_lower = 1 if settings.has_upper else 0
+        self.first_lower = 1 if settings.has_upper else 0
+        self.decodes = decodes
+        #: Paths that are one inode with another, by directory; see `layerctl.inspecting.inodes`.
+        self.aliases: dict[str, dict[str, Alias]] = {}
+        self.origins: Origins | None = None
         self.last_lower = len(self.roots) - settings.data_layers - 1
         self.marked: set[int] = set()  # layers in which an opaque=x was seen
         self.lower_roots = [
-            Part(index, -1, "") for index in range(self._first_lower, self.last_lower + 1)
+            Part(index, -1, "") for index in range(self.first_lower, self.last_lower + 1)
         ]
+
+    def close(self) -> None:
+        """Close what was opened besides the layers."""
+        if self.origins is not None:
+            self.origins.close()
 
     # Directories
 
@@ -88,7 +106,7 @@ class Overlay:
 
     def is_upper(self, layer: int) -> bool:
         """Tell whether a layer is the upper one."""
-        return layer < self._first_lower
+        return layer < self.first_lower
 
     # Attributes
 
@@ -109,6 +127,12 @@ class Overlay:
         except OSError as error:
             self.reasons.add(layer, path, error)
             return []
+
+    def attribute_names(self, fd: int, path: str) -> set[str]:
+        """Return overlay's own attributes of an upper directory, without their prefix."""
+        prefix = self.settings.prefix
+        names = self._attributes(fd, 0, path)
+        return {name[len(prefix) :] for name in names if name.startswith(prefix)}
 
     def value(self, attribute: str, fd: int, name: str | None = None) -> bytes | None:
         """Return the value of an overlay attribute of a directory, or of a name in it."""
@@ -135,7 +159,24 @@ class Overlay:
 
     def lookup(self, directory: Directory, name: str) -> Found:
         """Look one name up in a merged directory."""
-        return Lookup(self, name).run(directory)
+        found = Lookup(self, name).run(directory)
+        if self.aliases and not found.error and found.parts:
+            self._alias(directory, name, found)
+        return found
+
+    def _alias(self, directory: Directory, name: str, found: Found) -> None:
+        """Note what another path to the same file makes of what was found."""
+        alias = self.aliases.get(directory.path, {}).get(name)
+        if alias is None:
+            return
+        if alias.what is Aliasing.SHARED:
+            other = look_up(self, alias.other)
+            found.parts, found.data, found.metacopy = other.parts, other.data, other.metacopy
+        elif alias.what is Aliasing.INDEXED:
+            found.parts = [Part(0, -1, found.parts[0].path)]
+        elif alias.what is Aliasing.STALE:
+            found.error, found.refused = errno.ESTALE, alias.why
+        found.alias = alias
 
     def in_data_layers(self, path: str) -> tuple[int, str] | None:
         """Find a regular file in the data-only layers (ovl_lookup_data_layers)."""
@@ -167,9 +208,16 @@ class Overlay:
                 merged = part.names
             else:
                 merged.update(part.names)
+        if self.aliases:
+            self._apply_aliases(directory, merged)
         if devices:
             return sorted(merged.items())
         return sorted([item for item in merged.items() if item[1].letter != "w"])
+
+    def _apply_aliases(self, directory: Directory, merged: dict[str, Kind]) -> None:
+        for name, alias in self.aliases.get(directory.path, {}).items():
+            if name in merged:
+                merged[name] = aliased(merged[name], alias)
 
     def _scan(self, part: Part, table: dict[str, Kind]) -> dict[str, Kind]:
         if part.fd < 0:
@@ -192,7 +240,7 @@ class Overlay:
             and part.layer in self.marked
         )
 
-    def _looks_up(self, directory: Directory, part: Part) -> bool:
+    def looks_up(self, directory: Directory, part: Part) -> bool:
         """Tell whether a listing looks up each name of this part, to give it an inode number.
 
         What a lookup then denies is left out of the listing (ovl_calc_d_ino, ovl_cache_update).
@@ -208,7 +256,7 @@ class Overlay:
         honours = [self._honours(directory, part) for part in directory.parts]
         for part, honoured in zip(directory.parts, honours, strict=True):
             if (self.thorough or honoured) and part.fd >= 0:
-                hides = honoured or self._looks_up(directory, part)
+                hides = honoured or self.looks_up(directory, part)
                 self._read_files_of(directory, part, hides=hides)
 
     def _read_files_of(self, directory: Directory, part: Part, *, hides: bool) -> None:
@@ -238,7 +286,7 @@ class Overlay:
             return []
         if files:
             whiteout = self.settings.prefix + "whiteout"
-            hides = directory.whiteouts and self._looks_up(directory, part)
+            hides = directory.whiteouts and self.looks_up(directory, part)
             for name in layers.with_attributes(part.fd, files, (whiteout,)):
                 if self.is_xattr_whiteout(name, part.fd):
                     part.names[name] = self._xattr_whiteout(part, table["f"], hides=hides)
@@ -267,6 +315,8 @@ class Overlay:
         self, directory: Directory, name: str, kind: Kind
     ) -> tuple[Kind | None, Directory | None]:
         """Find out which layers a directory just listed is merged from."""
+        if not kind.reachable:
+            return kind, None
         try:
             found = self._merge(directory, name)
         except OSError as error:
@@ -276,7 +326,7 @@ class Overlay:
             found = self.lookup(directory, name)
         if found.error or found.letter != "d":
             found.close()
-            if any(p.layer == kind.layer and self._looks_up(directory, p) for p in directory.parts):
+            if any(p.layer == kind.layer and self.looks_up(directory, p) for p in directory.parts):
                 return None, None
             why = found.refused or "a lookup finds no directory here"
             return (
@@ -290,6 +340,8 @@ class Overlay:
         if len(child.parts) == 1:
             return kind, child
         merged = tuple(part.layer for part in child.parts)
+        if kind.alias is not None:
+            return aliased(kind, kind.alias, merged), child
         return self.kinds.get("d", kind.layer, merged, uncertain=kind.uncertain), child
 
     def directory(self, directory: Directory, name: str, found: Found) -> Directory:
@@ -304,14 +356,17 @@ class Overlay:
             part.layer == first and self._unsure(directory, position)
             for position, part in enumerate(directory.parts)
         )
+        child.indexed = found.indexed
         return child
 
     def _merge(self, directory: Directory, name: str) -> Found | None:
         """Do what `lookup` does for a directory that was just listed, from what the scan saw.
 
-        Returns None where a redirect asks for the whole of `lookup`.
+        Returns None where a redirect, or an origin to verify, asks for the whole of `lookup`.
         """
         settings = self.settings
+        if settings.verify:
+            return None
         parts = directory.parts
         checks = settings.checks_redirects
         found = Found(letter="d")

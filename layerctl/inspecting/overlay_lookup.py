@@ -11,6 +11,7 @@ from layerctl.inspecting.view import Directory, Found, Part, Stop
 from layerctl.kernel import layers
 
 if TYPE_CHECKING:
+    from layerctl.inspecting.inodes import Origins
     from layerctl.inspecting.overlay import Overlay
 
 #: A metacopy value of one to three bytes is malformed (OVL_METACOPY_MIN_SIZE).
@@ -18,6 +19,9 @@ _METACOPY_MIN = 4
 
 _METACOPY = "its data lies elsewhere (metacopy), which this mount refuses to follow"
 _REDIRECT = "it was renamed (redirect), which this mount refuses to follow"
+_BAD_INDEX = "the index has something of another type for it"
+_UNCOVERED = "the index has it as another directory, which was renamed or copied up from it"
+_TWICE = "the index has its lower directory under another upper one"
 _NO_DATA = "its data lies elsewhere (metacopy), and no layer below holds it"
 
 
@@ -98,6 +102,8 @@ class Lookup:
         if self._metacopy or (upper_metacopy and not below):
             found.data = None
             raise _RefusedError(errno.EIO, _NO_DATA)
+        if overlay.origins is not None and overlay.origins.names and found.parts:
+            self._look_in_index(overlay.origins, directory)
 
     def _through_lowers(self, lowers: list[Part]) -> int:
         """Go down the lower layers; return in how many of them something was found."""
@@ -114,6 +120,8 @@ class Lookup:
             index += 1
             if this is None:
                 continue
+            if not below and not self._verified(this):
+                break
             if self._is_dir or not found.parts:
                 self._take(this)
                 below += 1
@@ -127,6 +135,83 @@ class Lookup:
                 lowers = overlay.lower_roots
                 index = part.layer - lowers[0].layer + 1
         return below
+
+    def _verified(self, below: Part) -> bool:
+        """Tell whether the first lower object is what the upper one was copied from.
+
+        With nfs_export=on a directory that is not is left out, and so is what lies below it.
+        """
+        overlay, found = self._overlay, self._found
+        if not found.parts or not overlay.is_upper(found.parts[0].layer) or not self._is_dir:
+            return True
+        if not self._settings.verify or overlay.origins is None:
+            return True
+        if overlay.origins.match(found.parts[0].fd, below.layer, below.fd):
+            return True
+        os.close(below.fd)
+        return False
+
+    def _look_in_index(self, origins: Origins, directory: Directory) -> None:
+        """Look the lower file up in the index (ovl_lookup_index).
+
+        Of directories only those whose origin is verified are looked up (ovl_index_all).
+        """
+        found = self._found
+        top = found.parts[0]
+        upper = top if self._overlay.is_upper(top.layer) else None
+        if self._is_dir and not self._settings.verify:
+            return
+        name = self._name_in_index(origins, directory, upper)
+        status = None if name is None else layers.status(name, origins.index)
+        if name is None or status is None:
+            return
+        if layers.letter_of(status) != found.letter:
+            found.misplaced = True
+            raise _RefusedError(errno.EIO, _BAD_INDEX)
+        if self._is_dir:
+            if upper is None:
+                raise _RefusedError(errno.EIO, _UNCOVERED)
+            if not origins.points_to(name, upper.fd):
+                raise _RefusedError(errno.EIO, _TWICE)
+        elif upper is None:
+            found.copied = name
+        else:
+            own = self._status_of(upper)
+            if own is None or own.st_ino != status.st_ino:
+                return
+        found.indexed = True
+
+    def _name_in_index(
+        self, origins: Origins, directory: Directory, upper: Part | None
+    ) -> str | None:
+        """Return the name that the index would have for what a lookup found."""
+        found = self._found
+        if self._is_dir:
+            lowers = found.parts[1:] if upper is not None else found.parts
+            return origins.indexed(lowers[0].layer, lowers[0].fd) if lowers else None
+        lower = None if upper is not None else (found.parts[0].layer, found.parts[0].path)
+        if upper is not None and found.origin is None:
+            base = directory.parts[0]
+            own = self._status_of(upper)
+            handle = origins.remembered(base.fd, upper.path.rpartition("/")[2])
+            if handle is None or own is None or origins.decoded(handle, own) is None:
+                return None
+            return origins.names.get((handle.type, handle.handle))
+        layer, path = lower or found.origin or (0, "")
+        above, _, name = path.rpartition("/")
+        fd = layers.open_path(above, self._overlay.roots[layer])
+        try:
+            return origins.indexed(layer, fd, name)
+        finally:
+            os.close(fd)
+
+    def _status_of(self, part: Part) -> os.stat_result | None:
+        above, _, name = part.path.rpartition("/")
+        fd = layers.open_path(above, self._overlay.roots[part.layer])
+        try:
+            return layers.status(name, fd)
+        finally:
+            os.close(fd)
 
     def _take(self, part: Part) -> None:
         if not self._found.parts:

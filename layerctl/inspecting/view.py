@@ -11,6 +11,7 @@ from layerctl.inspecting.marks import BEGIN, END, HOLE
 from layerctl.kernel import layers
 
 if TYPE_CHECKING:
+    from layerctl.inspecting.inodes import Alias
     from layerctl.inspecting.parallel import Team
 
 #: The published name of each letter of `layers.LETTERS`.
@@ -28,10 +29,11 @@ class Kind:
 
     `letter` is its type, `layer` the index of the layer that provides it, `merged` the layers of
     a directory that has several. `reachable` is False for what a listing shows and a lookup
-    denies, `uncertain` True where an attribute that cannot be read could change the answer.
+    denies, `uncertain` True where an attribute that cannot be read, or the order of lookups, could
+    change the answer. `alias` tells of another path to the same file.
     """
 
-    __slots__ = ("layer", "letter", "merged", "reachable", "uncertain", "why")
+    __slots__ = ("alias", "layer", "letter", "merged", "reachable", "uncertain", "why")
 
     def __init__(
         self,
@@ -42,6 +44,7 @@ class Kind:
         reachable: bool = True,
         uncertain: bool = False,
         why: str = "",
+        alias: Alias | None = None,
     ) -> None:
         self.letter = letter
         self.layer = layer
@@ -49,6 +52,7 @@ class Kind:
         self.reachable = reachable
         self.uncertain = uncertain
         self.why = why
+        self.alias = alias
 
     @property
     def type(self) -> str:
@@ -140,12 +144,16 @@ class Stop(NamedTuple):
 class Directory:
     """A directory of the merged tree: the parts it is made of, topmost first."""
 
-    __slots__ = ("opaque", "parts", "path", "uncertain", "whiteouts", "xattr_whiteouts")
+    __slots__ = (
+        "indexed", "opaque", "parts", "path", "uncertain", "whiteouts", "xattr_whiteouts",
+    )  # fmt: skip
 
     def __init__(self, path: str, parts: list[Part]) -> None:
         self.path = path
         self.parts = parts
         self.uncertain = False
+        #: Whether the index of an overlay has it.
+        self.indexed = False
         #: The layer whose part says that nothing below it counts, None where none does.
         self.opaque: int | None = None
         #: Whether a listing leaves out 0:0 devices, as it does where layers are merged.
@@ -172,12 +180,14 @@ class Found:
     `error` an errno where the kernel refuses and `refused` why it does, `stop` what ended the
     search, `data` where a metacopy file's contents lie (layer and path), `between` the layers and
     paths of those with metadata alone on the way there, `redirects` the layers and targets of
-    those that were followed, `opaque` the layer where a directory is opaque.
+    those that were followed, `opaque` the layer where a directory is opaque. Of an overlay's index
+    `indexed` tells whether it has it, `misplaced` whether it has something else instead, `copied`
+    the name there of what is shown for a lower file. `alias` is another path to the same file.
     """
 
     __slots__ = (
-        "between", "data", "error", "letter", "metacopy", "opaque", "parts", "redirects", "refused",
-        "stop", "xattr_whiteouts",
+        "alias", "between", "copied", "data", "error", "indexed", "letter", "metacopy",
+        "misplaced", "opaque", "parts", "redirects", "refused", "stop", "xattr_whiteouts",
     )  # fmt: skip
 
     def __init__(self, letter: str | None = None) -> None:
@@ -192,6 +202,14 @@ class Found:
         self.redirects: tuple[tuple[int, str], ...] = ()
         self.xattr_whiteouts = False
         self.opaque: int | None = None
+        self.indexed = self.misplaced = False
+        self.copied: str | None = None
+        self.alias: Alias | None = None
+
+    @property
+    def origin(self) -> tuple[int, str] | None:
+        """The first lower file under a metacopy file."""
+        return self.between[0] if self.between else self.data
 
     def close(self) -> None:
         """Close what is open."""
@@ -242,6 +260,9 @@ class Resolver(Protocol):
     reasons: Reasons
     kinds: Kinds
     roots: list[int]
+
+    def close(self) -> None:
+        """Close what was opened besides the layers' own directories."""
 
     def root(self) -> Directory:
         """Return the root of the merged tree."""

@@ -222,21 +222,36 @@ class _FileHandle(ctypes.Structure):
     )
 
 
-def name_to_handle_at(path: str) -> tuple[int, bytes]:
-    """name_to_handle_at(2): return a file handle's type and bytes."""
+def name_to_handle_at(path: str, dir_fd: int = AT_FDCWD) -> tuple[int, bytes]:
+    """name_to_handle_at(2): return a file handle's type and bytes; an empty path is `dir_fd`."""
     handle = _FileHandle(handle_bytes=128)
     mount_id = ctypes.c_int()
     _check(
         _libc.name_to_handle_at(
-            ctypes.c_int(AT_FDCWD),
+            ctypes.c_int(dir_fd),
             os.fsencode(path),
             ctypes.byref(handle),
             ctypes.byref(mount_id),
-            ctypes.c_int(0),
+            ctypes.c_int(0 if path else AT_EMPTY_PATH),
         ),
         path,
     )
     return handle.handle_type, bytes(handle.f_handle[: handle.handle_bytes])
+
+
+def open_by_handle_at(mount_fd: int, kind: int, data: bytes) -> int:
+    """open_by_handle_at(2) with O_PATH: ESTALE where the filesystem has no such file."""
+    handle = _FileHandle(handle_bytes=len(data), handle_type=kind)
+    if len(data) > 128:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    handle.f_handle[: len(data)] = data
+    return _check(
+        _libc.open_by_handle_at(
+            ctypes.c_int(mount_fd),
+            ctypes.byref(handle),
+            ctypes.c_int(os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC),
+        )
+    )
 
 
 def entry_types(directory: str) -> dict[str, int]:

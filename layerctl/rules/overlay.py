@@ -22,7 +22,7 @@ class Settings(NamedTuple):
     `redirect` is the mode of redirect_dir, `data_layers` how many layers below all others only
     hold file contents, `indexed` whether hard links and origins are kept in an index, `exported`
     whether NFS file handles are (nfs_export), `xino` whether inode numbers of several filesystems
-    are made unique. The index and NFS export may still fall back to off, where a filesystem has
+    are made unique, `uuid` whether a filesystem's UUID stands in the origins of its files. The index and NFS export may still fall back to off, where a filesystem has
     no file handles.
     """
 
@@ -34,6 +34,7 @@ class Settings(NamedTuple):
     indexed: bool = False
     exported: bool = False
     xino: bool = False
+    uuid: bool = True
 
     @property
     def follow(self) -> bool:
@@ -100,6 +101,7 @@ def settings(stack: Stack, parameters: Mapping[str, str], *, user: bool | None =
         exported=export,
         xino=options.get("xino", "auto" if _default(parameters, "xino_auto") else "off")
         in ("on", "auto"),
+        uuid=options.get("uuid") != "off",
     )
 
 

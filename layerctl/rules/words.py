@@ -1,6 +1,24 @@
-"""Numbers with their nouns, the one place that knows plurals. Pure."""
+"""Numbers with their nouns, the one place that knows plurals; words for what enums name. Pure."""
 
 from __future__ import annotations
+
+from layerctl.model import Aliasing
+
+_ALIASING = {
+    Aliasing.FIRST: "'{other}' was copied from the same file: whichever of the two is looked up "
+    "first is shown",
+    Aliasing.STALE: "'{other}' was copied from the same file: once that is looked up, a lookup "
+    "here ends in ESTALE",
+    Aliasing.SHARED: "'{other}' was copied from this file: once that is looked up, it is shown "
+    "here too",
+    Aliasing.INDEXED: "it was changed by another of its names, and the index has the changed file",
+    Aliasing.BAD_INDEX: "the index has something else in its place: a lookup ends in EIO",
+}
+
+
+def aliasing(what: Aliasing, other: str) -> str:
+    """Say what another path to the same file does to a path of an overlay."""
+    return _ALIASING[what].format(other=other)
 
 
 def count(number: int, noun: str) -> str:

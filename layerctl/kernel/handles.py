@@ -1,0 +1,70 @@
+"""File handles of layers: what overlay remembers of the file that one was copied from."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+from layerctl.codecs import handles
+from layerctl.codecs.handles import Handle
+from layerctl.kernel import layers, syscalls
+
+_BIG_ENDIAN = sys.byteorder == "big"
+#: FS_IOC_GETFSUUID (6.9): struct fsuuid2, a length and 16 bytes.
+_GETFSUUID = 0x80111500
+_UUID_BYTES = 16
+
+
+def remembered(attribute: str, fd: int, name: str | None = None) -> Handle | None:
+    """Return the handle in an attribute of a directory, or of a name in it; None without one."""
+    raw = layers.attribute(attribute, fd, name)
+    return None if raw is None else handles.parse(raw, big_endian=_BIG_ENDIAN)
+
+
+def named(name: str) -> Handle | None:
+    """Return the handle whose hex digits are a name in the index, None where they are none."""
+    try:
+        return handles.parse(bytes.fromhex(name), big_endian=_BIG_ENDIAN)
+    except ValueError:
+        return None
+
+
+def of(fd: int, name: str = "", uuid: bytes | None = None) -> Handle | None:
+    """Return the handle of an open file, or of a name in an open directory.
+
+    None where the filesystem has none. `uuid` is that of the filesystem, zeros where it is None.
+    """
+    try:
+        kind, data = syscalls.name_to_handle_at(name, fd)
+    except OSError:
+        return None
+    return handles.encode(kind, data, uuid or bytes(_UUID_BYTES), big_endian=_BIG_ENDIAN)
+
+
+def filesystem_uuid(fd: int) -> bytes | None:
+    """Return the UUID of the filesystem that a descriptor is on, None where it does not say."""
+    import fcntl
+
+    try:
+        answer = fcntl.ioctl(fd, _GETFSUUID, bytes(1 + _UUID_BYTES))
+    except OSError:
+        return None
+    return answer[1:] if answer[0] == _UUID_BYTES else bytes(_UUID_BYTES)
+
+
+def decode(handle: Handle, mount_fd: int) -> os.stat_result | None:
+    """Return what a handle names on a filesystem, None where that has no such file.
+
+    Raises OSError (EPERM) for want of CAP_DAC_READ_SEARCH.
+    """
+    try:
+        fd = syscalls.open_by_handle_at(mount_fd, handle.type, handle.handle)
+    except OSError as error:
+        if error.errno in (errno.EPERM, errno.EACCES):
+            raise
+        return None
+    try:
+        return os.fstat(fd)
+    finally:
+        os.close(fd)
