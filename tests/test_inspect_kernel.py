@@ -60,7 +60,7 @@ def test_a_layer_inside_another_is_refused_entry(lab: Path) -> None:
 
 
 @pytest.mark.namespace
-def test_an_index_that_is_not_looked_at_is_told(lab: Path) -> None:
+def test_hard_links_are_followed_into_the_index(lab: Path) -> None:
     for name in ("lower", "upper", "w", "m"):
         (lab / name).mkdir()
     (lab / "lower/one").write_text("x")
@@ -70,5 +70,12 @@ def test_an_index_that_is_not_looked_at_is_told(lab: Path) -> None:
         assert "notes" not in layerctl_json("inspect", "merged", merged)
         with open(f"{merged}/one", "a") as file:
             file.write("more")
-        (note,) = layerctl_json("inspect", "merged", merged)["notes"]
-    assert "index" in note
+        assert Path(merged, "two").read_text() == "xmore"
+        document = layerctl_json("inspect", "merged", merged)
+        story = layerctl_json("inspect", "merged", merged, "two")
+    assert "notes" not in document
+    found = {one["path"]: (one["layer"], one.get("cause")) for one in document["entries"]}
+    assert found == {"one": (0, None), "two": (0, "indexed")}
+    assert (story["layer"], story["reachable"], story["cause"]) == (0, True, "indexed")
+    assert [layer["state"] for layer in story["layers"]] == ["provides", "hidden"]
+    assert "index" in story["layers"][0]["reason"]

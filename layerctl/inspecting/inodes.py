@@ -35,12 +35,16 @@ class Alias(NamedTuple):
     other: str
 
     @property
+    def by_order(self) -> bool:
+        """Whether it hangs on the order of lookups, which nobody knows."""
+        return self.what in (Aliasing.FIRST, Aliasing.STALE, Aliasing.SHARED)
+
+    @property
     def why(self) -> str:
         """What that means, in words."""
         return aliasing(self.what, self.other)
 
 
-_BY_ORDER = (Aliasing.FIRST, Aliasing.STALE, Aliasing.SHARED)
 #: What is known of other paths: by directory, then by name.
 Table = dict[str, dict[str, Alias]]
 
@@ -55,7 +59,7 @@ def aliased(kind: Kind, alias: Alias, merged: tuple[int, ...] = ()) -> Kind:
         0 if alias.what in (Aliasing.SHARED, Aliasing.INDEXED) else kind.layer,
         merged or kind.merged,
         reachable=alias.what not in (Aliasing.STALE, Aliasing.BAD_INDEX),
-        uncertain=kind.uncertain or alias.what in _BY_ORDER,
+        uncertain=kind.uncertain or alias.by_order,
         why=alias.why,
         alias=alias,
     )
@@ -296,6 +300,8 @@ class _Walk:
         below: dict[str, Directory] = {}
         for name in self._looked_up_by_listing(directory, kinds):
             self._meet(directory, name, kinds[name], below)
+            if not directory.whiteouts and name in self._table.get(directory.path, {}):
+                break  # ovl_dir_read_impure ends with the first that is denied
         for name, kind in entries:
             if name not in below:
                 self._meet(directory, name, kind, below)
@@ -307,9 +313,14 @@ class _Walk:
     def _looked_up_by_listing(self, directory: Directory, kinds: dict[str, Kind]) -> list[str]:
         """Return the names that a listing looks up, in its order (ovl_dir_read_merged).
 
-        What the lowest layer has stands first, in that layer's own order.
+        What the lowest layer has stands first, in that layer's own order. In a directory of the
+        upper layer alone those are looked up that may have been copied up (ovl_dir_read_impure).
         """
         overlay = self._overlay
+        if not directory.whiteouts:
+            (part,) = directory.parts
+            impure = overlay.is_upper(part.layer) and "impure" in part.attributes
+            return list(part.names) if impure and (overlay.same_fs or overlay.xino) else []
         if not any(overlay.looks_up(directory, part) for part in directory.parts):
             return []
         lowest, others = directory.parts[-1], directory.parts[:-1]

@@ -173,7 +173,7 @@ class Overlay:
             other = look_up(self, alias.other)
             found.parts, found.data, found.metacopy = other.parts, other.data, other.metacopy
         elif alias.what is Aliasing.INDEXED:
-            found.parts = [Part(0, -1, found.parts[0].path)]
+            self._from_index(alias.other, found)
         elif alias.what is Aliasing.STALE:
             found.error, found.refused = errno.ESTALE, alias.why
         found.alias = alias
@@ -184,6 +184,16 @@ class Overlay:
             if find_regular(self.roots[index], path):
                 return index, path.strip("/")
         return None
+
+    def _from_index(self, name: str, found: Found) -> None:
+        """Put the index's file in the place of the lower one that it was copied from."""
+        lower = found.parts[0]
+        found.parts = [Part(0, -1, lower.path)]
+        if (
+            self.origins is not None
+            and self.value("metacopy", self.origins.index, name) is not None
+        ):
+            found.metacopy, found.data = True, found.data or (lower.layer, lower.path)
 
     # Listing
 

@@ -22,6 +22,7 @@ _REDIRECT = "it was renamed (redirect), which this mount refuses to follow"
 _BAD_INDEX = "the index has something of another type for it"
 _UNCOVERED = "the index has it as another directory, which was renamed or copied up from it"
 _TWICE = "the index has its lower directory under another upper one"
+_NOT_ORIGIN = "its data lies elsewhere (metacopy), and not in the file that it was copied from"
 _NO_DATA = "its data lies elsewhere (metacopy), and no layer below holds it"
 
 
@@ -91,7 +92,7 @@ class Lookup:
             self._upper_redirect = self._redirect
             if self._redirect is not None and self._redirect.startswith("/"):
                 lowers = overlay.lower_roots
-        below = self._through_lowers(lowers)
+        below = self._through_lowers(directory, lowers)
         if self._metacopy and below and self._settings.data_layers and self._absolute:
             # The contents lie in a data-only layer; this is allowed without metacopy=on.
             found.metacopy = True
@@ -105,7 +106,7 @@ class Lookup:
         if overlay.origins is not None and overlay.origins.names and found.parts:
             self._look_in_index(overlay.origins, directory)
 
-    def _through_lowers(self, lowers: list[Part]) -> int:
+    def _through_lowers(self, directory: Directory, lowers: list[Part]) -> int:
         """Go down the lower layers; return in how many of them something was found."""
         overlay, found, settings = self._overlay, self._found, self._settings
         below = index = 0
@@ -120,7 +121,7 @@ class Lookup:
             index += 1
             if this is None:
                 continue
-            if not below and not self._verified(this):
+            if not below and not self._verified(directory, this):
                 break
             if self._is_dir or not found.parts:
                 self._take(this)
@@ -136,20 +137,33 @@ class Lookup:
                 index = part.layer - lowers[0].layer + 1
         return below
 
-    def _verified(self, below: Part) -> bool:
+    def _verified(self, directory: Directory, below: Part) -> bool:
         """Tell whether the first lower object is what the upper one was copied from.
 
-        With nfs_export=on a directory that is not is left out, and so is what lies below it.
+        With nfs_export=on a directory that is not is left out, and so is what lies below it; with
+        index=on a metacopy file that is not is denied.
         """
-        overlay, found = self._overlay, self._found
-        if not found.parts or not overlay.is_upper(found.parts[0].layer) or not self._is_dir:
+        overlay, found, origins = self._overlay, self._found, self._overlay.origins
+        if origins is None or not found.parts or not overlay.is_upper(found.parts[0].layer):
             return True
-        if not self._settings.verify or overlay.origins is None:
-            return True
-        if overlay.origins.match(found.parts[0].fd, below.layer, below.fd):
-            return True
-        os.close(below.fd)
-        return False
+        upper = found.parts[0]
+        if self._is_dir:
+            if not self._settings.verify or origins.match(upper.fd, below.layer, below.fd):
+                return True
+            os.close(below.fd)
+            return False
+        if self._settings.indexed:
+            name = upper.path.rpartition("/")[2]
+            handle, own = origins.remembered(directory.parts[0].fd, name), self._status_of(upper)
+            if handle is not None and own is not None and origins.decoded(handle, own) is not None:
+                above, _, name = below.path.rpartition("/")
+                fd = layers.open_path(above, overlay.roots[below.layer])
+                try:
+                    if not origins.same(handle, below.layer, fd, name):
+                        raise _RefusedError(errno.ESTALE, _NOT_ORIGIN)
+                finally:
+                    os.close(fd)
+        return True
 
     def _look_in_index(self, origins: Origins, directory: Directory) -> None:
         """Look the lower file up in the index (ovl_lookup_index).

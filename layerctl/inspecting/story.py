@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 
+from layerctl.inspecting.inodes import Alias
 from layerctl.inspecting.opening import Opened
 from layerctl.inspecting.view import TYPES, Directory, Found, Stop
 from layerctl.kernel import layers
+from layerctl.model import Aliasing
 
 _NOUNS = {
     "d": "directory", "f": "file", "l": "symbolic link", "c": "character device",
@@ -41,7 +43,9 @@ class LayerStory:
 class Story:
     """One path's whole story. `lines` tell it in sentences."""
 
-    __slots__ = ("data", "layers", "letter", "lines", "link", "path", "provider", "reachable")
+    __slots__ = (
+        "alias", "data", "layers", "letter", "lines", "link", "path", "provider", "reachable",
+    )  # fmt: skip
 
     def __init__(self, path: str, letter: str | None, provider: int | None) -> None:
         self.path = path
@@ -52,6 +56,7 @@ class Story:
         self.reachable = True
         self.data: tuple[int, str] | None = None
         self.link: str | None = None
+        self.alias: Alias | None = None
 
     @property
     def visible(self) -> bool:
@@ -156,6 +161,7 @@ class _Teller:
         story.layers = [self._layer(index, parts, letter) for index in range(len(opened.layers))]
         story.reachable = not found.error
         story.data = found.data
+        story.alias = found.alias if self.whole else None
         story.lines = self._lines(story)
         if letter == "l" and visible:
             story.link = self._target(parts[0])
@@ -291,6 +297,9 @@ class _Teller:
             return "merged", f"its contents are merged with those of layer {parts[0]}{end}"
         if self.found.error:
             return "provides", f"a listing shows it, a lookup is denied: {self.found.refused}"
+        alias = self.found.alias
+        if alias is not None and alias.what is not Aliasing.FIRST:
+            return "provides", alias.why
         if opaque:
             return "provides", "the topmost directory; opaque, so nothing below it is merged"
         if letter == "d":
@@ -381,6 +390,8 @@ class _Teller:
             lines.append(
                 f"it comes from layer {story.provider}, {self.opened.layers[story.provider]}"
             )
+            if story.alias is not None:
+                lines.append(story.alias.why)
         elif not story.visible and not any(layer.file for layer in story.layers):
             lines.append("no layer holds it")
         return lines

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from json.encoder import encode_basestring
 
 from layerctl.codecs.escape import is_text
+from layerctl.inspecting.inodes import Alias
 from layerctl.inspecting.opening import Opened
 from layerctl.inspecting.story import Story
 from layerctl.inspecting.view import TYPES, Chunk, Directory, Kind
@@ -22,6 +23,10 @@ def story_document(story: Story, layers: Sequence[str]) -> Document:
     document["layer"] = story.provider
     document |= path_fields("provider", None if story.provider is None else layers[story.provider])
     document["reachable"] = story.reachable
+    if story.alias is not None:
+        document |= alias_fields(story.alias)
+        if story.alias.by_order:
+            document["uncertain"] = True
     if story.link is not None:
         document |= path_fields("link", story.link)
     if story.data is not None:
@@ -41,6 +46,15 @@ def story_document(story: Story, layers: Sequence[str]) -> Document:
     return document
 
 
+def alias_fields(alias: Alias) -> Document:
+    """Return what is published of another path to the same file: the id, that path, and words."""
+    document: Document = {"cause": alias.what.value}
+    if alias.by_order:
+        document |= path_fields("other", alias.other)
+    document["why"] = alias.why
+    return document
+
+
 def entry_fields(kind: Kind, layers: Sequence[str]) -> Document:
     """Return all of an entry's published fields but its path."""
     document: Document = {"type": TYPES[kind.letter], "layer": kind.layer}
@@ -48,7 +62,9 @@ def entry_fields(kind: Kind, layers: Sequence[str]) -> Document:
     document["reachable"] = kind.reachable
     if kind.merged:
         document |= path_list_fields("merged_from", [layers[index] for index in kind.merged])
-    if kind.why:
+    if kind.alias is not None:
+        document |= alias_fields(kind.alias)
+    elif kind.why:
         document["why"] = kind.why
     if kind.uncertain:
         document["uncertain"] = True

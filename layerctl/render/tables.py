@@ -125,7 +125,14 @@ AUFS = Listing(
 
 _ENTRY_TYPES = ("dir", "file", "symlink", "char", "block", "fifo", "socket")
 _UNCERTAIN = flag(
-    "UNCERTAIN", "whether an attribute that cannot be read could change this", required=False
+    "UNCERTAIN",
+    "whether what cannot be read, or the order of lookups, could change this",
+    required=False,
+)
+_WHY = (
+    text("CAUSE", "the id of that, where another path or the index is the cause", required=False),
+    path("OTHER", "the other path to the same file", required=False),
+    text("WHY", "why it is not reachable, or hangs on another path", required=False),
 )
 _UNKNOWN = (
     texts("NOTES", "what limits the answer, in words", required=False),
@@ -151,7 +158,7 @@ ENTRIES = Listing(
         path("PROVIDER", "that layer's directory"),
         flag("REACHABLE", "no where a listing shows it and a lookup denies it"),
         paths("MERGED_FROM", "the layers of a merged directory", required=False),
-        text("WHY", "why it is not reachable", required=False),
+        *_WHY,
         _UNCERTAIN,
     ),
     ("PATH", "TYPE", "LAYER", "PROVIDER"),
@@ -179,6 +186,8 @@ STORY = Listing(
         number("LAYER", "index of the layer that provides it", nullable=True),
         path("PROVIDER", "that layer's directory", nullable=True),
         flag("REACHABLE", "no where a listing shows it and a lookup denies it"),
+        *_WHY,
+        _UNCERTAIN,
         path("LINK", "where a symbolic link leads", required=False),
         one(
             "DATA",

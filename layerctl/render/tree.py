@@ -49,6 +49,8 @@ class Tree:
         label = self._paint(text, kind.layer) + f"  [{origin}]"
         if not kind.reachable:
             label += f"  (not reachable: {printable(kind.why)})"
+        if kind.reachable and kind.why:
+            label += f"  ({printable(kind.why)})"
         if kind.uncertain:
             label += "  (uncertain)"
         return label

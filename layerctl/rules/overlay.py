@@ -22,8 +22,9 @@ class Settings(NamedTuple):
     `redirect` is the mode of redirect_dir, `data_layers` how many layers below all others only
     hold file contents, `indexed` whether hard links and origins are kept in an index, `exported`
     whether NFS file handles are (nfs_export), `xino` whether inode numbers of several filesystems
-    are made unique, `uuid` whether a filesystem's UUID stands in the origins of its files. The index and NFS export may still fall back to off, where a filesystem has
-    no file handles.
+    are made unique, `uuid` whether a filesystem's UUID stands in the origins of its files. The
+    index and NFS export may still fall back to off, where a filesystem has no file handles, and
+    uuid=off to null, where there are several.
     """
 
     prefix: str

@@ -1,0 +1,161 @@
+"""Two paths to one lower file: the kernel shows the one that is looked up first."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.stacks import Case, Mounted, compare, make_case
+from tests.support import layerctl_json
+
+
+def stack(lab: Path, options: str = "redirect_dir=on") -> Case:
+    for name in ("lower", "upper", "w", "m"):
+        (lab / name).mkdir(exist_ok=True)
+    return make_case(str(lab), [f"{lab}/lower"], upper=f"{lab}/upper", options=options)
+
+
+def entries(*words: object) -> dict[str, Any]:
+    found = layerctl_json("inspect", "merged", *words, "--thorough")["entries"]
+    return {entry["path"]: entry for entry in found}
+
+
+def flags(lab: Path) -> list[object]:
+    return ["-u", lab / "upper", "-l", lab / "lower", "-o", "redirect_dir=on"]
+
+
+def copy(lab: Path, source: str, target: str) -> None:
+    subprocess.run(["cp", "-a", lab / "upper" / source, lab / "upper" / target], check=True)
+
+
+def refused(path: str) -> bool:
+    try:
+        os.lstat(path)
+    except OSError as error:
+        return error.errno == errno.ESTALE
+    return False
+
+
+def check_pair(lab: Path, case: Case, one: str, other: str) -> None:
+    """One of two is shown and one is denied, the kernel agrees, and so do their stories."""
+    found = entries(*flags(lab))
+    denied, shown = sorted((one, other), key=lambda path: bool(found[path]["reachable"]))
+    assert (found[shown]["reachable"], found[denied]["reachable"]) == (True, False)
+    assert found[denied]["cause"] == "second-path"
+    assert found[shown]["cause"] == "first-path"
+    assert (found[denied]["other"], found[shown]["other"]) == (shown, denied)
+    assert found[denied]["uncertain"] is True
+    assert found[shown]["uncertain"] is True
+    story = layerctl_json("inspect", "merged", *flags(lab), denied)
+    assert (story["reachable"], story["cause"], story["other"]) == (False, "second-path", shown)
+    assert shown in story["why"]
+    assert compare(case) == []
+    with Mounted(case) as merged:  # the other way round
+        os.lstat(f"{merged}/{denied}")
+        assert refused(f"{merged}/{shown}")
+
+
+@pytest.mark.namespace
+def test_two_redirects_to_one_directory(lab: Path) -> None:
+    case = stack(lab)
+    (lab / "lower/origin").mkdir()
+    (lab / "lower/origin/file").touch()
+    with Mounted(case) as merged:
+        Path(merged, "origin/file").touch()
+        os.rename(f"{merged}/origin", f"{merged}/one")
+    copy(lab, "one", "two")
+    check_pair(lab, case, "one", "two")
+
+
+@pytest.mark.namespace
+def test_two_files_with_one_origin(lab: Path) -> None:
+    case = stack(lab)
+    (lab / "lower/origin").touch()
+    with Mounted(case) as merged:
+        os.rename(f"{merged}/origin", f"{merged}/one")
+    copy(lab, "one", "two")
+    check_pair(lab, case, "one", "two")
+
+
+@pytest.mark.namespace
+def test_a_renamed_directory_whose_old_place_is_uncovered(lab: Path) -> None:
+    case = stack(lab)
+    (lab / "lower/old").mkdir()
+    with Mounted(case) as merged:
+        os.rename(f"{merged}/old", f"{merged}/new")
+    (lab / "upper/old").unlink()
+    check_pair(lab, case, "new", "old")
+
+
+@pytest.mark.namespace
+@pytest.mark.parametrize("name", ["a", "z"])
+def test_a_renamed_file_whose_old_place_is_uncovered(lab: Path, name: str) -> None:
+    case = stack(lab)
+    (lab / "lower/old").write_text("lower")
+    with Mounted(case) as merged:
+        os.rename(f"{merged}/old", f"{merged}/{name}")
+        Path(merged, name).write_text("upper")
+    (lab / "upper/old").unlink()
+    assert compare(case) == []
+    found = entries(*flags(lab))
+    # A listing looks up what is in the upper layer, so that the lower name shows its contents.
+    assert (found["old"]["layer"], found["old"]["cause"]) == (0, "shared-inode")
+    assert found[name]["cause"] == "first-path"
+    with Mounted(case) as merged:
+        os.lstat(f"{merged}/{name}")
+        assert Path(merged, "old").read_text() == "upper"
+    with Mounted(case) as merged:
+        os.lstat(f"{merged}/old")
+        assert refused(f"{merged}/{name}")
+
+
+@pytest.mark.namespace
+def test_what_nfs_export_refuses_is_left_out(lab: Path) -> None:
+    case = stack(lab, "index=on,nfs_export=on")
+    for name in ("d", "other"):
+        (lab / "lower" / name).mkdir()
+        (lab / "lower" / name / f"in-{name}").touch()
+    with Mounted(case) as merged:
+        os.chmod(f"{merged}/d", 0o700)
+        os.chmod(f"{merged}/other", 0o700)
+    origin = os.getxattr(lab / "upper/other", "trusted.overlay.origin")
+    words = [
+        "-u",
+        lab / "upper",
+        "-w",
+        lab / "w",
+        "-l",
+        lab / "lower",
+        "-o",
+        "index=on,nfs_export=on",
+    ]
+    assert "d/in-d" in entries(*words)
+    os.setxattr(lab / "upper/d", "trusted.overlay.origin", origin)
+    assert sorted(entries(*words)) == ["d", "other", "other/in-other"]
+    assert compare(case) == []
+    story = layerctl_json("inspect", "merged", *words, "d")
+    assert [layer["state"] for layer in story["layers"]] == ["provides", "hidden"]
+
+
+@pytest.mark.namespace
+def test_an_uncovered_directory_in_the_index_is_denied(lab: Path) -> None:
+    case = stack(lab, "index=on,nfs_export=on,redirect_dir=on")
+    (lab / "lower/old").mkdir()
+    (lab / "lower/gone").touch()
+    with Mounted(case) as merged:
+        os.rename(f"{merged}/old", f"{merged}/new")
+        os.unlink(f"{merged}/gone")
+    (lab / "upper/old").unlink()
+    (lab / "upper/gone").unlink()
+    assert compare(case) == []
+    words: list[object] = ["-u", lab / "upper", "-w", lab / "w", "-l", lab / "lower"]
+    found = entries(*words, "-o", "index=on,nfs_export=on,redirect_dir=on")
+    assert {path: entry["reachable"] for path, entry in found.items()} == {
+        "new": True, "old": False, "gone": False,
+    }  # fmt: skip
+    assert found["gone"]["cause"] == "bad-index"
