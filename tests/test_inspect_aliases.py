@@ -20,12 +20,12 @@ def stack(lab: Path, options: str = "redirect_dir=on") -> Case:
     return make_case(str(lab), [f"{lab}/lower"], upper=f"{lab}/upper", options=options)
 
 
-def entries(*words: object) -> dict[str, Any]:
+def entries(*words: str | Path) -> dict[str, Any]:
     found = layerctl_json("inspect", "merged", *words, "--thorough")["entries"]
     return {entry["path"]: entry for entry in found}
 
 
-def flags(lab: Path) -> list[object]:
+def flags(lab: Path) -> list[str | Path]:
     return ["-u", lab / "upper", "-l", lab / "lower", "-o", "redirect_dir=on"]
 
 
@@ -153,7 +153,7 @@ def test_an_uncovered_directory_in_the_index_is_denied(lab: Path) -> None:
     (lab / "upper/old").unlink()
     (lab / "upper/gone").unlink()
     assert compare(case) == []
-    words: list[object] = ["-u", lab / "upper", "-w", lab / "w", "-l", lab / "lower"]
+    words: list[str | Path] = ["-u", lab / "upper", "-w", lab / "w", "-l", lab / "lower"]
     found = entries(*words, "-o", "index=on,nfs_export=on,redirect_dir=on")
     assert {path: entry["reachable"] for path, entry in found.items()} == {
         "new": True, "old": False, "gone": False,
