@@ -26,7 +26,11 @@ def entries(*words: str | Path) -> dict[str, Any]:
 
 
 def flags(lab: Path) -> list[str | Path]:
-    return ["-u", lab / "upper", "-l", lab / "lower", "-o", "redirect_dir=on"]
+    return [*layers_of(lab), "-o", "redirect_dir=on"]
+
+
+def layers_of(lab: Path) -> list[str | Path]:
+    return ["-u", lab / "upper", "-w", lab / "w", "-l", lab / "lower"]
 
 
 def copy(lab: Path, source: str, target: str) -> None:
@@ -124,16 +128,7 @@ def test_what_nfs_export_refuses_is_left_out(lab: Path) -> None:
         os.chmod(f"{merged}/d", 0o700)
         os.chmod(f"{merged}/other", 0o700)
     origin = os.getxattr(lab / "upper/other", "trusted.overlay.origin")
-    words = [
-        "-u",
-        lab / "upper",
-        "-w",
-        lab / "w",
-        "-l",
-        lab / "lower",
-        "-o",
-        "index=on,nfs_export=on",
-    ]
+    words = [*layers_of(lab), "-o", "index=on,nfs_export=on"]
     assert "d/in-d" in entries(*words)
     os.setxattr(lab / "upper/d", "trusted.overlay.origin", origin)
     assert sorted(entries(*words)) == ["d", "other", "other/in-other"]
@@ -153,8 +148,7 @@ def test_an_uncovered_directory_in_the_index_is_denied(lab: Path) -> None:
     (lab / "upper/old").unlink()
     (lab / "upper/gone").unlink()
     assert compare(case) == []
-    words: list[str | Path] = ["-u", lab / "upper", "-w", lab / "w", "-l", lab / "lower"]
-    found = entries(*words, "-o", "index=on,nfs_export=on,redirect_dir=on")
+    found = entries(*layers_of(lab), "-o", "index=on,nfs_export=on,redirect_dir=on")
     assert {path: entry["reachable"] for path, entry in found.items()} == {
         "new": True, "old": False, "gone": False,
     }  # fmt: skip
