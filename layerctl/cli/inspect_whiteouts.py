@@ -67,7 +67,7 @@ def _stream(view: Opened, *, thorough: bool, as_lines: bool) -> None:
     from layerctl.render.progress import lines_of, watched
     from layerctl.render.whiteouts import json_batches
 
-    finder = Finder(view, thorough)
+    finder = Finder(view, thorough=thorough)
     team = Team(finder.report, finder.merge)
     shared = spread(team, json_batches(finder.merged(team)), "\n" if as_lines else ",\n")
     batches = watched(chain(shared, json_batches(finder.unseen())), lines_of, shown_as_found=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from layerctl.inspecting.view import (
     Directory,
@@ -28,15 +28,21 @@ from layerctl.kernel import layers
 PREFIX = ".wh."
 #: Marks the directory it lies in as opaque (AUFS_WH_DIROPQ).
 OPAQUE = ".wh..wh..opq"
+#: How aufs's own files begin that stand beside the whiteouts: .wh..wh.aufs, .wh..wh.plnk ...
+META = ".wh..wh."
 _CONFLICT = "it stands in one branch together with its own whiteout"
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """How one aufs reads its branches: whose whiteouts count, and whether they are shown."""
 
     honours: tuple[bool, ...]
     shows_whiteouts: bool = False
+
+
+def is_whiteout(name: str) -> bool:
+    """Tell whether a name is that of a whiteout."""
+    return name.startswith(PREFIX) and not name.startswith(META)
 
 
 class Aufs:
@@ -151,15 +157,6 @@ class Aufs:
         if shows:
             merged.update(shown)
         return sorted(merged.items())
-
-    def read_marks(self, directory: Directory, mark: str) -> list[Entry]:
-        """Do what `read` does for a directory of one part, but only for what may be a marker."""
-        (part,) = directory.parts
-        try:
-            part.names = layers.scan_marks(part.fd, self.kinds.table(part.layer), mark)
-        except OSError as error:
-            self.reasons.add(part.layer, directory.path, error)
-        return sorted(item for item in part.names.items() if not item[0].startswith(PREFIX))
 
     def _conflict(self, kind: Kind) -> Kind:
         return self.kinds.get(kind.letter, kind.layer, reachable=False, why=_CONFLICT)

@@ -207,10 +207,7 @@ class Overlay:
         devices = not directory.whiteouts
         merged: dict[str, Kind] = {}
         for position in range(len(parts) - 1, -1, -1):
-            part = parts[position]
-            unsure = self._unsure(directory, position)
-            table = self.kinds.table(part.layer, uncertain=unsure, devices=devices)
-            part.names = self._scan(part, table)
+            self.scan(directory, position)
         if self.thorough or directory.xattr_whiteouts:
             self._read_files(directory)
         for part in reversed(parts):
@@ -229,14 +226,23 @@ class Overlay:
             if name in merged:
                 merged[name] = aliased(merged[name], alias)
 
-    def _scan(self, part: Part, table: dict[str, Kind]) -> dict[str, Kind]:
+    def scan(self, directory: Directory, position: int) -> None:
+        """Read the names of one part of a directory."""
+        part = directory.parts[position]
         if part.fd < 0:
-            return {}
+            return
         try:
-            return layers.scan(part.fd, table)
+            part.names = layers.scan(part.fd, self.table(directory, position))
         except OSError as error:
             self.reasons.add(part.layer, part.path, error)
-            return {}
+
+    def table(self, directory: Directory, position: int) -> dict[str, Kind]:
+        """Return the kinds of what a scan of one part of a directory finds."""
+        return self.kinds.table(
+            directory.parts[position].layer,
+            uncertain=self._unsure(directory, position),
+            devices=not directory.whiteouts,
+        )
 
     def _honours(self, directory: Directory, part: Part) -> bool:
         """Tell whether a listing looks for whiteouts by attribute in this part.
@@ -276,33 +282,12 @@ class Overlay:
         for name, attributes in found.items():
             kind = part.names[name]
             if whiteout in attributes and self.is_xattr_whiteout(name, part.fd):
-                part.names[name] = self._xattr_whiteout(part, kind, hides=hides)
+                part.names[name] = self.xattr_whiteout(part, kind, hides=hides)
             elif metacopy in attributes:
                 part.names[name] = self._metacopy(directory, name, kind, hides=hides)
 
-    def read_marks(self, directory: Directory, mark: str) -> list[Entry]:
-        """Do what `read` does for a directory of one part, but only for what may be a marker.
-
-        That is directories, devices, and names that begin with `mark`; with `thorough` also
-        whiteouts by attribute.
-        """
-        (part,) = directory.parts
-        table = self.kinds.table(part.layer, devices=not directory.whiteouts)
-        files: list[str] | None = [] if self.thorough else None
-        try:
-            part.names = layers.scan_marks(part.fd, table, mark, files)
-        except OSError as error:
-            self.reasons.add(part.layer, part.path, error)
-            return []
-        if files:
-            whiteout = self.settings.prefix + "whiteout"
-            hides = directory.whiteouts and self.looks_up(directory, part)
-            for name in layers.with_attributes(part.fd, files, (whiteout,)):
-                if self.is_xattr_whiteout(name, part.fd):
-                    part.names[name] = self._xattr_whiteout(part, table["f"], hides=hides)
-        return sorted(part.names.items())
-
-    def _xattr_whiteout(self, part: Part, kind: Kind, *, hides: bool) -> Kind:
+    def xattr_whiteout(self, part: Part, kind: Kind, *, hides: bool) -> Kind:
+        """Return what a whiteout by attribute is to a listing, which may look it up or not."""
         if hides:
             return self.kinds.get("w", part.layer, why=BY_ATTRIBUTE)
         return self.kinds.get(

@@ -270,9 +270,6 @@ class Resolver(Protocol):
     def read(self, directory: Directory) -> list[Entry]:
         """Return what a listing shows, sorted; leaves each part's names in it."""
 
-    def read_marks(self, directory: Directory, mark: str) -> list[Entry]:
-        """Read only what may be a marker, in a directory of one part."""
-
     def enter(
         self, directory: Directory, name: str, kind: Kind
     ) -> tuple[Kind | None, Directory | None]:

@@ -106,25 +106,34 @@ def scan(fd: int, table: Mapping[str, T]) -> dict[str, T]:
 
 
 def scan_marks(
-    fd: int, table: Mapping[str, T], mark: str, files: list[str] | None = None
+    fd: int,
+    table: Mapping[str, T],
+    mark: str,
+    also: Collection[str] = (),
+    files: list[str] | None = None,
 ) -> dict[str, T]:
-    """Do what `scan` does, but leave out files and symbolic links whose names do not begin so.
+    """Do what `scan` does, but leave out most files and symbolic links.
 
-    The names of the files left out are added to `files`, where that is given.
+    Kept are those whose names begin with `mark` or are among `also`. The names of the files left
+    out are added to `files`, where that is given.
     """
-    file, directory = table["f"], table["d"]
+    file, directory, symlink = table["f"], table["d"], table["l"]
     found: dict[str, T] = {}
     with os.scandir(fd) as entries:
         for entry in entries:
             if entry.is_file(follow_symlinks=False):
                 name = entry.name
-                if name.startswith(mark):
+                if name in also or name.startswith(mark):
                     found[name] = file
                 elif files is not None:
                     files.append(name)
             elif entry.is_dir(follow_symlinks=False):
                 found[entry.name] = directory
-            elif not entry.is_symlink():
+            elif entry.is_symlink():
+                name = entry.name
+                if name in also or name.startswith(mark):
+                    found[name] = symlink
+            else:
                 try:
                     found[entry.name] = table[letter_of(entry.stat(follow_symlinks=False))]
                 except FileNotFoundError:

@@ -1,0 +1,104 @@
+"""What the markers of overlay and aufs have in common: how one is told of, and who reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
+
+from layerctl.inspecting.story import noun
+from layerctl.inspecting.view import Directory, Entry, Part
+
+#: Why a marker has no effect; the words are shared, the decision is each filesystem's own.
+NOTHING_BELOW = "no layer below holds the name"
+INSIDE_OPAQUE = "inside an opaque directory, where nothing from below shows anyway"
+MADE_NEW = "no directory of that name lies below: it was merely made new"
+
+
+class Whiteout(NamedTuple):
+    """One marker: `path` is the name it hides, `marker` the file (or directory) that does it.
+
+    `kind` is chardev, xattr, aufs or opaque; `hides` the layers of what it hides; `effective`
+    is yes, lookup-only or no, and `reason` says why. `by` is the layer of what made it
+    unnecessary, None where nothing did.
+    """
+
+    path: str
+    marker: str
+    layer: int
+    kind: str
+    hides: tuple[int, ...]
+    effective: str
+    reason: str
+    by: int | None = None
+
+
+class Hidden(NamedTuple):
+    """A directory of one layer that the merged tree does not show."""
+
+    layer: int
+    path: str
+    cause: str
+    by: int | None
+
+
+class Marks(Protocol):
+    """Reads the markers of one kind of filesystem, directory by directory."""
+
+    def read(self, directory: Directory) -> list[Entry]:
+        """Read what may be a marker, or be hidden by one; return the directories, sorted."""
+
+    def on_root(self, root: Directory) -> Iterable[Whiteout]:
+        """Return the markers on the layers' own directories."""
+
+    def inside(self, directory: Directory) -> list[Whiteout]:
+        """Return the whiteouts in a directory that was read."""
+
+    def may_mark(self, directory: Directory) -> bool:
+        """Tell whether a directory of one layer may bear a marker itself."""
+
+    def on_directory(
+        self, directory: Directory, name: str, below: Directory | None
+    ) -> Iterable[Whiteout]:
+        """Return the opaque marks of `below`, the merged directory `name` of `directory`."""
+
+    def moved(self, directory: Directory, name: str, part: Part) -> bool:
+        """Tell whether a part of the merged directory `name` lies elsewhere in its layer."""
+
+    def hider(self, directory: Directory, name: str, layer: int) -> tuple[str, int] | None:
+        """Return what leaves the directory `name` of `layer` out, in words, and its layer."""
+
+    def unseen(self, part: Part, reason: str, by: int | None) -> Iterable[Whiteout]:
+        """Read a directory that is not shown, and return the markers on and in it."""
+
+
+class Places:
+    """Spells where markers lie, and what they hide."""
+
+    def __init__(self, layers: tuple[str, ...]) -> None:
+        self._layers = layers
+        self._words: dict[tuple[tuple[str, int], ...], str] = {}
+
+    def path(self, part: Part, *names: str) -> str:
+        """Return the path of a directory of a layer, or of what lies in it."""
+        return "/".join(filter(None, (self._layers[part.layer], part.path, *names)))
+
+    def words(self, directory: Directory, name: str, hides: tuple[int, ...]) -> str:
+        """Return what of the layers `hides` is of that name: `the file in layer 1` ..."""
+        key = tuple(
+            (part.names[name].letter, part.layer) for part in directory.parts if part.layer in hides
+        )
+        words = self._words.get(key)
+        if words is None:
+            words = " and ".join(f"the {noun(letter)} in layer {layer}" for letter, layer in key)
+            self._words[key] = words
+        return words
+
+
+def directories_in(layers: Iterable[int]) -> str:
+    """Return the directories that an opaque one hides, in words."""
+    return " and ".join(f"the directory in layer {layer}" for layer in layers)
+
+
+def only_directories(entries: Iterable[Entry]) -> list[Entry]:
+    """Return the directories among sorted entries."""
+    return [entry for entry in entries if entry[1].letter == "d"]
