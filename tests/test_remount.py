@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from layerctl.codecs import aufs
+from layerctl.errors import RefusedError, RequestError
 from layerctl.kernel import mounts, syscalls
+from layerctl.kernel.mounts import Mounted
+from layerctl.model import Layer, MountEntry, Role, Stack
+from layerctl.mounting import remount
+from layerctl.mounting.branches import Change
 from layerctl.rules.remount import Flags, wanted
 from tests.support import ROOT, layerctl, layerctl_json
+from tests.test_mount_guards import traced
 from tests.test_mount_real import make
 
 
@@ -181,6 +189,31 @@ def test_who_writes_keeps_it_writable_and_is_named(lab: Path) -> None:
 
 
 @pytest.mark.namespace
+def test_what_fails_or_is_interrupted_is_taken_back(lab: Path) -> None:
+    overlay(lab)
+    assert layerctl("mount", "-o", "remount,bind,ro", "m").returncode == 0
+    before = mounts.find("m")
+    # The filesystem is changed by one call, the mount by a second one, which keeps it read-only.
+    for inject, code in (
+        ("mount:error=ENOMEM:when=2", 32),
+        ("mount:error=EPERM:when=1", 4),
+        ("mount:signal=SIGTERM:when=1", 128 + signal.SIGTERM),
+        ("mount:signal=SIGINT:when=2", 130),
+        ("mount:signal=SIGHUP:when=2", 128 + signal.SIGHUP),
+    ):
+        done = traced(inject, "mount", "-o", "remount,sync,noexec", "m")
+        assert done.returncode == code, (inject, done.stderr)
+        assert mounts.find("m") == before, inject
+    for number in (1, 2):  # a call that does nothing, and says that it did
+        done = traced(f"mount:retval=0:when={number}", "mount", "-o", "remount,sync", "m", "--json")
+        assert json.loads(done.stderr)["error"]["id"] == "not-as-asked"
+        assert mounts.find("m") == before
+    assert layerctl("mount", "-o", "remount,sync,noexec", "m").returncode == 0
+    assert flags()[0] == {"ro", "noexec", "relatime"}
+    assert {"rw", "sync"} <= flags()[1]
+
+
+@pytest.mark.namespace
 def test_a_dry_run_changes_nothing(lab: Path) -> None:
     overlay(lab, "nosuid")
     before = mounts.find("m")
@@ -280,3 +313,46 @@ def test_xino_means_nothing_on_one_filesystem(lab: Path) -> None:
     for value in ("on", "off", "auto"):
         done = layerctl("mount", "-o", f"remount,ro,xino={value}", "m")
         assert done.returncode == 0, done.stderr
+
+
+def _aufs() -> Mounted:
+    entry = MountEntry(
+        1, 0, "0:50", "/", "/m", ("rw", "nosuid", "relatime"), "aufs", "none", "rw,si=1f,udba=none"
+    )
+    layers = (Layer("/a", Role.BRANCH, "rw"), Layer("/b", Role.BRANCH, "ro"))
+    return Mounted(entry, Stack("aufs", layers, None, {"udba": "none"}, ("rw", "nosuid")))
+
+
+def test_what_aufs_takes_at_a_remount() -> None:
+    live = _aufs()
+
+    def planned(text: str, *, bind: bool = False) -> remount.Remount:
+        others, words = aufs.remount_words(text)
+        changes = tuple(Change(one.word, one.layer, one.position) for one in words)
+        return remount.plan(live, aufs.parse(others), bind=bind, changes=changes)
+
+    assert planned("rw,nosuid,relatime,si=1f,udba=none").steps() == []
+    assert planned("br=/a=rw:/b=ro,udba=none").steps() == []
+    assert planned("udba=reval,noxino").steps() == [
+        "remount /m with rw,nosuid,relatime,udba=reval,noxino"
+    ]
+    assert planned("ro").steps() == ["remount /m with ro,nosuid,relatime"]
+    assert planned("append=/c:/d=rw,add:1:/e=ro+wh,del=/a,prepend=/f:/g").steps() == [
+        "remount /m with append=/c",
+        "remount /m with append=/d=rw",
+        "remount /m with add=1:/e=ro+wh",
+        "remount /m with del=/a",
+        "remount /m with prepend=/g",
+        "remount /m with prepend=/f",
+    ]
+    for text, bind, error in (
+        ("append=/c,udba=reval", False, RequestError),
+        ("append=/c,ro", False, RequestError),
+        ("udba=reval", True, RequestError),
+        ("br=/a=rw:/c=ro", False, RefusedError),
+        ("dirsync", False, RefusedError),
+        ("add=/c", False, RequestError),
+        ("del=", False, RequestError),
+    ):
+        with pytest.raises(error):
+            planned(text, bind=bind)

@@ -22,7 +22,7 @@ from layerctl.mounting.plan import MAX_STRING, Plan, fill, size
 from layerctl.rules import flags
 from layerctl.rules.words import count
 
-WAITING_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+_WAITING_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 
 
 class MountFailedError(Exception):
@@ -103,9 +103,7 @@ def carry_out(
             words = log.lines("overlay", "aufs")
             raise MountFailedError(run.stage, error, run.context_log, words) from error
         mounted, notes = _read_back(run)
-        if signal.sigpending() & WAITING_SIGNALS:
-            raise KeyboardInterrupt
-        with _signals_come(mask):
+        with signals_come(mask):
             report(mounted, notes)
         undo.pop_all()
         return mounted, notes
@@ -114,7 +112,7 @@ def carry_out(
 @contextlib.contextmanager
 def signals_wait() -> Iterator[set[int]]:
     """Let signals wait until what was begun stands or is undone; yields which waited before."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, WAITING_SIGNALS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _WAITING_SIGNALS)
     try:
         yield {int(number) for number in before}
     finally:
@@ -122,7 +120,8 @@ def signals_wait() -> Iterator[set[int]]:
 
 
 @contextlib.contextmanager
-def _signals_come(mask: set[int]) -> Iterator[None]:
+def signals_come(mask: set[int]) -> Iterator[None]:
+    """Let through what waits, and what comes; `mask` is what `signals_wait` yields."""
     waiting = signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     try:
         yield

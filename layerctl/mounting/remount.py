@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import signal
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -22,7 +21,7 @@ from layerctl.kernel.layers import module_parameters
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import Stack
 from layerctl.mounting import branches
-from layerctl.mounting.apply import WAITING_SIGNALS, signals_wait
+from layerctl.mounting.apply import signals_come, signals_wait
 from layerctl.mounting.branches import Change
 from layerctl.mounting.plan import MAX_STRING, size
 from layerctl.rules.flags import mount2_flags
@@ -170,7 +169,7 @@ def carry_out(remount: Remount) -> tuple[Mounted, tuple[str, ...]]:
         return branches.apply(remount.mounted, remount.changes)
     if not remount.steps():
         return remount.mounted, (NOTHING,)
-    with signals_wait(), _opened(remount.mounted) as target:
+    with signals_wait() as mask, _opened(remount.mounted) as target:
         entry = remount.mounted.entry
         if entry.fstype == "aufs" and "ro" in remount.flags.superblock - remount.now.superblock:
             plinks.flush(remount.mounted)  # a read-only aufs cannot
@@ -178,10 +177,12 @@ def carry_out(remount: Remount) -> tuple[Mounted, tuple[str, ...]]:
         try:
             _apply(target, remount.mounted, remount.now, remount.flags, remount.options)
             mounted = _proven(remount)
+            with signals_come(mask):
+                pass
         except OSError as error:
             _take_back(target, remount)
             raise _refused(remount, error, log.lines("overlay", "aufs")) from None
-        except (LayerctlError, KeyboardInterrupt):
+        except (LayerctlError, KeyboardInterrupt, SystemExit):
             _take_back(target, remount)
             raise
         finally:
@@ -200,8 +201,6 @@ def _proven(remount: Remount) -> Mounted:
             why="; ".join(differences),
             hint=f"layerctl inspect mount {mounted.entry.target}",
         )
-    if signal.sigpending() & WAITING_SIGNALS:
-        raise KeyboardInterrupt
     return mounted
 
 
