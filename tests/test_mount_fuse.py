@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,30 @@ def test_any_name_reaches_the_program(lab: Path, name: str) -> None:
     assert (lab / "l" / name / "top").read_text() == "x"
     assert layerctl("umount", "m").returncode == 0
     assert not fuse_mounts()
+
+
+@pytest.mark.skipif(not os.access("/dev/fuse", os.W_OK), reason="/dev/fuse may not be opened")
+@pytest.mark.namespace
+def test_mount_runs_the_program_from_a_command_and_an_fstab(lab: Path) -> None:
+    make(lab, "l", "k b", "u", "w", "m", "a,b")
+    flags = ("-t", "fuse-overlayfs", "-l", "l", "-l", "k b", "-u", "u", "-w", "w", "-o", "nosuid")
+    command = layerctl("mount", "--print", "command", *flags, "m").stdout
+    Path("fstab").write_text(layerctl("mount", "--print", "fstab", *flags, "m").stdout)
+    for words in (["/bin/sh", "-c", command], ["mount", "-T", "fstab", f"{lab}/m"]):
+        subprocess.run(words, check=True, capture_output=True)
+        assert fuse_mounts() == [f"{lab}/m"]
+        (lab / "m" / "new").touch()
+        assert (lab / "u" / "new").exists()
+        assert layerctl("mount", "-o", "remount,ro", "m").returncode == 0
+        with pytest.raises(OSError, match="Read-only"):
+            (lab / "m" / "new").write_text("x")
+        assert layerctl("mount", "-o", "remount,squash_to_root", "m").returncode == 32
+        subprocess.run(["umount", "m"], check=True)
+    unit = layerctl("mount", "--print", "unit", *flags, "m").stdout
+    assert "Type=fuse.fuse-overlayfs\n" in unit
+    for form in ("command", "fstab", "unit", "options"):
+        done = layerctl("mount", "--print", form, "-t", "fuse-overlayfs", "-l", "a,b", "m")
+        assert (done.returncode, done.stdout) == (32, "")
 
 
 @pytest.mark.skipif(not os.access("/dev/fuse", os.W_OK), reason="/dev/fuse may not be opened")

@@ -26,7 +26,7 @@ def added(stack: Stack, facts: Facts, by_id: dict[int, MountEntry]) -> Facts:
         return facts
     upper, work = facts.of(stack.upper), stack.work
     facts = facts._replace(
-        storage=storage(stack.upper) if upper.identity is not None else None,
+        storage=storage(_nearest(stack.upper)) if upper.error is None else None,
         flags={
             path: flags
             for path in {stack.upper, work}
@@ -44,6 +44,13 @@ def added(stack: Stack, facts: Facts, by_id: dict[int, MountEntry]) -> Facts:
 FULL = (errno.ENOSPC, errno.EDQUOT)
 #: Less, in bytes and inodes, is no room for a copy-up and overlay's own files.
 LITTLE_SPACE, FEW_INODES = 64 << 10, 8
+
+
+def _nearest(path: str) -> str:
+    """Return a directory, or the nearest above it where it is to be made."""
+    while not os.path.isdir(path) and path != "/":
+        path = os.path.dirname(path)
+    return path
 
 
 def storage(path: str) -> Storage | None:

@@ -15,7 +15,7 @@ from layerctl.codecs.words import split_options
 from layerctl.errors import RefusedError
 from layerctl.kernel.facts import Facts
 from layerctl.model import Role, Stack
-from layerctl.mounting.forms import cannot, for_mount8, long_values
+from layerctl.mounting.forms import cannot, for_mount8, long_values, type_word
 from layerctl.mounting.plan import MAX_VALUE, paths_of, size
 from layerctl.rules.aufs import is_writable, with_permissions
 
@@ -70,7 +70,7 @@ def fstab(stack: Stack, source: str, target: str, lost: Sequence[str] = ()) -> s
     asked = split_options(options, escapes=stack.fstype != "aufs")
     words = [word for word in _waiting(stack, lost) if word not in asked]
     fields = [octal_encode(source, _BLANKS + "#")]  # a line that begins with it is a comment
-    others = (target, stack.fstype, ",".join([*filter(None, [options]), *words]))
+    others = (target, type_word(stack), ",".join([*filter(None, [options]), *words]))
     # systemd reads by getmntent(3), which undoes no other escapes
     fields += [octal_encode(field, _BLANKS) for field in others]
     return " ".join([*fields, "0", "0"])
@@ -122,7 +122,7 @@ def unit(stack: Stack, source: str, target: str, lost: Sequence[str] = ()) -> st
             "[Mount]",
             f"What={_specifiers(source)}",
             f"Where={_specifiers(target)}",
-            f"Type={stack.fstype}",
+            f"Type={type_word(stack)}",
             f"Options={_specifiers(options)}",
             "",
             "[Install]",

@@ -14,7 +14,7 @@ from layerctl.codecs import aufs, overlay
 from layerctl.codecs.words import split_options
 from layerctl.errors import RefusedError
 from layerctl.model import Stack
-from layerctl.mounting.plan import MAX_STRING, MAX_VALUE, relative, renamed, size
+from layerctl.mounting.plan import MAX_STRING, MAX_VALUE, paths_of, relative, renamed, size
 from layerctl.rules.aufs import MAX_BRANCHES_A_CALL
 from layerctl.rules.flags import spelled
 from layerctl.rules.options import is_userspace
@@ -40,6 +40,13 @@ def option_string(stack: Stack) -> str:
                 f"aufs has no way to write the path {error}",
                 "',' ':' and '=' cannot be escaped in its option string",
             ) from None
+    elif stack.fstype == "fuse-overlayfs" and any(
+        char in path for path in paths_of(stack) for char in "\\:,"
+    ):
+        raise cannot(
+            "a name holds a colon, a comma or a backslash",
+            "fuse-overlayfs knows no escape for it that mount(8) would hand on",
+        )
     else:
         own = overlay.encode(renamed(stack, _comma_guarded))
     if size(own) > MAX_STRING:
@@ -49,6 +56,11 @@ def option_string(stack: Stack) -> str:
         )
     words = spelled(stack.flags)
     return ",".join([*words, own] if own else words)
+
+
+def type_word(stack: Stack) -> str:
+    """Return the type as mount(8) wants it; behind `fuse.` it runs the program of that name."""
+    return f"fuse.{stack.fstype}" if stack.fstype == "fuse-overlayfs" else stack.fstype
 
 
 def for_mount8(stack: Stack) -> str:
@@ -91,7 +103,7 @@ def command(stack: Stack, source: str, target: str, make: Sequence[str] = ()) ->
         prefix += f"cd {quoted(parent)} && "
     if long_values(options):
         prefix += "LIBMOUNT_FORCE_MOUNT2=always "
-    words = ["mount", "-t", stack.fstype, *(["-o", options] if options else [])]
+    words = ["mount", "-t", type_word(stack), *(["-o", options] if options else [])]
     words += ["--", source, target] if source.startswith("-") else [source, target]
     return prefix + " ".join(map(quoted, words))
 

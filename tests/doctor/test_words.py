@@ -129,6 +129,8 @@ def test_a_full_upper_is_a_failure(lab: Path, setup: str) -> None:
     flags = ("-l", "l", "-u", "f/u", "-w", "f/w")
     (found,) = layerctl_json("doctor", *flags, "m", code=1)["findings"]
     assert (found["cause"], found["severity"]) == ("upper-enospc", "failure")
+    new = layerctl("mount", "-n", "--mkdir", "-l", "l", "-u", "f/new", "m", "--json")
+    assert "upper-enospc" in [one["cause"] for one in json.loads(new.stdout)["findings"]]
     done = layerctl("mount", *flags, "m", "--json")
     assert done.returncode == 32
     assert json.loads(done.stderr)["error"]["id"] == "upper-enospc"
