@@ -230,6 +230,15 @@ ERRORS: dict[str, ErrorKind] = {
             "Read the details of the error; report it if the request was right.",
         ),
         ErrorKind(
+            "not-at-remount",
+            EXIT_REFUSED,
+            "A remount cannot change this",
+            "Overlay takes ro, rw and the flags of any mount at a remount: its layers and options stay as "
+            "they are as long as it is mounted. mount(2) ignores them in silence.",
+            "Unmount it, and mount it anew with what you want.",
+            ("layerctl umount TARGET",),
+        ),
+        ErrorKind(
             "not-aufs",
             EXIT_NOT_FOUND,
             "The mount is not an aufs",
@@ -266,6 +275,31 @@ ERRORS: dict[str, ErrorKind] = {
             "The mount was made with relative layer names",
             "The kernel shows the names as they were given, not the directory they start at.",
             "Run the command in the directory where the mount was made.",
+        ),
+        ErrorKind(
+            "remount-busy",
+            EXIT_REFUSED,
+            "The mount is in use and cannot be made read-only",
+            "A file is open for writing there.",
+            "End what writes, as the error names it.",
+            ("fuser -vm TARGET",),
+        ),
+        ErrorKind(
+            "remount-refused",
+            EXIT_REFUSED,
+            "The kernel refused the remount",
+            "The error number is the reason. An overlay without an upper layer, or whose work directory "
+            "could not be written to, stays read-only.",
+            "See what is wrong with the mount.",
+            ("layerctl doctor TARGET",),
+        ),
+        ErrorKind(
+            "tmpfiles-cannot-express",
+            EXIT_REFUSED,
+            "No line of tmpfiles.d can make the directory",
+            "A line break in a name ends the line, and there is no escape for it.",
+            "Rename the directory, or make it by hand.",
+            ("mkdir -p DIR",),
         ),
         ErrorKind(
             "umount-failed",
