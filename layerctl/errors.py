@@ -233,8 +233,8 @@ ERRORS: dict[str, ErrorKind] = {
             "not-at-remount",
             EXIT_REFUSED,
             "A remount cannot change this",
-            "Overlay takes ro, rw and the flags of any mount at a remount: its layers and options stay as "
-            "they are as long as it is mounted. mount(2) ignores them in silence.",
+            "Overlay takes ro, rw and the flags of any mount at a remount: its layers and options "
+            "stay as they are as long as it is mounted. mount(2) ignores them in silence.",
             "Unmount it, and mount it anew with what you want.",
             ("layerctl umount TARGET",),
         ),
@@ -288,8 +288,8 @@ ERRORS: dict[str, ErrorKind] = {
             "remount-refused",
             EXIT_REFUSED,
             "The kernel refused the remount",
-            "The error number is the reason. An overlay without an upper layer, or whose work directory "
-            "could not be written to, stays read-only.",
+            "The error number is the reason. An overlay without an upper layer, or whose work "
+            "directory could not be written to, stays read-only.",
             "See what is wrong with the mount.",
             ("layerctl doctor TARGET",),
         ),

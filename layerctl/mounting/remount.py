@@ -14,7 +14,13 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from layerctl.codecs.words import join_options
-from layerctl.errors import LayerctlError, NotPermittedError, RefusedError, RequestError
+from layerctl.errors import (
+    LayerctlError,
+    NotFoundError,
+    NotPermittedError,
+    RefusedError,
+    RequestError,
+)
 from layerctl.kernel import holders, mounts, plinks, syscalls
 from layerctl.kernel.kmsg import KernelLog
 from layerctl.kernel.layers import module_parameters
@@ -223,7 +229,7 @@ def _opened(mounted: Mounted) -> Iterator[str]:
     fd = os.open(target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         if mounts.mount_id_of(fd) != mounted.entry.mount_id:
-            raise RefusedError(
+            raise NotFoundError(
                 "not-mounted",
                 f"{target} is another mount now",
                 why="it was mounted over, or unmounted, in the meantime",
