@@ -6,6 +6,7 @@ Signals wait until the mount stands or is gone again: an interrupt undoes it lik
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -14,11 +15,12 @@ from typing import NamedTuple
 from layerctl.codecs import overlay
 from layerctl.errors import BugError, RefusedError
 from layerctl.kernel import mounts, syscalls
+from layerctl.kernel.context import Features
 from layerctl.kernel.kmsg import KernelLog
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import Stack
 from layerctl.mounting import directories, readback
-from layerctl.mounting.plan import MAX_STRING, Plan, fill, size
+from layerctl.mounting.plan import MAX_STRING, Plan, choose, fill, size
 from layerctl.rules import flags
 from layerctl.rules.words import count
 
@@ -26,16 +28,18 @@ _WAITING_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 
 
 class MountFailedError(Exception):
-    """The kernel refused a call: which one, the errno, and its words."""
+    """The kernel refused a call: which one, the errno, and its words.
 
-    def __init__(
-        self, stage: str, error: OSError, context_log: Sequence[str], kernel_log: Sequence[str]
-    ) -> None:
-        super().__init__(f"{stage}: {error.strerror}")
-        self.stage = stage
+    `judged` tells that it was the call in which the kernel judges the mount as a whole.
+    """
+
+    def __init__(self, run: Run, error: OSError, kernel_log: Sequence[str]) -> None:
+        super().__init__(f"{run.stage}: {error.strerror}")
+        self.stage = run.stage
+        self.judged = run.judged
         self.errno = error.errno or 0
         self.strerror = error.strerror or ""
-        self.context_log = tuple(context_log)
+        self.context_log = tuple(run.context_log)
         self.kernel_log = tuple(kernel_log)
 
 
@@ -50,6 +54,7 @@ class Run:
         self.descriptors: list[int] = []
         self.mount_fd = -1
         self.stage = ""
+        self.judged = False
         self.context_log: list[str] = []
 
 
@@ -82,9 +87,9 @@ def carry_out(
     target: str,
     source: str,
     make: Sequence[str] = (),
-    report: Callable[[Mounted, tuple[str, ...]], None] = lambda mounted, notes: None,
+    report: Callable[[Plan, Mounted, tuple[str, ...]], None] = lambda plan, mounted, notes: None,
 ) -> tuple[Mounted, tuple[str, ...]]:
-    """Mount, read back and compare; `report` the mount and what there is to say about it.
+    """Mount, read back and compare; `report` the plan that worked, the mount, and what to say.
 
     Raises MountFailedError where the kernel refuses, RefusedError where it mounted something
     else than was asked for, KeyboardInterrupt after a signal, and what `report` raises. Each
@@ -96,17 +101,54 @@ def carry_out(
         run = Run(plan, target, source, undo)
         always.callback(_close_all, run)
         try:
-            for step in steps(plan, target, make):
-                run.stage = step.description
-                step.run(run)
+            _take(run, make)
         except OSError as error:
             words = log.lines("overlay", "aufs")
-            raise MountFailedError(run.stage, error, run.context_log, words) from error
+            raise MountFailedError(run, error, words) from error
         mounted, notes = _read_back(run)
         with signals_come(mask):
-            report(mounted, notes)
+            report(run.plan, mounted, notes)
         undo.pop_all()
         return mounted, notes
+
+
+def _take(run: Run, make: Sequence[str]) -> None:
+    """Take the steps; where a new call is missing or forbidden, mount(2) is tried in their place.
+
+    A filter of system calls may let fsopen(2) through and none of the calls that follow it.
+    """
+    try:
+        _take_all(run, steps(run.plan, run.target, make))
+    except OSError as error:
+        other = _by_mount2(run, error)
+        if other is None:
+            raise
+        run.plan = other
+        if run.mount_fd >= 0:  # nobody sees this mount, but it uses the upper layer
+            os.close(run.mount_fd)
+            run.mount_fd = -1
+        _take_all(run, steps(other, run.target))
+
+
+def _take_all(run: Run, each: Sequence[Step]) -> None:
+    for step in each:
+        run.stage = step.description
+        step.run(run)
+
+
+def _by_mount2(run: Run, error: OSError) -> Plan | None:
+    """Return the plan by mount(2) where a new call did not answer for itself, None where it did."""
+    plan = run.plan
+    if plan.api == "mount" or plan.forced or error.errno not in (errno.ENOSYS, errno.EPERM):
+        return None
+    if error.errno == errno.EPERM and run.context_log:
+        return None
+    try:
+        other = choose(plan.stack, Features(unknown=error.strerror or ""))
+    except RefusedError:
+        return None
+    why = f"the new calls do not work here ({run.stage}: {error.strerror}); {other.why}"
+    return other._replace(why=why)
 
 
 @contextlib.contextmanager
@@ -116,7 +158,8 @@ def signals_wait() -> Iterator[set[int]]:
     try:
         yield {int(number) for number in before}
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        with contextlib.suppress(OSError):  # what is done is done
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
@@ -126,7 +169,8 @@ def signals_come(mask: set[int]) -> Iterator[None]:
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, waiting)
+        with contextlib.suppress(OSError):
+            signal.pthread_sigmask(signal.SIG_SETMASK, waiting)
 
 
 def _close_all(run: Run) -> None:
@@ -169,12 +213,22 @@ def _inside(directory: str | None) -> Iterator[None]:
         os.close(here)
 
 
+@contextlib.contextmanager
+def _judging(run: Run) -> Iterator[None]:
+    """Tell that what fails in here is the mount as a whole."""
+    run.judged = True
+    yield
+    run.judged = False
+
+
 def _build(run: Run) -> None:
     stack = run.plan.stack
+    run.stage = "fsopen"
     context = syscalls.fsopen(stack.fstype)
     try:
         with _inside(run.plan.cwd):
             _configure(run, context)
+        run.stage = "fsmount"
         run.mount_fd = syscalls.fsmount(context, attributes=flags.attributes(stack.flags))
     except OSError:
         with contextlib.suppress(OSError):
@@ -203,7 +257,8 @@ def _configure(run: Run, context: int) -> None:
     for word in flags.superblock_words(run.plan.stack.flags):
         syscalls.fsconfig(context, syscalls.FSCONFIG_SET_FLAG, word, None)
     run.stage = "fsconfig create"
-    syscalls.fsconfig(context, syscalls.FSCONFIG_CMD_CREATE, None, None)
+    with _judging(run):
+        syscalls.fsconfig(context, syscalls.FSCONFIG_CMD_CREATE, None, None)
 
 
 def _attach(run: Run) -> None:
@@ -226,7 +281,8 @@ def _mount_by_string(run: Run) -> None:
     with _inside(run.plan.cwd):
         data = _checked(fill(run.plan.string, run.descriptors))
         bits = flags.mount2_flags(stack.flags)
-        syscalls.mount(run.source, run.target, stack.fstype, bits, data)
+        with _judging(run):
+            syscalls.mount(run.source, run.target, stack.fstype, bits, data)
     # From here on a mount stands: find it again by its root, whatever its name.
     try:
         run.mount_fd = os.open(run.target, os.O_PATH | os.O_CLOEXEC)
@@ -241,7 +297,8 @@ def _append(batch: str) -> Callable[[Run], None]:
         run.stage = "remount"
         data = _checked(fill(batch, run.descriptors))
         bits = flags.mount2_flags(run.plan.stack.flags) | syscalls.MS_REMOUNT
-        syscalls.mount(run.source, run.target, run.plan.stack.fstype, bits, data)
+        with _judging(run):
+            syscalls.mount(run.source, run.target, run.plan.stack.fstype, bits, data)
 
     return append
 

@@ -49,6 +49,7 @@ class Plan(NamedTuple):
     `settings` are for the new calls. `string` is mount(2)'s, and `appends` what remounts add to
     it (aufs). `cwd` is the directory that relative names start from. `opened` are paths that are
     opened before, in order; `mark(n)` stands in the strings for the n-th's descriptor number.
+    `forced` tells that the user asked for this way and no other.
     """
 
     stack: Stack
@@ -59,6 +60,7 @@ class Plan(NamedTuple):
     appends: tuple[str, ...] = ()
     cwd: str | None = None
     opened: tuple[str, ...] = ()
+    forced: bool = False
 
 
 def mark(number: int) -> str:
@@ -118,7 +120,7 @@ def choose(stack: Stack, features: Features, api: str | None = None) -> Plan:
     for attempt in tries:
         plan = attempt(stack)
         if plan is not None:
-            return plan if api is None else plan._replace(why=f"asked for; {plan.why}")
+            return plan if api is None else _forced(plan)
     if not tries:
         raise RefusedError(
             "mount-api-call-limit",
@@ -133,6 +135,10 @@ def choose(stack: Stack, features: Features, api: str | None = None) -> Plan:
         why=f"mount(2) reads {MAX_STRING} bytes and would cut off the rest in silence",
         hint="use fewer layers, or fewer and shorter options",
     )
+
+
+def _forced(plan: Plan) -> Plan:
+    return plan._replace(why=f"asked for; {plan.why}", forced=True)
 
 
 def paths_of(stack: Stack) -> list[str]:
