@@ -124,9 +124,7 @@ def _take(run: Run, make: Sequence[str]) -> None:
         if other is None:
             raise
         run.plan = other
-        if run.mount_fd >= 0:  # nobody sees this mount, but it uses the upper layer
-            os.close(run.mount_fd)
-            run.mount_fd = -1
+        _close_all(run)  # a mount that nobody sees uses the upper layer all the same
         _take_all(run, steps(other, run.target))
 
 
@@ -174,10 +172,11 @@ def signals_come(mask: set[int]) -> Iterator[None]:
 
 
 def _close_all(run: Run) -> None:
-    for fd in run.descriptors:
-        os.close(fd)
     if run.mount_fd >= 0:
-        os.close(run.mount_fd)
+        run.descriptors.append(run.mount_fd)
+        run.mount_fd = -1
+    while run.descriptors:
+        os.close(run.descriptors.pop())
 
 
 def _make_directory(path: str, stack: Stack) -> Step:
