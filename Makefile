@@ -86,6 +86,10 @@ mutation: $(DEV) $(SYSTEM)  ## break COUNT (100) lines one at a time: do the tes
 	@$(BIN)/python -m pip --quiet install --group mutation
 	@$(BIN)/python -m tools.mutation --count $(COUNT)
 
+.PHONY: fuzz-texts
+fuzz-texts: $(DEV)  ## read 10,000 mutated and random texts
+	@$(BIN)/python -m tests.fuzz_texts --count 10000
+
 .PHONY: real-system
 real-system: $(DEV)  ## compare the resolver with the kernel on a Debian in six layers (as root)
 	@$(BIN)/python -m tests.real_system

@@ -197,7 +197,6 @@ def _print(found: Sequence[Finding], shown: Shown) -> None:
 
 
 def _text(source: str, kernel: str | None, fs: str | None, shown: Shown) -> int:
-    from layerctl.doctor.reading.diagnose import read
     from layerctl.doctor.reading.text import version
     from layerctl.render.findings import reading_document
 
@@ -206,13 +205,24 @@ def _text(source: str, kernel: str | None, fs: str | None, shown: Shown) -> int:
         raise RequestError(
             "bad-option-value", f"'{kernel}' is no kernel version", hint="write: --kernel 5.15"
         )
-    reading = read(_read(source), kernel_version=number, fs=fs)
+    reading = _explain(_read(source), number, fs)
     _write(
         reading_document(reading, strict=shown.strict),
         shown,
         lambda: _print_reading(reading, shown),
     )
     return _exit_code(reading.findings, shown)
+
+
+def _explain(text: str, kernel: tuple[int, int] | None, fs: str | None) -> Reading:
+    """Return what a text says; where nothing of it matters, without all that reads closely."""
+    from layerctl.doctor.reading.result import Reading
+
+    if not text.strip():
+        return Reading(())
+    from layerctl.doctor.reading.diagnose import read
+
+    return read(text, kernel_version=kernel, fs=fs)
 
 
 def _print_reading(reading: Reading, shown: Shown) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from layerctl.codecs.escape import printable
-from layerctl.doctor.preflight import Checked
-from layerctl.doctor.reading.result import Reading
 from layerctl.model import Finding, Severity
 from layerctl.render.human import wrapped
 from layerctl.render.json import Document, finding_document
 from layerctl.rules.words import count
+
+if TYPE_CHECKING:
+    from layerctl.doctor.preflight import Checked
+    from layerctl.doctor.reading.result import Reading
 
 _MARKS = {Severity.FAILURE: "✗", Severity.WARNING: "!", Severity.INFO: "i"}
 _COLOURS = {Severity.FAILURE: "31;1", Severity.WARNING: "33;1", Severity.INFO: "36"}

@@ -81,9 +81,15 @@ def messages() -> tuple[Message, ...]:
 
 
 @functools.cache
-def _compiled() -> tuple[tuple[Message, str, re.Pattern[str], str], ...]:
+def _pattern(text: str) -> re.Pattern[str]:
+    """Return a format's pattern, made when a line has its anchor: there are hundreds."""
+    return re.compile(pattern_of(text))
+
+
+@functools.cache
+def _formats() -> tuple[tuple[Message, str, str, tuple[str, ...]], ...]:
     rows = [
-        (message, text, re.compile(pattern_of(text)), _anchor(text))
+        (message, text, _anchor(text), _words(text))
         for message in messages()
         for text in message.formats
         if text
@@ -91,6 +97,26 @@ def _compiled() -> tuple[tuple[Message, str, re.Pattern[str], str], ...]:
     # the most literal text first: 'failed to verify upper root origin' before 'failed to verify %s'
     rows.sort(key=lambda row: -len(_CONVERSION.sub("", row[1])))
     return tuple(rows)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """Return the runs of words of a format, in their order."""
+    runs = re.findall(r"[\w+ -]+", _CONVERSION.sub("\n", text))
+    return tuple(run.strip() for run in runs if run.strip())
+
+
+def _in_order(words: tuple[str, ...], line: str) -> bool:
+    """Tell whether a line has all runs one behind the other: only then is a pattern tried.
+
+    A pattern of several values takes long to fail on a long line.
+    """
+    place = 0
+    for word in words:
+        place = line.find(word, place)
+        if place < 0:
+            return False
+        place += len(word)
+    return True
 
 
 def _anchor(text: str) -> str:
@@ -107,11 +133,13 @@ def search(line: str, fs: str | None = None, *, short: bool = False) -> Iterator
     in any line; these must match from the line's start.
     """
     taken: list[tuple[int, int]] = []
-    for message, text, pattern, anchor in _compiled():
+    plain = " ".join(line.split())
+    for message, text, anchor, words in _formats():
         if anchor not in line or (fs is not None and message.fs not in (fs, "any")):
             continue
-        if not message.bare and not short:
+        if (not message.bare and not short) or not _in_order(words, plain):
             continue
+        pattern = _pattern(text)
         places = pattern.finditer(line) if message.bare else filter(None, [pattern.match(line)])
         for found in places:
             start, end = found.span()

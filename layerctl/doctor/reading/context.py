@@ -112,7 +112,12 @@ class Context:
         """The lines in which words of programs count: no kernel message, no other mount."""
         taken = {id(line) for line, _ in self.matches}
         taken |= {id(event.line) for event in self.events if event.kind is Kind.OTHER}
-        return [line for line in self.lines if id(line) not in taken]
+        if self.matches and not any(
+            event.failed for event in self.events if event.kind is not Kind.PLAIN
+        ):
+            return []  # the kernel alone has spoken
+        once = {line.text: line for line in reversed(self.lines) if id(line) not in taken}
+        return [*reversed(once.values())]
 
     @property
     def complains(self) -> bool:

@@ -115,13 +115,12 @@ def _others() -> tuple[tuple[re.Pattern[str], str], ...]:
 
 
 def read(lines: list[Line], commands: set[str]) -> list[Event]:
-    """Return the events of a text. `commands` are lines that try a layered mount."""
-    found = []
+    """Return the events of a text, each once. `commands` are lines that try a layered mount."""
+    found: dict[str, Event | None] = {}
     for line in lines:
-        event = _event(line, line.text in commands)
-        if event is not None:
-            found.append(event)
-    return found
+        if line.text not in found:
+            found[line.text] = _event(line, line.text in commands)
+    return [event for event in found.values() if event is not None]
 
 
 def short(text: str) -> str:

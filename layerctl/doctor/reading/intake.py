@@ -16,8 +16,11 @@ WHOLE = 64 << 10
 #: No line is kept longer: the longest option strings have two pages, and logs quote them.
 LONGEST = 16 << 10
 _CHUNK = 1 << 20
-#: Words of which a line of a long text must have one, in any case that a log writes them.
-_WORDS = (b"verlay", b"OVERLAY", b"aufs", b"AUFS", b"werdir", b"pperdir", b"ovl_")
+#: Words of which a line of a long text must have one. Each costs a pass over the text, so there is
+#: none that stands only beside another.
+_WORDS = (b"verlay", b"aufs", b"werdir", b"ovl_")
+#: What a kernel's configuration is told by, and its words.
+_CONFIG, _SWITCHES = b"CONFIG_", (b"OVERLAY_FS", b"AUFS_FS")
 #: Lines around such a line that belong to it, and how many different ones are kept of the
 #: beginning and of the end.
 _BEFORE, _AFTER = 6, 12
@@ -31,18 +34,18 @@ def take(file: BinaryIO) -> str:
     start = file.read(WHOLE + 1)
     if start[:2] in _BOMS:
         start = (start + file.read(_CHUNK * 4)).decode(_BOMS[start[:2]], "replace").encode()
-        return "\n".join(decode(line) for line in _Sieve().run(start))
+        return sift(start.decode())
     if len(start) <= WHOLE:
         return decode(start)
-    sieve = _Sieve()
-    rest = start
+    sieve = _Sieve(_words(start))
+    sieve.feed(start + file.readline(LONGEST))
     while chunk := file.read(_CHUNK):
-        rest += chunk
-        cut = rest.rfind(b"\n") + 1
-        cut = cut or len(rest)  # a line of a megabyte is taken in pieces
-        sieve.feed(rest[:cut])
-        rest = rest[cut:]
-    return "\n".join(decode(line) for line in sieve.run(rest))
+        sieve.feed(chunk + file.readline(LONGEST))
+    return "\n".join(map(decode, sieve.kept()))
+
+
+def _words(start: bytes) -> tuple[bytes, ...]:
+    return _WORDS + _SWITCHES if _CONFIG in start else _WORDS
 
 
 def sift(text: str) -> str:
@@ -50,7 +53,9 @@ def sift(text: str) -> str:
     if len(text) <= WHOLE:
         return text
     raw = text.encode("utf-8", "surrogateescape")
-    return "\n".join(decode(line) for line in _Sieve().run(raw))
+    sieve = _Sieve(_words(raw[:WHOLE]))
+    sieve.feed(raw)
+    return "\n".join(map(decode, sieve.kept()))
 
 
 def decode(raw: bytes) -> str:
@@ -64,15 +69,15 @@ def decode(raw: bytes) -> str:
 class _Sieve:
     """Keeps the lines that matter, each kind once, the first and the last of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, words: tuple[bytes, ...]) -> None:
+        self._words = words
         self._seen: set[bytes] = set()
         self._first: list[bytes] = []
         self._last: deque[bytes] = deque(maxlen=_KEPT)
         self._waiting = 0
 
-    def run(self, block: bytes) -> list[bytes]:
-        """Search a last block, and return all lines that were kept."""
-        self.feed(block)
+    def kept(self) -> list[bytes]:
+        """Return all lines that were kept."""
         return [*self._first, *self._last]
 
     def feed(self, block: bytes) -> None:
@@ -94,7 +99,7 @@ class _Sieve:
     def _hits(self, block: bytes) -> set[int]:
         """Return where the lines begin that have one of the words; a kind of line is one hit."""
         starts: set[int] = set()
-        for word in _WORDS:
+        for word in self._words:
             place = block.find(word)
             while place >= 0:
                 start = block.rfind(b"\n", 0, place) + 1

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from layerctl.doctor.messages import Kind, Match, search
 from layerctl.doctor.reading.attempts import is_real
 from layerctl.doctor.reading.context import Context
+from layerctl.doctor.reading.events import short
 from layerctl.doctor.reading.result import Clue, Noise
 from layerctl.model import Severity
 
@@ -19,19 +20,25 @@ _WARNING_STEPS: tuple[int, ...] = (74, 66, 58, 52)
 _NOISE = 24
 #: Literal text that a format must have to be believed in a line without the kernel's name.
 _LITERAL = 20
+#: printk's longest line, twice.
+_MESSAGE = 2048
 
 Refinement = Callable[[Match, Context], tuple[str, ...]]
 
 
 def match_lines(context: Context) -> None:
-    """Find the kernel's messages in every line."""
+    """Find the kernel's messages in every line; what is said again is found once."""
+    seen: set[str] = set()
     for line in context.lines:
+        if line.text in seen:
+            continue
+        seen.add(line.text)
         if line.fs is not None:
-            found = list(search(line.body, line.fs, short=True))
+            found = list(search(line.body[:_MESSAGE], line.fs, short=True))
         else:
             found = [
                 one
-                for one in search(line.text)
+                for one in search(short(line.text))
                 if line.kernel or one.literal >= _LITERAL or one.message.fs == "any"
             ]
         context.matches += [(line, one) for one in found]

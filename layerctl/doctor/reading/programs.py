@@ -296,7 +296,7 @@ def clues(context: Context) -> Iterator[Clue]:
         return
     told = context.errnos
     lines = [short(line.text) for line in context.said]
-    for saying in SAYINGS:
+    for saying in SAYINGS if lines else ():
         if context.tier <= Tier.PECULIAR and not saying.alone:
             continue
         if saying.errnos and not saying.errnos & told:
