@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from layerctl.doctor.messages.row import Kind, Message
 
@@ -22,8 +22,7 @@ _NUMBER = r"-?(?:0x)?[0-9a-fA-F]+"
 _QUOTES = "'\"`\u2018\u2019\u201c\u201d"
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """A message found in a line: its row, the values of its conversions, where it stood."""
 
     message: Message

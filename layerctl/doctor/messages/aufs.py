@@ -5,8 +5,6 @@ Each line starts with `aufs FUNCTION:LINE:PROCESS[PID]: `; the context log has o
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from layerctl.doctor.messages.row import Kind, rows
 
 _F, _W, _N = Kind.FAILURE, Kind.WARNING, Kind.NOISE
@@ -167,7 +165,7 @@ _SHORT = frozenset(
 )  # fmt: skip
 
 MESSAGES = tuple(
-    replace(message, bare=bare, formats=formats)
+    message._replace(bare=bare, formats=formats)
     for message in (*_MOUNT, *_CONTEXT, *_LATER)
     for bare, formats in (
         (True, tuple(text for text in message.formats if text not in _SHORT)),

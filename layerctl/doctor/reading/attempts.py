@@ -8,25 +8,26 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from layerctl.codecs import aufs, overlay
+from layerctl.doctor.reading.lazy import Lazy
 from layerctl.errors import RequestError
 from layerctl.model import Stack
 from layerctl.rules.options import TYPE_NAMES
 
 _KEY = r"(?:(?:lowerdir\+?|upperdir|workdir|datadir\+|dirs|br)=|br:)"
-_HAS_KEY = re.compile(rf"(?:^|[,\s'\"\[({{:=]|-o)({_KEY})")
+_HAS_KEY = Lazy(rf"(?:^|[,\s'\"\[({{:=]|-o)({_KEY})")
 #: A line of what is mounted, as mount(8) lists it.
-_LISTED = re.compile(r"\S+ on (\S+) type (overlay|aufs) \((\S+)\)")
-_AUFS_KEY = re.compile(r"(?:^|,)(?:dirs|br|append|prepend|add|ins)[=:]")
-_TYPE = re.compile(
+_LISTED = Lazy(r"\S+ on (\S+) type (overlay|aufs) \((\S+)\)")
+_AUFS_KEY = Lazy(r"(?:^|,)(?:dirs|br|append|prepend|add|ins)[=:]")
+_TYPE = Lazy(
     r"(?:-t[\s=]*|--types?[\s=]+|fs-?type[\"'\s:=]+|\btype\s+|Type[:=])['\"]?"
     r"(overlayfs|overlay2?|aufs|fuse(?:3)?\.fuse-overlayfs|fuse-overlayfs)\b"
 )
 #: Options that stand before the first layer, up to the end of the searched part.
-_OPTION_TAIL = re.compile(r"(?:[a-z_]+(?:=[\w.]+)?,)+$")
-_OPEN = re.compile(r'="[^"]*$')
-_NEXT_OPTION = re.compile(r"^[a-z_]+\+?(=\S*)?$")
-_PROGRAM = re.compile(r"(?:\S*/)?(?:mount(?:\.\w+)?|fuse-overlayfs)")
-_PLACEHOLDER = re.compile(r"[$<>{}*]|\.\.\.|\u2026|^$")
+_OPTION_TAIL = Lazy(r"(?:[a-z_]+(?:=[\w.]+)?,)+$")
+_OPEN = Lazy(r'="[^"]*$')
+_NEXT_OPTION = Lazy(r"^[a-z_]+\+?(=\S*)?$")
+_PROGRAM = Lazy(r"(?:\S*/)?(?:mount(?:\.\w+)?|fuse-overlayfs)")
+_PLACEHOLDER = Lazy(r"[$<>{}*]|\.\.\.|\u2026|^$")
 _VALUED = ("-t", "--types", "--type", "-o", "--options", "-O", "-L", "-U", "-N", "--namespace")
 
 
@@ -63,9 +64,9 @@ def find(text: str) -> list[Attempt]:
 
 
 #: The new calls as strace prints them: the type, then options one by one, then the mount.
-_FSOPEN = re.compile(r"fsopen\(\"(overlay|aufs)\"")
-_FSCONFIG = re.compile(r"fsconfig\(\d+, FSCONFIG_SET_(\w+), \"([^\"]*)\", (?:\"([^\"]*)\"|NULL)")
-_CALL = re.compile(r"\bmount\(\"[^\"]*\", \"([^\"]*)\", \"(overlay|aufs)\", [^\"]*\"([^\"]*)\"\)?")
+_FSOPEN = Lazy(r"fsopen\(\"(overlay|aufs)\"")
+_FSCONFIG = Lazy(r"fsconfig\(\d+, FSCONFIG_SET_(\w+), \"([^\"]*)\", (?:\"([^\"]*)\"|NULL)")
+_CALL = Lazy(r"\bmount\(\"[^\"]*\", \"([^\"]*)\", \"(overlay|aufs)\", [^\"]*\"([^\"]*)\"\)?")
 
 
 def _traced(lines: list[str]) -> Iterator[Attempt]:

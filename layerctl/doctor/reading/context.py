@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
@@ -11,6 +10,7 @@ from layerctl.doctor.messages import Match
 from layerctl.doctor.reading import attempts, text
 from layerctl.doctor.reading.attempts import Attempt
 from layerctl.doctor.reading.events import Event, Kind
+from layerctl.doctor.reading.lazy import Lazy
 from layerctl.doctor.reading.text import Line
 
 Version = tuple[int, int]
@@ -27,40 +27,40 @@ FAMILIES = {
     "ramfs": "tmpfs", "ext4": "ext4",
 }  # fmt: skip
 
-_FS_WORD = re.compile(
+_FS_WORD = Lazy(
     r"(?<![\w/.-])(nfs4?|cifs|smb3|smbfs|ceph(?:fs)?|lustre|gpfs|beegfs|orangefs|9p|zfs|ecryptfs|virtiofs|vfat|exfat|ntfs3?|btrfs|xfs|tmpfs|"
     r"fuse\.[\w-]+|fuseblk)(?![\w/-])"
 )
 #: Mount points that people name after what is mounted there.
 _PLACES = (
-    (re.compile(r"/(?:nfs|net|nas|cifs|smb|ceph|gluster\w*|lustre|gpfs|beegfs)\d*(?:/|\b)"), "nfs"),
-    (re.compile(r"/(?:tank|rpool|zpool|zfs|zroot)\d*/"), "zfs"),
-    (re.compile(r"/(?:mergerfs|sshfs|gocryptfs|fuse|s3|gdrive|rclone|storage/pool|mnt/user)/"),
+    (Lazy(r"/(?:nfs|net|nas|cifs|smb|ceph|gluster\w*|lustre|gpfs|beegfs)\d*(?:/|\b)"), "nfs"),
+    (Lazy(r"/(?:tank|rpool|zpool|zfs|zroot)\d*/"), "zfs"),
+    (Lazy(r"/(?:mergerfs|sshfs|gocryptfs|fuse|s3|gdrive|rclone|storage/pool|mnt/user)/"),
      "fuse"),
-    (re.compile(r"/\.(?:ecryptfs|Private)/"), "ecryptfs"),
+    (Lazy(r"/\.(?:ecryptfs|Private)/"), "ecryptfs"),
 )  # fmt: skip
-_BDEV = re.compile(r"\bbdev\.(zfs|btrfs)\b|[ (](zfs|nfs4?|cifs|overlay(?:fs)?)\)? at \"?/")
-_FUSE_NAMES = re.compile(
+_BDEV = Lazy(r"\bbdev\.(zfs|btrfs)\b|[ (](zfs|nfs4?|cifs|overlay(?:fs)?)\)? at \"?/")
+_FUSE_NAMES = Lazy(
     r"\b(?:gcsfuse|s3fs|goofys|juicefs|sshfs|mergerfs|unionfs-fuse|bindfs|rclone mount|glusterfs|"
     r"cvmfs|lxcfs|ntfs-3g|encfs|gocryptfs)\b"
 )
-_UTIL_LINUX = re.compile(r"(?:util-linux|libmount)[\s-]+v?(\d+\.\d+)")
-_USERNS = re.compile(
+_UTIL_LINUX = Lazy(r"(?:util-linux|libmount)[\s-]+v?(\d+\.\d+)")
+_USERNS = Lazy(
     r"unshare\b[^\n]{0,200}\s-{1,2}(?:\w*[Ur]\w*|user|map-root-user)|user ?namespaces?|"
     r"rootless|userns|nsenter\b[^\n]{0,40}--user|--remap-root|usernsexec|\bimg build|"
     r"/run/user/[1-9]\d*/|/\.local/share/(?:containers|docker)|bwrap|rootlesskit"
 )
-_BOOT = re.compile(
+_BOOT = Lazy(
     r"/sysroot\b|initramfs|initrd|dracut|switch_root|\brun-init\b|systemd\[1\]|\.mount: |"
     r"x-systemd|/root/newroot|/mnt-root\b|\brootmnt\b|emergency mode|/new_root\b|"
     r"root device|\brunning (?:early|late) hook"
 )
 #: fuse-overlayfs as the one that acts, and the kernel's overlay as the one that is asked.
-_FUSE_ACTS = re.compile(
+_FUSE_ACTS = Lazy(
     r"(?:^|[\s\"'/`])fuse-overlayfs(?:\[\d+\])?: (?!not found)|fuse-overlayfs -|"
     r"mount[_ ]program|fuse3?\.fuse-overlayfs|comm=\"fuse-overlayfs|unknown argument ignored"
 )
-_KERNEL_ACTS = re.compile(
+_KERNEL_ACTS = Lazy(
     r"native overlay|mount(?:ing)? overlay\b|overlay filesystem|(?:Type:|type |fstype: ?)overlay\b|"
     r"mount overlay:|-t overlay\b|creating overlay mount|special device|superblock on"
 )

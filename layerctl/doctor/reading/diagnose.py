@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 from layerctl.doctor.catalogue import CAUSES, Cause, Raw, fill, finding
 from layerctl.doctor.commands import mount_command
@@ -79,7 +78,7 @@ def _held(clue: Clue, tier: Tier) -> Clue:
         return clue
     least = Severity.WARNING if tier is Tier.OPEN else Severity.INFO
     most = _SAYS - 1 if tier is Tier.OPEN else _LIKELY - 1
-    return replace(clue, severity=least, weight=min(clue.weight, most))
+    return clue._replace(severity=least, weight=min(clue.weight, most))
 
 
 def _while_mounting(context: Context) -> bool:

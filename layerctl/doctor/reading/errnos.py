@@ -8,8 +8,9 @@ import itertools
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
+from layerctl.doctor.reading.lazy import Lazy
 from layerctl.doctor.reading.text import folded
 
 #: Words of other C libraries and runtimes than the table's (musl, Go, older glibc), and of mount
@@ -35,8 +36,8 @@ _MORE = {
     "E2BIG": ("argument list too long",),
 }
 
-_NAMED = re.compile(r"\bE[A-Z0-9]{2,14}\b")
-_NUMBERED = re.compile(
+_NAMED = Lazy(r"\bE[A-Z0-9]{2,14}\b")
+_NUMBERED = Lazy(
     r"(?:\berrno|\berr|\berror|\bos error|\bcode|\brc|\breturned|\bstatus|failed:?)"
     r"\s*[:=(]?\s*-?(\d{1,3})\b",
     re.IGNORECASE,
@@ -44,8 +45,7 @@ _NUMBERED = re.compile(
 _ALIASES = {"EWOULDBLOCK": "EAGAIN", "ENOTSUP": "EOPNOTSUPP"}
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(NamedTuple):
     """An errno that a text tells: its name, the words that tell it, and the cause they name."""
 
     name: str
@@ -70,14 +70,16 @@ def phrases() -> dict[str, tuple[str, str]]:
 
 
 @functools.cache
-def _by_beginning() -> dict[str, list[str]]:
+def _by_beginning(*, ascii_only: bool) -> dict[str, list[str]]:
     """Return the phrases by how they begin, the longest first: a first word, or two characters.
 
     Chinese and Japanese do not part words, so a phrase of theirs can begin anywhere.
     """
     found: dict[str, list[str]] = {}
     for words in sorted(phrases(), key=len, reverse=True):
-        first = _FIRST.match(words)
+        if ascii_only and not words.isascii():
+            continue
+        first = (_ASCII_FIRST if ascii_only else _FIRST).match(words)
         begin = first[0] if first is not None and ord(words[0]) < _WIDE else words[:2]
         found.setdefault(begin, []).append(words)
     return found
@@ -85,15 +87,17 @@ def _by_beginning() -> dict[str, list[str]]:
 
 #: From here on are scripts without blanks between words.
 _WIDE = 0x2E80
-_FIRST = re.compile(r"[^\W\u2e80-\uffff]+")
-_WIDE_PAIR = re.compile(r"(?=([\u2e80-\uffff][\w\u2e80-\uffff]))")
+_FIRST = Lazy(r"[^\W\u2e80-\uffff]+")
+_ASCII_FIRST = Lazy(r"[a-z0-9_]+")
+_WIDE_PAIR = Lazy(r"(?=([\u2e80-\uffff][\w\u2e80-\uffff]))")
 
 
 def _phrases_in(small: str) -> Iterator[tuple[int, str]]:
     """Yield each phrase of a folded text and where it stands; the longest where several begin."""
-    index = _by_beginning()
+    index = _by_beginning(ascii_only=small.isascii())
     places: Iterator[tuple[int, str]]
-    places = ((match.start(), match[0]) for match in _FIRST.finditer(small))
+    first = _ASCII_FIRST if small.isascii() else _FIRST
+    places = ((match.start(), match[0]) for match in first.finditer(small))
     if not small.isascii():
         wide = ((match.start(), match[1]) for match in _WIDE_PAIR.finditer(small))
         places = itertools.chain(places, wide)

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from layerctl.doctor.reading import errnos, forms
 from layerctl.doctor.reading.errnos import Told
+from layerctl.doctor.reading.lazy import Lazy
 from layerctl.doctor.reading.text import Line
 
 
@@ -44,8 +45,7 @@ class Stage(StrEnum):
     CHECK = "check"
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One line that tells of something. `what` describes what is not layered, for people."""
 
     line: Line
@@ -61,42 +61,55 @@ class Event:
 _HEAD, _TAIL = 1600, 700
 
 #: A program that repeats the kernel's words.
-_REPEATS = re.compile(r"mount|fsconfig|failed|error|\be ", re.IGNORECASE)
+_REPEATS = Lazy(r"mount|fsconfig|failed|error|\be ", re.IGNORECASE)
 #: A mount or unmount of something; the type is not told.
-_MOUNTING = re.compile(
+_MOUNTING = Lazy(
     r"(?:^|[\s\[\]:>\"'(])(?:u?mount2?|mount\.\w+|busybox)(?:\[\d+\])? ?: |\bmount(?:ing|ed)? |"
     r"\bfs(?:open|config|mount)\b|\bmove_mount\b|\bFSCONFIG_|\bmount\(2?\)|\bremount\b|"
     r"\bcontainerd-mount|\bmount_data=|\bcreate overlay\b|\bmount_setattr|FailedMount|"
     r"fusermount|\bmount process\b|wrong fs type, bad option",
     re.IGNORECASE,
 )
-_FAILED = re.compile(
+_FAILED = Lazy(
     r"fail|error|can(?:no|')t|can not|could not|unable|denied|not supported|unsupported|missing|"
     r"not found|busy|refus|invalid|unknown|unrecognized|fatal|does not exist|only root|superuser|"
     r"segfault|killed|doesn't|wrong|not a directory|too many|oops|\bbug\b|warning|not mounted|"
     r"not permitted|is not|exceeded|aborted|no such|\bno support|i/o error|\?{9}",
     re.IGNORECASE,
 )
-_UNMOUNTING = re.compile(r"\b(?:umount|unmount\w*)\b", re.IGNORECASE)
-_REMOVING = re.compile(
+#: What a line has one of, or an errno, if it can be an event.
+_WORTH = Lazy(
+    r"fail|error|can(?:no|')?t|could not|unable|denied|support|missing|not |busy|refus|invalid|"
+    r"unknown|unrecog|fatal|no such|wrong|too many|oops|bug|warning|exceed|abort|\?{9}|killed|"
+    r"segfault|superuser|only root|doesn't|overlay|aufs|erdir|ovl_|/dev/|fstype|whiteout|"
+    r"type \w+ \(| -t ",
+    re.IGNORECASE,
+)
+#: What can add to the kernel's own words: mounts, layers, and the ends of programs.
+_RECORD = Lazy(
+    r"overlay|aufs|erdir|fuse|mount(?:\[\d+\])?: |mount(?:ing|2)? |mount\(|fsconfig|DENIED|denied|"
+    r"segfault|illed process|ovl_"
+)
+_UNMOUNTING = Lazy(r"\b(?:umount|unmount\w*)\b", re.IGNORECASE)
+_REMOVING = Lazy(
     r"\b(?:rm|rmi|remov\w+|delet\w+|rmdir|unlink(?:at)?|prun\w+|clean(?:ing)? ?up)\b", re.IGNORECASE
 )
-_UNPACKING = re.compile(
+_UNPACKING = Lazy(
     r"appl(?:y|ying) ?layer|ApplyLayer|register layer|processing tar|extract\w*|unpack\w*|untar\w*|"
     r"whiteout|mknod|OverlayOpaque|committing|rsync|\bdiff application",
     re.IGNORECASE,
 )
-_LOADING = re.compile(r"\bmodprobe\b|\binsmod\b|\bmodule '?\w+'? (?:is )?not found|kernel module",
+_LOADING = Lazy(r"\bmodprobe\b|\binsmod\b|\bmodule '?\w+'? (?:is )?not found|kernel module",
                       re.IGNORECASE)  # fmt: skip
-_CHECKING = re.compile(r"\bCONFIG_\w+", re.IGNORECASE)
+_CHECKING = Lazy(r"\bCONFIG_\w+", re.IGNORECASE)
 #: Work of a program in a tree: the path inside a merged directory, or a plain command's error.
-_INSIDE = re.compile(
+_INSIDE = Lazy(
     r"(?:/merged|/aufs/mnt/[0-9a-f]{12,}(?:-init)?)/[^\s:'\"]+[^\n:]*: "
     r"(?!(?:failed|error)[^\n]*mount)"
 )
-_STRACE = re.compile(r"^(?:\[pid +\d+\] |\d+ +)?(?:[\d:.]+ )?(\w+)\(.*\) += (-?\d+|0x[0-9a-f]+|\?)")
+_STRACE = Lazy(r"^(?:\[pid +\d+\] |\d+ +)?(?:[\d:.]+ )?(\w+)\(.*\) += (-?\d+|0x[0-9a-f]+|\?)")
 #: What is only listed, or told as a fact.
-_LISTED = re.compile(
+_LISTED = Lazy(
     r"^\S+ on \S+ type \w+ \(|^\S+ /\S* \w+ (?:rw|ro)[,\s]|^\s*Storage Driver:|level=info|"
     r"^/proc/mounts|\bINFO\[|\bDEBU\[|level=debug|^DEBUG |^VERBOSE "
 )
@@ -114,10 +127,15 @@ def _others() -> tuple[tuple[re.Pattern[str], str], ...]:
     return tuple(rows)
 
 
-def read(lines: list[Line], commands: set[str]) -> list[Event]:
-    """Return the events of a text, each once. `commands` are lines that try a layered mount."""
+def read(lines: list[Line], commands: set[str], *, told: bool = False) -> list[Event]:
+    """Return the events of a text, each once. `commands` are lines that try a layered mount.
+
+    Where the kernel has `told` what failed, only lines that speak of mounts can add to it.
+    """
     found: dict[str, Event | None] = {}
     for line in lines:
+        if told and line.fs is None and not _RECORD.search(line.text):
+            continue
         if line.text not in found:
             found[line.text] = _event(line, line.text in commands)
     return [event for event in found.values() if event is not None]
@@ -132,15 +150,18 @@ def short(text: str) -> str:
 
 def _event(line: Line, command: bool) -> Event | None:
     text = short(line.text)
+    heard = tuple(errnos.find(text))
+    if not command and not heard and not _WORTH.search(text):
+        return None
     if line.fs is not None and (line.own or _REPEATS.search(text[: -len(line.body)])):
-        told = () if line.kernel else tuple(errnos.find(text))
+        told = () if line.kernel else heard
         return Event(line, Kind.LAYERED, Stage.MOUNT, line.fs, told=told, failed=not line.kernel)
     call = _STRACE.match(text)
     if call is not None and not re.search(r"mount|^fs(?:open|config|pick)|mknod|rename", call[1]):
         return None
     marked = command or _marks().search(text) is not None
     other = _other(text, marked)
-    told = tuple(errnos.find(text))
+    told = heard
     failed = bool(told) or _FAILED.search(text) is not None
     if call is not None and not call[2].startswith("-"):
         failed = False

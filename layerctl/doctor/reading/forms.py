@@ -5,7 +5,7 @@ Regular expressions, each from the program's own source or manual; `events` make
 
 from __future__ import annotations
 
-import re
+from layerctl.doctor.reading.lazy import Lazy
 
 _LAYERED_TYPE = r"(?:overlay(?:fs|2)?|aufs|(?:fuse3?\.)?fuse-overlayfs)"
 _NO_MORE = r"(?![\w/-]|\.\w)"
@@ -114,7 +114,7 @@ OTHERS = (
 )  # fmt: skip
 
 #: What makes a mark stand against any sign of another mount: the type or options themselves.
-SURE = re.compile(
+SURE = Lazy(
     rf"lowerdir\+?=|(?:fstype=\W*|Type:\W*|-t )(?:fuse\.)?{_LAYERED_TYPE}{_NO_MORE}|"
     rf"mount\w* \W*{_LAYERED_TYPE}[:\"' ]|superblock on {_LAYERED_TYPE}\b|\(type {_LAYERED_TYPE}\)|"
     r"^overlay |filesystem type '(?:overlay|aufs)"

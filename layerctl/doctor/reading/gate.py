@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from dataclasses import replace
 
 from layerctl.doctor.messages import Kind as MessageKind
 from layerctl.doctor.reading import events
 from layerctl.doctor.reading.context import Context, Tier
 from layerctl.doctor.reading.events import Event, Kind, Stage
+from layerctl.doctor.reading.lazy import Lazy
 from layerctl.doctor.reading.result import Noise
 
 #: An errno alone on a line belongs to the failure before it: Go prints wrapped errors so.
@@ -25,7 +24,7 @@ def judge(context: Context) -> None:
     untold type is only perhaps one, and an error of any program in any directory is nothing.
     """
     tried = {attempt.line for attempt in context.tried if attempt.by != "other"}
-    context.events = events.read(context.lines, tried)
+    context.events = events.read(context.lines, tried, told=bool(context.matches))
     matched = {id(line) for line, _ in context.matches}
     found = [one for one in context.events if id(one.line) not in matched]
     kernel = any(match.message.kind is not MessageKind.NOISE for _, match in context.matches)
@@ -55,13 +54,13 @@ def judge(context: Context) -> None:
 
 
 #: A program and its colon, before what it met.
-_SPEAKER = re.compile(r"^\W*[\w./-]+: ")
+_SPEAKER = Lazy(r"^\W*[\w./-]+: ")
 
 
 def _of_command(event: Event) -> Event:
     """Return an errno that stands alone as what the command before it was answered."""
     if len(event.line.text) <= _ALONE and not _SPEAKER.match(event.line.text):
-        return replace(event, kind=Kind.OPEN, stage=Stage.MOUNT)
+        return event._replace(kind=Kind.OPEN, stage=Stage.MOUNT)
     return event
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from layerctl.doctor.reading.context import Context, Tier
 from layerctl.doctor.reading.events import Event, Kind, Stage
+from layerctl.doctor.reading.lazy import Lazy
 from layerctl.doctor.reading.result import Clue
 from layerctl.model import Role
 
@@ -55,7 +55,7 @@ _ENGINE = {
     "EINVAL": "upperdir-fs-unsupported-overlay xfs-ftype0-no-dtype upperdir-fs-unsupported-nfs "
     "unknown-mount-option-old-kernel upperdir-fs-unsupported-zfs",
 }
-_STORE = re.compile(
+_STORE = Lazy(
     r"/overlay2?/|containers/storage|snapshotter\.v1\.overlayfs|containerd-mount|rootfs component|"
     r"creating overlay mount|snapshotter|graphdriver"
 )
@@ -145,9 +145,9 @@ _FUSE: dict[str, str] = {
 #: Work in the tree of a fuse-overlayfs.
 _FUSE_TREE = {**_FUSE, "ENOENT": "layer-modified-while-mounted"}
 #: What sets owners and modes: as the file's owner it is only refused by a server.
-_OWNERS = re.compile(r"\b(?:chmod|chown|changing (?:permissions|ownership))")
+_OWNERS = Lazy(r"\b(?:chmod|chown|changing (?:permissions|ownership))")
 #: Layers in a home directory are those of an engine or a root of a user namespace.
-_HOME = re.compile(r"(?:lowerdir|upperdir)\+?=\S*?/(?:home|run/user)/|/\.local/share/")
+_HOME = Lazy(r"(?:lowerdir|upperdir)\+?=\S*?/(?:home|run/user)/|/\.local/share/")
 _STAGES = {
     Stage.MOUNT: _MOUNT, Stage.UNMOUNT: _REMOVE, Stage.REMOVE: _REMOVE, Stage.UNPACK: _UNPACK,
     Stage.USE: _USE, Stage.LOAD: {}, Stage.CHECK: {},
@@ -159,8 +159,8 @@ _TELLING = {
     "ENOTCONN": 66, "ECONNABORTED": 72, "EMLINK": 64,
 }  # fmt: skip
 #: Docker's overlay drivers refuse zfs by name, so what is odd in their trees is xfs.
-_DOCKER = re.compile(r"/overlay2?/[0-9a-f]{64}(?:-init)?/merged/")
-_READING = re.compile(r"(?<![-\w])(?:ls|cat|find|readdir|getdents)\b|reading directory")
+_DOCKER = Lazy(r"/overlay2?/[0-9a-f]{64}(?:-init)?/merged/")
+_READING = Lazy(r"(?<![-\w])(?:ls|cat|find|readdir|getdents)\b|reading directory")
 
 
 def clues(context: Context) -> Iterator[Clue]:

@@ -9,16 +9,16 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from layerctl.doctor.reading.context import Context, Tier
 from layerctl.doctor.reading.events import short
+from layerctl.doctor.reading.lazy import Lazy
 from layerctl.doctor.reading.result import Clue
 from layerctl.model import Severity
 
 
-@dataclass(frozen=True)
-class Saying:
+class Saying(NamedTuple):
     """A wording: causes with blanks between, the weight of the first, and when it counts.
 
     `errnos` are those of which the text must tell one, `about` a word that it must have. `alone`
@@ -33,10 +33,15 @@ class Saying:
     severity: Severity | None = None
     alone: bool = False
 
-    @functools.cached_property
+    @property
     def pattern(self) -> re.Pattern[str]:
         """The wording, made when a text is to be searched for it."""
-        return re.compile(self.words.replace(*_FAR), re.IGNORECASE)
+        return _pattern(self.words)
+
+
+@functools.cache
+def _pattern(words: str) -> re.Pattern[str]:
+    return re.compile(words.replace(*_FAR), re.IGNORECASE)
 
 
 #: Two words of one sentence stand near each other: this keeps the cost of a long line linear.
@@ -122,7 +127,7 @@ _CALLS = (
 )  # fmt: skip
 
 #: A layer that fsconfig(2) refuses without a word from the kernel.
-_SILENT = re.compile(
+_SILENT = Lazy(
     r"(?:fsconfig|FSCONFIG_SET_STRING)\b[^\n]*(?:lowerdir|upperdir|workdir)[^\n]*"
     r"(?:EINVAL|invalid argument)".replace(*_FAR), re.IGNORECASE,
 )  # fmt: skip

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import NamedTuple
 
 from layerctl.model import Finding, Severity
+
+_NO_VALUES: Mapping[str, str] = {}
 
 
 class Certainty(StrEnum):
@@ -16,8 +19,7 @@ class Certainty(StrEnum):
     POSSIBLE = "possible"
 
 
-@dataclass(frozen=True, slots=True)
-class Clue:
+class Clue(NamedTuple):
     """One thing in a text that points to a cause. `weight` is 0 to 100; 90 and more is certain.
 
     `fix` and `commands` replace the catalogue's where the clue knows better.
@@ -26,30 +28,27 @@ class Clue:
     cause: str
     weight: int
     evidence: str = ""
-    values: dict[str, str] = field(default_factory=dict)
+    values: Mapping[str, str] = _NO_VALUES
     severity: Severity | None = None
     fix: str | None = None
     commands: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
+class Diagnosis(NamedTuple):
     """A finding and how certain it is."""
 
     finding: Finding
     certainty: Certainty
 
 
-@dataclass(frozen=True, slots=True)
-class Noise:
+class Noise(NamedTuple):
     """A line that means nothing bad, and what it means."""
 
     line: str
     meaning: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """A text as understood: causes ranked, what is noise, and the commands that would decide.
 
     `others` are failures that are no layered mount's, and what they are. `unsaid` says of a

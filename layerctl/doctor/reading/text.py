@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
-_COLOUR = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07|[\x00-\x08\x0b\x0c\x0e-\x1f]")
+from layerctl.doctor.reading.lazy import Lazy
+
+_COLOUR = Lazy(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07|[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _QUOTES = str.maketrans(
     dict.fromkeys("\u2018\u2019\u201b\u00b4", "'") | dict.fromkeys("\u201c\u201d\u201e", '"')
 )
 #: No line is read further: the longest option strings have two pages.
 LONGEST = 16 << 10
 #: JSON and Go quote the quotes and line ends inside their strings.
-_ESCAPED = re.compile(r'\\+(["\'])')
-_ESCAPED_LINE = re.compile(r"\\n(?=[\s\[\"']|$)")
+_ESCAPED = Lazy(r'\\+(["\'])')
+_ESCAPED_LINE = Lazy(r"\\n(?=[\s\[\"']|$)")
 
 #: The name that the kernel puts before what overlayfs and aufs say; aufs adds where and who.
-_NAME = re.compile(r"\b(overlayfs|overlay|aufs)(\s+\w+:\d+:[^\[\]]*\[\d+\])?\s*:\s")
+_NAME = Lazy(r"\b(overlayfs|overlay|aufs)(\s+\w+:\d+:[^\[\]]*\[\d+\])?\s*:\s")
 #: What may stand before it in a log: a level, a time, a host, the names of syslog and journald.
-_LOG = re.compile(
+_LOG = Lazy(
     r"^(?:<\d+>|\W|\d{4}-\d\d-\d\dT\S+|[A-Z][a-z]{2}\s+\d+ [\d:.]+)*\s*"
     r"(?:\[\s*[+<]?\s*[\d.]+\s*>?\]|\[[A-Z][a-z]{2} [A-Z][a-z]{2}\s+\d+ [\d:]+ \d{4}\]|"
     r"\S+\s+kernel:|kernel:)"
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One line: `kernel` marks one that the kernel wrote.
 
     `body` is what stands behind the name of a filesystem, `fs` that name's type; both also where
@@ -73,7 +74,7 @@ def folded(text: str) -> str:
     return re.sub(r"\s+", " ", text.lower())
 
 
-_VERSION = re.compile(
+_VERSION = Lazy(
     r"(?:linux(?: version)?|kernel(?: version)?|uname -\w+|vmlinuz-?|/lib/modules/)"
     r"[\s:=/v-]{0,4}(?:linux \S+ )?([2-9]\.\d{1,2})(?:\.\d+)?[\w.+~-]*",
     re.IGNORECASE,
