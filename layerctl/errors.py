@@ -26,7 +26,6 @@ EXIT_NOT_FOUND = 3
 EXIT_NOT_PERMITTED = 4
 EXIT_REFUSED = 32
 EXIT_BUG = 70
-EXIT_SYSTEM = 71
 EXIT_OUTPUT = 74
 EXIT_INTERRUPTED = 130
 
@@ -44,7 +43,6 @@ EXIT_CODES: tuple[ExitCode, ...] = (
         "a mount was refused, by the checks or by the kernel, or an unmount failed",
     ),
     ExitCode(EXIT_BUG, "a bug in layerctl"),
-    ExitCode(EXIT_SYSTEM, "the system failed: a call that must succeed ended with an error"),
     ExitCode(EXIT_OUTPUT, "the output could not be written"),
     ExitCode(EXIT_INTERRUPTED, "interrupted"),
 )
@@ -103,6 +101,16 @@ ERRORS: dict[str, ErrorKind] = {
             "A directory that --mkdir asked for cannot be made",
             "mkdir(2) failed; its error number is the reason.",
             "Make the directory by hand, or name another place.",
+        ),
+        ErrorKind(
+            "directory-swapped",
+            EXIT_REFUSED,
+            "A directory was replaced while it was used",
+            "Between the checks and the mount another directory or link was put in its place. "
+            "Nothing is mounted.",
+            "See who may write to the directories above it; keep others from it, and run the "
+            "command again.",
+            ("namei -l DIR",),
         ),
         ErrorKind(
             "fuse-overlayfs-failed",
@@ -232,15 +240,6 @@ ERRORS: dict[str, ErrorKind] = {
             "Read the details of the error; report it if the request was right.",
         ),
         ErrorKind(
-            "not-at-remount",
-            EXIT_REFUSED,
-            "A remount cannot change this",
-            "Overlay takes ro, rw and the flags of any mount at a remount: its layers and options "
-            "stay as they are as long as it is mounted. mount(2) ignores them in silence.",
-            "Unmount it, and mount it anew with what you want.",
-            ("layerctl umount TARGET",),
-        ),
-        ErrorKind(
             "not-aufs",
             EXIT_NOT_FOUND,
             "The mount is not an aufs",
@@ -277,55 +276,6 @@ ERRORS: dict[str, ErrorKind] = {
             "The mount was made with relative layer names",
             "The kernel shows the names as they were given, not the directory they start at.",
             "Run the command in the directory where the mount was made.",
-        ),
-        ErrorKind(
-            "remount-busy",
-            EXIT_REFUSED,
-            "The mount is in use and cannot be made read-only",
-            "A file is open for writing there.",
-            "End what writes, as the error names it.",
-            ("fuser -vm TARGET",),
-        ),
-        ErrorKind(
-            "remount-refused",
-            EXIT_REFUSED,
-            "The kernel refused the remount",
-            "The error number is the reason. An overlay without an upper layer, or whose work "
-            "directory could not be written to, stays read-only.",
-            "See what is wrong with the mount.",
-            ("layerctl doctor TARGET",),
-        ),
-        ErrorKind(
-            "tmpfiles-cannot-express",
-            EXIT_REFUSED,
-            "No line of tmpfiles.d can make the directory",
-            "A line break in a name ends the line, and there is no escape for it.",
-            "Rename the directory, or make it by hand.",
-            ("mkdir -p DIR",),
-        ),
-        ErrorKind(
-            "out-of-memory",
-            EXIT_SYSTEM,
-            "Memory ran out",
-            "The system gave the program no more memory; a limit may be set for it.",
-            "Raise the limit, or free memory, and run the command again.",
-            ("ulimit -v",),
-        ),
-        ErrorKind(
-            "program-unreadable",
-            EXIT_SYSTEM,
-            "A part of the program cannot be loaded",
-            "One of its modules, or of those that it needs, is missing or cannot be read.",
-            "Run the command again; if it fails again, install the program anew.",
-        ),
-        ErrorKind(
-            "system-error",
-            EXIT_SYSTEM,
-            "A system call failed that must succeed",
-            "The system answered with an error that says nothing about the request: no more "
-            "processes or files may be opened, a disk has failed, a policy forbids the call.",
-            "Run the command again; if it fails again, read the kernel log.",
-            ("dmesg | tail",),
         ),
         ErrorKind(
             "umount-failed",
@@ -411,12 +361,6 @@ class RefusedError(LayerctlError):
     """A mount or an unmount was refused, by our checks or by the kernel."""
 
     exit_code = EXIT_REFUSED
-
-
-class SystemFailedError(LayerctlError):
-    """The system failed in something that the program cannot do without."""
-
-    exit_code = EXIT_SYSTEM
 
 
 class OutputError(LayerctlError):

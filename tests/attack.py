@@ -107,7 +107,7 @@ class Lab:
 
     def swap(self) -> None:
         """Swap every name of the neighbour's for a link to root's, with the neighbour's rights."""
-        with _as_neighbour():
+        with as_neighbour():
             swap(self.mal, self.precious)
 
     def check(self, when: object) -> None:
@@ -132,7 +132,8 @@ class Lab:
 
 
 @contextlib.contextmanager
-def _as_neighbour() -> Iterator[None]:
+def as_neighbour() -> Iterator[None]:
+    """Have the rights of the neighbour for a moment."""
     os.setegid(NEIGHBOUR)
     os.seteuid(NEIGHBOUR)
     try:

@@ -10,7 +10,7 @@ from layerctl.codecs import aufs, overlay
 from layerctl.errors import RefusedError
 from layerctl.kernel.context import Features
 from layerctl.model import Layer, Role, Stack
-from layerctl.mounting.plan import MAX_STRING, MAX_VALUE, choose, fill, size
+from layerctl.mounting.plan import MAX_STRING, MAX_VALUE, choose, fill, named, size
 
 OLD = Features()
 APPEND = Features(context=True, append=True)
@@ -25,21 +25,37 @@ LONG = "/" + "d" * 250
 
 
 def test_short_paths_go_one_by_one_where_the_kernel_takes_that() -> None:
-    for features in (APPEND, NEW):
-        plan = choose(lowers("/a:b", "/c"), features)
-        assert plan.api == "fsconfig"
-        assert [(s.key, s.value) for s in plan.settings] == [
-            ("lowerdir+", "/a:b"),
-            ("lowerdir+", "/c"),
-        ]
+    plan = choose(lowers("/a:b", "/c"), APPEND)
+    assert plan.api == "fsconfig"
+    assert [(s.key, s.value) for s in plan.settings] == [("lowerdir+", "/a:b"), ("lowerdir+", "/c")]
+    assert named(plan) == ["/a:b", "/c"]
     assert choose(lowers("/a:b", "/c"), OLD).string == "lowerdir=/a\\:b:/c"
+
+
+def test_what_was_checked_goes_by_descriptor_where_the_kernel_takes_that() -> None:
+    plan = choose(lowers("/a:b", "/c"), NEW)
+    assert (plan.api, named(plan)) == ("fd", [])
+    assert [(s.value, s.path) for s in plan.settings] == [(None, "/a:b"), (None, "/c")]
+
+
+@pytest.mark.parametrize("features", [OLD, APPEND, NEW])
+def test_what_is_written_to_is_not_named_where_it_could_be_swapped(features: Features) -> None:
+    stack = Stack("overlay", (Layer("/u\\", Role.UPPER), *lowers("/l").layers), "/w")
+    for swappable in ("/u\\", "/w"):
+        plan = choose(stack, features, None, {swappable})
+        assert swappable not in named(plan)
+        if plan.api == "fsconfig":
+            continue
+        with pytest.raises(RefusedError) as caught:
+            choose(stack, APPEND, "fsconfig", {swappable})
+        assert caught.value.id == "swappable-directory"
 
 
 def test_a_path_over_255_bytes_goes_by_descriptor_else_in_one_string() -> None:
     stack = lowers(LONG + "/" + "x" * 10, "/c")
     by_fd = choose(stack, NEW)
     assert by_fd.api == "fd"
-    assert [bool(s.path) for s in by_fd.settings] == [True, False]
+    assert [s.value for s in by_fd.settings] == [None, None]
     assert choose(stack, APPEND).api == "mount"
 
 
@@ -74,10 +90,11 @@ def test_aufs_goes_in_batches_of_64_and_a_page() -> None:
     long = Stack("aufs", tuple(Layer(f"{LONG}{n:03d}", Role.BRANCH) for n in range(100)))
     plan = choose(long, NEW)
     assert all(size(part) <= MAX_STRING for part in (plan.string, *plan.appends))
-    words = [*plan.string.removeprefix("br=").split(":")]
+    assert plan.opened == tuple(layer.path for layer in long.layers)
+    words = plan.string.removeprefix("br=").split(":")
     for batch in plan.appends:
         words += [word.removeprefix("append=") for word in batch.split(",")]
-    assert words == [layer.path for layer in long.layers]
+    assert [fill(word, range(100)) for word in words] == [f"/proc/self/fd/{n}" for n in range(100)]
 
 
 def test_aufs_reaches_a_path_it_cannot_take_by_a_descriptor() -> None:
@@ -132,4 +149,8 @@ def test_every_aufs_call_is_one_the_kernel_survives(paths: list[str]) -> None:
         assert batch.count(",") < 64
         assert size(batch) <= MAX_STRING
         read = aufs.parse(batch, base=read)
-    assert read.layers == stack.layers
+    assert [fill(one.path, range(200)) for one in read.layers] == [
+        f"/proc/self/fd/{n}" for n in range(len(paths))
+    ]
+    assert plan.opened == tuple(paths)
+    assert {one.permission for one in read.layers} == {"ro"}

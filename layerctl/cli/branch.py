@@ -11,7 +11,7 @@ from layerctl.cli.output import output_options
 from layerctl.codecs.escape import printable
 from layerctl.codecs.request import parse_branch_flag
 from layerctl.errors import NotFoundError
-from layerctl.kernel import mounts, paths
+from layerctl.kernel import mounts, paths, standing
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import Layer, Role
 from layerctl.mounting import branches
@@ -58,7 +58,9 @@ def _known(mounted: Mounted, layer: Layer) -> Layer:
     return layer if path is None else layer._replace(path=path)
 
 
-def _change(target: Mounted, changes: list[Change], *, dry_run: bool, as_json: bool) -> None:
+def _change(
+    name: str, target: Mounted, changes: list[Change], *, dry_run: bool, as_json: bool
+) -> None:
     if dry_run:
         stack = branches.planned(target, changes)
         options = [change.option(change.branch.path) for change in changes]
@@ -67,6 +69,7 @@ def _change(target: Mounted, changes: list[Change], *, dry_run: bool, as_json: b
         else:
             click.echo("\n".join(f"remount,{printable(option)}" for option in options))
         return
+    standing.demand_name(name, target.entry)
     now, said = branches.apply(target, changes)
     from layerctl.render.errors import note
 
@@ -110,7 +113,7 @@ def add(*, dry_run: bool, as_json: bool, target: str, index: int, branch: str) -
     """Insert a branch at INDEX of TARGET, 0 being the topmost."""
     mounted = _mounted(target)
     changes = [Change("add", _branch(branch), index)]
-    _change(mounted, changes, dry_run=dry_run, as_json=as_json)
+    _change(target, mounted, changes, dry_run=dry_run, as_json=as_json)
 
 
 @command.command("append", cls=WithExamples)
@@ -124,7 +127,7 @@ def append(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...])
     """Add branches below all others of TARGET, in order."""
     mounted = _mounted(target)
     changes = [Change("append", _branch(name)) for name in names]
-    _change(mounted, changes, dry_run=dry_run, as_json=as_json)
+    _change(target, mounted, changes, dry_run=dry_run, as_json=as_json)
 
 
 @command.command("prepend", cls=WithExamples)
@@ -138,7 +141,7 @@ def prepend(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...]
     """Add branches above all of TARGET, the first named on top."""
     mounted = _mounted(target)
     changes = [Change("prepend", _branch(name)) for name in reversed(names)]
-    _change(mounted, changes, dry_run=dry_run, as_json=as_json)
+    _change(target, mounted, changes, dry_run=dry_run, as_json=as_json)
 
 
 @command.command("del", cls=WithExamples)
@@ -151,7 +154,7 @@ def delete(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...])
     mounted = _mounted(target)
     named = [Layer(paths.absolute(name), Role.BRANCH) for name in names]
     changes = [Change("del", _known(mounted, layer)) for layer in named]
-    _change(mounted, changes, dry_run=dry_run, as_json=as_json)
+    _change(target, mounted, changes, dry_run=dry_run, as_json=as_json)
 
 
 @command.command("mod", cls=WithExamples)
@@ -174,4 +177,4 @@ def modify(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...])
                 hint=f"layerctl branch mod {target} {name}=ro",
             )
         changes.append(Change("mod", layer))
-    _change(mounted, changes, dry_run=dry_run, as_json=as_json)
+    _change(target, mounted, changes, dry_run=dry_run, as_json=as_json)

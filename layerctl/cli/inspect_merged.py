@@ -160,9 +160,8 @@ def _stream(
     reasons = view.resolver.reasons
     team = Team(lambda: reasons, reasons.merge)
     chunks = wanted.apply(walking(team=team))
-    separator = "\n" if as_lines else ",\n"
-    batches = entries.JsonEntries(view.layers, separator).batches(chunks)
-    shared = spread(team, batches, separator)
+    batches = entries.JsonEntries(view.layers).batches(chunks)
+    shared = spread(team, batches, "\n" if as_lines else ",\n")
     counted = watched(shared, lines_of, shown_as_found=True)
     if as_lines:
         stream.write_lines(counted)

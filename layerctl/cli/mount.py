@@ -96,13 +96,20 @@ def command(
     plan = _plan(prepared, api)
     assert plan is not None  # noqa: S101 - fuse-overlayfs went another way above
 
-    def report(taken: Plan, mounted: Mounted, changes: tuple[str, ...]) -> None:
-        _report(prepared, taken, mounted, changes, as_json=as_json)
+    def report(mounted: Mounted, changes: tuple[str, ...]) -> None:
+        _report(prepared, plan, mounted, changes, as_json=as_json)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # all is done: it ends with 0
 
     try:
-        carry_out(plan, prepared.target, prepared.source, prepared.make, report)
+        carry_out(
+            plan,
+            prepared.target,
+            prepared.source,
+            prepared.make,
+            report=report,
+            checked=prepared.facts.identities(),
+        )
     except MountFailedError as error:
         raise _failure(error, prepared) from None
     return EXIT_OK
@@ -211,7 +218,7 @@ def _plan(prepared: Prepared, api: str | None) -> Plan | None:
     if stack.fstype == "fuse-overlayfs":
         return None
     features = context.overlay_features() if stack.fstype == "overlay" else context.Features()
-    return choose(stack, features, api)
+    return choose(stack, features, api, prepared.facts.ways)
 
 
 def _refusal(failures: list[Finding], findings: tuple[Finding, ...]) -> LayerctlError:
@@ -240,24 +247,15 @@ def _failure(error: MountFailedError, prepared: Prepared) -> LayerctlError:
     details.append(f"errno:  {error.errno} ({error.strerror}) from {error.stage}")
     gathered = probes.ask_clones(prepared.stack, prepared.facts)
     found = explain.of_failure(
-        prepared.stack,
-        error.errno,
-        error.context_log,
-        error.kernel_log,
-        gathered,
-        judged=error.judged,
+        prepared.stack, error.errno, error.context_log, error.kernel_log, gathered
     )
-    if found.known:
-        others = (*found.known[1:], *found.possible)
-        return _from_finding(found.known[0], others, tuple(details))
-    could_be = ", ".join(one.cause for one in found.possible)
+    if found:
+        return _from_finding(found[0], tuple(found[1:]), tuple(details))
     return RefusedError(
         "mount-refused",
         f"the kernel refused the mount on {prepared.target}: {error.strerror}",
-        why="the checks foresaw nothing, and the kernel said no more than this"
-        + (f"; it could be: {could_be}" if could_be else ""),
+        why="none of the causes that layerctl knows fits what the kernel said",
         hint="run as root: dmesg | tail",
-        findings=tuple(found.possible),
         details=tuple(details),
     )
 

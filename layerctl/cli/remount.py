@@ -8,7 +8,7 @@ from layerctl.codecs import aufs
 from layerctl.codecs.escape import printable
 from layerctl.codecs.request import RemountWords, Request, build, fstype_of
 from layerctl.errors import EXIT_OK, RequestError
-from layerctl.kernel import mounts, paths
+from layerctl.kernel import mounts, paths, standing
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import Stack
 from layerctl.mounting import branches, remount
@@ -24,7 +24,7 @@ def run(words: RemountWords, target: str, *, dry_run: bool, as_json: bool) -> in
     request = words.request
     if request.fstype not in (None, "auto") and fstype_of(request) != fstype:
         raise RequestError(
-            "usage",
+            "wrong-type",
             f"{mounted.entry.target} is of type {fstype}, not {request.fstype}",
             hint="leave -t out at a remount",
         )
@@ -35,6 +35,7 @@ def run(words: RemountWords, target: str, *, dry_run: bool, as_json: bool) -> in
     if dry_run:
         _show(planned, as_json=as_json)
         return EXIT_OK
+    standing.demand_name(target, mounted.entry)
     now, notes = remount.carry_out(planned)
     for text in notes:
         note(text)

@@ -7,7 +7,7 @@ import click
 from layerctl.cli.common import json_option
 from layerctl.cli.complete import targets
 from layerctl.cli.help import WithExamples
-from layerctl.kernel import mounts
+from layerctl.kernel import mounts, standing
 from layerctl.model import Stack
 from layerctl.mounting.unmount import unmount
 
@@ -22,6 +22,7 @@ def command(*, as_json: bool, lazy: bool, target: str) -> None:
     Where it is busy, who holds it is said. No directory is removed.
     """
     entry = mounts.find(target)
+    standing.demand_name(target, entry)
     if entry.fstype == mounts.FUSE_OVERLAYFS:
         mounted = mounts.Mounted(entry, Stack("fuse-overlayfs", ()))
     elif entry.fstype in mounts.LAYERED:

@@ -47,15 +47,8 @@ class RemountWords(NamedTuple):
 
 
 def as_remount(request: Request) -> RemountWords | None:
-    """Return what a request changes of a mount that is there; None where it asks for a new one.
-
-    Raises RequestError for a value behind `remount`.
-    """
+    """Return what a request changes of a mount that is there; None where it asks for a new one."""
     words = [split_unescaped(text, ",") for text in request.options]
-    if any(word.startswith("remount=") for one in words for word in one):
-        raise RequestError(
-            "bad-option-value", "remount takes no value", hint="write it as: -o remount,ro"
-        )
     if not any("remount" in one for one in words):
         return None
     bind = any("bind" in one for one in words)
@@ -125,8 +118,8 @@ def _aufs(request: Request) -> Stack:
 
     layers = tuple(map(parse_branch_flag, request.branches))
     stack = Stack("aufs", layers)
-    words = ",".join(filter(None, request.options))  # one string, as mount(8) hands them on
-    stack = aufs.parse(words, base=stack, read_only=request.read_only)
+    for text in request.options:
+        stack = aufs.parse(text, base=stack)
     _refuse_layers(stack, _OVERLAY_LAYERS, "-b DIR=rw or -b DIR=ro")
     return stack
 

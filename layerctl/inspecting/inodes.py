@@ -10,9 +10,10 @@ what a walk meets: each directory is listed, then its names are looked up in ord
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from layerctl.inspecting.view import Directory, Found, Kind, Part
+from layerctl.inspecting.view import Directory, Found, Kind
 from layerctl.kernel import handles, layers
 from layerctl.model import Aliasing
 from layerctl.rules.words import aliasing
@@ -187,14 +188,10 @@ def _wanted(overlay: Overlay, origins: Origins) -> set[int] | None:
 
     Returns None where nothing can, else the inode numbers of lower files that could be met again.
     """
-
-    def unread(path: str, error: OSError) -> None:
-        overlay.reasons.add(0, path, error)
-
     seen: set[Identity] = set()
     numbers: set[int] = set()
     suspect = False
-    for fd, path in layers.directories(overlay.roots[0], unread):
+    for fd, path in _upper_directories(overlay):
         attributes = overlay.attribute_names(fd, path)
         suspect = suspect or "redirect" in attributes
         if not (overlay.thorough or "impure" in attributes):
@@ -259,6 +256,28 @@ def _stays(overlay: Overlay, path: str, name: str, lower: os.stat_result) -> boo
     return False
 
 
+def _upper_directories(overlay: Overlay) -> Iterator[tuple[int, str]]:
+    """Yield every directory of the upper layer, open, with its path."""
+    waiting = [""]
+    while waiting:
+        path = waiting.pop()
+        try:
+            fd = layers.open_path(path, overlay.roots[0])
+        except OSError as error:
+            overlay.reasons.add(0, path, error)
+            continue
+        try:
+            yield fd, path
+            with os.scandir(fd) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(f"{path}/{entry.name}" if path else entry.name)
+        except OSError as error:
+            overlay.reasons.add(0, path, error)
+        finally:
+            os.close(fd)
+
+
 class _Walk:
     """A walk that looks every name up as the kernel would, and keeps its inodes."""
 
@@ -279,7 +298,10 @@ class _Walk:
         entries = self._overlay.read(directory)
         kinds = dict(entries)
         below: dict[str, Directory] = {}
-        self._list(directory, kinds, below)
+        for name in self._looked_up_by_listing(directory, kinds):
+            self._meet(directory, name, kinds[name], below)
+            if not directory.whiteouts and name in self._table.get(directory.path, {}):
+                break  # ovl_dir_read_impure ends with the first that is denied
         for name, kind in entries:
             if name not in below:
                 self._meet(directory, name, kind, below)
@@ -288,65 +310,46 @@ class _Walk:
                 self._down(child)
                 child.close()
 
-    def _list(
-        self, directory: Directory, kinds: dict[str, Kind], below: dict[str, Directory]
-    ) -> None:
-        """Look up the names that a listing looks up, in its order (ovl_dir_read_merged).
+    def _looked_up_by_listing(self, directory: Directory, kinds: dict[str, Kind]) -> list[str]:
+        """Return the names that a listing looks up, in its order (ovl_dir_read_merged).
 
         What the lowest layer has stands first, in that layer's own order. In a directory of the
-        upper layer alone those are looked up that may have been copied up (ovl_dir_read_impure),
-        and the first that is denied is the end. Else the end is one with nothing listed since
-        another that was denied, which getdents(2) then returns to the caller.
+        upper layer alone those are looked up that may have been copied up (ovl_dir_read_impure).
         """
-        overlay, parts = self._overlay, directory.parts
-        if directory.whiteouts:
-            asking = [part for part in parts if overlay.looks_up(directory, part)]
-        else:
-            (part,) = parts
+        overlay = self._overlay
+        if not directory.whiteouts:
+            (part,) = directory.parts
             impure = overlay.is_upper(part.layer) and "impure" in part.attributes
-            asking = [part] if impure and (overlay.same_fs or overlay.xino) else []
-        if not asking:
-            return
-        asked = {name for part in asking for name in part.names}
-        listed = directory.whiteouts
-        for name in dict.fromkeys(name for part in (parts[-1], *parts[:-1]) for name in part.names):
-            kind = kinds.get(name)
-            if kind is None and (name not in asked or not self._is_denied(asking, name)):
-                continue  # a whiteout
-            if kind is not None and (name not in asked or self._meet(directory, name, kind, below)):
-                listed = True
-            elif not listed:
-                return
-            else:
-                listed = False
-
-    @staticmethod
-    def _is_denied(parts: list[Part], name: str) -> bool:
-        """Tell whether a name that is not listed is no whiteout, but something denied."""
-        for part in parts:
-            if name in part.names:
-                status = layers.status(name, part.fd)
-                return status is not None and layers.letter_of(status) != "w"
-        return False
+            return list(part.names) if impure and (overlay.same_fs or overlay.xino) else []
+        if not any(overlay.looks_up(directory, part) for part in directory.parts):
+            return []
+        lowest, others = directory.parts[-1], directory.parts[:-1]
+        order = dict.fromkeys(name for part in (lowest, *others) for name in part.names)
+        asked = {
+            name
+            for part in directory.parts
+            if overlay.looks_up(directory, part)
+            for name in part.names
+        }
+        return [name for name in order if name in asked and name in kinds]
 
     def _meet(
         self, directory: Directory, name: str, kind: Kind, below: dict[str, Directory]
-    ) -> bool:
-        """Look a name up, and return whether that is not denied."""
+    ) -> None:
         if not kind.reachable:
-            return False
+            return
         path = directory.child_path(name)
-        known = self._table.get(directory.path, {}).get(name)
-        if known is not None:
-            return known.what not in (Aliasing.STALE, Aliasing.BAD_INDEX)
+        denied = self._table.get(directory.path, {}).get(name)
+        if denied is not None:
+            return
         if kind.letter == "d":
             whole, child = self._overlay.enter(directory, name, kind)
             if whole is None or child is None:
-                return False
-            if not self._admit_directory(directory, name, path, child):
+                return
+            if self._admit_directory(directory, name, path, child):
+                below[name] = child
+            else:
                 child.close()
-                return False
-            below[name] = child
         elif self._matters(directory, name, kind):
             found = self._overlay.lookup(directory, name)
             if found.misplaced:
@@ -355,11 +358,6 @@ class _Walk:
             elif not found.error and found.parts:
                 self._admit_file(directory, name, path, found)
             found.close()
-            if found.error:
-                return False
-            known = self._table.get(directory.path, {}).get(name)
-            return known is None or known.what is not Aliasing.STALE
-        return True
 
     def _matters(self, directory: Directory, name: str, kind: Kind) -> bool:
         """Tell whether a file may be met twice: it is an upper one, or the origin of one."""

@@ -135,7 +135,7 @@ def _aufs(stack: Stack, roots: Sequence[int], paths: tuple[str, ...]) -> Opened:
 def _overlay(
     stack: Stack, roots: Sequence[int], paths: tuple[str, ...], *, live: bool, thorough: bool
 ) -> Opened:
-    from layerctl.inspecting.inodes import Origins
+    from layerctl.inspecting.inodes import Origins, find
     from layerctl.inspecting.overlay import Overlay, identities
 
     caller = facts.caller()
@@ -155,6 +155,7 @@ def _overlay(
         decodes=not caller.in_user_namespace,
     )
     resolver.origins = Origins(resolver, stack.work)
+    resolver.aliases = find(resolver, resolver.origins)
     found = Opened(stack, resolver, paths, settings.prefix)
     if blind:
         found.notes.append(

@@ -12,24 +12,22 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any, BinaryIO
+from typing import Any
 
 from layerctl.inspecting.marks import BEGIN, END, HOLE
 
 #: A walk of fewer entries than this is not worth a second process.
-_WORTHWHILE = 3000
+_WORTHWHILE = 8000
 #: With so many directories in its root, a tree is divided there, else one level further down.
 _MANY = 16
-#: Of three subtrees one is the parent's, who besides starts, and writes what both find: where
-#: looking at an entry costs little more than writing it. Where it costs more, three of seven.
-_SHARES, _PARENTS = 3, (1,)
-_HEAVY_SHARES, _HEAVY_PARENTS = 7, (1, 3, 5)
+#: Of five subtrees two are the parent's, who besides starts, and writes what both find: where
+#: looking at an entry costs little more than writing it. Where it costs more, every other one.
+_SHARES, _PARENTS = 5, (1, 3)
+_HEAVY_SHARES, _HEAVY_PARENTS = 2, (1,)
 #: As much dearer is an entry then.
 _HEAVY = 4
 _LENGTH_BYTES = 8
 _PIPE_SIZE = 1 << 20
-#: How many characters the child gathers before it sends them.
-_BLOCK = 1 << 16
 
 
 class Team:
@@ -55,7 +53,7 @@ class Team:
         self._work = 0
         self._count = 0
         self._child = 0
-        self._reader: BinaryIO | None = None
+        self._reader = -1
         self._writer = -1
         self._alone = alone or len(os.sched_getaffinity(0)) < 2
 
@@ -75,8 +73,6 @@ class Team:
             if self._work < _WORTHWHILE:
                 return True
             self._fork()
-            if self._alone:
-                return True
         self._count += 1
         if self._heavy:
             return (self._count % _HEAVY_SHARES in _HEAVY_PARENTS) != self.is_child
@@ -88,23 +84,13 @@ class Team:
         return self._writer >= 0
 
     def _fork(self) -> None:
-        try:
-            reader, writer = os.pipe()
-        except OSError:  # no descriptors are left: it goes on alone
-            self._alone = True
-            return
+        reader, writer = os.pipe()
         with suppress(OSError):  # a smaller pipe makes the two wait for each other more often
             fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
-        try:
-            child = os.fork()
-        except OSError:  # no more processes may be started
-            os.close(reader)
-            os.close(writer)
-            self._alone = True
-            return
+        child = os.fork()
         if child:
             os.close(writer)
-            self._child, self._reader = child, os.fdopen(reader, "rb", _BLOCK)
+            self._child, self._reader = child, reader
         else:
             os.close(reader)
             self._writer = writer
@@ -118,11 +104,14 @@ class Team:
         return self._read(int.from_bytes(self._read(_LENGTH_BYTES), "little"))
 
     def _read(self, length: int) -> bytes:
-        assert self._reader is not None  # noqa: S101 - only who has a child reads
-        data = self._reader.read(length)
-        if len(data) < length:
-            raise OSError("the second process ended early")
-        return data
+        parts = []
+        while length:
+            part = os.read(self._reader, length)
+            if not part:
+                raise OSError("the second process ended early")
+            parts.append(part)
+            length -= len(part)
+        return b"".join(parts)
 
     def others(self) -> Iterator[list[str]]:
         """Yield, in the parent, the batches of the next subtree that is the child's."""
@@ -132,31 +121,20 @@ class Team:
     def run_child(self, items: Iterator[list[str]], separator: str) -> None:
         """Do the child's share; never returns."""
         inside = False
-        held: list[str] = []
-        size = 0
         try:
             for item in items:
                 if item is BEGIN:
                     inside = True
                 elif item is END:
                     inside = False
-                elif inside and item is not HOLE and item:
-                    held += item
-                    size += sum(map(len, item))
-                if held and (size >= _BLOCK or item is END):
-                    self._send(separator.join(held).encode("utf-8"))
-                    held, size = [], 0
-                if item is END:
                     self._send(b"")
+                elif inside and item is not HOLE and item:
+                    self._send(separator.join(item).encode("utf-8"))
             import pickle
 
             self._send(pickle.dumps((self._report(), "")))
         except BrokenPipeError:
             pass
-        except (OSError, MemoryError) as error:
-            import pickle
-
-            self._send(pickle.dumps((None, error)))
         except BaseException:
             import pickle
             import traceback
@@ -166,14 +144,12 @@ class Team:
             os._exit(0)
 
     def finish(self) -> None:
-        """Take, in the parent, what the child has to tell. Raises what ended the child early."""
+        """Take, in the parent, what the child has to tell. Raises RuntimeError if it failed."""
         if self._child:
             import pickle
 
             data = self._receive()
             report, failure = pickle.loads(data)  # noqa: S301 - from our own child
-            if isinstance(failure, Exception):
-                raise failure
             if failure:
                 raise RuntimeError(f"the second process failed: {failure}")
             self._merge(report)
@@ -181,8 +157,7 @@ class Team:
     def close(self) -> None:
         """End the child, if it has not ended."""
         if self._child:
-            if self._reader is not None:
-                self._reader.close()
+            os.close(self._reader)
             os.kill(self._child, signal.SIGKILL)
             os.waitpid(self._child, 0)
             self._child = 0

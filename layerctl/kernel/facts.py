@@ -187,6 +187,13 @@ class Facts(NamedTuple):
         """Return the facts of one path of the stack."""
         return self.directories[path]
 
+    def identities(self) -> dict[str, tuple[int, int]]:
+        """Return device and inode of each directory of the stack that is there, and the target."""
+        known = dict(self.directories)
+        if self.target is not None:
+            known[self.target.path] = self.target
+        return {path: one.identity for path, one in known.items() if one.identity is not None}
+
     def place(self, path: str) -> Directory | None:
         """Return the facts of a directory beside the stack, None where none were gathered."""
         return self.places.get(path) or self.directories.get(path)

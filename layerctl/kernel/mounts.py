@@ -37,14 +37,8 @@ def read_text(path: str) -> str:
 
 
 def entries(path: str = SELF_MOUNTINFO) -> list[MountEntry]:
-    """Return every mount of a mountinfo file, in its order.
-
-    Raises OSError, EILSEQ where the file is no mountinfo.
-    """
-    try:
-        return mountinfo.parse(read_text(path))
-    except ValueError as error:
-        raise OSError(errno.EILSEQ, str(error), path) from None
+    """Return every mount of a mountinfo file, in its order. Raises OSError."""
+    return mountinfo.parse(read_text(path))
 
 
 def shown(path: str) -> list[MountEntry]:
@@ -213,10 +207,7 @@ def aufs_instance(name: str, sysfs: str = AUFS_SYSFS) -> SysfsInstance:
     for file in os.listdir(directory):
         if file.startswith(("br", "xi_path")):
             files[file] = _read_busy(os.path.join(directory, file))
-    try:
-        return aufs.sysfs_instance(name.removeprefix("si_"), files)
-    except ValueError as error:
-        raise OSError(errno.EILSEQ, str(error), directory) from None
+    return aufs.sysfs_instance(name.removeprefix("si_"), files)
 
 
 def _read_busy(path: str, tries: int = 5) -> str:

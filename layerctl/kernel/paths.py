@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 
 from layerctl.errors import NotFoundError
+from layerctl.kernel import beneath
 
 
 def absolute(path: str) -> str:
     """Return `path` from the root, without `.`, `..`, doubled or trailing slashes.
 
     `..` behind a symbolic link is what the kernel makes of it, not what the text suggests.
-    Raises NotFoundError where the working directory is gone, and for an empty name, which the
-    kernel does not take for the working directory either (path_resolution(7)).
+    Raises RefusedError for `..` behind a link of somebody else, NotFoundError where the working
+    directory is gone, and for an empty name, which the kernel does not take for the working
+    directory either (path_resolution(7)).
     """
     if not path:
         raise NotFoundError(
@@ -21,10 +23,29 @@ def absolute(path: str) -> str:
             why="it leads nowhere, also not to the working directory",
             hint="name a directory; the working directory is '.'",
         )
+    whole = _from_root(path)
     if os.pardir in path.split("/"):
-        return os.path.realpath(_from_root(path))
-    clean = os.path.normpath(_from_root(path))
+        above, _, below = whole.rpartition(f"/{os.pardir}")
+        whole = _real(f"{above}/{os.pardir}") + below
+    clean = os.path.normpath(whole)
     return clean[1:] if clean.startswith("//") else clean
+
+
+def _real(path: str) -> str:
+    """Return the directory that a path leads to, without links. Raises RefusedError.
+
+    Links that somebody else may change are not followed, since nobody could see them afterwards.
+    """
+    try:
+        fd = beneath.open_directory(path)
+    except OSError:
+        return path  # it leads nowhere
+    try:
+        return os.readlink(beneath.name_of(fd))
+    except OSError:
+        return os.path.realpath(path)  # without /proc
+    finally:
+        os.close(fd)
 
 
 def _from_root(path: str) -> str:

@@ -12,7 +12,10 @@ import os
 from collections.abc import Iterator
 
 from layerctl.codecs import aufs
+from layerctl.errors import LayerctlError
+from layerctl.kernel import standing, syscalls
 from layerctl.kernel.mounts import Mounted
+from layerctl.model import MountEntry
 
 MAINTENANCE = "/proc/fs/aufs/plink_maint"
 _PLINK_DIRECTORY = ".wh..wh.plnk"
@@ -36,11 +39,11 @@ def flush(mounted: Mounted) -> None:
     _, identity = aufs.from_super_options(mounted.entry.super_options)
     if not inodes or identity is None:
         return
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, LayerctlError):
         fd = os.open(MAINTENANCE, os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.write(fd, f"si={identity}".encode())
-            _copy_up(mounted.entry.target, inodes)
+            _copy_up(mounted.entry, inodes)
             os.write(fd, b"clean")
         finally:
             os.close(fd)
@@ -55,13 +58,24 @@ def _pseudo_linked(directory: str) -> Iterator[int]:
                 yield int(number)
 
 
-def _copy_up(target: str, inodes: set[int]) -> None:
-    """Touch the owner of every name of these inodes: aufs then copies the name up as a link."""
-    device = os.stat(target).st_dev
-    for directory, _, names in os.walk(target):
-        for name in names:
-            path = os.path.join(directory, name)
-            with contextlib.suppress(OSError):
-                status = os.lstat(path)
-                if status.st_dev == device and status.st_ino in inodes and status.st_nlink > 1:
-                    os.chown(path, -1, status.st_gid, follow_symlinks=False)
+def _copy_up(entry: MountEntry, inodes: set[int]) -> None:
+    """Touch the owner of every name of these inodes: aufs then copies the name up as a link.
+
+    Who may write to the mount can swap any name in it, so that each file is opened first.
+    """
+    top = standing.open_root(entry)
+    try:
+        device = os.fstat(top).st_dev
+        for _, _, names, directory in os.fwalk(".", dir_fd=top):
+            for name in names:
+                with contextlib.suppress(OSError):
+                    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+                    try:
+                        status = os.fstat(fd)
+                        known = status.st_dev == device and status.st_ino in inodes
+                        if known and status.st_nlink > 1:
+                            syscalls.fchownat(fd, -1, status.st_gid)
+                    finally:
+                        os.close(fd)
+    finally:
+        os.close(top)

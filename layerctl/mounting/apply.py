@@ -9,18 +9,18 @@ import contextlib
 import errno
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from layerctl.codecs import overlay
 from layerctl.errors import BugError, RefusedError
-from layerctl.kernel import mounts, syscalls
-from layerctl.kernel.context import Features
+from layerctl.kernel import beneath, mounts, syscalls
+from layerctl.kernel.beneath import Identity
 from layerctl.kernel.kmsg import KernelLog
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import Stack
 from layerctl.mounting import directories, readback
-from layerctl.mounting.plan import MAX_STRING, Plan, choose, fill, size
+from layerctl.mounting.plan import FD_DIRECTORY, MAX_STRING, Plan, fill, named, paths_of, size
 from layerctl.rules import flags
 from layerctl.rules.words import count
 
@@ -28,34 +28,75 @@ _WAITING_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 
 
 class MountFailedError(Exception):
-    """The kernel refused a call: which one, the errno, and its words.
+    """The kernel refused a call: which one, the errno, and its words."""
 
-    `judged` tells that it was the call in which the kernel judges the mount as a whole.
-    """
-
-    def __init__(self, run: Run, error: OSError, kernel_log: Sequence[str]) -> None:
-        super().__init__(f"{run.stage}: {error.strerror}")
-        self.stage = run.stage
-        self.judged = run.judged
+    def __init__(
+        self, stage: str, error: OSError, context_log: Sequence[str], kernel_log: Sequence[str]
+    ) -> None:
+        super().__init__(f"{stage}: {error.strerror}")
+        self.stage = stage
         self.errno = error.errno or 0
         self.strerror = error.strerror or ""
-        self.context_log = tuple(run.context_log)
+        self.context_log = tuple(context_log)
         self.kernel_log = tuple(kernel_log)
 
 
 class Run:
-    """The state of carrying a plan out."""
+    """The state of carrying a plan out.
 
-    def __init__(self, plan: Plan, target: str, source: str, undo: contextlib.ExitStack) -> None:
+    Every directory is opened once, and what is `open` is what counts from then on. `checked` are
+    those that were checked before, by their paths; `always` closes what was opened.
+    """
+
+    def __init__(
+        self, plan: Plan, target: str, source: str, checked: Mapping[str, Identity]
+    ) -> None:
         self.plan = plan
         self.target = target
         self.source = source
-        self.undo = undo
-        self.descriptors: list[int] = []
+        self.checked = dict(checked)
+        self.undo = contextlib.ExitStack()
+        self.always = contextlib.ExitStack()
+        self.open: dict[str, int] = {}
         self.mount_fd = -1
         self.stage = ""
-        self.judged = False
         self.context_log: list[str] = []
+
+    @property
+    def descriptors(self) -> list[int]:
+        """The descriptors that the marks in a plan's strings stand for."""
+        return [self.open[path] for path in self.plan.opened]
+
+    def enter(self, path: str) -> int:
+        """Open a directory for the rest of the run; return its descriptor.
+
+        Raises what `beneath.open_directory` does, and RefusedError for another than was checked.
+        """
+        if path not in self.open:
+            fd = beneath.open_directory(path)
+            self.always.callback(os.close, fd)
+            self._demand(path, fd)
+            self.open[path] = fd
+        return self.open[path]
+
+    def look_again(self, paths: Iterable[str]) -> None:
+        """Raise RefusedError where a path leads to another directory than the one that is open."""
+        for path in paths:
+            self.checked[path] = beneath.identity(self.open[path])
+            fd = beneath.open_directory(path)
+            try:
+                self._demand(path, fd)
+            finally:
+                os.close(fd)
+
+    def _demand(self, path: str, fd: int) -> None:
+        if self.checked.get(path, beneath.identity(fd)) != beneath.identity(fd):
+            raise RefusedError(
+                "directory-swapped",
+                f"{path} is another directory now than the one that was checked",
+                why="somebody put it there in the meantime; nothing is mounted",
+                hint=f"see who may write to the directories above it: namei -l {path}",
+            )
 
 
 class Step(NamedTuple):
@@ -65,11 +106,14 @@ class Step(NamedTuple):
     run: Callable[[Run], None]
 
 
+_NOTHING_CHECKED: Mapping[str, Identity] = {}
+
+
 def steps(plan: Plan, target: str, make: Sequence[str] = ()) -> list[Step]:
     """Return the steps of a plan, in order. `make` are the directories to make first."""
     out = [_make_directory(path, plan.stack) for path in make]
-    if plan.opened:
-        out.append(Step(f"open {count(len(plan.opened), 'directory')}", _open_layers))
+    number = len({*paths_of(plan.stack), *plan.opened, target})
+    out.append(Step(f"open {count(number, 'directory')}", _open_all))
     if plan.api == "mount":
         out.append(Step(f"mount(2) {plan.stack.fstype} on {target}", _mount_by_string))
         out.extend(
@@ -87,66 +131,34 @@ def carry_out(
     target: str,
     source: str,
     make: Sequence[str] = (),
-    report: Callable[[Plan, Mounted, tuple[str, ...]], None] = lambda plan, mounted, notes: None,
+    *,
+    report: Callable[[Mounted, tuple[str, ...]], None] = lambda mounted, notes: None,
+    checked: Mapping[str, Identity] = _NOTHING_CHECKED,
 ) -> tuple[Mounted, tuple[str, ...]]:
-    """Mount, read back and compare; `report` the plan that worked, the mount, and what to say.
+    """Mount, read back and compare; `report` the mount and what there is to say about it.
 
-    Raises MountFailedError where the kernel refuses, RefusedError where it mounted something
-    else than was asked for, KeyboardInterrupt after a signal, and what `report` raises. Each
-    leaves nothing behind. Signals come through while `report` runs.
+    `checked` are the directories that the checks were about, by their paths. Raises
+    MountFailedError where the kernel refuses, RefusedError where it mounted something else than
+    was asked for, KeyboardInterrupt after a signal, and what `report` raises. Each leaves nothing
+    behind. Signals come through while `report` runs.
     """
     log = KernelLog()
-    with signals_wait() as mask, contextlib.ExitStack() as always, contextlib.ExitStack() as undo:
+    run = Run(plan, target, source, checked)
+    with signals_wait() as mask, run.always as always, run.undo as undo:
         always.callback(log.close)
-        run = Run(plan, target, source, undo)
-        always.callback(_close_all, run)
+        always.callback(_close_mount, run)
         try:
-            _take(run, make)
+            for step in steps(plan, target, make):
+                run.stage = step.description
+                step.run(run)
         except OSError as error:
             words = log.lines("overlay", "aufs")
-            raise MountFailedError(run, error, words) from error
+            raise MountFailedError(run.stage, error, run.context_log, words) from error
         mounted, notes = _read_back(run)
         with signals_come(mask):
-            report(run.plan, mounted, notes)
+            report(mounted, notes)
         undo.pop_all()
         return mounted, notes
-
-
-def _take(run: Run, make: Sequence[str]) -> None:
-    """Take the steps; where a new call is missing or forbidden, mount(2) is tried in their place.
-
-    A filter of system calls may let fsopen(2) through and none of the calls that follow it.
-    """
-    try:
-        _take_all(run, steps(run.plan, run.target, make))
-    except OSError as error:
-        other = _by_mount2(run, error)
-        if other is None:
-            raise
-        run.plan = other
-        _close_all(run)  # a mount that nobody sees uses the upper layer all the same
-        _take_all(run, steps(other, run.target))
-
-
-def _take_all(run: Run, each: Sequence[Step]) -> None:
-    for step in each:
-        run.stage = step.description
-        step.run(run)
-
-
-def _by_mount2(run: Run, error: OSError) -> Plan | None:
-    """Return the plan by mount(2) where a new call did not answer for itself, None where it did."""
-    plan = run.plan
-    if plan.api == "mount" or plan.forced or error.errno not in (errno.ENOSYS, errno.EPERM):
-        return None
-    if error.errno == errno.EPERM and run.context_log:
-        return None
-    try:
-        other = choose(plan.stack, Features(unknown=error.strerror or ""))
-    except RefusedError:
-        return None
-    why = f"the new calls do not work here ({run.stage}: {error.strerror}); {other.why}"
-    return other._replace(why=why)
 
 
 @contextlib.contextmanager
@@ -156,8 +168,7 @@ def signals_wait() -> Iterator[set[int]]:
     try:
         yield {int(number) for number in before}
     finally:
-        with contextlib.suppress(OSError):  # what is done is done
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
@@ -167,34 +178,32 @@ def signals_come(mask: set[int]) -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):
-            signal.pthread_sigmask(signal.SIG_SETMASK, waiting)
+        signal.pthread_sigmask(signal.SIG_SETMASK, waiting)
 
 
-def _close_all(run: Run) -> None:
+def _close_mount(run: Run) -> None:
     if run.mount_fd >= 0:
-        run.descriptors.append(run.mount_fd)
-        run.mount_fd = -1
-    while run.descriptors:
-        os.close(run.descriptors.pop())
+        os.close(run.mount_fd)
 
 
 def _make_directory(path: str, stack: Stack) -> Step:
     def make(run: Run) -> None:
-        directories.make(path, stack, run.undo)
+        run.checked[path] = directories.make(path, stack, run.undo, run.always)
 
     return Step(f"make the directory {path}", make)
 
 
-def _open_layers(run: Run) -> None:
+def _open_all(run: Run) -> None:
+    """Open every directory of the plan, and see that each is the one that was checked."""
     import resource
 
-    needed = len(run.plan.opened) + 64
+    paths = [*paths_of(run.plan.stack), *run.plan.opened, run.target]
+    needed = len(paths) + 64
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < needed <= hard or (soft < needed and hard == resource.RLIM_INFINITY):
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-    for path in run.plan.opened:
-        run.descriptors.append(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+    for path in paths:
+        run.enter(path)
 
 
 @contextlib.contextmanager
@@ -205,30 +214,28 @@ def _inside(directory: str | None) -> Iterator[None]:
         return
     here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.chdir(directory)
+        if directory == FD_DIRECTORY:
+            os.chdir(directory)
+        else:
+            there = beneath.open_directory(directory)
+            try:
+                os.fchdir(there)
+            finally:
+                os.close(there)
         yield
     finally:
         os.fchdir(here)
         os.close(here)
 
 
-@contextlib.contextmanager
-def _judging(run: Run) -> Iterator[None]:
-    """Tell that what fails in here is the mount as a whole."""
-    run.judged = True
-    yield
-    run.judged = False
-
-
 def _build(run: Run) -> None:
     stack = run.plan.stack
-    run.stage = "fsopen"
     context = syscalls.fsopen(stack.fstype)
     try:
         with _inside(run.plan.cwd):
             _configure(run, context)
-        run.stage = "fsmount"
         run.mount_fd = syscalls.fsmount(context, attributes=flags.attributes(stack.flags))
+        run.look_again(named(run.plan))
     except OSError:
         with contextlib.suppress(OSError):
             run.context_log = syscalls.context_log(context)
@@ -246,49 +253,51 @@ def _configure(run: Run, context: int) -> None:
             value = fill(setting.value, run.descriptors)
             syscalls.fsconfig(context, syscalls.FSCONFIG_SET_STRING, setting.key, value)
         elif setting.path is not None:
-            fd = os.open(setting.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                syscalls.fsconfig(context, syscalls.FSCONFIG_SET_FD, setting.key, None, fd)
-            finally:
-                os.close(fd)
+            fd = run.enter(setting.path)
+            syscalls.fsconfig(context, syscalls.FSCONFIG_SET_FD, setting.key, None, fd)
         else:
             syscalls.fsconfig(context, syscalls.FSCONFIG_SET_FLAG, setting.key, None)
     for word in flags.superblock_words(run.plan.stack.flags):
         syscalls.fsconfig(context, syscalls.FSCONFIG_SET_FLAG, word, None)
     run.stage = "fsconfig create"
-    with _judging(run):
-        syscalls.fsconfig(context, syscalls.FSCONFIG_CMD_CREATE, None, None)
+    syscalls.fsconfig(context, syscalls.FSCONFIG_CMD_CREATE, None, None)
 
 
 def _attach(run: Run) -> None:
     run.stage = "move_mount"
-    target = os.open(run.target, os.O_PATH | os.O_CLOEXEC)
-    try:
-        syscalls.move_mount(run.mount_fd, target, run.target)
-        run.undo.callback(_detach, run)
-    finally:
-        os.close(target)
+    syscalls.move_mount(run.mount_fd, run.enter(run.target), run.target)
+    run.undo.callback(_detach, run)
 
 
 def _detach(run: Run) -> None:
-    syscalls.umount2(f"/proc/self/fd/{run.mount_fd}", syscalls.MNT_DETACH)
+    syscalls.umount2(beneath.name_of(run.mount_fd), syscalls.MNT_DETACH)
 
 
 def _mount_by_string(run: Run) -> None:
     run.stage = "mount"
     stack = run.plan.stack
+    target = run.enter(run.target)
+    above = os.open(os.pardir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=target)
+    run.always.callback(os.close, above)
+    below = mounts.mount_id_of(target)
     with _inside(run.plan.cwd):
         data = _checked(fill(run.plan.string, run.descriptors))
         bits = flags.mount2_flags(stack.flags)
-        with _judging(run):
-            syscalls.mount(run.source, run.target, stack.fstype, bits, data)
-    # From here on a mount stands: find it again by its root, whatever its name.
+        syscalls.mount(run.source, beneath.name_of(target), stack.fstype, bits, data)
+    # From here on a mount stands. Nobody can rename what it lies on, so the name leads to it.
+    name = os.path.basename(os.path.realpath(beneath.name_of(target))) or "."
     try:
-        run.mount_fd = os.open(run.target, os.O_PATH | os.O_CLOEXEC)
+        run.mount_fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
+        identity = mounts.mount_id_of(run.mount_fd)
+        if (identity, below) not in {(one.mount_id, one.parent_id) for one in mounts.entries()}:
+            raise FileNotFoundError(errno.ENOENT, "the new mount cannot be found", run.target)
     except OSError:
-        syscalls.umount2(run.target, syscalls.MNT_DETACH)
+        place = f"{beneath.name_of(above)}/{name}"
+        syscalls.umount2(place, syscalls.MNT_DETACH | syscalls.UMOUNT_NOFOLLOW)
         raise
     run.undo.callback(_detach, run)
+    under = f"{run.target.rstrip('/')}/"
+    run.look_again(path for path in named(run.plan) if not f"{path}/".startswith(under))
 
 
 def _append(batch: str) -> Callable[[Run], None]:
@@ -296,8 +305,8 @@ def _append(batch: str) -> Callable[[Run], None]:
         run.stage = "remount"
         data = _checked(fill(batch, run.descriptors))
         bits = flags.mount2_flags(run.plan.stack.flags) | syscalls.MS_REMOUNT
-        with _judging(run):
-            syscalls.mount(run.source, run.target, run.plan.stack.fstype, bits, data)
+        name = beneath.name_of(run.mount_fd)
+        syscalls.mount(run.source, name, run.plan.stack.fstype, bits, data)
 
     return append
 
@@ -344,7 +353,8 @@ def _compare(run: Run, shown: Stack) -> readback.Comparison:
         if asked == seen:
             return True
         try:
-            return os.path.samefile(asked, os.path.join(run.plan.cwd or "/", seen))
+            status = os.stat(os.path.join(run.plan.cwd or "/", seen))
+            return (status.st_dev, status.st_ino) == beneath.identity(run.open[asked])
         except OSError:
             return False
 

@@ -9,14 +9,13 @@ import stat
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from layerctl.codecs import aufs
 from layerctl.errors import LayerctlError, NotPermittedError, RefusedError, RequestError
-from layerctl.kernel import holders, mounts, syscalls
+from layerctl.kernel import beneath, holders, mounts, standing, syscalls
 from layerctl.kernel.kmsg import KernelLog
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import Layer, Stack
 from layerctl.mounting import readback
-from layerctl.mounting.plan import FD_DIRECTORY, MAX_STRING, size
+from layerctl.mounting.plan import FD_DIRECTORY
 from layerctl.rules.aufs import MAX_BRANCHES, permission_problem
 from layerctl.rules.flags import mount2_flags
 from layerctl.rules.words import count
@@ -218,28 +217,19 @@ def _take_back(mounted: Mounted, inverses: list[Change]) -> None:
 
 def _remount(mounted: Mounted, change: Change) -> None:
     entry = mounted.entry
-    path = change.branch.path
-    fd = -1
     log = KernelLog()
-    try:
-        if any(char in path for char in aufs.FORBIDDEN):
-            fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            path = f"{FD_DIRECTORY}/{fd}"
-        data = change.option(path)
-        if size(data) > MAX_STRING:
-            raise RefusedError(
-                "option-string-too-long",
-                f"the path of branch {change.branch.path} is longer than the kernel reads",
-                hint="reach it by a shorter name, such as a bind mount",
-            )
-        bits = mount2_flags((*entry.mount_options, *mounted.stack.flags)) | syscalls.MS_REMOUNT
-        syscalls.mount(entry.source, entry.target, "aufs", bits, data)
-    except OSError as error:
-        raise _refused(mounted, change, error, log.lines("aufs")) from None
-    finally:
-        log.close()
-        if fd >= 0:
-            os.close(fd)
+    with contextlib.ExitStack() as opened:
+        opened.callback(log.close)
+        try:
+            target = standing.open_root(entry)
+            opened.callback(os.close, target)
+            branch = beneath.open_directory(change.branch.path)
+            opened.callback(os.close, branch)
+            data = change.option(f"{FD_DIRECTORY}/{branch}")
+            bits = mount2_flags((*entry.mount_options, *mounted.stack.flags)) | syscalls.MS_REMOUNT
+            syscalls.mount(entry.source, beneath.name_of(target), "aufs", bits, data)
+        except OSError as error:
+            raise _refused(mounted, change, error, log.lines("aufs")) from None
 
 
 def _refused(

@@ -12,9 +12,9 @@ import subprocess
 
 from layerctl.codecs.words import join_options
 from layerctl.errors import RefusedError
-from layerctl.kernel import mounts, syscalls
+from layerctl.kernel import mounts, standing, syscalls
 from layerctl.kernel.mounts import Mounted
-from layerctl.model import Role, Stack
+from layerctl.model import MountEntry, Role, Stack
 from layerctl.mounting import directories
 from layerctl.mounting.forms import quoted
 from layerctl.mounting.plan import FD_DIRECTORY
@@ -40,9 +40,10 @@ KERNEL_CANNOT = frozenset(
 def carry_out(prepared: Prepared) -> Mounted:
     """Run the program and find its mount. Raises RefusedError, and leaves nothing of a failure."""
     _check_upper(prepared.stack)
+    _check_swaps(prepared)
     with contextlib.ExitStack() as always, contextlib.ExitStack() as undo:
         for path in prepared.make:
-            directories.make(path, prepared.stack, undo)
+            directories.make(path, prepared.stack, undo, always)
         opened: list[int] = []
         always.callback(_close, opened)
         options = _options(prepared.stack, opened)
@@ -68,6 +69,22 @@ def _check_upper(stack: Stack) -> None:
             why="it splits the resolved name at every colon, however it was given",
             hint="use -t overlay, or a name without a colon (mount --bind makes one)",
         )
+
+
+def _check_swaps(prepared: Prepared) -> None:
+    """Refuse what another user could swap: the program walks to each directory by its path."""
+    if not prepared.facts.caller.sys_admin or prepared.facts.caller.in_user_namespace:
+        return
+    for path, way in prepared.facts.ways.items():
+        if way.swap is not None:
+            raise RefusedError(
+                "swappable-directory",
+                f"{way.swap.who} could replace {way.swap.path} while {PROGRAM} mounts it",
+                why=f"{PROGRAM} takes directories by their paths, and would write to whatever "
+                "stands there by then",
+                hint=f"mount as that user, or keep {path} below directories that only root can "
+                "write to",
+            )
 
 
 def _close(opened: list[int]) -> None:
@@ -120,12 +137,14 @@ def _run(command: list[str], opened: list[int]) -> None:
         )
 
 
-def unmount(target: str, *, lazy: bool) -> None:
+def unmount(entry: MountEntry, flags: int) -> None:
     """Unmount: as root by the kernel, else by the set-user-ID helper of FUSE. Raises OSError."""
     try:
-        syscalls.umount2(target, syscalls.MNT_DETACH if lazy else 0)
+        with standing.mount_point(entry) as place:
+            syscalls.umount2(place, flags)
     except PermissionError:
-        words = ["fusermount3", "-u", *(["-z"] if lazy else []), "--", target]
+        lazy = ["-z"] if flags & syscalls.MNT_DETACH else []
+        words = ["fusermount3", "-u", *lazy, "--", entry.target]
         done = subprocess.run(  # noqa: S603 - no shell, and the words are ours
             words, stdin=subprocess.DEVNULL, capture_output=True, check=False
         )

@@ -2,17 +2,20 @@
 
 The names that the kernel gets are what mountinfo shows later, so absolute paths come first:
 
-1. the new calls, a string for each layer (at most 255 bytes, fsconfig(2));
-2. the new calls, a descriptor for each layer whose path is longer: mountinfo shows its path;
+1. the new calls, a descriptor for each layer: what was checked is mounted, and mountinfo shows its
+   path;
+2. the new calls, a string for each layer (at most 255 bytes, fsconfig(2));
 3. one mount(2) string (at most a page less its NUL: the kernel cuts the rest off in silence);
 4. the same two with names relative to the layers' common parent;
 5. the same two with names of descriptors (/proc/self/fd/N), which mean nothing afterwards.
+
+A directory that is written to is given by name only where nobody else can swap it meanwhile.
 """
 
 from __future__ import annotations
 
 import os.path
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from layerctl.codecs import overlay
@@ -49,7 +52,6 @@ class Plan(NamedTuple):
     `settings` are for the new calls. `string` is mount(2)'s, and `appends` what remounts add to
     it (aufs). `cwd` is the directory that relative names start from. `opened` are paths that are
     opened before, in order; `mark(n)` stands in the strings for the n-th's descriptor number.
-    `forced` tells that the user asked for this way and no other.
     """
 
     stack: Stack
@@ -60,7 +62,6 @@ class Plan(NamedTuple):
     appends: tuple[str, ...] = ()
     cwd: str | None = None
     opened: tuple[str, ...] = ()
-    forced: bool = False
 
 
 def mark(number: int) -> str:
@@ -80,10 +81,25 @@ def size(text: str) -> int:
     return len(text.encode("utf-8", "surrogateescape"))
 
 
-def choose(stack: Stack, features: Features, api: str | None = None) -> Plan:
+_AGAINST_SWAPS = (
+    f"another user could replace {{path}}: directories are named by descriptors in {FD_DIRECTORY}, "
+    "and mountinfo will not show their paths"
+)
+
+
+def named(plan: Plan) -> list[str]:
+    """Return the directories that a plan gives to the kernel by name."""
+    by_descriptor = {one.path for one in plan.settings if one.value is None}
+    return [path for path in paths_of(plan.stack) if path not in by_descriptor | {*plan.opened}]
+
+
+def choose(
+    stack: Stack, features: Features, api: str | None = None, swappable: Collection[str] = ()
+) -> Plan:
     """Return the plan for a stack of absolute paths; `api` forces one way.
 
-    Raises RefusedError where the stack cannot be told to this kernel.
+    `swappable` are those that somebody else can put another directory in the place of. Raises
+    RefusedError where the stack cannot be told to this kernel, or not without danger.
     """
     if stack.fstype == "aufs":
         if api not in (None, "mount"):
@@ -102,31 +118,32 @@ def choose(stack: Stack, features: Features, api: str | None = None) -> Plan:
             why="they came in Linux 6.5, together with the contexts that this kernel lacks",
             hint="make the data layer the lowest lower layer (-l DIR), whose names then show",
         )
-    tries: list[Callable[[Stack], Plan | None]] = []
-    if features.append and api in (None, "fsconfig"):
-        tries.append(_by_strings)
-    if features.by_descriptor and api in (None, "fd"):
-        tries.append(_by_descriptors if api == "fd" else _by_strings_and_descriptors)
-    if api in (None, "mount"):
-        tries.append(_by_one_string)
-    if features.append and api in (None, "fsconfig"):
-        tries.append(_by_relative_strings)
-    if api in (None, "mount"):
-        tries.append(_by_one_relative_string)
-    if features.append and api in (None, "fsconfig"):
-        tries.append(_by_fd_strings)
-    if api in (None, "mount"):
-        tries.append(_by_one_fd_string)
+    tries = _ways_in(features, api, swappable)
+    swapped: str | None = None
     for attempt in tries:
         plan = attempt(stack)
         if plan is not None:
-            return plan if api is None else _forced(plan)
+            risky = [p for p in named(plan) if p in swappable and p in (stack.upper, stack.work)]
+            if risky:
+                swapped = risky[0]
+                continue
+            if swapped is not None and plan.opened:
+                plan = plan._replace(why=_AGAINST_SWAPS.format(path=swapped))
+            return plan if api is None else plan._replace(why=f"asked for; {plan.why}")
     if not tries:
         raise RefusedError(
             "mount-api-call-limit",
             f"this kernel cannot mount overlay by '{api}'",
             why="it was asked, and does not take "
             + ("descriptors of layers (6.13 and newer do)" if api == "fd" else "lowerdir+ (6.7)"),
+            hint="leave --api out",
+        )
+    if swapped is not None:
+        raise RefusedError(
+            "swappable-directory",
+            f"another user could replace {swapped} while it is mounted",
+            why="this way in names directories by their paths, and the kernel would write to "
+            "whatever stands there by then",
             hint="leave --api out",
         )
     raise RefusedError(
@@ -137,8 +154,26 @@ def choose(stack: Stack, features: Features, api: str | None = None) -> Plan:
     )
 
 
-def _forced(plan: Plan) -> Plan:
-    return plan._replace(why=f"asked for; {plan.why}", forced=True)
+def _ways_in(
+    features: Features, api: str | None, swappable: Collection[str]
+) -> list[Callable[[Stack], Plan | None]]:
+    """Return what this kernel takes, the best first."""
+    tries: list[Callable[[Stack], Plan | None]] = []
+    if features.by_descriptor and api in (None, "fd"):
+        tries.append(lambda stack: _by_descriptors(stack, swappable))
+    if features.append and api in (None, "fsconfig"):
+        tries.append(_by_strings)
+    if api in (None, "mount"):
+        tries.append(_by_one_string)
+    if features.append and api in (None, "fsconfig"):
+        tries.append(_by_relative_strings)
+    if api in (None, "mount"):
+        tries.append(_by_one_relative_string)
+    if features.append and api in (None, "fsconfig"):
+        tries.append(_by_fd_strings)
+    if api in (None, "mount"):
+        tries.append(_by_one_fd_string)
+    return tries
 
 
 def paths_of(stack: Stack) -> list[str]:
@@ -187,31 +222,19 @@ def _by_strings(stack: Stack) -> Plan | None:
     return Plan(stack, "fsconfig", why, strings)
 
 
-def _by_strings_and_descriptors(stack: Stack) -> Plan | None:
-    settings = []
-    for setting in _settings(stack):
-        if _fits(setting):
-            settings.append(setting._replace(path=None))
-        elif setting.path is None:
-            return None
-        else:
-            settings.append(setting._replace(value=None))
-    why = f"a path is longer than the {MAX_VALUE} bytes of a value: it is given by descriptor"
-    return Plan(stack, "fd", why, tuple(settings))
-
-
 def _ambiguous(setting: Setting) -> bool:
     """Tell whether mountinfo would not show how a path was given: escaped, or by descriptor."""
     return setting.key in ("upperdir", "workdir") and "\\" in (setting.path or "")
 
 
-def _by_descriptors(stack: Stack) -> Plan | None:
+def _by_descriptors(stack: Stack, swappable: Collection[str]) -> Plan | None:
     settings = _settings(stack)
     if not all(_fits(setting) or setting.path for setting in settings):
         return None
     given = []
     for setting in settings:
-        if setting.path is None or (_ambiguous(setting) and _fits(setting)):
+        by_name = _ambiguous(setting) and _fits(setting) and setting.path not in swappable
+        if setting.path is None or by_name:
             given.append(setting._replace(path=None))
         else:
             given.append(setting._replace(value=None))

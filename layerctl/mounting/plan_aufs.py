@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from layerctl.codecs import aufs
 from layerctl.errors import RefusedError
-from layerctl.model import Layer, Stack
+from layerctl.model import Stack
 from layerctl.mounting.plan import FD_DIRECTORY, MAX_STRING, Plan, mark, size
 from layerctl.rules.aufs import MAX_BRANCHES_A_CALL
 from layerctl.rules.words import count
@@ -13,16 +13,21 @@ from layerctl.rules.words import count
 def plan_aufs(stack: Stack) -> Plan:
     """Return the plan for an aufs stack: at most 64 branches a call, the rest by remount.
 
+    Each directory is named by a descriptor; sysfs shows its path all the same.
+
     Raises RefusedError where an option has no way into a string.
     """
-    opened: list[str] = []
-    branches: list[Layer] = []
-    for layer in stack.layers:
-        if any(char in layer.path for char in aufs.FORBIDDEN):
-            branches.append(layer._replace(path=f"{FD_DIRECTORY}/{mark(len(opened))}"))
-            opened.append(layer.path)
-        else:
-            branches.append(layer)
+    opened = [layer.path for layer in stack.layers]
+    branches = [
+        layer._replace(path=f"{FD_DIRECTORY}/{mark(number)}")
+        for number, layer in enumerate(stack.layers)
+    ]
+    xino = stack.options.get("xino")
+    if xino is not None and xino.startswith("/"):
+        directory, name = xino.rsplit("/", 1)
+        place = f"{FD_DIRECTORY}/{mark(len(opened))}/{name}"
+        stack = stack._replace(options={**stack.options, "xino": place})
+        opened.append(directory or "/")
     for name, value in stack.options.items():
         if value is not None and "," in value:
             raise RefusedError(

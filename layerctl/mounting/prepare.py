@@ -12,8 +12,8 @@ from layerctl.kernel.facts import Caller, Directory, Facts
 from layerctl.model import Finding, Fix, Severity, Stack
 from layerctl.rules import aufs
 
-#: Where a tmpfs usually lies, the first that is one gets the xino file.
-XINO_CANDIDATES = ("/dev/shm", "/run")  # noqa: S108 - aufs makes the file O_EXCL and unlinks it
+#: Where a tmpfs usually lies, the first that is one gets the xino file: root's own comes first.
+XINO_CANDIDATES = ("/run", "/dev/shm")  # noqa: S108 - aufs makes the file O_EXCL and unlinks it
 
 
 class Prepared(NamedTuple):

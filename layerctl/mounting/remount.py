@@ -14,14 +14,8 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from layerctl.codecs.words import join_options
-from layerctl.errors import (
-    LayerctlError,
-    NotFoundError,
-    NotPermittedError,
-    RefusedError,
-    RequestError,
-)
-from layerctl.kernel import holders, mounts, plinks, syscalls
+from layerctl.errors import LayerctlError, NotPermittedError, RefusedError, RequestError
+from layerctl.kernel import beneath, holders, plinks, standing, syscalls
 from layerctl.kernel.kmsg import KernelLog
 from layerctl.kernel.layers import module_parameters
 from layerctl.kernel.mounts import Mounted
@@ -31,7 +25,7 @@ from layerctl.mounting.apply import signals_come, signals_wait
 from layerctl.mounting.branches import Change
 from layerctl.mounting.plan import MAX_STRING, size
 from layerctl.rules.flags import mount2_flags
-from layerctl.rules.options import FLAGS, LSM_OPTIONS, find, nearest
+from layerctl.rules.options import find
 from layerctl.rules.remount import FIXED, UNSHOWN, Flags, in_effect_already, shown, wanted
 
 #: What there is to say of a remount that changes nothing.
@@ -130,24 +124,12 @@ def _refuse_options(mounted: Mounted, asked: Stack) -> None:
         if not in_effect_already(
             live, name, value, module_parameters(), one_filesystem=_on_one_filesystem(live)
         ):
-            if find(live.fstype, name) is None and name not in LSM_OPTIONS:
-                raise _unknown(name)
             word = name if value is None else f"{name}={value}"
             why = (
                 f"{live.fstype} takes ro, rw and the flags of any mount at a remount, and none of "
                 "its own options"
             )
             raise _fixed(mounted, word, why)
-
-
-def _unknown(name: str) -> RequestError:
-    close = nearest(name, [option.name for option in FLAGS])
-    return RequestError(
-        "unknown-mount-option-old-kernel",
-        f"'{name}' is no option that is known here",
-        why="what is not known cannot be read back, and mount(2) would ignore it in silence",
-        hint=f"write: -o remount,{close[0]}" if close else "layerctl mount --help",
-    )
 
 
 def _on_one_filesystem(stack: Stack) -> bool:
@@ -225,17 +207,9 @@ def _proven(remount: Remount) -> Mounted:
 @contextlib.contextmanager
 def _opened(mounted: Mounted) -> Iterator[str]:
     """Yield a name of just this mount, whatever is mounted over it or renamed meanwhile."""
-    target = mounted.entry.target
-    fd = os.open(target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = standing.open_root(mounted.entry)
     try:
-        if mounts.mount_id_of(fd) != mounted.entry.mount_id:
-            raise NotFoundError(
-                "not-mounted",
-                f"{target} is another mount now",
-                why="it was mounted over, or unmounted, in the meantime",
-                hint=f"layerctl inspect mount {target}",
-            )
-        yield f"/proc/self/fd/{fd}"
+        yield beneath.name_of(fd)
     finally:
         os.close(fd)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from layerctl.errors import NotPermittedError, RefusedError
-from layerctl.kernel import holders, mounts, plinks, syscalls
+from layerctl.kernel import holders, mounts, plinks, standing, syscalls
 from layerctl.kernel.mounts import Mounted
 from layerctl.mounting import fuse
 from layerctl.rules.words import count
@@ -14,7 +14,8 @@ from layerctl.rules.words import count
 def unmount(mounted: Mounted, *, lazy: bool = False) -> None:
     """Unmount a layered mount; of an aufs, pseudo-links are made whole first.
 
-    Raises NotPermittedError, and RefusedError with who holds it where it is busy.
+    Raises NotPermittedError, NotFoundError where it is no more there, and RefusedError with who
+    holds it where it is busy.
     """
     target = mounted.entry.target
     if mounted.entry.fstype == "aufs":
@@ -22,9 +23,10 @@ def unmount(mounted: Mounted, *, lazy: bool = False) -> None:
     flags = syscalls.UMOUNT_NOFOLLOW | (syscalls.MNT_DETACH if lazy else 0)
     try:
         if mounted.entry.fstype == mounts.FUSE_OVERLAYFS:
-            fuse.unmount(target, lazy=lazy)
+            fuse.unmount(mounted.entry, flags)
         else:
-            syscalls.umount2(target, flags)
+            with standing.mount_point(mounted.entry) as place:
+                syscalls.umount2(place, flags)
     except OSError as error:
         if error.errno == errno.EPERM:
             raise NotPermittedError(

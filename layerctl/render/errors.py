@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 
@@ -41,8 +40,7 @@ def _write(text: str) -> None:
 
 def report(error: LayerctlError, *, as_json: bool) -> None:
     """Write an error to standard error, behind what standard output has; see `tell`."""
-    with contextlib.suppress(OSError):  # what cannot be written now is told of in the error's place
-        sys.stdout.flush()
+    sys.stdout.flush()
     tell(error, as_json=as_json)
 
 

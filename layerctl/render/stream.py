@@ -12,20 +12,16 @@ Item = TypeVar("Item")
 
 #: How many lines are gathered before they are written.
 _BATCH = 1000
-#: And how many characters, where several lines are one text already.
-_BLOCK = 1 << 16
 
 
 def write_lines(batches: Iterable[list[str]]) -> None:
     """Write objects, which are JSON text already, a line each."""
     block: list[str] = []
-    size = 0
     for batch in batches:
         block += batch
-        size += sum(map(len, batch))
-        if size >= _BLOCK:
+        if len(block) >= _BATCH:
             write_text("\n".join(block) + "\n")
-            block, size = [], 0
+            block = []
     if block:
         write_text("\n".join(block) + "\n")
 
