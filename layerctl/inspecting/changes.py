@@ -12,15 +12,20 @@ import stat
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from layerctl.inspecting.comparing import (
+    Verdict,
+    attributes_differ,
+    compare_files,
+    is_open,
+    owner_and_mode,
+    special_differs,
+    what_differs,
+)
 from layerctl.inspecting.marks import BEGIN, END, HOLE
 from layerctl.inspecting.opening import Opened
 from layerctl.inspecting.parallel import Team
 from layerctl.inspecting.view import TYPES, Descent, Directory, Kind, Part, Resolver
 from layerctl.kernel import layers
-from layerctl.rules.overlay import FUSE, TRUSTED, USER
-
-#: Two files written within this many nanoseconds may bear the same time (a tick, or FAT's 2 s).
-_COARSE = 2 * 10**9
 
 
 class Change(NamedTuple):
@@ -126,10 +131,19 @@ class Comparison:
 
     def _frame(self, now: Directory, was: Directory | None) -> _Frame:
         entries = self._now.read(now)
-        before = dict(self._was.read(was)) if was is not None else {}
+        before: dict[str, Kind] = {}
+        if was is not None:
+            self._pair(now, was)
+            before = dict(self._was.read(was))
         if before:
             self._note_deleted(now, was, {name for name, _ in entries}, before)
         return _Frame(now, was, iter(entries), before)
+
+    def _pair(self, now: Directory, was: Directory) -> None:
+        """Spare a second reading of directories that were read as part of what is now."""
+        read = {} if now.xattr_whiteouts else {(one.layer, one.path): one for one in now.parts}
+        for part in was.parts:
+            part.twin = read.get((part.layer + self._since, part.path))
 
     @staticmethod
     def _close(frame: _Frame | _Pair) -> None:
@@ -217,7 +231,7 @@ class Comparison:
         try:
             one, other = os.fstat(now.parts[0].fd), os.fstat(was.parts[0].fd)
             differs = owner_and_mode(one, other)
-            if not differs and self._attributes_differ(now.parts[0], None, was.parts[0], None):
+            if not differs and attributes_differ(now.parts[0].fd, None, was.parts[0].fd, None):
                 differs = ("xattrs",)
         except OSError as error:
             self._now.reasons.add(now.parts[0].layer, now.path, error)
@@ -261,51 +275,26 @@ class Comparison:
             return None
         return self._from_redirect(frame, targets[-1])
 
-    def _compare(
-        self, frame: _Frame, name: str, kind: Kind, now: Part, was: Part
-    ) -> tuple[str, tuple[str, ...]]:
+    def _compare(self, frame: _Frame, name: str, kind: Kind, now: Part, was: Part) -> Verdict:
         if kind.letter == "f" and not self._metacopies:
-            pair = layers.open_pair(name, now.fd, was.fd)
-            if pair is not None:  # a name is looked up once then, not twice
-                try:
-                    return self._judge(name, now, was, *map(os.fstat, pair), pair=pair)
-                finally:
-                    os.close(pair[0])
-                    os.close(pair[1])
+            verdict = compare_files(name, now.fd, was.fd, content=self._content)
+            if verdict is not None:
+                return verdict
         one = os.stat(name, dir_fd=now.fd, follow_symlinks=False)
         other = os.stat(name, dir_fd=was.fd, follow_symlinks=False)
-        return self._judge(name, now, was, one, other, frame=frame)
-
-    def _judge(
-        self,
-        name: str,
-        now: Part,
-        was: Part,
-        one: os.stat_result,
-        other: os.stat_result,
-        *,
-        pair: tuple[int, int] | None = None,
-        frame: _Frame | None = None,
-    ) -> tuple[str, tuple[str, ...]]:
-        """Tell what differs between two objects of one type, open as `pair` or by name."""
-        if (one.st_ino, one.st_dev) == (other.st_ino, other.st_dev):
+        if os.path.samestat(one, other):
             return "unchanged", ()
-        differs: tuple[str, ...] = owner_and_mode(one, other)
-        if one.st_mtime_ns != other.st_mtime_ns:
-            differs = (*differs, "mtime")
+        differs = what_differs(one, other)
         what = ""
         if not stat.S_ISREG(one.st_mode):
             what = special_differs(name, now, was, one, other)
         elif one.st_size != other.st_size:
             what = "size"
         elif one.st_size and (self._content or is_open(one, other)):
-            if pair is not None:
-                what = "" if layers.same_open(*pair, one.st_size) else "content"
-            elif frame is not None:
-                what = self._content_differs(frame, name, now, was, one.st_size)
+            what = self._content_differs(frame, name, now, was, one.st_size)
         if what:
             return "modified", (what, *differs)
-        if not differs and self._attributes_differ(now, name, was, name):
+        if not differs and attributes_differ(now.fd, name, was.fd, name):
             differs = ("xattrs",)
         return ("metadata" if differs else "unchanged"), differs
 
@@ -338,57 +327,6 @@ class Comparison:
             return "" if layers.same_content(name, now.fd, base, fd, size) else "content"
         finally:
             os.close(fd)
-
-    def _attributes_differ(
-        self, one: Part, name: str | None, other: Part, other_name: str | None
-    ) -> bool:
-        ours = plain_attributes(layers.attributes(one.fd, name))
-        return ours != plain_attributes(layers.attributes(other.fd, other_name))
-
-
-def plain_attributes(attributes: dict[str, bytes]) -> dict[str, bytes]:
-    """Return the attributes that are none of overlay's own."""
-    return {
-        name: value
-        for name, value in attributes.items()
-        if not name.startswith((TRUSTED, USER, FUSE))
-    }
-
-
-def owner_and_mode(one: os.stat_result, other: os.stat_result) -> tuple[str, ...]:
-    """Return in which of mode, uid and gid two files differ."""
-    differs = []
-    if one.st_mode != other.st_mode:
-        differs.append("mode")
-    if one.st_uid != other.st_uid:
-        differs.append("uid")
-    if one.st_gid != other.st_gid:
-        differs.append("gid")
-    return tuple(differs)
-
-
-def is_open(now: os.stat_result, was: os.stat_result) -> bool:
-    """Tell whether metadata leave open if two files of one size hold the same.
-
-    A copy-up keeps the time of modification, so that the same time means the same contents;
-    unless the file was written just then, for clocks tick coarsely: what was set afterwards
-    shows by a time of change that is later.
-    """
-    if now.st_mtime_ns != was.st_mtime_ns:
-        return True
-    return now.st_ctime_ns - now.st_mtime_ns < _COARSE
-
-
-def special_differs(
-    name: str, now: Part, was: Part, one: os.stat_result, other: os.stat_result
-) -> str:
-    """Compare what two links or devices stand for; return `target`, `device` or nothing."""
-    if stat.S_ISLNK(one.st_mode):
-        same = os.readlink(name, dir_fd=now.fd) == os.readlink(name, dir_fd=was.fd)
-        return "" if same else "target"
-    if stat.S_ISCHR(one.st_mode) or stat.S_ISBLK(one.st_mode):
-        return "" if one.st_rdev == other.st_rdev else "device"
-    return ""
 
 
 def part_of(directory: Directory | None, layer: int) -> Part | None:

@@ -231,8 +231,12 @@ class Overlay:
         part = directory.parts[position]
         if part.fd < 0:
             return
+        table = self.table(directory, position)
+        if part.twin is not None:
+            part.names = {name: table[kind.letter] for name, kind in part.twin.names.items()}
+            return
         try:
-            part.names = layers.scan(part.fd, self.table(directory, position))
+            part.names = layers.scan(part.fd, table)
         except OSError as error:
             self.reasons.add(part.layer, part.path, error)
 

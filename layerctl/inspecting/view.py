@@ -115,10 +115,11 @@ class Part:
     `path` is where it lies in its layer (`` for the layer's own directory), which redirects can
     make another than the merged path. `fd` is -1 while closed, `names` what a scan found.
     `attributes` are overlay's own, without their prefix, `strange` those that look like them but
-    are in another spelling than this mount reads.
+    are in another spelling than this mount reads. A `twin` is the same directory of the same layer
+    in another resolver, read already.
     """
 
-    __slots__ = ("attributes", "fd", "layer", "names", "path", "strange")
+    __slots__ = ("attributes", "fd", "layer", "names", "path", "strange", "twin")
 
     def __init__(self, layer: int, fd: int, path: str) -> None:
         self.layer = layer
@@ -127,6 +128,7 @@ class Part:
         self.attributes: tuple[str, ...] = ()
         self.strange: tuple[str, ...] = ()
         self.names: dict[str, Kind] = {}
+        self.twin: Part | None = None
 
 
 class Stop(NamedTuple):
