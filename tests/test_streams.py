@@ -149,7 +149,7 @@ def test_a_terminal_is_filled_and_not_passed(tmp_path: Path) -> None:
     master, terminal = pty.openpty()
     termios.tcsetwinsize(terminal, (24, 40))
     child = subprocess.Popen(
-        [sys.executable, "-m", "layerctl", *LIST, "--color", "never"],
+        [sys.executable, "-m", "layerctl", "--no-pager", *LIST, "--color", "never"],
         env={"PYTHONPATH": str(ROOT), "TERM": "xterm", "LC_ALL": "C.UTF-8"},
         stdin=terminal,
         stdout=terminal,

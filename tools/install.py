@@ -15,6 +15,7 @@ import shutil
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -89,6 +90,8 @@ def remove(prefix: Path, place: Callable[[Path], Path]) -> None:
     where = place(library(prefix)[0])
     for directory in (where / "layerctl", where / f"layerctl-{version()}.dist-info"):
         shutil.rmtree(directory, ignore_errors=True)
+    with suppress(OSError):
+        place(prefix / "share/doc/layerctl").rmdir()
 
 
 def install(prefix: Path, place: Callable[[Path], Path]) -> None:

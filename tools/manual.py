@@ -29,6 +29,13 @@ FILES = (
 )
 ENVIRONMENT = (
     ("NO_COLOR", "If it is set and not empty, nothing is coloured unless --color=always asks."),
+    (
+        "LAYERCTL_PAGER, PAGER",
+        "What pages the output for people on a terminal, less where neither is set; cat or an "
+        "empty value for nothing. Behind sudo it is less alone, which then runs no command.",
+    ),
+    ("LESS", "How less pages; FRX if it is not set."),
+    ("LC_ALL, LC_CTYPE, LANG", "In the locale C or POSIX trees and marks are drawn in ASCII."),
     ("COLUMNS", "The width of the terminal; output to a file or a pipe is never cut."),
     ("LAYERCTL_DEBUG", "If it is set, a bug in layerctl is shown with its traceback."),
 )

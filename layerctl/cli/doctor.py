@@ -17,7 +17,7 @@ from layerctl.errors import EXIT_FOUND, EXIT_OK, NotFoundError, RequestError
 from layerctl.kernel import facts, mounts, paths
 from layerctl.model import Finding, Severity, Stack
 from layerctl.render.errors import note
-from layerctl.render.human import wants_colour
+from layerctl.render.human import signs, wants_colour
 from layerctl.render.json import Document
 from layerctl.render.output import Output, write
 from layerctl.render.tables import CHECKS, FINDINGS
@@ -152,7 +152,7 @@ def _machine(shown: Shown, *, probe: bool) -> int:
     body["machine"] = state.document()
 
     def human() -> None:
-        for line in state.lines(verbose=shown.verbose):
+        for line in state.lines(signs().marks, verbose=shown.verbose):
             click.echo(line)
         click.echo("")
         _print(state.findings, shown)

@@ -24,6 +24,12 @@ class WithExamples(click.Command):
             long.update(short)
         return parser
 
+    def get_help(self, ctx: click.Context) -> str:
+        """Return the help, with headings and options in colour on a terminal."""
+        from layerctl.render.human import coloured_help
+
+        return coloured_help(super().get_help(ctx))
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse, but refuse a group without a command, as click does since 8.2."""
         if not args and self.no_args_is_help and not ctx.resilient_parsing:

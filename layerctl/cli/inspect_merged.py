@@ -197,7 +197,9 @@ def _story(view: Opened, path: str, output: Output) -> int:
     story = tell(view, path)
     document = story_document(story, view.layers)
     rows = document.pop("layers")
-    write(STORY, rows, output, human=lambda: print_story(story), beside=lambda: document)
+    write(
+        STORY, rows, output, human=lambda: print_story(story, output.color), beside=lambda: document
+    )
     return EXIT_OK if story.visible else EXIT_NOT_FOUND
 
 

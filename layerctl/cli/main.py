@@ -104,10 +104,24 @@ class LazyGroup(WithExamples, click.Group):
         return super().resolve_command(ctx, args)
 
 
+def _no_pager(_: click.Context, __: click.Parameter, value: bool) -> None:
+    if value:
+        from layerctl.render.pager import switch_off
+
+        switch_off()
+
+
 @click.command(
     cls=LazyGroup,
     lazy=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+)
+@click.option(
+    "--no-pager",
+    is_flag=True,
+    expose_value=False,
+    callback=_no_pager,
+    help="Write to the terminal without a pager.",
 )
 @click.version_option(__version__, message=_VERSION.replace("%", "%%"))
 def cli() -> None:

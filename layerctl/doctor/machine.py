@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from layerctl.doctor.hits import Hit
@@ -45,26 +45,25 @@ class State(NamedTuple):
         """Return the rows in their published shape."""
         return [row._asdict() for row in self.rows]
 
-    def lines(self, *, verbose: bool) -> list[str]:
-        """Return the rows by group, ticked; what is well is summed up unless `verbose`."""
+    def lines(self, marks: Mapping[bool | None, str], *, verbose: bool) -> list[str]:
+        """Return the rows by group, each with its mark; what is well is summed up or `verbose`."""
         out: list[str] = []
         for group in dict.fromkeys(row.group for row in self.rows):
             rows = [row for row in self.rows if row.group == group]
             bad = [row for row in rows if row.well is False]
             if verbose or bad or group == "types":
                 out.append(group)
-                out += [_line(row) for row in (rows if verbose or group == "types" else bad)]
+                out += [_line(row, marks) for row in (rows if verbose or group == "types" else bad)]
                 well = sum(row.well is True for row in rows)
                 if not verbose and bad and well:
-                    out.append(f"  ✓ {well} more {'is' if well == 1 else 'are'} well")
+                    out.append(f"  {marks[True]} {well} more {'is' if well == 1 else 'are'} well")
             else:
-                out.append(f"{group}: ✓ all {len(rows)}")
+                out.append(f"{group}: {marks[True]} all {len(rows)}")
         return out
 
 
-def _line(row: Row) -> str:
-    mark = {True: "✓", False: "✗", None: "·"}[row.well]
-    return f"  {mark} {row.what}: {row.state}"
+def _line(row: Row, marks: Mapping[bool | None, str]) -> str:
+    return f"  {marks[row.well]} {row.what}: {row.state}"
 
 
 def examine(*, probe: bool) -> State:

@@ -7,7 +7,7 @@ from json.encoder import encode_basestring
 from typing import TYPE_CHECKING
 
 from layerctl.codecs.escape import printable
-from layerctl.render.human import wants_colour
+from layerctl.render.human import WORDS, paint, wants_colour
 from layerctl.render.json import Document, dumps, path_fields
 from layerctl.render.stream import shared_batches
 from layerctl.render.tree import write_lines
@@ -15,10 +15,6 @@ from layerctl.render.tree import write_lines
 if TYPE_CHECKING:
     from layerctl.inspecting.changes import Change
 
-_COLOURS = {
-    "added": 32, "modified": 33, "metadata": 36, "deleted": 31, "replaced": 35, "renamed": 34,
-    "unchanged": 90,
-}  # fmt: skip
 _LETTERS = {"added": "A", "deleted": "D", "renamed": "A"}
 
 
@@ -76,9 +72,7 @@ def print_changes(changes: Iterable[Change], color: str) -> int:
     colour = wants_colour(color)
     lines = []
     for change in found:
-        word = f"{change.change:<9}"
-        if colour:
-            word = f"\033[{_COLOURS[change.change]}m{word}\033[0m"
+        word = paint(f"{change.change:<9}", WORDS[change.change], colour=colour)
         path = printable(change.path) + ("/" if change.type == "dir" else "")
         lines.append(f"{word}  {path}{_remark(change)}")
     write_lines(lines)

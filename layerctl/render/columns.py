@@ -26,7 +26,7 @@ class Column(NamedTuple):
 
     `cell` makes the column's text from the whole row; without it the value itself is shown.
     `for_people` makes it for tables alone, where that is another. `has_paths` says that there are
-    several, which nothing but NUL can keep apart.
+    several, which nothing but NUL can keep apart; `style` gives the cell's colour.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Column(NamedTuple):
     cell: Callable[[Document], str | list[str]] | None = None
     for_people: Callable[[Document], str] | None = None
     has_paths: bool = False
+    style: Callable[[Document], str] | None = None
 
     @property
     def key(self) -> str:
@@ -48,6 +49,10 @@ class Column(NamedTuple):
         """Whether the column is set flush right."""
         types = () if self.schema is None else self.schema.get("type", ())
         return "integer" in types or "number" in types
+
+    def style_of(self, row: Document) -> str:
+        """Return how the cell of one row is coloured, in rich's words."""
+        return "" if self.style is None else self.style(row)
 
     def lines(self, row: Document) -> list[str]:
         """Return the cell of one row as a table for people shows it."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from layerctl.codecs.escape import printable
 from layerctl.model import Finding, Severity
-from layerctl.render.human import wrapped
+from layerctl.render.human import signs, wrapped
 from layerctl.render.json import Document, finding_document
 from layerctl.rules.words import count
 
@@ -15,8 +15,12 @@ if TYPE_CHECKING:
     from layerctl.doctor.preflight import Checked
     from layerctl.doctor.reading.result import Reading
 
-_MARKS = {Severity.FAILURE: "✗", Severity.WARNING: "!", Severity.INFO: "i"}
 _COLOURS = {Severity.FAILURE: "31;1", Severity.WARNING: "33;1", Severity.INFO: "36"}
+
+
+def _mark(severity: Severity) -> str:
+    others = {Severity.WARNING: "!", Severity.INFO: "i"}
+    return others.get(severity) or signs().bad
 
 
 def verdict(findings: Iterable[Finding], *, strict: bool = False) -> str:
@@ -58,7 +62,7 @@ def reading_document(reading: Reading, *, strict: bool = False) -> Document:
 
 def lines(finding: Finding, *, colour: bool = False, note: str = "") -> list[str]:
     """Return a finding as lines of text: what, what was seen, why, and what to do."""
-    mark = f"{_MARKS[finding.severity]} {finding.title}"
+    mark = f"{_mark(finding.severity)} {finding.title}"
     if colour:
         mark = f"\x1b[{_COLOURS[finding.severity]}m{mark}\x1b[0m"
     out = [f"{mark}  [{finding.cause}]{note}"]
@@ -75,7 +79,7 @@ def check_lines(checks: Iterable[Checked], findings: Sequence[Finding]) -> Itera
     severities = {one.cause: one.severity for one in reversed(findings)}  # gravest first
     for check in checks:
         found = {severities[cause] for cause in check.causes if cause in severities}
-        mark = next((_MARKS[one] for one in Severity if one in found), "✓")
+        mark = next((_mark(one) for one in Severity if one in found), signs().good)
         yield f"{mark} {check.what}"
 
 
@@ -89,7 +93,7 @@ def summary(findings: Sequence[Finding], *, lacking: int = 0) -> str:
     if warnings:
         return count(warnings, "warning")
     if lacking:
-        return f"nothing is wrong; what is marked {_MARKS[Severity.FAILURE]} is not to be had here"
+        return f"nothing is wrong; what is marked {signs().bad} is not to be had here"
     return "all is well"
 
 
@@ -98,7 +102,7 @@ def reading_lines(reading: Reading, *, colour: bool, verbose: bool) -> list[str]
     out: list[str] = []
     others = []
     if reading.unsaid:
-        out += [f"{_MARKS[Severity.FAILURE]} {reading.unsaid}", ""]
+        out += [f"{signs().bad} {reading.unsaid}", ""]
     for index, one in enumerate(reading.diagnoses):
         certain = one.certainty.value == "certain"
         if certain or (not index and not reading.unsaid) or verbose:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -13,11 +13,76 @@ if TYPE_CHECKING:
 _PIPE_WIDTH = 10_000
 
 
+#: The colours of layers, which no default palette makes unreadable on black or white: no blue.
+_HUES = (32, 36, 33, 35, 31, 92, 96, 93, 95, 91)
+#: Once the hues are used up they come again underlined, inverse, and both.
+_STYLES = ("", "4;", "7;", "4;7;")
+
+#: What marks each word for what was done, or how a layer takes part.
+WORDS = {
+    "added": "32", "modified": "33", "metadata": "36", "deleted": "31", "replaced": "35",
+    "renamed": "95", "unchanged": "2", "provides": "32;1", "merged": "36", "hidden": "33",
+    "whiteout": "31", "absent": "2",
+}  # fmt: skip
+
+
+class Signs(NamedTuple):
+    """What is drawn beside words: the branches of trees, rules of tables, marks of findings."""
+
+    branch: str
+    last: str
+    trunk: str
+    rule: str
+    good: str
+    bad: str
+    neither: str
+
+    @property
+    def marks(self) -> dict[bool | None, str]:
+        """The marks of what is well, of what is not, and of what is neither."""
+        return {True: self.good, False: self.bad, None: self.neither}
+
+
+_DRAWN = Signs("├── ", "└── ", "│   ", "─", "✓", "✗", "·")
+_ASCII = Signs("|-- ", "`-- ", "|   ", "-", "+", "x", "-")
+
+
+def signs() -> Signs:
+    """Return what this locale can show: under C, which Python takes for UTF-8, ASCII alone."""
+    names = (os.environ.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG"))
+    locale = next((name for name in names if name), "")
+    if locale == "C.UTF-8" and sys.flags.utf8_mode and not os.environ.get("LC_ALL"):
+        locale = os.environ.get("LANG") or locale  # Python has set LC_CTYPE itself (PEP 538)
+    is_ascii = locale in ("C", "POSIX") or not sys.stdout.encoding.lower().startswith("utf")
+    return _ASCII if is_ascii else _DRAWN
+
+
+def layer_code(layer: int) -> str:
+    """Return the escape code of a layer's colour; the first forty differ."""
+    style = _STYLES[layer // len(_HUES) % len(_STYLES)]
+    return f"{style}{_HUES[layer % len(_HUES)]}"
+
+
+def paint(text: str, code: str, *, colour: bool) -> str:
+    """Return the text in the colour of an escape code, where there is to be colour."""
+    return f"\033[{code}m{text}\033[0m" if colour else text
+
+
 def wants_colour(color: str = "auto") -> bool:
     """Tell whether standard output is to be coloured: where it is a terminal, or was asked for."""
     if color == "auto":
         return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     return color == "always"
+
+
+def coloured_help(text: str) -> str:
+    """Return a help text with its headings bold and its options in colour, where that is wanted."""
+    if not wants_colour():
+        return text
+    import re
+
+    text = re.sub(r"(?m)^(\w+:)", "\033[1m\\1\033[0m", text)
+    return re.sub(r"(?m)^  (-.*?)(?=  |$)", "  \033[36m\\1\033[0m", text)
 
 
 def console(color: str = "auto") -> Console:

@@ -112,10 +112,14 @@ def write(
                     texts = column.texts(row)
                     for text in texts if column.has_paths else [",".join(texts)]:
                         sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape") + b"\0")
-        case Format.HUMAN if human is not None and output.columns is None:
-            human()
         case Format.HUMAN:
-            _table(columns, rows, output)
+            from layerctl.render.pager import paged
+
+            with paged():
+                if human is not None and output.columns is None:
+                    human()
+                else:
+                    _table(columns, rows, output)
 
 
 def _reduced(row: Document, columns: tuple[Column, ...]) -> Document:
@@ -140,19 +144,24 @@ def _raw(columns: tuple[Column, ...], rows: Iterable[Document], *, headings: boo
 
 
 def _table(columns: tuple[Column, ...], rows: Iterable[Document], output: Output) -> None:
-    from rich import box
+    from rich.box import SIMPLE_HEAD, Box
     from rich.table import Table
     from rich.text import Text
 
-    from layerctl.render.human import console
+    from layerctl.render.human import console, signs
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, show_header=output.headings)
+    box = Box(str(SIMPLE_HEAD).replace("─", signs().rule))
+    table = Table(box=box, show_edge=False, pad_edge=False, show_header=output.headings)
     for column in columns:
         justify = "right" if column.is_number else "left"
         table.add_column(column.name, overflow="fold", justify=justify)  # type: ignore[arg-type]
     for row in rows:
-        cells = ["\n".join(printable(one) for one in column.lines(row)) for column in columns]
-        table.add_row(*map(Text, cells))
+        table.add_row(
+            *(
+                Text("\n".join(printable(one) for one in column.lines(row)), column.style_of(row))
+                for column in columns
+            )
+        )
     screen = console(output.color)
     with screen.capture() as captured:
         screen.print(table)

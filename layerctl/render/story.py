@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from layerctl.codecs.escape import printable
 from layerctl.inspecting.story import Story, noun
+from layerctl.render.human import WORDS, layer_code, paint, wants_colour
 from layerctl.render.tree import write_lines
 
 
-def print_story(story: Story) -> None:
+def print_story(story: Story, color: str) -> None:
     """Print what shows the path, then every layer with its state and reason, then sentences."""
     path = printable(story.path) or "."
     if story.visible and story.letter is not None:
@@ -17,11 +18,15 @@ def print_story(story: Story) -> None:
             head += " (listed, but a lookup is denied)"
     else:
         head = f"{path}: not visible"
-    lines = [head]
+    colour = wants_colour(color)
+    lines = [paint(head, "1", colour=colour)]
     width = len(str(len(story.layers) - 1))
     for layer in story.layers:
         where = printable(layer.file if layer.file is not None else layer.directory)
-        lines.append(f"  {layer.index:>{width}}  {layer.state:<8}  {printable(layer.reason)}")
+        state = paint(f"{layer.state:<8}", WORDS[layer.state], colour=colour)
+        lines.append(f"  {layer.index:>{width}}  {state}  {printable(layer.reason)}")
+        if layer.file is not None:
+            where = paint(where, layer_code(layer.index), colour=colour)
         lines.append(f"  {'':>{width}}  {'':<8}  {where}")
     lines += [printable(line) for line in story.lines]
     write_lines(lines)

@@ -50,7 +50,7 @@ LAYER = (
 )
 
 MOUNT = (
-    path("TARGET", "where it is mounted", nullable=True),
+    path("TARGET", "where it is mounted", nullable=True)._replace(style=lambda _: "bold"),
     choice("TYPE", "filesystem type", _TYPES),
     path("SOURCE", "the source as given to mount", nullable=True),
     records("LAYERS", "the layers, topmost first", LAYER, _layer_cells),
@@ -64,7 +64,12 @@ MOUNT = (
     texts("FLAGS", "options of any mount, such as nosuid"),
     flag("READ_ONLY", "whether nothing can be written"),
     texts("NOTES", "what could not be read", required=False),
-    Column("MODE", "ro or rw", cell=lambda row: "ro" if row["read_only"] else "rw"),
+    Column(
+        "MODE",
+        "ro or rw",
+        cell=lambda row: "ro" if row["read_only"] else "rw",
+        style=lambda row: "yellow" if row["read_only"] else "green",
+    ),
     Column("DEPTH", "number of layers", cell=lambda row: str(len(row["layers"]))),
     Column("TOP", "the topmost layer", cell=lambda row: _layer_cells(row)[:1]),
     Column("UPPER", "the upper directory of an overlay", cell=_upper),
@@ -223,7 +228,9 @@ WHITEOUTS = Listing(
         number("LAYER", "index of the layer that has the marker"),
         choice("KIND", "how it is marked", ("chardev", "xattr", "aufs", "opaque")),
         numbers("HIDES", "the layers of what it hides"),
-        choice("EFFECTIVE", "whether it has any effect", ("yes", "lookup-only", "no")),
+        choice("EFFECTIVE", "whether it has any effect", ("yes", "lookup-only", "no"))._replace(
+            style=lambda row: "green" if row["effective"] == "yes" else "yellow"
+        ),
         text("REASON", "why"),
         number("BY", "index of the layer that makes it needless", required=False),
     ),
@@ -232,6 +239,7 @@ WHITEOUTS = Listing(
     alone="MARKER",
 )
 
+_GRAVITY = {"failure": "bold red", "warning": "bold yellow", "info": "cyan"}
 _SEVERITIES = ("failure", "warning", "info")
 _FIX = one("FIX", "what to do", (text("TEXT", "in words"), texts("COMMANDS", "to be pasted")))
 CHANGES = Listing(
@@ -259,7 +267,9 @@ CHANGES = Listing(
 
 FINDING = (
     text("CAUSE", "the cause's id, which stays the same for scripts"),
-    choice("SEVERITY", "how bad it is", _SEVERITIES),
+    choice("SEVERITY", "how bad it is", _SEVERITIES)._replace(
+        style=lambda row: _GRAVITY[row["severity"]]
+    ),
     text("TITLE", "what it is"),
     text("WHY", "why that is so"),
     texts("EVIDENCE", "what was seen"),
@@ -326,7 +336,9 @@ CHECKS = Listing(
 )
 CAUSE = (
     text("CAUSE", "the id of the cause or of the error"),
-    choice("SEVERITY", "how bad it is", _SEVERITIES),
+    choice("SEVERITY", "how bad it is", _SEVERITIES)._replace(
+        style=lambda row: _GRAVITY[row["severity"]]
+    ),
     text("TITLE", "what it is"),
     text("WHY", "why that is so"),
     texts("CONFIRM", "commands that tell whether it is so"),

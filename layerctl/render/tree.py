@@ -7,10 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from layerctl.codecs.escape import printable
 from layerctl.inspecting.view import Chunk, Kind
-from layerctl.render.human import wants_colour
+from layerctl.render.human import layer_code, paint, signs, wants_colour
 
-#: Foreground colours, one a layer, in turn; layer 0 is the topmost.
-_COLOURS = (32, 36, 33, 35, 34, 31, 92, 96, 93, 95, 94, 91)
 _MARKS = {"d": "/", "l": "@", "p": "|", "s": "=", "c": "%", "b": "%", "w": "%"}
 
 
@@ -20,6 +18,7 @@ class Tree:
     def __init__(self, layers: Sequence[str], *, colour: bool) -> None:
         self._layers = layers
         self._colour = colour
+        self._signs = signs()
         self._more: list[bool] = []  # for each open directory, whether siblings follow it
 
     def legend(self) -> list[str]:
@@ -33,12 +32,13 @@ class Tree:
     def lines(self, chunk: Chunk) -> list[str]:
         """Return the lines of one chunk."""
         del self._more[chunk.depth - 1 :]
-        stem = "".join("│   " if more else "    " for more in self._more)
+        stem = "".join(self._signs.trunk if more else "    " for more in self._more)
         lines = []
         final = len(chunk.entries) - 1
         for position, (name, kind) in enumerate(chunk.entries):
             end = chunk.ended and position == final
-            lines.append(f"{stem}{'└── ' if end else '├── '}{self._label(name, kind)}")
+            sign = self._signs.last if end else self._signs.branch
+            lines.append(f"{stem}{sign}{self._label(name, kind)}")
             if position == final:
                 self._more.append(not end)
         return lines
@@ -56,9 +56,7 @@ class Tree:
         return label
 
     def _paint(self, text: str, layer: int) -> str:
-        if not self._colour:
-            return text
-        return f"\033[{_COLOURS[layer % len(_COLOURS)]}m{text}\033[0m"
+        return paint(text, layer_code(layer), colour=self._colour)
 
 
 def print_tree(chunks: Iterable[Chunk], layers: Sequence[str], color: str) -> None:

@@ -73,7 +73,9 @@ def test_the_gravest_of_a_check_is_its_mark() -> None:
 
 def test_a_machine_that_lacks_something_is_not_all_well() -> None:
     state = machine.State(tuple(machine._rows(_machine(features={"verity": 22}))), [], [])
-    assert "  ✗ verity: Invalid argument" in state.lines(verbose=True)
+    assert "  ✗ verity: Invalid argument" in state.lines(
+        {True: "✓", False: "✗", None: "·"}, verbose=True
+    )
     assert summary([], lacking=state.lacking) != summary([])
     assert "✗" in summary([], lacking=state.lacking)
     plain = machine.State(tuple(machine._rows(_machine(features={"verity": 0}))), [], [])

@@ -1,0 +1,102 @@
+"""A pager for what people read on a terminal, as git(1) has one."""
+
+from __future__ import annotations
+
+import io
+import os
+import shlex
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import subprocess
+
+_wanted = True
+
+#: What less does unless LESS says otherwise: end where all fits one screen, show colours, leave the
+#: screen as it is; the same for lv. These are git's.
+_DEFAULTS = {"LESS": "FRX", "LV": "-c"}
+
+#: What tells that root was lent: then the pager may run nothing and write nothing (less(1)).
+_LENT = ("SUDO_UID", "PKEXEC_UID", "DOAS_USER")
+
+
+def switch_off() -> None:
+    """Let nothing be paged, as --no-pager asks."""
+    global _wanted  # noqa: PLW0603 - one program, one answer
+    _wanted = False
+
+
+class _Page(io.TextIOWrapper):
+    """The way into the pager. It is the terminal to all that asks, for it ends there."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@contextmanager
+def paged() -> Iterator[None]:
+    """Lead standard output through the pager while the context lasts, where it is a terminal.
+
+    A pager that the user ends early ends what is written, and is no error.
+    """
+    process = _start() if _wanted and sys.stdout.isatty() else None
+    if process is None or process.stdin is None:
+        yield
+        return
+    terminal = sys.stdout
+    terminal.flush()
+    page = _Page(process.stdin, terminal.encoding, terminal.errors)
+    sys.stdout = page
+    try:
+        with suppress(BrokenPipeError):
+            yield
+    finally:
+        sys.stdout = terminal
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is the pager's now
+        try:
+            with suppress(BrokenPipeError):
+                page.close()
+            process.wait()
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+def command() -> list[str]:
+    """Return the pager's command line; it is empty where nothing is to be paged.
+
+    It is LAYERCTL_PAGER, else PAGER, else less; not on a terminal that cannot move its cursor.
+    """
+    if os.environ.get("TERM", "dumb") == "dumb":
+        return []
+    named = next((os.environ[n] for n in ("LAYERCTL_PAGER", "PAGER") if n in os.environ), "less")
+    if _lent():
+        named = "less"
+    try:
+        words = shlex.split(named)
+    except ValueError:
+        return []
+    if not words or words == ["cat"] or shutil.which(words[0]) is None:
+        return []
+    return words
+
+
+def _lent() -> bool:
+    return os.geteuid() == 0 and any(os.environ.get(name, "0") != "0" for name in _LENT)
+
+
+def _start() -> subprocess.Popen[bytes] | None:
+    words = command()
+    if not words:
+        return None
+    import subprocess
+
+    environment = {**_DEFAULTS, **os.environ, **({"LESSSECURE": "1"} if _lent() else {})}
+    try:
+        return subprocess.Popen(words, stdin=subprocess.PIPE, env=environment)  # noqa: S603 - no shell
+    except OSError:
+        return None

@@ -1,0 +1,176 @@
+"""What a person sees on a terminal: colours, what a locale can draw, and the pager."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from layerctl.render.human import layer_code
+from tests.support import ROOT, layerctl
+
+RECORDED = (
+    "--mountinfo", f"{ROOT}/tests/golden/input/mountinfo",
+    "--sysfs", f"{ROOT}/tests/golden/input/sysfs",
+)  # fmt: skip
+
+
+def on_terminal(
+    *arguments: str, keys: bytes = b"", stop: int = 0, wait_for: bytes = b"", **env: str
+) -> tuple[int, str]:
+    """Run the program on a terminal of its own; return its exit code and all that is shown.
+
+    `keys` are typed and the signal `stop` is sent when `wait_for` has been shown.
+    """
+    child, terminal = pty.fork()
+    if child == 0:
+        clean = {k: v for k, v in os.environ.items() if k not in ("PAGER", "LESS", "NO_COLOR")}
+        settings = {"TERM": "xterm", "LC_ALL": "C.UTF-8", "PYTHONPATH": str(ROOT), **env}
+        os.execve(
+            sys.executable, [sys.executable, "-m", "layerctl", *arguments], {**clean, **settings}
+        )
+    shown = b""
+    try:
+        while True:
+            try:
+                more = os.read(terminal, 65536)
+            except OSError:  # everything that had the terminal open has ended
+                break
+            if not more:
+                break
+            shown += more
+            if wait_for and wait_for in shown:
+                wait_for = b""
+                if stop:
+                    os.kill(child, stop)
+                os.write(terminal, keys)
+        _, status = os.waitpid(child, 0)
+    finally:
+        os.close(terminal)
+    return os.waitstatus_to_exitcode(status), shown.decode("utf-8", "replace").replace("\r\n", "\n")
+
+
+def script(path: Path, text: str) -> str:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_the_colours_of_forty_layers_differ_and_none_is_blue() -> None:
+    codes = [layer_code(layer) for layer in range(40)]
+    assert len(set(codes)) == 40
+    assert not [code for code in codes if {"34", "94"} & set(code.split(";"))]
+
+
+def test_lists_stories_and_help_have_colour(tmp_path: Path) -> None:
+    for name in ("up", "low"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "low" / "file").touch()
+    stack = ("-u", f"{tmp_path}/up", "-l", f"{tmp_path}/low")
+    for line in (("list", *RECORDED), ("inspect", "merged", *stack, "file"), ("doctor", *stack)):
+        plain, colour, never = (
+            layerctl(*line, *more).stdout
+            for more in ((), ("--color", "always"), ("--color", "never"))
+        )
+        assert "\033[" not in plain + never
+        assert len(set(re.findall(r"\033\[[0-9;]+m", colour))) > 2 or line[0] == "doctor"
+        lines = re.sub(r"\033\[[0-9;]*m", "", colour).splitlines()
+        assert [line.rstrip() for line in lines] == plain.splitlines()
+    assert "\033[" not in layerctl("list", "--help").stdout
+    code, shown = on_terminal("list", "--help")
+    assert code == 0
+    assert "\033[1mOptions:\033[0m" in shown
+    assert re.search(r"\033\[\d+m--jsonl\033\[0m", shown)
+    assert "\033[" not in on_terminal("list", "--help", NO_COLOR="1")[1]
+
+
+@pytest.mark.parametrize("variable", ["LC_ALL", "LANG"])
+@pytest.mark.parametrize("value", ["C", "POSIX", "C.UTF-8"])
+def test_nothing_but_ascii_is_drawn_in_the_c_locale(
+    variable: str, value: str, tmp_path: Path
+) -> None:
+    for name in ("up/d/e", "low/d"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "low" / "d" / "f").touch()
+    stack = ("-u", f"{tmp_path}/up", "-l", f"{tmp_path}/low")
+    locale = {"LC_ALL": "", "LC_CTYPE": "", "LANG": "", variable: value}
+    for line in (
+        ("inspect", "merged", *stack),
+        ("list", *RECORDED, "--output", "TYPE"),
+        ("doctor", "--no-probe", "-v", "-l", f"{tmp_path}/low", "-l", "/no/such", "/"),
+        ("doctor", "--no-probe"),
+    ):
+        shown = layerctl(*line, env=locale).stdout
+        assert shown
+        assert shown.isascii() == (value != "C.UTF-8")
+    assert "|-- " in layerctl("inspect", "merged", *stack, env={"LC_ALL": "C"}).stdout.replace(
+        "`-- ", "|-- "
+    )
+
+
+def test_a_terminal_gets_a_pager_and_nothing_else_does(tmp_path: Path) -> None:
+    pager = script(tmp_path / "pager", 'echo "paged $LESS"; cat')
+    code, shown = on_terminal("list", *RECORDED, PAGER=pager)
+    assert code == 0
+    assert shown.startswith("paged FRX\n")
+    assert "\033[1m" in shown
+    for arguments, environment in (
+        (("--no-pager", "list", *RECORDED), {}),
+        (("list", *RECORDED, "--json"), {}),
+        (("list", *RECORDED, "--raw"), {}),
+        (("list", *RECORDED), {"LAYERCTL_PAGER": "cat"}),
+        (("list", *RECORDED), {"LAYERCTL_PAGER": ""}),
+        (("list", *RECORDED), {"TERM": "dumb"}),
+    ):
+        variables = {"PAGER": pager, **environment}
+        code, shown = on_terminal(*arguments, **variables)  # type: ignore[arg-type]  # all are env
+        assert (code, "paged" in shown) == (0, False)
+    for missing in ("/no/such/pager", "'unbalanced"):
+        assert "overlay" in on_terminal("list", *RECORDED, PAGER=missing)[1]
+    assert "paged" not in layerctl("list", *RECORDED, env={"PAGER": pager}).stdout
+    other = script(tmp_path / "other", "echo other; cat")
+    shown = on_terminal("list", *RECORDED, PAGER=pager, LAYERCTL_PAGER=f"{other} -x")[1]
+    assert shown.startswith("other\n")
+
+
+def test_the_exit_code_is_the_same_through_a_pager(tmp_path: Path) -> None:
+    (tmp_path / "low").mkdir()
+    for index in range(3000):
+        (tmp_path / "low" / f"a-file-with-a-long-name-{index}").touch()
+    early = script(tmp_path / "early", "head -1; exit 3")
+    stack = ("-l", f"{tmp_path}/low", "-l", "/no/such")
+    for pager in (early, "cat -n"):
+        code, _ = on_terminal("doctor", "--no-probe", *stack, PAGER=pager)
+        assert code == 1
+        code, _ = on_terminal("inspect", "merged", "-l", f"{tmp_path}/low", "gone", PAGER=pager)
+        assert code == 3
+        code, shown = on_terminal("inspect", "merged", "-l", f"{tmp_path}/low", PAGER=pager)
+        assert code == 0
+        assert "Traceback" not in shown
+        assert (shown.count("\n") == 1) == (pager == early)
+
+
+def test_the_program_ends_after_its_pager(tmp_path: Path) -> None:
+    slow = script(tmp_path / "slow", "cat; read answer </dev/tty; echo the end")
+    arguments = ("list", *RECORDED)
+    code, shown = on_terminal(*arguments, PAGER=slow, wait_for=b"overlay", keys=b"\n")
+    assert (code, shown.endswith("the end\n")) == (0, True)
+    code, shown = on_terminal(
+        *arguments, PAGER=slow, wait_for=b"overlay", stop=signal.SIGINT, keys=b"\n"
+    )
+    assert (code, shown.endswith("the end\n")) == (0, True)
+
+
+def test_root_that_was_lent_pages_with_a_less_that_runs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(tmp_path / "less", 'echo "secure=$LESSSECURE"; cat')
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    pager = script(tmp_path / "pager", "echo mine; cat")
+    shown = on_terminal("list", *RECORDED, PAGER=pager, SUDO_UID="1000")[1]
+    assert shown.startswith("secure=1\n" if os.geteuid() == 0 else "mine\n")
