@@ -96,7 +96,7 @@ def devices(directory: str) -> int:
 
 def wrong_whiteouts(case: Case, after: dict[str, object]) -> list[str]:
     """Compare the whiteouts found with the devices that are there, and with the merged tree."""
-    with opened(case.stack, live=False) as view:
+    with opened(case.stack) as view:
         found = [one for one in whiteouts.find(view, thorough=False) if one.kind == "chardev"]
     there = sum(devices(layer.path) for layer in case.stack.layers)
     wrong = [] if len(found) == there else [f"{len(found)} whiteouts, but {there} devices"]
@@ -112,7 +112,7 @@ def wrong_in_changes(case: Case, lab: Path, after: dict[str, object]) -> list[st
     lowers = [layer.path for layer in case.stack.layers[1:]]
     with Mounted(make_case(str(lab), lowers, options=FINAL)) as merged:
         before = kernel_tree(merged, ())
-    with opened(case.stack, live=False) as view:
+    with opened(case.stack) as view:
         made = {one.path: one for one in changes.find(view, 1, content=True)}
     say(f"changes: {len(made)}")
     return wrong_changes(made, before, after)

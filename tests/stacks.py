@@ -439,7 +439,7 @@ TYPES_OF_MODE = {
 
 def compare(case: Case, *, live: bool = False) -> list[str]:
     """Compare resolver and kernel on one case; return what differs."""
-    with opened(case.stack, live=False, thorough=True) as view:
+    with opened(case.stack, thorough=True) as view:
         ours = resolver_tree(view)
         # Before the kernel looks anything up, since that writes origins.
         stories = {path: tell(view, path) for path in {*ours.entries, *NAMES}}
@@ -454,8 +454,9 @@ def compare(case: Case, *, live: bool = False) -> list[str]:
 
 def compare_live(case: Case) -> list[str]:
     """Check that mountinfo is read back into the same answers."""
-    stack = mounts.find_layered(case.target).stack
-    with opened(case.stack, live=False) as one, opened(stack, live=True) as other:
+    mounted = mounts.find_layered(case.target)
+    stack = mounted.stack
+    with opened(case.stack) as one, opened(stack, mounted.entry) as other:
         # xino= is not shown where the layers share a filesystem and it does nothing; where they
         # do not, uuid=off is not in effect.
         ours, theirs = (getattr(view.resolver, "settings", None) for view in (one, other))

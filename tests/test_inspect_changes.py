@@ -149,7 +149,7 @@ def random_changes(seed: int, lab: Path, *, user: bool) -> list[str]:
         Operations(rng, f"{where}/m", "upper", user=user).some(20)
     with Mounted(case):
         after = kernel_tree(f"{where}/m", ())
-    with opened(case.stack, live=False) as view:
+    with opened(case.stack) as view:
         made = {one.path: one for one in changes.find(view, 1, content=True)}
     shutil.rmtree(where)
     return list(wrong_changes(made, before, after))

@@ -176,7 +176,7 @@ def test_a_layer_may_change_while_it_is_read(lab: Path) -> None:
     try:
         until = time.monotonic() + 1.5
         while time.monotonic() < until:
-            with opened(case.stack, live=False, thorough=True) as view:
+            with opened(case.stack, thorough=True) as view:
                 paths = [
                     c.directory.child_path(n) for c in walk(view.resolver) for n, _ in c.entries
                 ]

@@ -21,7 +21,7 @@ CASES = int(os.environ.get("LAYERCTL_CASES", "400")) // 4
 
 def tree(case: Case) -> dict[str, tuple[object, ...]]:
     """Return the merged tree by path: what stands there, and from which object."""
-    with opened(case.stack, live=False, thorough=True) as view:
+    with opened(case.stack, thorough=True) as view:
         return {
             path: (one.kind.type, one.kind.layer, one.kind.merged, one.kind.reachable, one.place)
             for path, one in resolver_tree(view).entries.items()
@@ -46,7 +46,7 @@ def take_away(whiteout: Whiteout, prefix: str) -> bool:
 def wrong_effects(case: Case) -> list[str]:
     """Take every marker away in turn and compare what that changes with what was said of it."""
     wrong = []
-    with opened(case.stack, live=False, thorough=True) as view:
+    with opened(case.stack, thorough=True) as view:
         found = list(find(view, thorough=True))
         prefix = view.prefix or ""
     before = tree(case)

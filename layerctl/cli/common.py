@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -11,7 +11,7 @@ from layerctl.cli.complete import directories, files, mount_options, types
 from layerctl.codecs.request import Request, build
 from layerctl.errors import NotFoundError, RequestError
 from layerctl.kernel import mounts, paths
-from layerctl.model import Stack
+from layerctl.model import MountEntry, Stack
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Write one JSON document.")
 
@@ -109,8 +109,16 @@ def stack_from_flags(request: Request) -> Stack:
     return absolute_stack(build(request))
 
 
-def find_stack(target: str | None, request: Request) -> tuple[Stack, tuple[str, ...]]:
-    """Return the stack of the mount at TARGET, or the one that the layer flags name; and notes.
+class Asked(NamedTuple):
+    """The stack that a command is about; `mount` is None where it was named by layer flags."""
+
+    stack: Stack
+    notes: tuple[str, ...] = ()
+    mount: MountEntry | None = None
+
+
+def find_stack(target: str | None, request: Request) -> Asked:
+    """Return the stack of the mount at TARGET, or the one that the layer flags name.
 
     Raises RequestError where neither or both were given, NotFoundError for no such mount.
     """
@@ -121,7 +129,7 @@ def find_stack(target: str | None, request: Request) -> tuple[Stack, tuple[str, 
                 "TARGET and layer flags were both given",
                 hint="name either a mount or the layers",
             )
-        return stack_from_flags(request), ()
+        return Asked(stack_from_flags(request))
     if target is None:
         raise RequestError(
             "usage",
@@ -129,7 +137,7 @@ def find_stack(target: str | None, request: Request) -> tuple[Stack, tuple[str, 
             hint="name a mount (layerctl list shows them), or layers with -l, -u, -b or -o",
         )
     mounted = mounts.find_layered(target)
-    return resolve_relative(mounted)
+    return Asked(*resolve_relative(mounted), mounted.entry)
 
 
 def resolve_relative(mounted: mounts.Mounted) -> tuple[Stack, tuple[str, ...]]:

@@ -47,7 +47,7 @@ def command(
             "--format goes with no other form of output",
             hint="leave --format out",
         )
-    stack, notes = find_stack(target, request)
+    stack, notes, mount = find_stack(target, request)
     for text in notes:
         note(text)
     if not 0 < since < len(stack.layers):
@@ -58,7 +58,7 @@ def command(
             if len(stack.layers) > 1
             else "changes need at least two layers",
         )
-    with opened(stack, live=target is not None) as view:
+    with opened(stack, mount) as view:
         for text in view.notes:
             note(text)
         if output.whole and output.format in (Format.JSON, Format.JSONL):

@@ -84,7 +84,7 @@ def command(
             hint="leave --tree out",
         )
     target, path = _target_and_path(request, arguments)
-    stack, notes = find_stack(target, request)
+    stack, notes, mount = find_stack(target, request)
     for text in notes:
         note(text)
     if layer is not None and not 0 <= layer < len(stack.layers):
@@ -93,7 +93,7 @@ def command(
             f"there is no layer {layer}",
             hint=f"name one of 0 (the topmost) to {len(stack.layers) - 1}",
         )
-    with opened(stack, live=target is not None, thorough=thorough) as view:
+    with opened(stack, mount, thorough=thorough) as view:
         for text in view.notes:
             note(text)
         if listing is STORY:

@@ -44,7 +44,7 @@ def command(
     With --raw and -0 each layer is a row.
     """
     if target is None or request.names_layers:
-        stack, _ = find_stack(target, request)
+        stack = find_stack(target, request).stack
         if stack.fstype == "aufs":
             stack = with_permissions(stack)
         head, document = f"{stack.fstype}, not mounted", stack_document(stack, None, None)

@@ -33,10 +33,10 @@ def command(
     target: str | None,
 ) -> None:
     """List whiteouts and opaque directories: what each hides, and whether it has any effect."""
-    stack, notes = find_stack(target, request)
+    stack, notes, mount = find_stack(target, request)
     for text in notes:
         note(text)
-    with opened(stack, live=target is not None, thorough=thorough) as view:
+    with opened(stack, mount, thorough=thorough) as view:
         from layerctl.inspecting.whiteouts import find
         from layerctl.render.entries import unknown_fields
         from layerctl.render.progress import watched

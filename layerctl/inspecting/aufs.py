@@ -52,6 +52,7 @@ class Aufs:
         self.roots = list(roots)
         self.settings = settings
         self.reasons = Reasons()
+        self.thorough = False  # attributes of files are nothing to aufs
         self.kinds = Kinds()
 
     def close(self) -> None:

@@ -11,9 +11,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from layerctl.errors import LayerctlError, NotFoundError, NotPermittedError, RequestError
+from layerctl.inspecting import agreement
 from layerctl.inspecting.view import Resolver, open_layers
-from layerctl.kernel import facts, layers, mounts
-from layerctl.model import Stack
+from layerctl.kernel import facts, layers, live_layers, mounts
+from layerctl.kernel.live_layers import Place
+from layerctl.model import Layer, MountEntry, Stack
 from layerctl.rules import aufs as aufs_rules
 from layerctl.rules import overlay as overlay_rules
 
@@ -41,10 +43,13 @@ class Opened:
 
 
 @contextmanager
-def opened(stack: Stack, *, live: bool, thorough: bool = False) -> Iterator[Opened]:
-    """Open the layers of a stack; `live` tells that its options are those of a real mount.
+def opened(
+    stack: Stack, mount: MountEntry | None = None, *, thorough: bool = False
+) -> Iterator[Opened]:
+    """Open the layers of a stack, those of a live `mount` as it sees them.
 
-    Raises LayerctlError where a layer is missing, no directory, or closed to the caller.
+    Raises LayerctlError where a layer is missing, no directory, or closed to the caller, and where
+    what is found is not, or may not be, what the mount shows.
     """
     paths = tuple(layer.path for layer in stack.layers)
     if not paths:
@@ -52,24 +57,62 @@ def opened(stack: Stack, *, live: bool, thorough: bool = False) -> Iterator[Open
             "no-layers", "no layer is named", hint="name the layers with -l, -u or -b"
         )
     layers.directories_at_once(len(paths))
-    try:
-        roots = open_layers(paths)
-    except OSError as error:
-        raise _unopened(error) from None
+    top = None if mount is None else live_layers.open_top(mount)
     view: Opened | None = None
+    roots: list[int] = []
     try:
+        try:
+            roots = open_layers(paths) if mount is None else _of_mount(stack, mount, top)
+        except OSError as error:
+            raise _unopened(error) from None
         if stack.fstype == "aufs":
             view = _aufs(stack, roots, paths)
         else:
-            view = _overlay(stack, roots, paths, live=live, thorough=thorough)
+            view = _overlay(stack, roots, paths, live=mount is not None, thorough=thorough)
         _look_beneath_mounts(view)
+        if mount is not None and top is not None:
+            agreement.check(view, mount, top)
         yield view
     finally:
         if view is not None:
             roots = view.resolver.roots
             view.resolver.close()
-        for fd in roots:
+        for fd in [*roots, *([] if top is None else [top])]:
             os.close(fd)
+
+
+def _of_mount(stack: Stack, mount: MountEntry, top: int | None) -> list[int]:
+    """Open the layers of a live mount. Raises LayerctlError where one is unknown."""
+    paths = [layer.path for layer in stack.layers]
+    places = live_layers.open_all(mount, paths, top)
+    for number, (layer, place) in enumerate(zip(stack.layers, places, strict=True)):
+        if place.fd < 0:
+            live_layers.close(places)
+            raise _unknown(number, layer, mount, place)
+    return [place.fd for place in places]
+
+
+def _unknown(number: int, layer: Layer, mount: MountEntry, place: Place) -> LayerctlError:
+    """Return the error for a layer that cannot be had for sure."""
+    what = f"layer {number} of {mount.target}, {layer.path}, is unknown"
+    if place.cover is None:
+        return NotFoundError(
+            "layer-unknown",
+            what,
+            why="the directory that has this name now is not the one that was mounted",
+            hint="name the layers where they are now with -l, -u or -b",
+        )
+    cover = place.cover
+    why = f"the {cover.fstype or 'root'} mounted on {cover.target} covers it"
+    if place.privilege:
+        return NotPermittedError(
+            "layer-unknown", what, why=f"{why}; to look beneath takes CAP_SYS_ADMIN",
+            hint=f"sudo layerctl inspect mount {mount.target}",
+        )  # fmt: skip
+    return NotFoundError(
+        "layer-unknown", what, why=f"{why}, and it is not to be found beneath",
+        hint=f"findmnt -A {cover.target}",
+    )  # fmt: skip
 
 
 def _look_beneath_mounts(view: Opened) -> None:

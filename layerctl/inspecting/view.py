@@ -262,6 +262,8 @@ class Resolver(Protocol):
     reasons: Reasons
     kinds: Kinds
     roots: list[int]
+    #: Whether a listing reads the attributes of every file.
+    thorough: bool
 
     def close(self) -> None:
         """Close what was opened besides the layers' own directories."""

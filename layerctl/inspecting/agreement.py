@@ -1,0 +1,137 @@
+"""Compare what was worked out from the layers with the root of the live mount itself.
+
+What differs was changed beneath the mount, or these are not its layers: then there is no answer.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from layerctl.errors import NotFoundError
+from layerctl.inspecting.view import Directory, Entry, Resolver
+from layerctl.kernel import layers
+from layerctl.kernel.live_layers import same_inode, times
+from layerctl.model import MountEntry
+
+if TYPE_CHECKING:
+    from layerctl.inspecting.opening import Opened
+
+#: How many names are looked at; and how often, since a mount in use changes meanwhile.
+_MOST, _TRIES = 256, 3
+
+
+def check(view: Opened, mount: MountEntry, top: int) -> None:
+    """Compare the root of the merged tree with the root of the mount, open at `top`.
+
+    Raises NotFoundError where they differ. What marks that cannot be read could change is left
+    out, and what an index shows otherwise.
+    """
+    was_thorough = view.resolver.thorough
+    for left in range(_TRIES - 1, -1, -1):
+        try:
+            difference = _difference(view, top)
+        except OSError:  # the mount cannot be read: then there is nothing to compare with
+            return
+        finally:
+            view.resolver.thorough = was_thorough
+        if not difference:
+            return
+        view.resolver.thorough = True  # a quick look leaves out what attributes of files say
+        if not left:
+            raise NotFoundError(
+                "layer-unknown",
+                f"the layers of {mount.target} are not as the mount shows them: {difference}",
+                why="directories of its layers were changed, moved or covered since it was mounted",
+                hint=f"layerctl inspect mount {mount.target}",
+            )
+
+
+def _difference(view: Opened, top: int) -> str:
+    """Return what differs, in words; empty where nothing does."""
+    resolver = view.resolver
+    directory = resolver.root()
+    try:
+        entries = _listed(resolver, directory)
+        shown = set(os.listdir(top))
+        if not any(kind.uncertain for _, kind in entries):
+            names = {name for name, _ in entries}
+            for name in sorted(shown - names)[:_MOST]:
+                if _shown(name, top) is not None:
+                    return f"'{name}' is in the mount and in no layer"
+            for name in sorted(names - shown)[:_MOST]:
+                # a listing leaves out what a lookup refuses, which says nothing of the layers
+                gone = _shown(name, top) is None and not _refused(name, top)
+                if gone and _is_there(resolver, directory, name):
+                    return f"'{name}' is in a layer and not in the mount"
+        parts = {part.layer: part.fd for part in directory.parts}
+        for name, kind in entries[:_MOST]:
+            fd = parts.get(kind.layer, -1)
+            if fd < 0 or not kind.reachable or kind.uncertain:
+                continue
+            one, other = _shown(name, fd), _shown(name, top)
+            if one is None or other is None or (stat.S_ISREG(one.st_mode) and one.st_nlink > 1):
+                continue  # gone meanwhile; or of several names, which an index keeps together
+            # two names that redirects lead to one inode show the times of either
+            same = times(one) == times(other) or same_inode(one, other)
+            if not same and not _is_shown(resolver, directory, name, other):
+                return f"'{name}' is another file in layer {kind.layer}"
+    finally:
+        directory.close()
+    return ""
+
+
+def _shown(name: str, fd: int) -> os.stat_result | None:
+    try:
+        return layers.status(name, fd)
+    except OSError:
+        return None
+
+
+def _refused(name: str, top: int) -> bool:
+    try:
+        layers.status(name, top)
+    except OSError:
+        return True
+    return False
+
+
+def _is_there(resolver: Resolver, directory: Directory, name: str) -> bool:
+    found = resolver.lookup(directory, name)
+    found.close()
+    return found.letter is not None and not found.error
+
+
+def _is_shown(resolver: Resolver, directory: Directory, name: str, shown: os.stat_result) -> bool:
+    """Tell whether a lookup, which reads all attributes, finds the file that the mount shows."""
+    found = resolver.lookup(directory, name)
+    try:
+        if found.letter is None or found.error or not found.parts:
+            return False
+        part = found.parts[0]
+        above, _, last = part.path.rpartition("/")
+        fd = layers.open_path(above, resolver.roots[part.layer])
+        try:
+            status = layers.status(last, fd)
+        finally:
+            os.close(fd)
+        return status is not None and times(status) == times(shown)
+    finally:
+        found.close()
+
+
+def _listed(resolver: Resolver, directory: Directory) -> list[Entry]:
+    """Return what a listing of the root shows, directories looked up as it does."""
+    found = []
+    for name, kind in resolver.read(directory):
+        whole = kind
+        if kind.letter == "d":
+            entered, below = resolver.enter(directory, name, kind)
+            if below is not None:
+                below.close()
+            if entered is None:
+                continue
+            whole = entered
+        found.append((name, whole))
+    return found

@@ -1,0 +1,474 @@
+"""Open the layers of a live mount: the directories that the kernel uses, not what has their names.
+
+mountinfo keeps the names that a mount was given. What has such a name now may be another
+directory: a mount covers it, the mount itself does (an overlay over its own lower layer), it was
+moved, or the name was meant in another root. A directory is taken
+
+1. by its name, where no mount that is younger stands in the way;
+2. beneath such mounts: in a private copy of the mount namespace, where they are unmounted;
+3. elsewhere, by the root of another mount or process, if it is proven to be the layer.
+
+It is proven by what the live mount passes through from its layers: overlayfs answers stat(2) with
+the times and the inode number of the real file (ovl_getattr in fs/overlayfs/inode.c).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from layerctl.kernel import layers, mounts, syscalls
+from layerctl.model import MountEntry
+
+#: How many names of a layer are compared with the mount before it counts as not proven.
+_BUDGET = 300
+#: xino puts the filesystem's number into the highest bits (ovl_map_dev_ino).
+_INODE = (1 << 48) - 1
+_TRIES = 3
+
+
+class Place(NamedTuple):
+    """Where a layer was found: an open directory, -1 where it is unknown.
+
+    `cover` is the mount that lies over its name, None where none does. `beneath` tells that it was
+    reached beneath that one, `privilege` that more privilege might have reached it.
+    """
+
+    fd: int
+    cover: MountEntry | None = None
+    privilege: bool = False
+    beneath: bool = False
+
+
+class Times(NamedTuple):
+    """What of a file passes through an overlay unchanged."""
+
+    kind: int
+    modified: int
+    changed: int
+
+
+def times(status: os.stat_result) -> Times:
+    """Return what of a file passes through an overlay unchanged, but for the inode number."""
+    return Times(stat.S_IFMT(status.st_mode), status.st_mtime_ns, status.st_ctime_ns)
+
+
+def same_inode(one: os.stat_result, other: os.stat_result) -> bool:
+    """Tell whether two files may be one, by their inode numbers."""
+    return one.st_ino & _INODE == other.st_ino & _INODE
+
+
+def open_top(entry: MountEntry) -> int | None:
+    """Open the root of a mount; None where it is covered, or closed to the caller."""
+    try:
+        fd = layers.open_root(entry.target)
+    except OSError:
+        return None
+    if mounts.mount_id_of(fd) == entry.mount_id:
+        return fd
+    os.close(fd)
+    return None
+
+
+def open_all(entry: MountEntry, paths: Sequence[str], top: int | None) -> list[Place]:
+    """Open the layers of the mount `entry`, topmost first. Raises OSError for one that is gone.
+
+    `top` is the mount's root, by which they are proven, None where it cannot be opened.
+    """
+    table = _Table(entry)
+    places: list[Place] = []
+    try:
+        for position, path in enumerate(paths):
+            places.append(_open(table, path, top, is_top=position == 0))
+    except BaseException:
+        close(places)
+        raise
+    return places
+
+
+def covers(
+    entry: MountEntry, paths: Iterable[str]
+) -> tuple[list[tuple[str, MountEntry]], list[str]]:
+    """Return which paths of a mount's layers are covered, by what, and what to unmount in order.
+
+    Mounts are told apart by their order alone: see `open_all` for proof.
+    """
+    table = _Table(entry)
+    gone: set[int] = set()
+    found, targets = [], []
+    for path in paths:
+        cover = table.cover(path)
+        if cover is not None:
+            found.append((path, cover))
+            targets += table.without(path, table.is_younger, gone)
+    return found, targets
+
+
+def close(places: Sequence[Place]) -> None:
+    """Close what was opened."""
+    for place in places:
+        if place.fd >= 0:
+            os.close(place.fd)
+
+
+def _open(table: _Table, path: str, top: int | None, *, is_top: bool) -> Place:
+    def proven(fd: int) -> bool | None:
+        if top is None:
+            return None
+        return _is_root_of(fd, top) if is_top else _is_in(fd, top)
+
+    cover = table.cover(path)
+    plain: int | None = None
+    lost: OSError | None = None
+    if cover is None:
+        try:
+            plain = layers.open_root(path)
+        except OSError as error:
+            lost = error
+        else:
+            if not table.reached(plain, path):  # a symbolic link led to a mount that is younger
+                os.close(plain)
+                plain, path = None, os.path.realpath(path)
+                cover = table.cover(path)
+    answer = None if plain is None else proven(plain)
+    if plain is not None and answer:
+        return Place(plain)
+    found = _proven_elsewhere(table, path, proven, everywhere=plain is None or answer is False)
+    if found.fd >= 0 and (found.sure or plain is None):
+        if plain is not None:
+            os.close(plain)
+        return Place(found.fd, cover, beneath=True)
+    if found.fd >= 0:
+        os.close(found.fd)
+    if plain is not None and answer is None:
+        return Place(plain)
+    if plain is not None:
+        os.close(plain)
+    if lost is not None:
+        raise lost
+    return Place(-1, cover, privilege=found.refused)
+
+
+class _Found(NamedTuple):
+    """What the search for a layer came to: `sure` is one that is proven."""
+
+    fd: int
+    sure: bool
+    refused: bool
+
+
+def _proven_elsewhere(
+    table: _Table, path: str, proven: Callable[[int], bool | None], *, everywhere: bool
+) -> _Found:
+    """Search a layer beneath mounts and in other roots: one that is proven, or else certain."""
+    first, refused = -1, False
+    for certain, attempt in table.ways(path, everywhere=everywhere):
+        try:
+            fd = attempt()
+        except OSError as error:
+            refused = refused or error.errno in (errno.EPERM, errno.EACCES)
+            continue
+        answer = proven(fd)
+        if answer:
+            if first >= 0:
+                os.close(first)
+            return _Found(fd, sure=True, refused=False)
+        if answer is None and certain and first < 0:
+            first = fd
+        else:
+            os.close(fd)
+    return _Found(first, sure=False, refused=refused)
+
+
+def _is_root_of(fd: int, top: int) -> bool | None:
+    """Tell whether a directory is the one whose times the mount's root shows."""
+    for _ in range(_TRIES):  # it may change between two looks
+        one, other = os.fstat(fd), os.fstat(top)
+        if times(one) == times(other):
+            return True if same_inode(one, other) else None
+    return False
+
+
+def _is_in(fd: int, top: int) -> bool | None:
+    """Tell whether a file of a lower layer is shown by the mount; None where that is unknown."""
+    left = _BUDGET
+    todo = [(os.dup(fd), os.dup(top))]
+    try:
+        while todo and left > 0:
+            below, above = todo.pop(0)
+            try:
+                for name in sorted(os.listdir(below))[:left]:
+                    left -= 1
+                    one, other = layers.status(name, below), layers.status(name, above)
+                    if one is None or other is None:
+                        continue
+                    if stat.S_ISDIR(one.st_mode):
+                        if stat.S_ISDIR(other.st_mode) and len(todo) < _BUDGET // 10:
+                            todo += _below(name, below, above)
+                    elif times(one) == times(other) and same_inode(one, other):
+                        return True
+            except OSError:
+                continue
+            finally:
+                os.close(below)
+                os.close(above)
+    finally:
+        for pair in todo:
+            for one_fd in pair:
+                os.close(one_fd)
+    return None
+
+
+def _below(name: str, below: int, above: int) -> list[tuple[int, int]]:
+    try:
+        one = layers.open_dir(name, below)
+    except OSError:
+        return []
+    try:
+        return [(one, layers.open_dir(name, above))]
+    except OSError:
+        os.close(one)
+        return []
+
+
+Way = tuple[bool, Callable[[], int]]
+
+
+class _Table:
+    """The mounts of this namespace as the mount `entry` found them, as far as that can be told."""
+
+    def __init__(self, entry: MountEntry) -> None:
+        self._entries = mounts.entries()
+        self._order = {one.mount_id: number for number, one in enumerate(self._entries)}
+        self._children: dict[int, list[MountEntry]] = {}
+        for one in self._entries:
+            self._children.setdefault(one.parent_id, []).append(one)
+        self._own = self._with_all_inside(entry)
+        self._since = self._order.get(entry.mount_id, len(self._entries))
+        root = mounts.mount_id("/")
+        device = os.stat("/").st_dev
+        # In a root that is no mount point, mountinfo has no line for the mount of the root.
+        self._root = next(
+            (one for one in self._entries if one.mount_id == root),
+            MountEntry(root, 0, f"{os.major(device)}:{os.minor(device)}", "", "/", (), "", "", ""),
+        )
+
+    def _with_all_inside(self, entry: MountEntry) -> frozenset[int]:
+        """Return the ids of a mount and of all that is mounted on it: younger than the mount."""
+        found = {entry.mount_id}
+        todo = [entry.mount_id]
+        while todo:
+            for one in self._children.get(todo.pop(), ()):
+                if one.mount_id not in found:
+                    found.add(one.mount_id)
+                    todo.append(one.mount_id)
+        return frozenset(found)
+
+    def is_younger(self, one: MountEntry) -> bool:
+        """Tell whether a mount came after ours: mountinfo lists mounts as they came."""
+        return one.mount_id in self._own or self._order[one.mount_id] > self._since
+
+    def _walk(self, path: str, allowed: Callable[[MountEntry], bool]) -> MountEntry:
+        """Return the mount that a path led to when there were only the mounts allowed."""
+        here = self._root
+        while below := self._step(path, here, allowed):
+            here = below
+        return here
+
+    def _step(
+        self, path: str, here: MountEntry, allowed: Callable[[MountEntry], bool]
+    ) -> MountEntry | None:
+        """Return the mount that a path goes on to from another, None where it stays there."""
+        inside = [
+            one
+            for one in self._children.get(here.mount_id, ())
+            if is_at_or_above(one.target, path)
+            and is_at_or_above(here.target, one.target)
+            and one.mount_id != here.mount_id
+            and allowed(one)
+        ]
+        return min(reversed(inside), key=lambda one: len(one.target), default=None)
+
+    def cover(self, path: str) -> MountEntry | None:
+        """Return a mount that may lie over a path since ours was made, None where none does."""
+        if self._root.mount_id in self._own:
+            return self._root
+        then = self._walk(path, lambda one: not self.is_younger(one))
+        now = self._walk(path, lambda _: True)
+        return None if then.mount_id == now.mount_id else now
+
+    def reached(self, fd: int, path: str) -> bool:
+        """Tell whether an open directory lies on the mount that its path led to before ours."""
+        then = self._walk(os.path.realpath(path), lambda one: not self.is_younger(one))
+        return mounts.mount_id_of(fd) == then.mount_id
+
+    def ways(self, path: str, *, everywhere: bool) -> Iterator[Way]:
+        """Yield ways to directories that may be the layer; the certain ones need no more proof.
+
+        Not `everywhere`, it looks beneath the mounts that lie over the path alone.
+        """
+        mount = self._walk(path, lambda one: not self.is_younger(one))
+        if mount.mount_id not in self._own:
+            yield True, _copying(mount, path[len(mount.target.rstrip("/")) :])
+        for certain, targets in self._beneath(path):
+            yield certain, _uncovering(targets, path)
+        if not everywhere:
+            return
+        for one in self._entries:  # where a root was changed, names begin elsewhere
+            if one.mount_id not in self._own and one.target != "/":
+                yield False, _opening(f"{one.target}{path}")
+        for root in _other_roots():
+            yield False, _opening(f"{root}{path}")
+
+    def _beneath(self, path: str) -> Iterator[tuple[bool, list[str]]]:
+        """Yield what to unmount to come beneath: first what is younger than the mount.
+
+        The order is no proof: where a mount namespace was copied, so were its mounts, as a tree.
+        So all others that lie over the path come after, one by one.
+        """
+        if self._root.mount_id in self._own:
+            return
+        yield True, self.without(path, self.is_younger)
+        hidden = set(self._own)
+        while True:
+            mount = self._walk(path, lambda one: one.mount_id not in hidden)
+            if mount.mount_id == self._root.mount_id:
+                return
+            hidden.add(mount.mount_id)
+            yield False, self.without(path, lambda one: one.mount_id in hidden)
+
+    def without(
+        self, path: str, unwanted: Callable[[MountEntry], bool], gone: set[int] | None = None
+    ) -> list[str]:
+        """Return the targets to unmount, in order, until no unwanted mount lies over a path.
+
+        A mount goes with all that is mounted in it, as MNT_DETACH does it.
+        """
+        gone = set() if gone is None else gone
+        targets: list[str] = []
+        while True:
+            first = next((one for one in self._chain(path, gone) if unwanted(one)), None)
+            if first is None:
+                return targets
+            topmost = self._chain(first.target, gone)[-1]
+            gone |= self._with_all_inside(topmost)
+            targets.append(first.target)
+
+    def _chain(self, path: str, gone: Collection[int]) -> list[MountEntry]:
+        """Return the mounts that a path leads through, the root first, without those gone."""
+        chain = [self._root]
+        while mount := self._step(path, chain[-1], lambda one: one.mount_id not in gone):
+            chain.append(mount)
+        return chain
+
+
+def is_at_or_above(path: str, other: str) -> bool:
+    """Tell whether one path is another, or leads to it."""
+    return path in (other, "/") or other.startswith(path + "/")
+
+
+def _copying(mount: MountEntry, rest: str) -> Callable[[], int]:
+    """Return a way to a directory of a mount that is not covered itself, by a copy of it."""
+
+    def way() -> int:
+        fd = layers.open_root(mount.target)
+        try:
+            if mounts.mount_id_of(fd) != mount.mount_id:
+                raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), mount.target)
+            copy = syscalls.open_tree(f"/proc/self/fd/{fd}")
+        finally:
+            os.close(fd)
+        try:
+            return layers.open_path(rest.strip("/") or ".", copy)
+        finally:
+            os.close(copy)
+
+    return way
+
+
+def _uncovering(targets: Sequence[str], path: str) -> Callable[[], int]:
+    """Return a way to what lies at a path once other mounts are gone.
+
+    They go in a mount namespace of a child's own, a private copy in which nobody else sees it,
+    and which ends with the child. What is opened is a copy of the mount without what is mounted
+    in it, as the kernel's overlay has it.
+    """
+
+    def way() -> int:
+        reader, writer = os.pipe()
+        done, wait = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                os.close(wait)
+                _tell(writer, _uncover(targets, path))
+                os.read(done, 1)
+            finally:
+                os._exit(0)
+        os.close(writer)
+        os.close(done)
+        try:
+            with os.fdopen(reader, "rb") as file:
+                number = int(file.readline() or -errno.EIO)
+            if number < 0:
+                raise OSError(-number, os.strerror(-number), path)
+            return layers.open_root(f"/proc/{child}/fd/{number}")
+        finally:
+            os.close(wait)
+            os.waitpid(child, 0)
+
+    return way
+
+
+def _uncover(targets: Sequence[str], path: str) -> int:
+    """Return a descriptor of the directory, or an errno below zero. For a child."""
+    try:
+        leave(targets)
+        return syscalls.open_tree(path)
+    except OSError as error:
+        return -(error.errno or errno.EIO)
+
+
+def leave(targets: Sequence[str]) -> None:
+    """Go to a private copy of the mount namespace, and unmount there. Raises OSError."""
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    # Without this the mounts of the others would go too. It fails in a root that is no mount.
+    syscalls.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE, "")
+    for target in targets:
+        syscalls.umount2(target, syscalls.MNT_DETACH | syscalls.UMOUNT_NOFOLLOW)
+
+
+def _tell(writer: int, number: int) -> None:
+    os.write(writer, b"%d\n" % number)
+    os.close(writer)
+
+
+def _opening(path: str) -> Callable[[], int]:
+    return lambda: layers.open_root(path)
+
+
+def _other_roots() -> Iterator[str]:
+    """Yield the roots of other processes, each of them once."""
+    own = os.stat("/")
+    seen = {(own.st_dev, own.st_ino, _namespace("self"))}
+    for pid in os.listdir("/proc"):
+        if pid.isdecimal():
+            root = f"/proc/{pid}/root"
+            try:
+                status = os.stat(root)
+            except OSError:
+                continue
+            one = (status.st_dev, status.st_ino, _namespace(pid))
+            if one not in seen:
+                seen.add(one)
+                yield root
+
+
+def _namespace(pid: str) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/mnt")
+    except OSError:
+        return ""

@@ -1,0 +1,356 @@
+"""Layers whose names lead elsewhere now: covered, moved, made again. Right, or said to be unknown.
+
+Each shape is made so that the truth is known beforehand; asked is what `inspect` says of it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from layerctl.kernel import syscalls
+from tests.support import ROOT, _import_everything, layerctl, layerctl_json, valid
+
+BIND = syscalls.MS_BIND
+
+
+def make(lab: Path, *names: str) -> None:
+    """Make directories, and files where a name ends in .x, which is what they hold."""
+    for name in names:
+        path = lab / name
+        if path.suffix == ".x":
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(name)
+        else:
+            path.mkdir(parents=True, exist_ok=True)
+
+
+def overlay(lab: Path, lower: str, target: str, upper: str | None = "u") -> None:
+    words = [f"lowerdir={':'.join(f'{lab}/{one}' for one in lower.split(':'))}"]
+    if upper is not None:
+        make(lab, upper, f"{upper}.work")
+        words.append(f"upperdir={lab}/{upper},workdir={lab}/{upper}.work")
+    syscalls.mount("overlay", str(lab / target), "overlay", 0, ",".join(words))
+
+
+def merged(target: Path | str, *more: str) -> dict[str, int]:
+    """Return what the mount shows as `inspect merged` has it: each path with its layer."""
+    rows = layerctl_json("inspect", "merged", *more, target)["entries"]
+    return {row["path"]: row["layer"] for row in rows}
+
+
+def changes(target: Path | str) -> set[tuple[str, str]]:
+    rows = layerctl_json("inspect", "changes", target)["changes"]
+    return {(row["change"], row["path"]) for row in rows}
+
+
+def unknown(*arguments: str | Path, code: int = 3) -> str:
+    """Expect that no answer is given, and return why."""
+    done = layerctl(*arguments, "--json")
+    assert (done.returncode, done.stdout) == (code, ""), done
+    error = valid("error", done.stderr)["error"]
+    assert error["id"] in ("layer-unknown", "missing-layer-directory"), error
+    return f"{error['message']}: {error['why']}"
+
+
+@pytest.mark.namespace
+def test_over_its_own_lower(lab: Path) -> None:
+    make(lab, "l/a.x", "l/b.x")
+    overlay(lab, "l", "l")
+    (lab / "l/a.x").write_text("changed")
+    (lab / "l/b.x").unlink()
+    make(lab, "l/new.x")
+    assert changes(lab / "l") == {("modified", "a.x"), ("deleted", "b.x"), ("added", "new.x")}
+    assert merged(lab / "l") == {"a.x": 0, "new.x": 0}
+    (row,) = layerctl_json("inspect", "whiteouts", lab / "l")["whiteouts"]
+    assert (row["path"], row["hides"]) == ("b.x", [1])
+
+
+@pytest.mark.namespace
+def test_over_its_own_lower_twice(lab: Path) -> None:
+    make(lab, "l/a.x", "l/b.x")
+    overlay(lab, "l", "l")
+    (lab / "l/b.x").unlink()
+    make(lab, "l/c.x")
+    overlay(lab, "l", "l", upper="second")
+    (lab / "l/a.x").unlink()
+    # the second one's lower is the first overlay, which only it covers
+    assert changes(lab / "l") == {("deleted", "a.x")}
+    assert merged(lab / "l") == {"c.x": 1}
+
+
+@pytest.mark.namespace
+@pytest.mark.parametrize("cover", ["tmpfs", "bind", "overlay"])
+def test_a_lower_of_several_is_covered_later(lab: Path, cover: str) -> None:
+    make(lab, "l1/one.x", "l2/two.x", "l3/three.x", "other/other.x", "m")
+    overlay(lab, "l1:l2:l3", "m")
+    before = merged(lab / "m")
+    if cover == "tmpfs":
+        syscalls.mount("t", str(lab / "l2"), "tmpfs", 0, "")
+        make(lab, "l2/cover.x")
+    elif cover == "bind":
+        syscalls.mount(str(lab / "other"), str(lab / "l2"), "", BIND, "")
+    else:
+        overlay(lab, "other", "l2", upper="u2")
+    assert merged(lab / "m") == before == {"one.x": 1, "two.x": 2, "three.x": 3}
+
+
+@pytest.mark.namespace
+def test_a_cover_that_was_there_before_is_the_layer(lab: Path) -> None:
+    make(lab, "l/hidden.x", "m")
+    syscalls.mount("t", str(lab / "l"), "tmpfs", 0, "")
+    make(lab, "l/seen.x")
+    overlay(lab, "l", "m")
+    assert merged(lab / "m") == {"seen.x": 1}
+    syscalls.mount("t", str(lab / "l"), "tmpfs", 0, "")
+    make(lab, "l/later.x")
+    assert merged(lab / "m") == {"seen.x": 1}
+
+
+@pytest.mark.namespace
+def test_a_parent_of_all_layers_is_covered(lab: Path) -> None:
+    make(lab, "base/l/a.x", "m")
+    overlay(lab, "base/l", "m", upper="base/u")
+    (lab / "m/a.x").unlink()
+    make(lab, "m/new.x")
+    syscalls.mount("t", str(lab / "base"), "tmpfs", 0, "")
+    make(lab, "base/l/false.x", "base/u/false.x")
+    assert changes(lab / "m") == {("deleted", "a.x"), ("added", "new.x")}
+
+
+@pytest.mark.namespace
+def test_the_filesystem_of_a_lower_is_covered_at_its_mount_point(lab: Path) -> None:
+    make(lab, "disk", "m")
+    syscalls.mount("t", str(lab / "disk"), "tmpfs", 0, "")
+    make(lab, "disk/l/a.x")
+    overlay(lab, "disk/l", "m")
+    syscalls.mount("t", str(lab / "disk"), "tmpfs", 0, "")
+    make(lab, "disk/l/false.x")
+    assert merged(lab / "m") == {"a.x": 1}
+    assert changes(lab / "m") == set()
+
+
+@pytest.mark.namespace
+def test_another_mount_of_the_covered_filesystem_serves(lab: Path) -> None:
+    make(lab, "disk", "same", "m")
+    syscalls.mount("t", str(lab / "disk"), "tmpfs", 0, "")
+    make(lab, "disk/l/a.x")
+    overlay(lab, "disk/l", "m")
+    syscalls.mount(str(lab / "disk"), str(lab / "same"), "", BIND, "")
+    syscalls.mount("t", str(lab / "disk"), "tmpfs", 0, "")
+    assert merged(lab / "m") == {"a.x": 1}
+
+
+@pytest.mark.namespace
+def test_the_upper_is_covered(lab: Path) -> None:
+    make(lab, "l/a.x", "l/b.x", "m")
+    overlay(lab, "l", "m")
+    (lab / "m/a.x").unlink()
+    syscalls.mount("t", str(lab / "u"), "tmpfs", 0, "")
+    assert changes(lab / "m") == {("deleted", "a.x")}
+
+
+@pytest.mark.namespace
+@pytest.mark.parametrize("again", [False, True])
+def test_the_upper_was_moved(lab: Path, again: bool) -> None:
+    make(lab, "l/a.x", "l/b.x", "m")
+    overlay(lab, "l", "m")
+    (lab / "m/a.x").unlink()
+    (lab / "u").rename(lab / "moved")
+    if again:
+        make(lab, "u")
+    for command in ("changes", "merged", "whiteouts"):
+        unknown("inspect", command, lab / "m")
+    assert layerctl("doctor", lab / "m").returncode != 0
+
+
+@pytest.mark.namespace
+@pytest.mark.parametrize("names", [("a.x",), ("a.x", "b.x"), ("other.x",), ()])
+def test_a_lower_was_moved_and_made_again(lab: Path, names: tuple[str, ...]) -> None:
+    make(lab, "l/a.x", "m")
+    overlay(lab, "l", "m")
+    (lab / "l").rename(lab / "moved")
+    make(lab, "l", *(f"l/{name}" for name in names))
+    unknown("inspect", "merged", lab / "m")
+
+
+@pytest.mark.namespace
+def test_the_upper_is_detached(lab: Path) -> None:
+    make(lab, "disk", "l/a.x", "m")
+    syscalls.mount("t", str(lab / "disk"), "tmpfs", 0, "")
+    overlay(lab, "l", "m", upper="disk/u")
+    (lab / "m/a.x").unlink()
+    syscalls.umount2(str(lab / "disk"), syscalls.MNT_DETACH)
+    unknown("inspect", "changes", lab / "m")
+    make(lab, "disk/u")
+    unknown("inspect", "changes", lab / "m")
+
+
+@pytest.mark.namespace
+def test_the_target_is_covered(lab: Path) -> None:
+    make(lab, "l/a.x", "l2/b.x", "m")
+    overlay(lab, "l", "m")
+    overlay(lab, "l2", "m", upper="u2")
+    assert merged(lab / "m") == {"b.x": 1}
+    syscalls.mount("t", str(lab / "m"), "tmpfs", 0, "")
+    done = layerctl("inspect", "merged", lab / "m", "--json")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert valid("error", done.stderr)["error"]["id"] == "not-layered"
+
+
+@pytest.mark.namespace
+def test_something_is_mounted_inside_a_covered_layer(lab: Path) -> None:
+    make(lab, "l/sub/deep.x", "m")
+    syscalls.mount("t", str(lab / "l/sub"), "tmpfs", 0, "")
+    make(lab, "l/sub/false.x")
+    overlay(lab, "l", "m")
+    syscalls.mount("t", str(lab / "l"), "tmpfs", 0, "")
+    assert merged(lab / "m") == {"sub": 1, "sub/deep.x": 1}
+
+
+@pytest.mark.namespace
+def test_by_a_symbolic_link_that_leads_elsewhere_now(lab: Path) -> None:
+    make(lab, "one/a.x", "two/b.x", "m")
+    (lab / "link").symlink_to("one")
+    overlay(lab, "link", "m")
+    assert merged(lab / "m") == {"a.x": 1}
+    (lab / "link").unlink()
+    (lab / "link").symlink_to("two")
+    unknown("inspect", "merged", lab / "m")
+
+
+@pytest.mark.namespace
+def test_in_a_copy_of_the_mount_namespace(lab: Path) -> None:
+    """Mounts are copied as a tree, in which what came later may stand first."""
+    make(lab, "first", "l/a.x")
+    syscalls.mount("t", str(lab / "first"), "tmpfs", 0, "")
+    make(lab, "first/l/a.x", "m")
+    overlay(lab, "first/l", "m")
+    syscalls.mount("t", str(lab / "first/l"), "tmpfs", 0, "")
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    assert merged(lab / "m") == {"a.x": 1}
+
+
+@pytest.mark.namespace
+def test_an_empty_cover_in_a_copy_of_the_mount_namespace_hides_nothing(lab: Path) -> None:
+    make(lab, "first", "m")
+    syscalls.mount("t", str(lab / "first"), "tmpfs", 0, "")
+    make(lab, "first/l1/deep/er/a.x", "first/l2/b.x")
+    overlay(lab, "first/l1:first/l2", "m", upper=None)
+    syscalls.mount("t", str(lab / "first/l1"), "tmpfs", 0, "")
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    assert merged(lab / "m", "--type", "file") == {"b.x": 1, "deep/er/a.x": 0}
+
+
+@pytest.mark.namespace(user=True)
+def test_in_a_user_namespace(lab: Path) -> None:
+    make(lab, "l/a.x", "u", "u.work", "m")
+    words = f"lowerdir={lab}/l,upperdir={lab}/u,workdir={lab}/u.work,userxattr"
+    syscalls.mount("overlay", str(lab / "l"), "overlay", 0, words)
+    (lab / "l/a.x").unlink()
+    make(lab, "l/new.x")
+    assert changes(lab / "l") == {("deleted", "a.x"), ("added", "new.x")}
+    syscalls.mount("t", str(lab / "u"), "tmpfs", 0, "")
+    assert changes(lab / "l") == {("deleted", "a.x"), ("added", "new.x")}
+
+
+@pytest.mark.namespace
+def test_without_privilege_it_is_unknown(lab: Path) -> None:
+    make(lab, "l/a.x", "m")
+    lab.chmod(0o755)
+    overlay(lab, "l", "m")
+    syscalls.mount("t", str(lab / "l"), "tmpfs", 0, "mode=755")
+
+    done = _as_nobody("inspect", "merged", str(lab / "m"))
+    assert done.returncode == 4, done.stderr
+    assert done.stdout == ""
+    assert "covers it" in done.stderr
+
+
+def _as_nobody(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", _NOBODY, *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+_NOBODY = """
+import os, sys
+import resource, traceback
+from layerctl.cli.main import main
+from tests.support import _import_everything
+_import_everything()
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def _chroot(lab: Path, root: Path, body: Callable[[], None]) -> None:
+    import resource  # noqa: F401 - not to be had inside
+    import traceback
+
+    _import_everything()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.chroot(root)
+            os.chdir("/")
+            body()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def _tree(top: str) -> set[str]:
+    return {
+        os.path.relpath(os.path.join(where, name), top)
+        for where, directories, files in os.walk(top)
+        for name in [*directories, *files]
+    }
+
+
+@pytest.mark.namespace
+def test_over_the_root_in_a_chroot(lab: Path) -> None:
+    """lowerdir=/ mounted over /, and then entered, as live systems do it."""
+    from layerctl.cli.main import main
+
+    make(lab, "root/etc/a.x", "root/proc", "root/u", "root/w", "root/m")
+    syscalls.mount("proc", str(lab / "root/proc"), "proc", 0, "")
+
+    def body() -> None:
+        syscalls.mount("overlay", "/m", "overlay", 0, "lowerdir=/,upperdir=/u,workdir=/w")
+        os.unlink("/m/etc/a.x")
+        os.makedirs("/m/proc", exist_ok=True)
+        syscalls.mount("/proc", "/m/proc", "", BIND, "")
+        os.chroot("/m")
+        os.chdir("/")
+        assert main(["inspect", "changes", "/", "--json"]) in (3, 4)
+
+    _chroot(lab, lab / "root", body)
+
+
+@pytest.mark.namespace
+def test_beside_the_mount_in_a_chroot_all_is_right(lab: Path, tmp_path: Path) -> None:
+    from layerctl.cli.main import main
+
+    make(lab, "root/l/a.x", "root/l/b.x", "root/proc", "root/u", "root/w")
+    syscalls.mount("proc", str(lab / "root/proc"), "proc", 0, "")
+    out = os.open(lab / "out", os.O_RDWR | os.O_CREAT)
+
+    def body() -> None:
+        syscalls.mount("overlay", "/l", "overlay", 0, "lowerdir=/l,upperdir=/u,workdir=/w")
+        os.unlink("/l/a.x")
+        os.dup2(out, 1)
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - for this process alone
+        assert main(["inspect", "changes", "/l", "--raw"]) == 0
+
+    _chroot(lab, lab / "root", body)
+    assert "deleted" in (lab / "out").read_text()
+    assert "a.x" in (lab / "out").read_text()
