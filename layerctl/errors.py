@@ -132,7 +132,7 @@ ERRORS: dict[str, ErrorKind] = {
             "A layer of a live mount cannot be found for certain",
             "The kernel keeps the name that a layer had. Something may be mounted over that name "
             "since, or another directory may have it. An answer from the wrong directory would be "
-            "wrong, so none is given. Where more privilege would help, the exit code is 4.",
+            "wrong, so none is given.",
             "See what is mounted there.",
             ("findmnt -A TARGET",),
         ),

@@ -354,3 +354,29 @@ def test_beside_the_mount_in_a_chroot_all_is_right(lab: Path, tmp_path: Path) ->
     _chroot(lab, lab / "root", body)
     assert "deleted" in (lab / "out").read_text()
     assert "a.x" in (lab / "out").read_text()
+
+
+@pytest.mark.namespace
+def test_lists_name_what_covers_a_layer(lab: Path) -> None:
+    make(lab, "l/a.x", "m")
+    overlay(lab, "l", "m")
+    rows = layerctl_json("list")["mounts"]
+    (row,) = [one for one in rows if one["target"] == f"{lab}/m"]
+    assert not row.get("notes")
+    syscalls.mount("t", str(lab / "l"), "tmpfs", 0, "")
+    rows = layerctl_json("list")["mounts"]
+    (row,) = [one for one in rows if one["target"] == f"{lab}/m"]
+    said = f"layer 1, {lab}/l, is covered by the tmpfs mounted on {lab}/l"
+    assert row["notes"] == [said]
+    assert said in layerctl("inspect", "mount", lab / "m").stderr
+
+
+@pytest.mark.namespace
+def test_doctor_looks_beneath(lab: Path) -> None:
+    make(lab, "l/a.x", "m")
+    overlay(lab, "l", "m")
+    (lab / "l/.wh.gone").write_text("")
+    before = {one["cause"] for one in layerctl_json("doctor", lab / "m")["findings"]}
+    syscalls.mount("t", str(lab / "l"), "tmpfs", 0, "")
+    after = {one["cause"] for one in layerctl_json("doctor", lab / "m")["findings"]}
+    assert after == before | {"layer-covered"}

@@ -13,9 +13,16 @@ from layerctl.cli.complete import files, targets
 from layerctl.cli.help import WithExamples
 from layerctl.cli.output import output_options
 from layerctl.codecs.request import Request
-from layerctl.errors import EXIT_FOUND, EXIT_OK, NotFoundError, RequestError
+from layerctl.errors import (
+    EXIT_FOUND,
+    EXIT_OK,
+    LayerctlError,
+    NotFoundError,
+    NotPermittedError,
+    RequestError,
+)
 from layerctl.kernel import facts, mounts, paths
-from layerctl.model import Finding, Severity, Stack
+from layerctl.model import Finding, MountEntry, Severity, Stack
 from layerctl.render.errors import note
 from layerctl.render.human import signs, wants_colour
 from layerctl.render.json import Document
@@ -139,8 +146,32 @@ def _live(target: str, shown: Shown, *, probe: bool) -> int:
         stack, notes = mounted.stack, (error.message,)
     for text in notes:
         note(text)
-    found, checks = live.examine(mounted, stack, probe=probe)
+    _prove(stack, mounted.entry)
+    try:
+        found, checks = live.examine(mounted, stack, probe=probe)
+    except OSError as error:
+        raise NotPermittedError(
+            "layer-covered",
+            f"the layers of {target} cannot be looked at: {error.strerror}",
+            why="a mount covers one of them, and to look beneath takes CAP_SYS_ADMIN",
+            hint=f"sudo layerctl doctor {target}",
+        ) from None
     return _report(found, checks, shown)
+
+
+def _prove(stack: Stack, mount: MountEntry) -> None:
+    """See that the layers found are those of the mount. Raises LayerctlError where they are not.
+
+    One that is gone, or closed to the caller, is for the checks to tell of.
+    """
+    from layerctl.inspecting.opening import opened
+
+    try:
+        with opened(stack, mount):
+            pass
+    except LayerctlError as error:
+        if error.id in ("layer-unknown", "layer-covered"):
+            raise
 
 
 def _machine(shown: Shown, *, probe: bool) -> int:

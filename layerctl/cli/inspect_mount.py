@@ -11,7 +11,7 @@ from layerctl.cli.output import output_options
 from layerctl.codecs.escape import printable
 from layerctl.codecs.request import Request
 from layerctl.errors import NotFoundError
-from layerctl.kernel import mounts
+from layerctl.kernel import live_layers, mounts
 from layerctl.model import Stack
 from layerctl.render.columns import Listing
 from layerctl.render.errors import note
@@ -62,6 +62,8 @@ def command(
 
 def _live(target: str, mountinfo: str, sysfs: str) -> tuple[str, Stack, Document]:
     mounted = mounts.find_layered(target, mountinfo, sysfs)
+    if mountinfo == mounts.SELF_MOUNTINFO:
+        (mounted,) = live_layers.noted([mounted])
     try:
         stack, notes = resolve_relative(mounted)
     except NotFoundError as error:

@@ -7,7 +7,7 @@ import click
 from layerctl.cli.common import source_options
 from layerctl.cli.help import WithExamples
 from layerctl.cli.output import output_options
-from layerctl.kernel import containers, mounts
+from layerctl.kernel import containers, live_layers, mounts
 from layerctl.render.mounts import listed_document
 from layerctl.render.output import Format, Output, write
 from layerctl.render.tables import LIST
@@ -23,6 +23,8 @@ def command(*, output: Output, sysfs: str, mountinfo: str) -> None:
     containerd tell it.
     """
     found = mounts.layered(mountinfo, sysfs)
+    if mountinfo == mounts.SELF_MOUNTINFO:
+        found = live_layers.noted(found)
     if not found and output.format is Format.HUMAN:
         from layerctl.render.errors import note
 

@@ -12,11 +12,11 @@ from layerctl.doctor.commands import mount_command
 from layerctl.doctor.hits import Hit
 from layerctl.doctor.preflight import Checked, run_checks
 from layerctl.kernel import facts as gathering
-from layerctl.kernel import holders, left_marks
+from layerctl.kernel import holders, left_marks, live_layers
 from layerctl.kernel.facts import Facts
 from layerctl.kernel.mounts import Mounted
 from layerctl.kernel.overlay_facts import ask_for_room
-from layerctl.model import Finding, Severity, Stack
+from layerctl.model import Finding, MountEntry, Severity, Stack
 from layerctl.rules.overlay import settings
 from layerctl.rules.words import count
 
@@ -29,6 +29,7 @@ class Live(NamedTuple):
     facts: Facts
     holders: holders.Holders
     marks: left_marks.Marks
+    covers: tuple[tuple[str, MountEntry], ...] = ()
 
     @property
     def target(self) -> str:
@@ -51,23 +52,39 @@ class Live(NamedTuple):
         return values
 
 
-def examine(
-    mounted: Mounted, stack: Stack, *, probe: bool = False
-) -> tuple[list[Finding], list[Checked]]:
+Report = tuple[list[Finding], list[Checked]]
+
+
+def examine(mounted: Mounted, stack: Stack, *, probe: bool = False) -> Report:
     """Return the findings of a live mount, gravest first, and what was looked at.
 
-    With `probe` a full upper filesystem is asked for room, by a file that has no name.
+    With `probe` a full upper filesystem is asked for room, by a file that has no name. Where a
+    mount covers a layer, it is looked at from a private copy of the mount namespace in which that
+    mount is gone. Raises OSError where it cannot be.
     """
+    held = holders.of(mounted.entry)
+    paths = [path for _, path in roles(stack) if path.startswith("/")]
+    covers, targets = live_layers.covers(mounted.entry, paths)
+
+    def look() -> Report:
+        return _examine(mounted, stack, held, tuple(covers), probe=probe)
+
+    return live_layers.beneath(targets, look) if targets else look()
+
+
+def _examine(
+    mounted: Mounted,
+    stack: Stack,
+    held: holders.Holders,
+    covers: tuple[tuple[str, MountEntry], ...],
+    *,
+    probe: bool,
+) -> Report:
     facts = gathering.gather(stack, None)
     if probe and _writes(stack):
         facts = ask_for_room(stack, facts)
-    live = Live(
-        mounted,
-        stack,
-        facts,
-        holders.of(mounted.entry),
-        left_marks.marks(stack, mounted.entry.fstype),
-    )
+    marks = left_marks.marks(stack, mounted.entry.fstype)
+    live = Live(mounted, stack, facts, held, marks, covers)
     unseen = live.holders.unseen
     unknown = (
         (f"what {count(unseen, 'process')} {'holds' if unseen == 1 else 'hold'}",) if unseen else ()
@@ -96,7 +113,14 @@ def layers_there(live: Live) -> Iterator[Hit]:
         place = live.facts.of(path)
         if place.error is not None and path.startswith("/"):
             seen = (f"{role} {path}: {os.strerror(place.error)}",)
-            yield Hit("layer-gone", seen, {"path": path}, Severity.WARNING)
+            yield Hit("layer-gone", seen, {"path": path})
+
+
+def covered(live: Live) -> Iterator[Hit]:
+    """No mount covers the directory of a layer."""
+    for path, cover in live.covers:
+        seen = (f"{path} is covered by the {cover.fstype or 'root'} mounted on {cover.target}",)
+        yield Hit("layer-covered", seen, {"path": path})
 
 
 def volatile(live: Live) -> Iterator[Hit]:
@@ -221,6 +245,7 @@ def held(live: Live) -> Iterator[Hit]:
 CHECKS: tuple[Callable[[Live], Iterator[Hit]], ...] = (
     read_only,
     layers_there,
+    covered,
     volatile,
     fell_back,
     space,

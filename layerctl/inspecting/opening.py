@@ -106,7 +106,7 @@ def _unknown(number: int, layer: Layer, mount: MountEntry, place: Place) -> Laye
     why = f"the {cover.fstype or 'root'} mounted on {cover.target} covers it"
     if place.privilege:
         return NotPermittedError(
-            "layer-unknown", what, why=f"{why}; to look beneath takes CAP_SYS_ADMIN",
+            "layer-covered", what, why=f"{why}; to look beneath takes CAP_SYS_ADMIN",
             hint=f"sudo layerctl inspect mount {mount.target}",
         )  # fmt: skip
     return NotFoundError(

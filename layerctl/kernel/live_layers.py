@@ -18,10 +18,13 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from layerctl.kernel import layers, mounts, syscalls
+from layerctl.kernel import layers, mounts
+from layerctl.kernel.mounts import Mounted
 from layerctl.model import MountEntry
+
+T = TypeVar("T")
 
 #: How many names of a layer are compared with the mount before it counts as not proven.
 _BUDGET = 300
@@ -105,6 +108,22 @@ def covers(
             found.append((path, cover))
             targets += table.without(path, table.is_younger, gone)
     return found, targets
+
+
+def noted(found: Sequence[Mounted]) -> list[Mounted]:
+    """Return live mounts with a note for each layer whose name leads to another mount now."""
+    entries = mounts.entries() if found else []
+    noted = []
+    for mounted in found:
+        table = _Table(mounted.entry, entries)
+        covered = [
+            f"layer {number}, {layer.path}, is covered by the {cover.fstype or 'root'} mounted on "
+            f"{cover.target}"
+            for number, layer in enumerate(mounted.stack.layers)
+            if layer.path.startswith("/") and (cover := table.cover(layer.path)) is not None
+        ]
+        noted.append(mounted._replace(notes=(*mounted.notes, *covered)))
+    return noted
 
 
 def close(places: Sequence[Place]) -> None:
@@ -240,8 +259,8 @@ Way = tuple[bool, Callable[[], int]]
 class _Table:
     """The mounts of this namespace as the mount `entry` found them, as far as that can be told."""
 
-    def __init__(self, entry: MountEntry) -> None:
-        self._entries = mounts.entries()
+    def __init__(self, entry: MountEntry, entries: Sequence[MountEntry] | None = None) -> None:
+        self._entries = mounts.entries() if entries is None else entries
         self._order = {one.mount_id: number for number, one in enumerate(self._entries)}
         self._children: dict[int, list[MountEntry]] = {}
         for one in self._entries:
@@ -374,6 +393,8 @@ def _copying(mount: MountEntry, rest: str) -> Callable[[], int]:
     """Return a way to a directory of a mount that is not covered itself, by a copy of it."""
 
     def way() -> int:
+        from layerctl.kernel import syscalls
+
         fd = layers.open_root(mount.target)
         try:
             if mounts.mount_id_of(fd) != mount.mount_id:
@@ -423,8 +444,47 @@ def _uncovering(targets: Sequence[str], path: str) -> Callable[[], int]:
     return way
 
 
+def beneath(targets: Sequence[str], look: Callable[[], T]) -> T:
+    """Return what `look` does where other mounts are gone: in a child, see `leave`.
+
+    Raises OSError where that may not be, and what `look` raises.
+    """
+    import pickle  # between two processes of our own
+
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(reader)
+            answer: tuple[Exception | None, object]
+            try:
+                leave(targets)
+                answer = (None, look())
+            except Exception as error:
+                answer = (error, None)
+            with os.fdopen(writer, "wb") as file:
+                pickle.dump(answer, file)
+        finally:
+            os._exit(0)
+    os.close(writer)
+    try:
+        with os.fdopen(reader, "rb") as file:
+            raw = file.read()
+    finally:
+        os.waitpid(child, 0)
+    if not raw:
+        raise OSError(errno.ECHILD, os.strerror(errno.ECHILD))
+    failure, value = pickle.loads(raw)  # noqa: S301 - what the child of ours wrote
+    if failure is not None:
+        raise failure
+    found: T = value
+    return found
+
+
 def _uncover(targets: Sequence[str], path: str) -> int:
     """Return a descriptor of the directory, or an errno below zero. For a child."""
+    from layerctl.kernel import syscalls
+
     try:
         leave(targets)
         return syscalls.open_tree(path)
@@ -434,6 +494,8 @@ def _uncover(targets: Sequence[str], path: str) -> int:
 
 def leave(targets: Sequence[str]) -> None:
     """Go to a private copy of the mount namespace, and unmount there. Raises OSError."""
+    from layerctl.kernel import syscalls
+
     syscalls.unshare(syscalls.CLONE_NEWNS)
     # Without this the mounts of the others would go too. It fails in a root that is no mount.
     syscalls.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE, "")

@@ -166,6 +166,29 @@ CAUSES = table(
         links=(OVERLAY_DOC + "#changes-to-underlying-filesystems",),
     ),
     Cause(
+        "target-is-a-lower",
+        Severity.WARNING,
+        "The target is one of the mount's own lower layers",
+        "The mount covers that directory: its files are then reached only through the overlay, "
+        "which is a usual way to make a directory writable without changing it. The lower layer "
+        "itself stays as it is beneath the mount, where layerctl reads it; another program finds "
+        "it only where its filesystem is mounted a second time.",
+        "Nothing, if that is meant. Else mount on another directory.",
+        ("mkdir -p {newtarget}", "{command}"),
+        ("findmnt -T {target}",),
+    ),
+    Cause(
+        "layer-covered",
+        Severity.INFO,
+        "A mount covers the directory of a layer",
+        "The kernel uses the directory that it found when it mounted; what has that name now is "
+        "another one. layerctl reads the layer beneath the mount that covers it. Other programs "
+        "do not, and the same mount command would now take the other directory.",
+        "Nothing, if that is meant. Else unmount what covers the layer.",
+        (),
+        ("findmnt -A {path}",),
+    ),
+    Cause(
         "target-missing",
         _F,
         "The target directory does not exist",

@@ -135,8 +135,10 @@ def target_in_layer(stack: Stack, facts: Facts) -> Iterator[Hit]:
             how = seen = f"{one.name} lies in target {target.path}, which covers it"
         if how:
             other = beside(_outside(target, one.place), ".merged")
+            own = one.layer is not None and one.layer.role is Role.LOWER
+            itself = own and target.identity == one.place.identity and stack.fstype == "overlay"
             yield Hit(
-                "mountpoint-overlaps-layer",
+                "target-is-a-lower" if itself else "mountpoint-overlaps-layer",
                 (seen,),
                 {
                     "target": target.path,
