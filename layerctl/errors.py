@@ -288,6 +288,37 @@ ERRORS: dict[str, ErrorKind] = {
             "Run the command in the directory where the mount was made.",
         ),
         ErrorKind(
+            "not-at-remount",
+            EXIT_REFUSED,
+            "A live mount cannot be changed in this way",
+            "The filesystem reads the option only when it is mounted first. overlay takes no new "
+            "layers, and few of its options, at a remount.",
+            "Unmount it, and mount it with what you want.",
+        ),
+        ErrorKind(
+            "remount-busy",
+            EXIT_REFUSED,
+            "The mount cannot become read-only while it is in use",
+            "A file on it is open for writing.",
+            "End what uses the mount.",
+            ("fuser -vm TARGET",),
+        ),
+        ErrorKind(
+            "remount-refused",
+            EXIT_REFUSED,
+            "The kernel refused to change the mount",
+            "mount(2) failed with MS_REMOUNT; its error number is the reason.",
+            "See what is wrong with the mount.",
+            ("layerctl doctor TARGET",),
+        ),
+        ErrorKind(
+            "tmpfiles-cannot-express",
+            EXIT_REFUSED,
+            "No line of tmpfiles.d can make a directory",
+            "A name with a line break has no spelling in tmpfiles.d(5).",
+            "Rename the directory, or make it by hand.",
+        ),
+        ErrorKind(
             "umount-failed",
             EXIT_REFUSED,
             "The mount cannot be unmounted",
@@ -319,6 +350,13 @@ ERRORS: dict[str, ErrorKind] = {
             "combined.",
             "Read the help of the command.",
             ("layerctl --help",),
+        ),
+        ErrorKind(
+            "wrong-type",
+            EXIT_USAGE,
+            "The type given is not the type of the mount",
+            "A remount changes a mount that is there, whose type stays.",
+            "Leave --type out.",
         ),
     )
 }
