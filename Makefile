@@ -90,6 +90,11 @@ mutation: $(DEV) $(SYSTEM)  ## break COUNT (100) lines one at a time: do the tes
 fuzz-texts: $(DEV)  ## read 10,000 mutated and random texts
 	@$(BIN)/python -m tests.fuzz_texts --count 10000
 
+.PHONY: attack
+RUNS ?= 200
+attack: $(DEV)  ## attack each command that root runs with a hostile neighbour, RUNS times (200)
+	@$(BIN)/python -m tests.attack_real --runs $(RUNS)
+
 .PHONY: real-system
 real-system: $(DEV)  ## compare the resolver with the kernel on a Debian in six layers (as root)
 	@$(BIN)/python -m tests.real_system

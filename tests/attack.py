@@ -66,6 +66,7 @@ class Lab:
         self.precious = path / "precious"
         self.precious.mkdir(mode=0o700)
         self._fill(self.precious, deeper=True)
+        (self.precious / "new" / "x").mkdir()  # empty, so that a removal by path would succeed
         self.mal.mkdir()
         os.chown(self.mal, NEIGHBOUR, NEIGHBOUR)
         self.before = self.look()
@@ -149,8 +150,7 @@ def swap(mal: Path, precious: Path) -> None:
         if name.endswith("~"):
             continue
         with contextlib.suppress(OSError):
-            os.rename(mal / name, mal / f"{name}~")
-            os.symlink(precious / name if name in NAMES else precious, mal / name)
+            _swap_one(mal, precious, name)
 
 
 class _Clock:
@@ -212,8 +212,11 @@ _IN = 0x100 | 0x80 | 0x4  # IN_CREATE, IN_MOVED_TO, IN_ATTRIB
 
 
 @contextlib.contextmanager
-def watching(lab: Lab) -> Iterator[None]:
-    """Have a process of the neighbour's that swaps whatever appears in its directory."""
+def watching(lab: Lab, *, restless: bool = False) -> Iterator[None]:
+    """Have a process of the neighbour's that swaps whatever appears in its directory.
+
+    One that is `restless` swaps what is there to and fro all the while.
+    """
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -221,7 +224,7 @@ def watching(lab: Lab) -> Iterator[None]:
             os.setgroups([])
             os.setresgid(NEIGHBOUR, NEIGHBOUR, NEIGHBOUR)
             os.setresuid(NEIGHBOUR, NEIGHBOUR, NEIGHBOUR)
-            _watch(lab.mal, lab.precious, writer)
+            _watch(lab.mal, lab.precious, writer, restless=restless)
         finally:
             os._exit(0)
     os.close(writer)
@@ -234,7 +237,7 @@ def watching(lab: Lab) -> Iterator[None]:
         os.waitpid(child, 0)
 
 
-def _watch(mal: Path, precious: Path, ready: int) -> None:
+def _watch(mal: Path, precious: Path, ready: int, *, restless: bool) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     fd = libc.inotify_init1(0)
     assert libc.inotify_add_watch(fd, os.fsencode(mal), _IN) >= 0
@@ -243,16 +246,31 @@ def _watch(mal: Path, precious: Path, ready: int) -> None:
     poll.register(fd, select.POLLIN)
     header = struct.Struct("iIII")
     while True:
+        if restless and not poll.poll(1):
+            _to_and_fro(mal, precious)
+            continue
         poll.poll()
         raw = os.read(fd, 65536)
         while raw:
-            _, mask, _, length = header.unpack_from(raw)
+            _, _, _, length = header.unpack_from(raw)
             name = os.fsdecode(raw[header.size : header.size + length].rstrip(b"\0"))
             raw = raw[header.size + length :]
-            if not name or name.endswith("~") or not mask & _IN:
-                continue
-            with contextlib.suppress(OSError):
-                if stat.S_ISLNK(os.lstat(mal / name).st_mode):
-                    continue
-                os.rename(mal / name, mal / f"{name}~")
-                os.symlink(precious / name if name in NAMES else precious, mal / name)
+            if name and not name.endswith("~"):
+                with contextlib.suppress(OSError):
+                    if not stat.S_ISLNK(os.lstat(mal / name).st_mode):
+                        _swap_one(mal, precious, name)
+
+
+def _swap_one(mal: Path, precious: Path, name: str) -> None:
+    os.rename(mal / name, mal / f"{name}~")
+    os.symlink(precious / name if name in NAMES else precious, mal / name)
+
+
+def _to_and_fro(mal: Path, precious: Path) -> None:
+    for name in os.listdir(mal):
+        with contextlib.suppress(OSError):
+            if name.endswith("~"):
+                os.unlink(mal / name[:-1])
+                os.rename(mal / name, mal / name[:-1])
+            elif not stat.S_ISLNK(os.lstat(mal / name).st_mode):
+                _swap_one(mal, precious, name)
