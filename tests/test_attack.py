@@ -49,7 +49,7 @@ MOUNTS = {
     "mount": ["mount", *STACK, "mal/m"],
     "its own work directory": ["mount", "-l", "mal/lo", "-u", "mal/up", "mal/m"],
     "mkdir": ["mount", "--mkdir", "-l", "mal/lo", "-u", "mal/new/x", "-w", "mal/new/work", "mal/m"],
-    "deep": ["mount", "--mkdir", "-l", "mal/lo", "-u", "mal/deep/up", "mal/deep/m"],
+    "deep": ["mount", "--mkdir", "-l", "mal/lo", "-u", "mal/deep/fresh", "mal/deep/m"],
     "one string": ["mount", "--api", "mount", *STACK, "mal/m"],
 }
 
