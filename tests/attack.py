@@ -97,7 +97,8 @@ class Lab:
                 path = os.path.join(directory, name)
                 status = os.lstat(path)
                 found[os.path.normpath(path)] = (
-                    status.st_mode, status.st_uid, status.st_gid, status.st_nlink, status.st_mtime_ns,
+                    status.st_mode, status.st_uid, status.st_gid, status.st_nlink,
+                    status.st_mtime_ns,
                     os.listxattr(path, follow_symlinks=False),
                     Path(path).read_text() if stat.S_ISREG(status.st_mode) else None,
                 )  # fmt: skip
