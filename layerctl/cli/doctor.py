@@ -30,6 +30,7 @@ from layerctl.render.output import Output, write
 from layerctl.render.tables import CHECKS, FINDINGS
 
 if TYPE_CHECKING:
+    from layerctl.doctor.machine import State
     from layerctl.doctor.reading.result import Reading
 
 
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--kernel", metavar="VERSION", help="With --from: the kernel it is about.")
 @click.option("--fs", metavar="TYPE", help="With --from: the upper directory's filesystem.")
+@click.option("--host", is_flag=True, help="Examine the whole machine: mounts, stores, space.")
 @click.option("--no-probe", is_flag=True, help="Only read; try nothing out.")
 @click.option("--strict", is_flag=True, help="Let warnings count as failures.")
 @click.option("-v", "--verbose", is_flag=True, help="Show what is well, too.")
@@ -56,6 +58,7 @@ def command(
     source: str | None,
     kernel: str | None,
     fs: str | None,
+    host: bool,
     no_probe: bool,
     strict: bool,
     verbose: bool,
@@ -71,6 +74,14 @@ def command(
     planned = request.names_layers or request.fstype is not None
     if list_checks:
         return _list_checks(output)
+    if host:
+        if planned or target is not None or source is not None:
+            raise RequestError(
+                "usage",
+                "--host examines the whole machine, and takes no layers, target or text",
+                hint="layerctl doctor --host",
+            )
+        return _host(shown)
     if source is not None:
         if planned or target is not None:
             raise RequestError(
@@ -174,20 +185,33 @@ def _prove(stack: Stack, mount: MountEntry) -> None:
             raise
 
 
+def _host(shown: Shown) -> int:
+    from layerctl.doctor import host
+
+    return _state(host.examine(_prove), shown, notes=True)
+
+
 def _machine(shown: Shown, *, probe: bool) -> int:
     from layerctl.doctor import machine
+
+    return _state(machine.examine(probe=probe), shown)
+
+
+def _state(state: State, shown: Shown, *, notes: bool = False) -> int:
+    """Print the state of the machine; with `notes` what is only a note is counted at the end."""
     from layerctl.render.findings import document, summary
 
-    state = machine.examine(probe=probe)
     body = document(state.findings, state.checks, strict=shown.strict)
     body["machine"] = state.document()
 
     def human() -> None:
-        for line in state.lines(signs().marks, verbose=shown.verbose):
+        for line in state.lines(signs().marks, verbose=shown.verbose or notes):
             click.echo(line)
         click.echo("")
         _print(state.findings, shown)
-        click.echo(summary(state.findings, lacking=state.lacking))
+        quiet = [one for one in state.findings if one.severity is Severity.INFO]
+        hidden = len(quiet) if notes and not shown.verbose else 0
+        click.echo(summary(state.findings, lacking=0 if notes else state.lacking, notes=hidden))
 
     _write(body, shown, human)
     return _exit_code(state.findings, shown)

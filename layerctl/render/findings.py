@@ -83,8 +83,16 @@ def check_lines(checks: Iterable[Checked], findings: Sequence[Finding]) -> Itera
         yield f"{mark} {check.what}"
 
 
-def summary(findings: Sequence[Finding], *, lacking: int = 0) -> str:
-    """Return one line that says how it stands; `lacking` is what was marked as not to be had."""
+def summary(findings: Sequence[Finding], *, lacking: int = 0, notes: int = 0) -> str:
+    """Return one line that says how it stands.
+
+    `lacking` is what was marked as not to be had, `notes` how many findings were not shown.
+    """
+    more = f"; {count(notes, 'note')}, -v shows {'it' if notes == 1 else 'them'}" if notes else ""
+    return _summary(findings, lacking) + more
+
+
+def _summary(findings: Sequence[Finding], lacking: int) -> str:
     failures = sum(one.severity is Severity.FAILURE for one in findings)
     warnings = sum(one.severity is Severity.WARNING for one in findings)
     if failures:

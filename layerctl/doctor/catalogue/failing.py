@@ -87,4 +87,22 @@ CAUSES = table(
         ("cat /proc/self/uid_map", "findmnt -T {lower}"),
         since="5.12",
     ),
+    Cause(
+        "orphaned-layers",
+        _W,
+        "An engine's store holds layers that nothing of it names",
+        "Each layer directory belongs to an image, a container or a build. After a crash, or a "
+        "removal that ended halfway, directories stay that no record names: they only take space.",
+        "Let the engine clean its store; do not remove directories of it by hand.",
+    ),
+    Cause(
+        "mount-leaked",
+        _W,
+        "A merged tree is mounted in another namespace alone",
+        "A process that was started while a container ran has a copy of its mounts. The engine "
+        "has unmounted its own, and cannot remove the directory while the copy is there.",
+        "Restart the service that has it, or unmount it inside its namespace.",
+        ("nsenter -t {pid} -m umount {target}",),
+        ("grep {target} /proc/{pid}/mountinfo",),
+    ),
 )
