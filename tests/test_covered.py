@@ -380,3 +380,98 @@ def test_doctor_looks_beneath(lab: Path) -> None:
     syscalls.mount("t", str(lab / "l"), "tmpfs", 0, "")
     after = {one["cause"] for one in layerctl_json("doctor", lab / "m")["findings"]}
     assert after == before | {"layer-covered"}
+
+
+def _pivot(new: str, old: str) -> None:
+    """pivot_root(2), which neither Python nor the C library has a name for."""
+    import ctypes
+
+    number = {"x86_64": 155, "aarch64": 41}[os.uname().machine]
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syscall(number, os.fsencode(new), os.fsencode(old)):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    os.chroot(".")
+    os.chdir("/")
+
+
+@pytest.mark.namespace
+def test_over_the_root_after_pivot_root(lab: Path) -> None:
+    """As OpenWrt starts: lowerdir=/ became the root, and the old root lies in /rom."""
+    from layerctl.cli.main import main
+
+    make(lab, "root")
+    syscalls.mount("root", str(lab / "root"), "tmpfs", 0, "")
+    make(lab, "root/etc/a.x", "root/etc/b.x", "root/proc", "root/data", "root/m", "root/rom")
+    out = os.open(lab / "out", os.O_RDWR | os.O_CREAT)
+
+    def body() -> None:
+        syscalls.mount("proc", "/proc", "proc", 0, "")
+        syscalls.mount("data", "/data", "tmpfs", 0, "")
+        for name in ("/data/u", "/data/w"):
+            os.mkdir(name)
+        syscalls.mount("overlay", "/m", "overlay", 0, "lowerdir=/,upperdir=/data/u,workdir=/data/w")
+        os.unlink("/m/etc/a.x")
+        Path("/m/new.x").write_text("new")
+        os.chdir("/m")
+        _pivot(".", "rom")
+        for name in ("proc", "data"):
+            syscalls.mount(f"/rom/{name}", f"/{name}", "", BIND, "")
+        os.dup2(out, 1)
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - for this process alone
+        assert main(["inspect", "changes", "/", "--raw"]) == 0
+
+    _chroot(lab, lab / "root", body)
+    rows = {tuple(line.split()[:2]) for line in (lab / "out").read_text().splitlines()[1:]}
+    assert rows == {("etc/a.x", "deleted"), ("new.x", "added")}
+
+
+@pytest.mark.namespace
+def test_from_another_mount_namespace(lab: Path) -> None:
+    """A container's mount is looked at from its namespace by way of nsenter."""
+    make(lab, "l/a.x", "m")
+    reader, writer = os.pipe()
+    ready, go = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            syscalls.unshare(syscalls.CLONE_NEWNS)
+            syscalls.mount("t", str(lab / "l"), "tmpfs", 0, "")  # here alone
+            make(lab, "l/inside.x")
+            overlay(lab, "l", "m")
+            os.write(go, b"1")
+            os.read(reader, 1)
+        finally:
+            os._exit(0)
+    os.read(ready, 1)
+    try:
+        namespace = os.open(f"/proc/{child}/ns/mnt", os.O_RDONLY)
+        syscalls.setns(namespace, 0)
+        assert merged(lab / "m") == {"inside.x": 1}
+        syscalls.mount("t", str(lab / "l"), "tmpfs", 0, "")
+        assert merged(lab / "m") == {"inside.x": 1}
+    finally:
+        os.write(writer, b"1")
+        os.waitpid(child, 0)
+
+
+@pytest.mark.namespace
+def test_a_mount_that_came_from_another_namespace_with_its_names(lab: Path) -> None:
+    """Mounted where a tmpfs lies over the lower, and seen where none does."""
+    make(lab, "shared", "l/outside.x")
+    syscalls.mount("shared", str(lab / "shared"), "tmpfs", 0, "")
+    syscalls.mount("none", str(lab / "shared"), "", 1 << 20, "")  # MS_SHARED
+    make(lab, "shared/m", "shared/u", "shared/w")
+    child = os.fork()
+    if child == 0:
+        try:
+            syscalls.unshare(syscalls.CLONE_NEWNS)
+            syscalls.mount("none", str(lab / "l"), "tmpfs", 0, "")
+            make(lab, "l/inside.x")
+            words = f"lowerdir={lab}/l,upperdir={lab}/shared/u,workdir={lab}/shared/w"
+            syscalls.mount("overlay", str(lab / "shared/m"), "overlay", 0, words)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert os.listdir(lab / "shared/m") == ["inside.x"]
+    unknown("inspect", "merged", lab / "shared/m")
+    assert layerctl("doctor", lab / "shared/m").returncode != 0

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from layerctl.errors import NotFoundError
 from layerctl.inspecting.view import Directory, Entry, Resolver
-from layerctl.kernel import layers
+from layerctl.kernel import layers, mounts
 from layerctl.kernel.live_layers import same_inode, times
 from layerctl.model import MountEntry
 
@@ -28,10 +29,13 @@ def check(view: Opened, mount: MountEntry, top: int) -> None:
     Raises NotFoundError where they differ. What marks that cannot be read could change is left
     out, and what an index shows otherwise.
     """
+    inside = {one.target for one in mounts.entries()}
+    prefix = mount.target.rstrip("/") + "/"
+    covered = {target.removeprefix(prefix) for target in inside if target.startswith(prefix)}
     was_thorough = view.resolver.thorough
     for left in range(_TRIES - 1, -1, -1):
         try:
-            difference = _difference(view, top)
+            difference = _difference(view, top, covered)
         except OSError:  # the mount cannot be read: then there is nothing to compare with
             return
         finally:
@@ -48,8 +52,8 @@ def check(view: Opened, mount: MountEntry, top: int) -> None:
             )
 
 
-def _difference(view: Opened, top: int) -> str:
-    """Return what differs, in words; empty where nothing does."""
+def _difference(view: Opened, top: int, covered: Collection[str]) -> str:
+    """Return what differs, in words; empty where nothing does. `covered` are mount points."""
     resolver = view.resolver
     directory = resolver.root()
     try:
@@ -68,7 +72,7 @@ def _difference(view: Opened, top: int) -> str:
         parts = {part.layer: part.fd for part in directory.parts}
         for name, kind in entries[:_MOST]:
             fd = parts.get(kind.layer, -1)
-            if fd < 0 or not kind.reachable or kind.uncertain:
+            if fd < 0 or not kind.reachable or kind.uncertain or name in covered:
                 continue
             one, other = _shown(name, fd), _shown(name, top)
             if one is None or other is None or (stat.S_ISREG(one.st_mode) and one.st_nlink > 1):

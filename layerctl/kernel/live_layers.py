@@ -135,9 +135,7 @@ def close(places: Sequence[Place]) -> None:
 
 def _open(table: _Table, path: str, top: int | None, *, is_top: bool) -> Place:
     def proven(fd: int) -> bool | None:
-        if top is None:
-            return None
-        return _is_root_of(fd, top) if is_top else _is_in(fd, top)
+        return None if top is None else _is_layer(fd, top, is_top=is_top)
 
     cover = table.cover(path)
     plain: int | None = None
@@ -200,6 +198,13 @@ def _proven_elsewhere(
         else:
             os.close(fd)
     return _Found(first, sure=False, refused=refused)
+
+
+def _is_layer(fd: int, top: int, *, is_top: bool) -> bool | None:
+    """Tell whether a directory is a layer of the mount, by what it shows; None for unknown."""
+    if os.fstat(fd).st_dev == os.fstat(top).st_dev:
+        return False  # the mount itself
+    return _is_root_of(fd, top) if is_top else _is_in(fd, top)
 
 
 def _is_root_of(fd: int, top: int) -> bool | None:
@@ -336,8 +341,10 @@ class _Table:
             yield certain, _uncovering(targets, path)
         if not everywhere:
             return
-        for one in self._entries:  # where a root was changed, names begin elsewhere
-            if one.mount_id not in self._own and one.target != "/":
+        # Where a root was changed (pivot_root), names begin elsewhere, and older mounts are inside.
+        yield False, _opening(path)
+        for one in self._entries:
+            if one.target != "/":
                 yield False, _opening(f"{one.target}{path}")
         for root in _other_roots():
             yield False, _opening(f"{root}{path}")
