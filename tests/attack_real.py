@@ -120,7 +120,8 @@ def main() -> None:
             lab.mkdir()
             syscalls.mount("lab", str(lab), "tmpfs", 0, "mode=755")
             good, refused = attack(name, runs, lab)
-            print(f"{name}: {runs} runs, done {good}, refused {refused}; nothing of root's changed")
+            said = f"{name}: {runs} runs, done {good}, refused {refused}; nothing of root's changed"
+            print(said, flush=True)
             syscalls.umount2(str(lab), syscalls.MNT_DETACH)
 
 
