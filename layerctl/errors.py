@@ -73,6 +73,16 @@ ERRORS: dict[str, ErrorKind] = {
             ("fuser -vm TARGET",),
         ),
         ErrorKind(
+            "aufs-pseudo-links-lost",
+            EXIT_REFUSED,
+            "Unmounting this aufs would make hard links other files",
+            "Names of one lower file show the copy that was made when one of them was changed; "
+            "aufs holds them together while it is mounted. A read-only mount cannot join them on "
+            "the branch.",
+            "Make the mount writable, then unmount it; or lose them with --force.",
+            ("layerctl mount -o remount,rw TARGET", "layerctl umount TARGET"),
+        ),
+        ErrorKind(
             "aufs-remount-refused",
             EXIT_REFUSED,
             "aufs refused to change its branches",

@@ -83,7 +83,8 @@ class Aliasing(StrEnum):
     The kernel has one inode for the two, made for whichever is looked up first. FIRST is that
     path, STALE one that a lookup then denies, SHARED one that shows the first one's file. INDEXED
     is a lower file that was changed by another of its names, and shown so since the index has it;
-    BAD_INDEX is what a lookup denies because the index has something else in its place.
+    BAD_INDEX is what a lookup denies because the index has something else in its place. Of an aufs,
+    PSEUDO_LINK is a name of a hard-linked file that shows the copy made for another of its names.
     """
 
     FIRST = "first-path"
@@ -91,6 +92,7 @@ class Aliasing(StrEnum):
     SHARED = "shared-inode"
     INDEXED = "indexed"
     BAD_INDEX = "bad-index"
+    PSEUDO_LINK = "pseudo-link"
 
 
 class Severity(StrEnum):

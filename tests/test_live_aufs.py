@@ -174,6 +174,61 @@ def test_pseudo_links_are_whole_after_unmounting(
 
 
 @pytest.mark.namespace
+def test_names_of_a_changed_file_are_given_to_its_copy(
+    lab: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    make(lab, "l1", "l2/d", "m")
+    (lab / "l2/one").write_text("x")
+    (lab / "l2/alone").write_text("x")
+    os.link(lab / "l2/one", lab / "l2/d/two")
+    os.link(lab / "l2/alone", lab / "l2/d/other")
+    run(capfd, "mount", "-b", "l1", "-b", "l2", "m")
+
+    def providers() -> dict[str, tuple[int, str | None]]:
+        entries = run_json(capfd, "inspect", "merged", "m")["entries"]
+        return {one["path"]: (one["layer"], one.get("cause")) for one in entries}
+
+    below = {"alone": (1, None), "d": (1, None), "d/other": (1, None)}
+    assert providers() == {**below, "one": (1, None), "d/two": (1, None)}
+    with (lab / "m/one").open("a") as file:
+        file.write("y")
+    assert providers() == {**below, "one": (0, None), "d/two": (0, "pseudo-link")}
+    story = run_json(capfd, "inspect", "merged", "m", "d/two")
+    assert (story["layer"], story["cause"]) == (0, "pseudo-link")
+    assert Path(story["layers"][0]["file"]).read_text() == "xy"
+    assert [layer["state"] for layer in story["layers"]] == ["provides", "hidden"]
+    assert not (lab / "l1/d").exists()  # reading through the name would join it to the copy
+    run(capfd, "umount", "m")
+    assert (lab / "l1/d/two").read_text() == "xy"
+
+
+@pytest.mark.namespace
+def test_hard_links_are_not_lost_unasked(lab: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    make(lab, "l1", "l2", "m")
+    (lab / "l2/one").write_text("x")
+    os.link(lab / "l2/one", lab / "l2/two")
+    for end in ("--force", "rw"):
+        run(capfd, "mount", "-b", "l1", "-b", "l2", "m")
+        with (lab / "m/one").open("a") as file:
+            file.write("y")
+        syscalls.mount("none", str(lab / "m"), "", syscalls.MS_REMOUNT | syscalls.MS_RDONLY, "")
+        _, err = run(capfd, "umount", "m", code=32)
+        assert "hard link: two" in err
+        assert "hard link: one" not in err
+        assert (lab / "m/two").read_text() == (lab / "l1/one").read_text()
+        entries = run_json(capfd, "inspect", "merged", "m")["entries"]
+        assert [(one["path"], one["layer"]) for one in entries] == [("one", 0), ("two", 0)]
+        if end == "--force":
+            run(capfd, "umount", "--force", "m")
+            assert not (lab / "l1/two").exists()
+            (lab / "l1/one").unlink()
+        else:
+            run(capfd, "mount", "-o", "remount,rw", "m")
+            run(capfd, "umount", "m")
+            assert (lab / "l1/two").read_text() == (lab / "l1/one").read_text()
+
+
+@pytest.mark.namespace
 def test_what_aufs_would_take_and_change_is_refused(
     lab: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

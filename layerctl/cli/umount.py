@@ -15,11 +15,15 @@ from layerctl.mounting.unmount import unmount
 @click.command("umount", cls=WithExamples)
 @json_option
 @click.option("--lazy", is_flag=True, help="Detach it now; it ends when nothing uses it any more.")
+@click.option(
+    "--force", is_flag=True, help="Unmount an aufs even where that makes hard links other files."
+)
 @click.argument("target", shell_complete=targets)
-def command(*, as_json: bool, lazy: bool, target: str) -> None:
+def command(*, as_json: bool, lazy: bool, force: bool, target: str) -> None:
     """Unmount the layered mount on TARGET.
 
-    Where it is busy, who holds it is said. No directory is removed.
+    Where it is busy, who holds it is said. No directory is removed. Hard links of an aufs that were
+    changed are made whole first; where that cannot be, it is refused without --force.
     """
     entry = mounts.find(target)
     standing.demand_name(target, entry)
@@ -29,7 +33,7 @@ def command(*, as_json: bool, lazy: bool, target: str) -> None:
         mounted = mounts.describe(entry)
     else:
         raise mounts.not_layered(target, entry)
-    unmount(mounted, lazy=lazy)
+    unmount(mounted, lazy=lazy, force=force)
     if as_json:
         from layerctl.render import json
         from layerctl.render.mounts import mounted_document

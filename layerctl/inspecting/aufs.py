@@ -12,6 +12,7 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from layerctl.inspecting.inodes import Alias
 from layerctl.inspecting.view import (
     Directory,
     Entry,
@@ -24,6 +25,8 @@ from layerctl.inspecting.view import (
     reopen,
 )
 from layerctl.kernel import layers
+from layerctl.kernel.plinks import DIRECTORY, Copies, Copy
+from layerctl.model import Aliasing
 
 PREFIX = ".wh."
 #: Marks the directory it lies in as opaque (AUFS_WH_DIROPQ).
@@ -54,6 +57,8 @@ class Aufs:
         self.reasons = Reasons()
         self.thorough = False  # attributes of files are nothing to aufs
         self.kinds = Kinds()
+        #: The copies that a live mount shows for all names of a hard-linked file.
+        self.copies = Copies((), -1)
 
     def close(self) -> None:
         """Close what was opened besides the branches: nothing."""
@@ -75,6 +80,8 @@ class Aufs:
         try:
             self._lookup(directory, name, found)
             self._end_at_opaque(found)
+            if self.copies and found.parts and not found.error and found.letter != "d":
+                self._follow(directory, name, found)
         except OSError as error:
             found.error = error.errno or errno.EIO
             found.refused = error.strerror or "it cannot be read"
@@ -104,6 +111,30 @@ class Aufs:
                 return
             if self._whiteout(found.parts[-1], OPAQUE, found):
                 found.opaque = part.layer
+
+    def _copy_of(self, directory: Directory, name: str, layer: int) -> Copy | None:
+        """Return the copy that is shown for a name which a lower branch holds (aufs's plink.c)."""
+        part = next(part for part in directory.parts if part.layer == layer)
+        status = layers.status(name, part.fd)
+        if status is None or status.st_nlink < 2:
+            return None
+        return self.copies.shown(directory.child_path(name), layer)
+
+    def _follow(self, directory: Directory, name: str, found: Found) -> None:
+        copy = self._copy_of(directory, name, found.parts[0].layer)
+        if copy is not None:
+            found.parts = [Part(copy.layer, -1, f"{DIRECTORY}/{copy.name}")]
+            found.alias = Alias(Aliasing.PSEUDO_LINK, copy.name)
+
+    def _follow_all(self, directory: Directory, merged: dict[str, Kind]) -> None:
+        """Follow the pseudo-links in a listing."""
+        for name, kind in merged.items():
+            if kind.letter == "d" or not kind.reachable or kind.layer <= self.copies.topmost:
+                continue
+            copy = self._copy_of(directory, name, kind.layer)
+            if copy is not None:
+                alias = Alias(Aliasing.PSEUDO_LINK, copy.name)
+                merged[name] = Kind(kind.letter, copy.layer, why=alias.why, alias=alias)
 
     @staticmethod
     def _end_at_opaque(found: Found) -> None:
@@ -155,6 +186,8 @@ class Aufs:
                     if name.startswith(PREFIX) and merged.get(name[4:]) is names.get(name[4:], 0):
                         merged[name[4:]] = self._conflict(merged[name[4:]])
             gone |= fresh
+        if self.copies:
+            self._follow_all(directory, merged)
         if shows:
             merged.update(shown)
         return sorted(merged.items())

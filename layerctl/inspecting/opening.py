@@ -67,6 +67,8 @@ def opened(
             raise _unopened(error) from None
         if stack.fstype == "aufs":
             view = _aufs(stack, roots, paths)
+            if top is not None:
+                _follow_pseudo_links(view, top)
         else:
             view = _overlay(stack, roots, paths, live=mount is not None, thorough=thorough)
         _look_beneath_mounts(view)
@@ -113,6 +115,21 @@ def _unknown(number: int, layer: Layer, mount: MountEntry, place: Place) -> Laye
         "layer-unknown", what, why=f"{why}, and it is not to be found beneath",
         hint=f"findmnt -A {cover.target}",
     )  # fmt: skip
+
+
+def _follow_pseudo_links(view: Opened, top: int) -> None:
+    """Let the resolver ask a live aufs which names show the copy of a hard-linked file."""
+    from layerctl.inspecting.aufs import Aufs
+    from layerctl.kernel.plinks import Copies
+
+    if "noplink" in view.stack.options or not isinstance(view.resolver, Aufs):
+        return
+    writable = [
+        (index, view.resolver.roots[index])
+        for index, layer in enumerate(view.stack.layers)
+        if aufs_rules.is_writable(layer.permission or "")
+    ]
+    view.resolver.copies = Copies(writable, top)
 
 
 def _look_beneath_mounts(view: Opened) -> None:

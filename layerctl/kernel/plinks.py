@@ -9,16 +9,83 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from layerctl.codecs import aufs
 from layerctl.errors import LayerctlError
-from layerctl.kernel import standing, syscalls
+from layerctl.kernel import layers, standing, syscalls
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import MountEntry
 
 MAINTENANCE = "/proc/fs/aufs/plink_maint"
-_PLINK_DIRECTORY = ".wh..wh.plnk"
+#: Where a branch keeps them (AUFS_WH_PLINKDIR).
+DIRECTORY = ".wh..wh.plnk"
+
+
+class Copy(NamedTuple):
+    """The copy of a hard-linked file, which one branch holds: `name` is that in `DIRECTORY`."""
+
+    layer: int
+    name: str
+    status: os.stat_result
+
+
+class Copies:
+    """The copies that a live aufs shows for every name of a hard-linked file.
+
+    `branches` are the writable ones, each with its place in the stack and its open directory;
+    `mount` is the mount's open root. What is shown at a name is asked of the
+    mount itself: its inode number names the copy (plink_name in plink.c), and its times are the
+    copy's. Files are left in `DIRECTORY` when they count no more.
+    """
+
+    def __init__(self, branches: Iterable[tuple[int, int]], mount: int) -> None:
+        self._mount = mount
+        self._found: dict[int, list[Copy]] = {}
+        self.topmost = 0
+        for layer, fd in branches:
+            for inode, name, status in _pseudo_links(fd):
+                self._found.setdefault(inode, []).append(Copy(layer, name, status))
+                self.topmost = layer if len(self._found) == 1 else min(self.topmost, layer)
+
+    def __bool__(self) -> bool:
+        return bool(self._found) and self._mount >= 0
+
+    def shown(self, path: str, layer: int) -> Copy | None:
+        """Return the copy that the mount shows at a path which a lower branch holds, if it does.
+
+        Raises OSError where the mount does not say.
+        """
+        status = os.stat(path, dir_fd=self._mount, follow_symlinks=False)
+        return self.of(status, layer)
+
+    def of(self, status: os.stat_result, layer: int) -> Copy | None:
+        """Return the copy above branch `layer` that `status`, as the mount shows it, is of."""
+        for copy in self._found.get(status.st_ino, ()):
+            if copy.layer < layer and _same(copy.status, status):
+                return copy
+        return None
+
+
+def _same(copy: os.stat_result, shown: os.stat_result) -> bool:
+    names = ("st_mode", "st_uid", "st_gid", "st_size", "st_mtime_ns", "st_ctime_ns")
+    return all(getattr(copy, name) == getattr(shown, name) for name in names)
+
+
+def _pseudo_links(branch: int) -> Iterator[tuple[int, str, os.stat_result]]:
+    """Yield each pseudo-link of a branch, named INODE.BRANCH-INODE: the first, name and status."""
+    with contextlib.suppress(OSError):
+        fd = layers.open_dir(DIRECTORY, branch)
+        try:
+            for name in os.listdir(fd):
+                merged, _, own = name.partition(".")
+                status = layers.status(name, fd)
+                if status is not None and merged.isdecimal() and own == str(status.st_ino):
+                    yield int(merged), name, status
+        finally:
+            os.close(fd)
 
 
 def flush(mounted: Mounted) -> None:
@@ -34,7 +101,7 @@ def flush(mounted: Mounted) -> None:
         inode
         for layer in stack.layers
         if (layer.permission or "").startswith("rw")
-        for inode in _pseudo_linked(f"{layer.path}/{_PLINK_DIRECTORY}")
+        for inode in _pseudo_linked(f"{layer.path}/{DIRECTORY}")
     }
     _, identity = aufs.from_super_options(mounted.entry.super_options)
     if not inodes or identity is None:
@@ -47,6 +114,53 @@ def flush(mounted: Mounted) -> None:
             os.write(fd, b"clean")
         finally:
             os.close(fd)
+
+
+def lost(mounted: Mounted) -> list[str]:
+    """Return the names that the end of a live aufs makes other files than they are now.
+
+    Those are names of a hard-linked file that show its copy, and are not on the copy's branch: all
+    of them where a read-only mount could not make them whole. Raises OSError.
+    """
+    if "noplink" in mounted.stack.options:
+        return []
+    fds: dict[int, int] = {}
+    top = -1
+    try:
+        for index, layer in enumerate(mounted.stack.layers):
+            if (layer.permission or "").startswith("rw"):
+                fds[index] = layers.open_root(layer.path)
+        top = standing.open_root(mounted.entry)
+        copies = Copies(fds.items(), top)
+        return sorted(_lost(copies, fds, top)) if copies else []
+    finally:
+        for fd in (*fds.values(), top):
+            if fd >= 0:
+                os.close(fd)
+
+
+def _lost(copies: Copies, branches: dict[int, int], top: int) -> Iterator[str]:
+    device = os.fstat(top).st_dev
+    for directory, below, names, fd in os.fwalk(".", dir_fd=top):
+        below[:] = [name for name in below if os.stat(name, dir_fd=fd).st_dev == device]
+        for name in names:
+            status = layers.status(name, fd)
+            copy = None if status is None else copies.of(status, sys.maxsize)
+            if copy is not None and not _has(branches[copy.layer], directory, name, copy):
+                yield os.path.normpath(f"{directory}/{name}")
+
+
+def _has(branch: int, directory: str, name: str, copy: Copy) -> bool:
+    """Tell whether a branch has a copy under its own name too."""
+    try:
+        fd = layers.open_path(directory.removeprefix("."), branch)
+    except OSError:
+        return False
+    try:
+        status = layers.status(name, fd)
+    finally:
+        os.close(fd)
+    return status is not None and os.path.samestat(status, copy.status)
 
 
 def _pseudo_linked(directory: str) -> Iterator[int]:

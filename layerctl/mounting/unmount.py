@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 
+from layerctl.codecs.escape import printable
 from layerctl.errors import NotPermittedError, RefusedError
 from layerctl.kernel import holders, mounts, plinks, standing, syscalls
 from layerctl.kernel.mounts import Mounted
@@ -11,15 +12,17 @@ from layerctl.mounting import fuse
 from layerctl.rules.words import count
 
 
-def unmount(mounted: Mounted, *, lazy: bool = False) -> None:
+def unmount(mounted: Mounted, *, lazy: bool = False, force: bool = False) -> None:
     """Unmount a layered mount; of an aufs, pseudo-links are made whole first.
 
     Raises NotPermittedError, NotFoundError where it is no more there, and RefusedError with who
-    holds it where it is busy.
+    holds it where it is busy, or, without `force`, where hard links would be lost.
     """
     target = mounted.entry.target
     if mounted.entry.fstype == "aufs":
         plinks.flush(mounted)
+        if not force:
+            _refuse_losses(mounted)
     flags = syscalls.UMOUNT_NOFOLLOW | (syscalls.MNT_DETACH if lazy else 0)
     try:
         if mounted.entry.fstype == mounts.FUSE_OVERLAYFS:
@@ -42,6 +45,40 @@ def unmount(mounted: Mounted, *, lazy: bool = False) -> None:
             f"{target} cannot be unmounted: {error.strerror}",
             hint=f"layerctl inspect mount {target}",
         ) from None
+
+
+#: How many names that are lost are told.
+_TOLD = 20
+
+
+def _refuse_losses(mounted: Mounted) -> None:
+    target = mounted.entry.target
+    try:
+        lost = plinks.lost(mounted)
+    except OSError as error:
+        raise RefusedError(
+            "aufs-pseudo-links-lost",
+            f"whether hard links of {target} would be lost is unknown: {error.strerror}",
+            why=f"{error.filename} cannot be read" if error.filename else "",
+            hint=f"to unmount it all the same: layerctl umount --force {target}",
+        ) from None
+    if not lost:
+        return
+    details = [f"hard link: {printable(name)}" for name in lost[:_TOLD]]
+    if len(lost) > _TOLD:
+        details.append(f"and {len(lost) - _TOLD} more")
+    first = (
+        f"layerctl mount -o remount,rw {target}" if mounted.stack.read_only else "run it as root"
+    )
+    raise RefusedError(
+        "aufs-pseudo-links-lost",
+        f"{count(len(lost), 'name')} in {target} would be other files afterwards",
+        why="they show the copy of a hard-linked file that was changed by another name; aufs holds "
+        "them together while it is mounted, and cannot join them on the branch "
+        + ("while it is read-only" if mounted.stack.read_only else "now"),
+        hint=f"make them whole: {first}; to lose them: layerctl umount --force {target}",
+        details=tuple(details),
+    )
 
 
 def _busy(mounted: Mounted) -> RefusedError:
