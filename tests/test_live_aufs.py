@@ -215,9 +215,9 @@ def test_hard_links_are_not_lost_unasked(lab: Path, capfd: pytest.CaptureFixture
         _, err = run(capfd, "umount", "m", code=32)
         assert "hard link: two" in err
         assert "hard link: one" not in err
-        assert (lab / "m/two").read_text() == (lab / "l1/one").read_text()
         entries = run_json(capfd, "inspect", "merged", "m")["entries"]
         assert [(one["path"], one["layer"]) for one in entries] == [("one", 0), ("two", 0)]
+        assert not (lab / "l1/two").exists()
         if end == "--force":
             run(capfd, "umount", "--force", "m")
             assert not (lab / "l1/two").exists()
