@@ -6,7 +6,7 @@ import re
 
 # Patterns are compiled when they are first used: most runs need none of them.
 _OCTAL = rb"\\([0-7]{3})"
-_BACKSLASH = r"(?s)\\(.)"
+_BACKSLASH = r"(?s)\\(.?)"
 
 
 def octal_decode(text: str) -> str:
@@ -29,7 +29,7 @@ def backslash_escape(text: str, characters: str) -> str:
 
 
 def backslash_unescape(text: str) -> str:
-    r"""Undo backslashes as overlayfs does (ovl_unescape): `\x` is `x`, whatever x is."""
+    r"""Undo backslashes as overlayfs does (ovl_unescape): `\x` is `x`, `\` at the end nothing."""
     return re.sub(_BACKSLASH, r"\1", text) if "\\" in text else text
 
 

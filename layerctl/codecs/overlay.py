@@ -42,7 +42,10 @@ def split_lowerdir(value: str) -> list[Layer]:
         name, colons = match[1], match[2]
         if not name:
             raise LayerOrderError("it starts with a colon")
-        layers.append(Layer(backslash_unescape(name), role))
+        path = backslash_unescape(name)
+        if not path:
+            raise LayerOrderError("nothing stands before or behind a backslash")
+        layers.append(Layer(path, role))
         position = match.end()
         if not colons:
             break
@@ -78,7 +81,7 @@ def parse(text: str, *, base: Stack | None = None) -> Stack:
     for name, value in map(word, own):
         match name, value:
             case "lowerdir", str():
-                lowers, plain = _lowerdir(value), True
+                lowers, plain = _lowerdir(value), bool(value)  # an empty one lets go of all
             case (("lowerdir+" | "datadir+"), str()):
                 if plain:
                     raise RequestError(

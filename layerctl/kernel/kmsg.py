@@ -39,5 +39,6 @@ class KernelLog:
     def close(self) -> None:
         """Close the log."""
         if self._fd >= 0:
-            os.close(self._fd)
+            with contextlib.suppress(OSError):  # it is closed all the same
+                os.close(self._fd)
             self._fd = -1
