@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from layerctl.inspecting.view import Directory, Found, Kind
+from layerctl.inspecting.view import Directory, Found, Kind, Part
 from layerctl.kernel import handles, layers
 from layerctl.model import Aliasing
 from layerctl.rules.words import aliasing
@@ -298,10 +298,7 @@ class _Walk:
         entries = self._overlay.read(directory)
         kinds = dict(entries)
         below: dict[str, Directory] = {}
-        for name in self._looked_up_by_listing(directory, kinds):
-            self._meet(directory, name, kinds[name], below)
-            if not directory.whiteouts and name in self._table.get(directory.path, {}):
-                break  # ovl_dir_read_impure ends with the first that is denied
+        self._list(directory, kinds, below)
         for name, kind in entries:
             if name not in below:
                 self._meet(directory, name, kind, below)
@@ -310,46 +307,65 @@ class _Walk:
                 self._down(child)
                 child.close()
 
-    def _looked_up_by_listing(self, directory: Directory, kinds: dict[str, Kind]) -> list[str]:
-        """Return the names that a listing looks up, in its order (ovl_dir_read_merged).
+    def _list(
+        self, directory: Directory, kinds: dict[str, Kind], below: dict[str, Directory]
+    ) -> None:
+        """Look up the names that a listing looks up, in its order (ovl_dir_read_merged).
 
         What the lowest layer has stands first, in that layer's own order. In a directory of the
-        upper layer alone those are looked up that may have been copied up (ovl_dir_read_impure).
+        upper layer alone those are looked up that may have been copied up (ovl_dir_read_impure),
+        and the first that is denied is the end. Else the end is one with nothing listed since
+        another that was denied, which getdents(2) then returns to the caller.
         """
-        overlay = self._overlay
-        if not directory.whiteouts:
-            (part,) = directory.parts
+        overlay, parts = self._overlay, directory.parts
+        if directory.whiteouts:
+            asking = [part for part in parts if overlay.looks_up(directory, part)]
+        else:
+            (part,) = parts
             impure = overlay.is_upper(part.layer) and "impure" in part.attributes
-            return list(part.names) if impure and (overlay.same_fs or overlay.xino) else []
-        if not any(overlay.looks_up(directory, part) for part in directory.parts):
-            return []
-        lowest, others = directory.parts[-1], directory.parts[:-1]
-        order = dict.fromkeys(name for part in (lowest, *others) for name in part.names)
-        asked = {
-            name
-            for part in directory.parts
-            if overlay.looks_up(directory, part)
-            for name in part.names
-        }
-        return [name for name in order if name in asked and name in kinds]
+            asking = [part] if impure and (overlay.same_fs or overlay.xino) else []
+        if not asking:
+            return
+        asked = {name for part in asking for name in part.names}
+        listed = directory.whiteouts
+        for name in dict.fromkeys(name for part in (parts[-1], *parts[:-1]) for name in part.names):
+            kind = kinds.get(name)
+            if kind is None and (name not in asked or not self._is_denied(asking, name)):
+                continue  # a whiteout
+            if kind is not None and (name not in asked or self._meet(directory, name, kind, below)):
+                listed = True
+            elif not listed:
+                return
+            else:
+                listed = False
+
+    @staticmethod
+    def _is_denied(parts: list[Part], name: str) -> bool:
+        """Tell whether a name that is not listed is no whiteout, but something denied."""
+        for part in parts:
+            if name in part.names:
+                status = layers.status(name, part.fd)
+                return status is not None and layers.letter_of(status) != "w"
+        return False
 
     def _meet(
         self, directory: Directory, name: str, kind: Kind, below: dict[str, Directory]
-    ) -> None:
+    ) -> bool:
+        """Look a name up, and return whether that is not denied."""
         if not kind.reachable:
-            return
+            return False
         path = directory.child_path(name)
-        denied = self._table.get(directory.path, {}).get(name)
-        if denied is not None:
-            return
+        known = self._table.get(directory.path, {}).get(name)
+        if known is not None:
+            return known.what not in (Aliasing.STALE, Aliasing.BAD_INDEX)
         if kind.letter == "d":
             whole, child = self._overlay.enter(directory, name, kind)
             if whole is None or child is None:
-                return
-            if self._admit_directory(directory, name, path, child):
-                below[name] = child
-            else:
+                return False
+            if not self._admit_directory(directory, name, path, child):
                 child.close()
+                return False
+            below[name] = child
         elif self._matters(directory, name, kind):
             found = self._overlay.lookup(directory, name)
             if found.misplaced:
@@ -358,6 +374,11 @@ class _Walk:
             elif not found.error and found.parts:
                 self._admit_file(directory, name, path, found)
             found.close()
+            if found.error:
+                return False
+            known = self._table.get(directory.path, {}).get(name)
+            return known is None or known.what is not Aliasing.STALE
+        return True
 
     def _matters(self, directory: Directory, name: str, kind: Kind) -> bool:
         """Tell whether a file may be met twice: it is an upper one, or the origin of one."""
