@@ -125,6 +125,26 @@ def test_what_aufs_took_without_doing_is_not_taken_back(
 
 
 @pytest.mark.namespace
+@pytest.mark.parametrize(
+    ("options", "made"),
+    [
+        ("br=a:b,append=c", "a=rw b=ro c=ro"),
+        ("br=a:b,append=x:y", "a=rw b=ro x:y=ro"),
+        ("prepend=a,br=b:c", "b=rw c=ro a=rw"),
+        ("br=a,append=c,br=b", "a=rw b=ro c=ro"),
+        ("br=a:b:c,mod=b=ro+wh,del=c,dirwh=-1", "a=rw b=ro+wh"),
+        ("add=0:a,add=0:b,rdblk=0x1000,create=mfs:0x10", "b=rw a=rw"),
+    ],
+)
+def test_a_first_mount_changes_its_own_branches(
+    lab: Path, capfd: pytest.CaptureFixture[str], options: str, made: str
+) -> None:
+    make(lab, "a", "b", "c", "x:y", "m")
+    run(capfd, "mount", "-t", "aufs", "-o", options, "none", "m")
+    assert " ".join(f"{path}={permission}" for path, permission in branches(lab)) == made
+
+
+@pytest.mark.namespace
 def test_127_branches_in_batches(lab: Path, capfd: pytest.CaptureFixture[str]) -> None:
     names = [f"b{n:03d}{'x' * 100}" for n in range(128)]
     make(lab, *names, "m")

@@ -13,7 +13,7 @@ from layerctl.codecs.escape import octal_decode
 from layerctl.codecs.words import divide, join_options, split_options, word
 from layerctl.errors import RequestError
 from layerctl.model import Layer, Role, Stack
-from layerctl.rules.aufs import with_permissions
+from layerctl.rules.options import integer
 
 #: Options whose older spelling has `:` where newer ones have `=` (aufs.5).
 _COLON_WORD = r"(?s)(br|add|ins|append|prepend|del|mod):(.*)"
@@ -41,30 +41,119 @@ class SysfsInstance(NamedTuple):
 
 
 def parse_branch(text: str) -> Layer:
-    """Read `PATH[=PERM]` as aufs does: the permission starts at the first `=`."""
+    """Read `PATH[=PERM]` as aufs does: the permission starts at the first `=`, empty it is `ro`."""
     path, equals, permission = text.partition("=")
-    return Layer(path, Role.BRANCH, permission if equals else None)
+    return Layer(path, Role.BRANCH, permission or "ro" if equals else None)
 
 
-def parse(text: str, *, base: Stack | None = None) -> Stack:
+def parse(text: str, *, base: Stack | None = None, read_only: bool = False) -> Stack:
     """Read an option string as mount(2) does; `base` is what an earlier string said.
 
-    Raises RequestError for what aufs refuses, or silently cuts (`a::b`).
+    `read_only` tells that the mount will be, though the string does not say so. Raises
+    RequestError for what aufs refuses, or silently cuts (`a::b`).
     """
     stack = base or Stack("aufs", ())
     own, flags = divide(split_options(text, escapes=False))
     stack = stack._replace(flags=(*stack.flags, *flags))
+    branches = _Branches(stack.layers)
     for text_word in own:
         colon = re.fullmatch(_COLON_WORD, text_word)
         name, value = (colon[1], colon[2]) if colon else word(text_word)
         if name in ("br", "dirs"):
-            added = _branches(name, value)
-            stack = stack._replace(layers=(*stack.layers, *added))
+            branches.name(_branches(name, value))
         elif name in _CHANGES:
-            stack = change(stack, name, value)
+            branches.change(name, value)
         else:
             stack = stack._replace(options={**stack.options, name: value})
-    return stack
+    return stack._replace(layers=branches.layers(read_only=read_only or stack.read_only))
+
+
+class _Branches:
+    """The branches as the words of one string make them, one after the other.
+
+    aufs settles a branch's default permission when it reads its word, and knows only the place
+    that the word asks for then: `rw` for the first, `ro` for others (au_opt_add in opts.c). The
+    branches of `br` and `dirs` are numbered by themselves, from 0 on (au_fsctx_parse_br in
+    fsctx.c): `br=/a,prepend=/b,br=/c` makes of them b, c, a.
+    """
+
+    def __init__(self, layers: tuple[Layer, ...]) -> None:
+        self._named = len(layers)
+        self._made = [(layer, index == 0) for index, layer in enumerate(layers)]
+
+    def name(self, layers: tuple[Layer, ...]) -> None:
+        """Put branches where `br` does."""
+        for layer in layers:
+            self._insert(self._named, layer, f"br={layer.path}")
+            self._named += 1
+
+    def change(self, name: str, value: str | None) -> None:
+        """Apply `add`, `append`, `prepend`, `del` or `mod`, each to one branch."""
+        if not value:
+            raise RequestError(
+                "aufs-br-syntax",
+                f"the option '{name}' has no value",
+                hint="see aufs(5), or name the branches with -b DIR=PERM",
+            )
+        given = f"{name}={value}"
+        if name in ("add", "ins"):
+            number, colon, branch = value.partition(":")
+            place = integer(number) if colon else None
+            if place is None:
+                raise self._no_place(given)
+            self._insert(place, parse_branch(branch), given)
+        elif name == "append":
+            self._made.append((parse_branch(value), False))
+        elif name == "prepend":
+            self._made.insert(0, (parse_branch(value), True))
+        elif name == "del":
+            del self._made[self._find(value, given)]
+        else:
+            wanted = parse_branch(value)
+            if wanted.permission is None:
+                raise RequestError(
+                    "aufs-br-syntax",
+                    f"'{given}' names no permission",
+                    hint=f"write {given}=rw, or another permission",
+                )
+            place = self._find(wanted.path, given)
+            layer, first = self._made[place]
+            self._made[place] = (layer._replace(permission=wanted.permission), first)
+
+    def layers(self, *, read_only: bool) -> tuple[Layer, ...]:
+        """Return the branches; defaults that do not follow from their places are spelled out."""
+        return tuple(
+            layer
+            if layer.permission is not None or first == (index == 0)
+            else layer._replace(permission="rw" if first and not read_only else "ro")
+            for index, (layer, first) in enumerate(self._made)
+        )
+
+    def _insert(self, place: int, layer: Layer, given: str) -> None:
+        if not 0 <= place <= len(self._made):
+            raise self._no_place(given)
+        self._made.insert(place, (layer, place == 0))
+
+    def _no_place(self, given: str) -> RequestError:
+        there = len(self._made)
+        return RequestError(
+            "aufs-br-syntax",
+            f"'{given}' names no place for a branch",
+            why=f"it is INDEX:PATH[=PERM], with an index of at most {there} here"
+            if given.startswith(("add", "ins"))
+            else f"aufs gives it the place {self._named}, of which there are only {there} so far",
+            hint=f"write add={there}:PATH to put it below all",
+        )
+
+    def _find(self, path: str, given: str) -> int:
+        for place, (layer, _) in enumerate(self._made):
+            if same_path(layer.path, path):
+                return place
+        raise RequestError(
+            "aufs-br-syntax",
+            f"'{given}' names no branch of this stack",
+            hint="name one of: " + ", ".join(layer.path for layer, _ in self._made),
+        )
 
 
 def _branches(name: str, value: str | None) -> tuple[Layer, ...]:
@@ -133,44 +222,6 @@ def _no_value(name: str) -> RequestError:
         f"the option '{name}' has no value",
         hint="see aufs(5), or name the branches with -b DIR=PERM",
     )
-
-
-def change(stack: Stack, name: str, value: str | None) -> Stack:
-    """Apply `add`, `append`, `prepend`, `del` or `mod` to a stack, as aufs does in order.
-
-    Raises RequestError where the change makes no sense for the stack.
-    """
-    if not value:
-        raise _no_value(name)
-    layers = list(with_permissions(stack).layers)
-    if name in ("add", "ins"):
-        number, colon, branch = value.partition(":")
-        if not colon or not number.isdecimal() or int(number) > len(layers):
-            raise RequestError(
-                "aufs-br-syntax",
-                f"'{name}={value}' names no place for a branch",
-                why=f"it is INDEX:PATH[=PERM], with an index of at most {len(layers)} here",
-                hint=f"write {name}={len(layers)}:PATH to put it below all",
-            )
-        layers.insert(int(number), parse_branch(branch))
-    elif name == "append":
-        layers.extend(map(parse_branch, value.split(":")))
-    elif name == "prepend":
-        layers[:0] = map(parse_branch, value.split(":"))
-    else:
-        wanted = parse_branch(value)
-        places = [i for i, layer in enumerate(layers) if same_path(layer.path, wanted.path)]
-        if not places:
-            raise RequestError(
-                "aufs-br-syntax",
-                f"'{name}={value}' names no branch of this stack",
-                hint="name one of: " + ", ".join(layer.path for layer in layers),
-            )
-        if name == "del":
-            del layers[places[0]]
-        else:
-            layers[places[0]] = layers[places[0]]._replace(permission=wanted.permission)
-    return stack._replace(layers=tuple(layers))
 
 
 def same_path(one: str, other: str) -> bool:

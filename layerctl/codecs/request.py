@@ -118,8 +118,8 @@ def _aufs(request: Request) -> Stack:
 
     layers = tuple(map(parse_branch_flag, request.branches))
     stack = Stack("aufs", layers)
-    for text in request.options:
-        stack = aufs.parse(text, base=stack)
+    words = ",".join(filter(None, request.options))  # one string, as mount(8) hands them on
+    stack = aufs.parse(words, base=stack, read_only=request.read_only)
     _refuse_layers(stack, _OVERLAY_LAYERS, "-b DIR=rw or -b DIR=ro")
     return stack
 

@@ -14,6 +14,9 @@ MAX_BRANCHES = 127
 #: More than about 84 options in one call crash an aufs kernel: the rest goes by remount.
 MAX_BRANCHES_A_CALL = 64
 
+#: A listing's block holds a name at least (NAME_MAX), or is 0.
+MIN_RDBLK = 255
+
 PERMISSIONS = ("rw", "ro", "rr")
 _ICEX = ("icex", "icexsec", "icexsys", "icextr", "icexusr", "icexoth")
 _COMMON = ("coo_reg", "coo_all", "unpin", *_ICEX)

@@ -7,6 +7,7 @@ for people; nothing here is ever decided by comparing versions.
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ class Takes(StrEnum):
     PATH = "path"
     LAYERS = "layers"
     NUMBER = "number"
+    INTEGER = "integer"
     TEXT = "text"
 
 
@@ -26,7 +28,8 @@ class Option(NamedTuple):
     """One mount option of one filesystem type.
 
     `values` are the words it takes (for CHOICE; a trailing `:` marks one that takes a number
-    behind a colon). `shown` is what mountinfo says while it is in effect, empty where nothing.
+    behind a colon). INTEGER is read as the kernel reads it (`-1`, `0x10`, `010`), and lies between
+    `least` and `most`. `shown` is what mountinfo says while it is in effect, empty where nothing.
     `conflicts` and `needs` are written `name` or `name=value`.
     """
 
@@ -38,6 +41,8 @@ class Option(NamedTuple):
     shown: str = ""
     needs: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
+    least: int = -(1 << 31)
+    most: int = (1 << 31) - 1
 
 
 _ON_OFF = ("on", "off")
@@ -191,10 +196,9 @@ _AUFS_CREATE = (
     "pmfs",
     "pmfs:",
     "pmfsrr:",
-    "tdmfs",
-    "mfsrr",
-    "pmfsrr",
 )
+#: AUFS_RDCACHE_MAX and AUFS_MFS_MAX_SEC, in seconds.
+AUFS_MAX_SECONDS = 3600
 
 AUFS: tuple[Option, ...] = (
     Option("br", Takes.LAYERS, "branches, topmost first, ':' between, each PATH[=PERM]"),
@@ -215,7 +219,9 @@ AUFS: tuple[Option, ...] = (
     ),
     Option("notrunc_xino", Takes.NOTHING, "do not truncate the xino file"),
     Option("trunc_xino_path", Takes.PATH, "truncate the xino file of one branch now"),
-    Option("itrunc_xino", Takes.NUMBER, "truncate the xino file of the branch with this index now"),
+    Option(
+        "itrunc_xino", Takes.INTEGER, "truncate the xino file of the branch with this index now"
+    ),
     Option("trunc_xib", Takes.NOTHING, "truncate the xino bitmap"),
     Option("notrunc_xib", Takes.NOTHING, "do not truncate the xino bitmap"),
     Option("plink", Takes.NOTHING, "pseudo-links: hard links across branches (the default)"),
@@ -232,7 +238,7 @@ AUFS: tuple[Option, ...] = (
     Option("nodio", Takes.NOTHING, "no O_DIRECT (the default)"),
     Option("dirren", Takes.NOTHING, "rename directories without copying", shown="dirren"),
     Option("nodirren", Takes.NOTHING, "no renaming of lower directories (the default)"),
-    Option("fhsm_sec", Takes.NUMBER, "seconds between two looks at free space"),
+    Option("fhsm_sec", Takes.INTEGER, "seconds between two looks at free space", least=0),
     Option(
         "diropq",
         Takes.CHOICE,
@@ -260,10 +266,18 @@ AUFS: tuple[Option, ...] = (
     Option("sum", Takes.NOTHING, "df shows the sum of all branches", shown="sum"),
     Option("nosum", Takes.NOTHING, "df shows the first branch (the default)"),
     Option("wsum", Takes.NOTHING, "df shows the sum of the writable branches", shown="wsum"),
-    Option("rdcache", Takes.NUMBER, "seconds a listing is kept", shown="rdcache="),
-    Option("rdblk", Takes.NUMBER, "bytes of a listing's block", ("def",), shown="rdblk="),
-    Option("rdhash", Takes.NUMBER, "size of a listing's hash table", ("def",), shown="rdhash="),
-    Option("dirwh", Takes.NUMBER, "whiteouts that rmdir removes at once", shown="dirwh="),
+    Option(
+        "rdcache",
+        Takes.INTEGER,
+        "seconds a listing is kept",
+        shown="rdcache=",
+        most=AUFS_MAX_SECONDS,
+    ),
+    Option("rdblk", Takes.INTEGER, "bytes of a listing's block", ("def",), "", "rdblk=", least=0),
+    Option(
+        "rdhash", Takes.INTEGER, "size of a listing's hash table", ("def",), "", "rdhash=", least=0
+    ),
+    Option("dirwh", Takes.INTEGER, "whiteouts that rmdir removes at once", shown="dirwh="),
     Option("acl", Takes.NOTHING, "POSIX ACLs of the branches count"),
     Option("noacl", Takes.NOTHING, "they do not"),
     Option(
@@ -378,6 +392,19 @@ TYPE_NAMES = {
     "fuse-overlayfs": "fuse-overlayfs",
     "auto": "overlay",
 }
+
+
+def integer(text: str) -> int | None:
+    """Read a number as kstrtoint() of the kernel does, None where it is none."""
+    match = re.fullmatch(r"([+-]?)(?:0[xX]([0-9a-fA-F]+)|0([0-7]*)|([1-9][0-9]*))", text)
+    if match is None:
+        return None
+    sign, hexadecimal, octal, decimal = match.groups()
+    if hexadecimal is not None:
+        value = int(hexadecimal, 16)
+    else:
+        value = int(octal or "0", 8) if decimal is None else int(decimal)
+    return -value if sign == "-" else value
 
 
 def find(fstype: str, name: str) -> Option | None:

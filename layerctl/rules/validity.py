@@ -5,7 +5,17 @@ from __future__ import annotations
 from layerctl.errors import RequestError
 from layerctl.model import Role, Stack
 from layerctl.rules import aufs
-from layerctl.rules.options import FLAGS, TABLES, Option, Takes, find, flag_value, nearest
+from layerctl.rules.options import (
+    AUFS_MAX_SECONDS,
+    FLAGS,
+    TABLES,
+    Option,
+    Takes,
+    find,
+    flag_value,
+    integer,
+    nearest,
+)
 
 #: OVL_MAX_STACK (fs/overlayfs/params.h): lower layers, data-only ones included.
 MAX_LOWERS = 500
@@ -179,19 +189,41 @@ def value_problem(option: Option, value: str | None) -> str:
         close = nearest(value, option.values)
         meant = f"; did you mean '{close[0]}'?" if close else ""
         return f"'{value}' is none of {', '.join(option.values)}{meant}"
+    if option.takes is Takes.INTEGER and value not in option.values:
+        return _integer_problem(option, value)
     if option.takes is Takes.NUMBER and value not in option.values and not value.isdecimal():
         return f"'{value}' is no number"
+    return ""
+
+
+def _integer_problem(option: Option, value: str) -> str:
+    number = integer(value)
+    if number is None:
+        return f"'{value}' is no number"
+    if number < option.least:
+        return f"{value} is less than {option.least}"
+    if number > option.most:
+        return f"{value} is more than {option.most}"
+    if option.name == "rdblk" and 0 < number < aufs.MIN_RDBLK:
+        return f"{value} is less than {aufs.MIN_RDBLK}, and not 0"
     return ""
 
 
 def _is_choice(option: Option, value: str) -> bool:
     if value in option.values:
         return True
-    head, colon, number = value.partition(":")
-    return (
-        bool(colon)
-        and head + ":" in option.values
-        and all(part.isdecimal() for part in number.split(":"))
+    head, *texts = value.split(":")
+    if not texts or head + ":" not in option.values:
+        return False
+    numbers = [integer(text) for text in texts]
+    if head not in option.values:  # bytes that are to stay free come first, of any number
+        free, *numbers = numbers
+        if free is None or free < 0:
+            return False
+    elif len(numbers) != 1:
+        return False
+    return all(number is not None and 0 <= number <= AUFS_MAX_SECONDS for number in numbers) and (
+        len(numbers) < 2
     )
 
 
