@@ -26,6 +26,7 @@ EXIT_NOT_FOUND = 3
 EXIT_NOT_PERMITTED = 4
 EXIT_REFUSED = 32
 EXIT_BUG = 70
+EXIT_SYSTEM = 71
 EXIT_OUTPUT = 74
 EXIT_INTERRUPTED = 130
 
@@ -43,6 +44,7 @@ EXIT_CODES: tuple[ExitCode, ...] = (
         "a mount was refused, by the checks or by the kernel, or an unmount failed",
     ),
     ExitCode(EXIT_BUG, "a bug in layerctl"),
+    ExitCode(EXIT_SYSTEM, "the system failed: a call that must succeed ended with an error"),
     ExitCode(EXIT_OUTPUT, "the output could not be written"),
     ExitCode(EXIT_INTERRUPTED, "interrupted"),
 )
@@ -329,6 +331,30 @@ ERRORS: dict[str, ErrorKind] = {
             "Rename the directory, or make it by hand.",
         ),
         ErrorKind(
+            "out-of-memory",
+            EXIT_SYSTEM,
+            "Memory ran out",
+            "The system gave the program no more memory; a limit may be set for it.",
+            "Raise the limit, or free memory, and run the command again.",
+            ("ulimit -v",),
+        ),
+        ErrorKind(
+            "program-unreadable",
+            EXIT_SYSTEM,
+            "A part of the program cannot be loaded",
+            "One of its modules, or of those that it needs, is missing or cannot be read.",
+            "Run the command again; if it fails again, install the program anew.",
+        ),
+        ErrorKind(
+            "system-error",
+            EXIT_SYSTEM,
+            "A system call failed that must succeed",
+            "The system answered with an error that says nothing about the request: no more "
+            "processes or files may be opened, a disk has failed, a policy forbids the call.",
+            "Run the command again; if it fails again, read the kernel log.",
+            ("dmesg | tail",),
+        ),
+        ErrorKind(
             "umount-failed",
             EXIT_REFUSED,
             "The mount cannot be unmounted",
@@ -419,6 +445,12 @@ class RefusedError(LayerctlError):
     """A mount or an unmount was refused, by our checks or by the kernel."""
 
     exit_code = EXIT_REFUSED
+
+
+class SystemFailedError(LayerctlError):
+    """The system failed in something that the program cannot do without."""
+
+    exit_code = EXIT_SYSTEM
 
 
 class OutputError(LayerctlError):

@@ -23,13 +23,12 @@ from layerctl.errors import (
     RefusedError,
     RequestError,
     StoppedError,
+    SystemFailedError,
 )
 
 if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
     from click.shell_completion import CompletionItem
-
-#: What writing to standard output fails with; other files have a name in their errors.
-_UNWRITABLE = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EBADF, errno.EFBIG)
 
 #: Every command: its name, the module that holds it, its one line of help.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -153,9 +152,7 @@ def _tell(error: LayerctlError, *, as_json: bool) -> int:
     return error.exit_code
 
 
-def _lacking(error: Exception) -> RefusedError | None:
-    if not isinstance(error, ImportError):
-        return None
+def _lacking(error: ImportError) -> RefusedError | None:
     from layerctl.cli.libraries import missing
 
     return missing(error)
@@ -166,13 +163,52 @@ def _bug(error: Exception) -> BugError:
 
     if os.environ.get("LAYERCTL_DEBUG"):
         traceback.print_exc()
-    frame = traceback.extract_tb(error.__traceback__)[-1]
     return BugError(
         "bug",
         f"a bug in layerctl: {type(error).__name__}: {error}",
-        why=f"raised at {os.path.basename(frame.filename)}:{frame.lineno}",
+        why=f"raised at {_place(error)}",
         hint="run it again with LAYERCTL_DEBUG=1 in the environment and report what it prints",
     )
+
+
+def _system(error: OSError) -> LayerctlError:
+    """Return what to say of an error of the system that no room expected."""
+    if error.errno == errno.ENOENT and str(error.filename).startswith("/proc/self/"):
+        return _without_proc()
+    name = errno.errorcode.get(error.errno or 0, "an error")
+    words = error.strerror or str(error)
+    return SystemFailedError(
+        "system-error",
+        f"{error.filename}: {words}" if error.filename else f"a system call failed: {words}",
+        why=f"the system answered {name}, and without this call the answer could be wrong "
+        f"({_place(error)})",
+        hint="run it again; if it fails again, read the kernel log. Run: dmesg | tail",
+    )
+
+
+def _memory() -> SystemFailedError:
+    return SystemFailedError(
+        "out-of-memory",
+        "the system gave the program no more memory",
+        hint="free memory, or raise the limit that is set for it (ulimit -v)",
+    )
+
+
+def _unloaded(error: ImportError) -> SystemFailedError:
+    return SystemFailedError(
+        "program-unreadable",
+        f"a part of the program cannot be loaded: {error}",
+        why="the module is missing, or cannot be read",
+        hint="run it again; if it fails again, install the program anew",
+    )
+
+
+def _place(error: BaseException) -> str:
+    """Return where in the program an error came up."""
+    import traceback
+
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{os.path.basename(frame.filename)}:{frame.lineno}"
 
 
 def _without_proc() -> RefusedError:
@@ -196,6 +232,23 @@ def _terminated(number: int, frame: object) -> None:
     raise SystemExit(128 + number)
 
 
+class _UnwrittenError(OSError):
+    """Writing to standard output failed, and nothing else did."""
+
+
+class _Output(io.FileIO):
+    """Standard output, which tells its own errors from those of other files."""
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Write as write(2) does. Raises _UnwrittenError."""
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise _UnwrittenError(error.errno, error.strerror) from None
+
+
 def _open_streams() -> None:
     """Put something in the place of standard streams that the caller closed.
 
@@ -207,8 +260,13 @@ def _open_streams() -> None:
             os.open(os.devnull, os.O_RDONLY)  # gets the lowest number that is free, this one
             stream = open(number, "r" if number == 0 else "w", closefd=False)  # noqa: SIM115
             setattr(sys, name, stream)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    out = sys.stdout
+    if isinstance(out, io.TextIOWrapper):
+        if isinstance(getattr(out.buffer, "raw", out.buffer), io.FileIO):
+            buffer = io.BufferedWriter(_Output(out.fileno(), "wb", closefd=False))
+            lines = out.line_buffering or out.write_through
+            out = sys.stdout = io.TextIOWrapper(buffer, out.encoding, line_buffering=lines)
+        out.reconfigure(errors="backslashreplace")
 
 
 def _run(arguments: list[str]) -> int:
@@ -229,11 +287,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code (`layerctl.errors.EXIT_CODES`)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     as_json = _wants_json(arguments)
-    _open_streams()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup(1) leaves it
-            signal.signal(number, _terminated)
     try:
+        _open_streams()
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup(1) leaves it
+                signal.signal(number, _terminated)
         code = _run(arguments)
         sys.stdout.flush()
         return code
@@ -245,14 +303,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _tell(StoppedError("interrupted", "interrupted"), as_json=as_json)
     except BrokenPipeError:
         _die_of(signal.SIGPIPE)
+    except MemoryError:
+        return _fail(_memory(), as_json=as_json)
+    except ImportError as error:
+        return _fail(_lacking(error) or _unloaded(error), as_json=as_json)
+    except _UnwrittenError as error:
+        why = f"the output could not be written: {error.strerror}"
+        _tell(OutputError("output-not-written", why), as_json=as_json)
+        os._exit(EXIT_OUTPUT)  # a last flush at exit would only fail again
+    except OSError as error:
+        return _fail(_system(error), as_json=as_json)
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in _UNWRITABLE and error.filename is None:
-            why = f"the output could not be written: {error.strerror}"
-            _tell(OutputError("output-not-written", why), as_json=as_json)
-            os._exit(EXIT_OUTPUT)  # a last flush at exit would only fail again
-        if isinstance(error, FileNotFoundError) and str(error.filename).startswith("/proc/self/"):
-            return _fail(_without_proc(), as_json=as_json)
-        return _fail(_lacking(error) or _bug(error), as_json=as_json)
+        return _fail(_bug(error), as_json=as_json)
 
 
 def program() -> NoReturn:

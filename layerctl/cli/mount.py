@@ -96,8 +96,8 @@ def command(
     plan = _plan(prepared, api)
     assert plan is not None  # noqa: S101 - fuse-overlayfs went another way above
 
-    def report(mounted: Mounted, changes: tuple[str, ...]) -> None:
-        _report(prepared, plan, mounted, changes, as_json=as_json)
+    def report(taken: Plan, mounted: Mounted, changes: tuple[str, ...]) -> None:
+        _report(prepared, taken, mounted, changes, as_json=as_json)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # all is done: it ends with 0
 
@@ -247,15 +247,24 @@ def _failure(error: MountFailedError, prepared: Prepared) -> LayerctlError:
     details.append(f"errno:  {error.errno} ({error.strerror}) from {error.stage}")
     gathered = probes.ask_clones(prepared.stack, prepared.facts)
     found = explain.of_failure(
-        prepared.stack, error.errno, error.context_log, error.kernel_log, gathered
+        prepared.stack,
+        error.errno,
+        error.context_log,
+        error.kernel_log,
+        gathered,
+        judged=error.judged,
     )
-    if found:
-        return _from_finding(found[0], tuple(found[1:]), tuple(details))
+    if found.known:
+        others = (*found.known[1:], *found.possible)
+        return _from_finding(found.known[0], others, tuple(details))
+    could_be = ", ".join(one.cause for one in found.possible)
     return RefusedError(
         "mount-refused",
         f"the kernel refused the mount on {prepared.target}: {error.strerror}",
-        why="none of the causes that layerctl knows fits what the kernel said",
+        why="the checks foresaw nothing, and the kernel said no more than this"
+        + (f"; it could be: {could_be}" if could_be else ""),
         hint="run as root: dmesg | tail",
+        findings=tuple(found.possible),
         details=tuple(details),
     )
 

@@ -273,9 +273,14 @@ def _shown_branch(text: str) -> Layer:
 
 
 def sysfs_instance(identity: str, files: Mapping[str, str]) -> SysfsInstance:
-    """Read the files of one si_ID directory: `brN` is `PATH=PERM`, `bridN` a number, `xi_path`."""
+    """Read the files of one si_ID directory: `brN` is `PATH=PERM`, `bridN` a number, `xi_path`.
+
+    Raises ValueError for a NUL, which no path holds.
+    """
     branches = []
     for name, content in files.items():
+        if "\0" in content or "\\000" in content:
+            raise ValueError(f"{name} holds a NUL, which no path does")
         match = re.fullmatch(r"br(\d+)", name)
         if match:
             layer = _shown_branch(content.removesuffix("\n"))

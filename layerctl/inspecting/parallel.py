@@ -73,6 +73,8 @@ class Team:
             if self._work < _WORTHWHILE:
                 return True
             self._fork()
+            if self._alone:
+                return True
         self._count += 1
         if self._heavy:
             return (self._count % _HEAVY_SHARES in _HEAVY_PARENTS) != self.is_child
@@ -84,10 +86,20 @@ class Team:
         return self._writer >= 0
 
     def _fork(self) -> None:
-        reader, writer = os.pipe()
+        try:
+            reader, writer = os.pipe()
+        except OSError:  # no descriptors are left: it goes on alone
+            self._alone = True
+            return
         with suppress(OSError):  # a smaller pipe makes the two wait for each other more often
             fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
-        child = os.fork()
+        try:
+            child = os.fork()
+        except OSError:  # no more processes may be started
+            os.close(reader)
+            os.close(writer)
+            self._alone = True
+            return
         if child:
             os.close(writer)
             self._child, self._reader = child, reader
@@ -135,6 +147,10 @@ class Team:
             self._send(pickle.dumps((self._report(), "")))
         except BrokenPipeError:
             pass
+        except (OSError, MemoryError) as error:
+            import pickle
+
+            self._send(pickle.dumps((None, error)))
         except BaseException:
             import pickle
             import traceback
@@ -144,12 +160,14 @@ class Team:
             os._exit(0)
 
     def finish(self) -> None:
-        """Take, in the parent, what the child has to tell. Raises RuntimeError if it failed."""
+        """Take, in the parent, what the child has to tell. Raises what ended the child early."""
         if self._child:
             import pickle
 
             data = self._receive()
             report, failure = pickle.loads(data)  # noqa: S301 - from our own child
+            if isinstance(failure, Exception):
+                raise failure
             if failure:
                 raise RuntimeError(f"the second process failed: {failure}")
             self._merge(report)

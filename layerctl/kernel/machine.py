@@ -84,10 +84,8 @@ def gather(*, probe: bool) -> Machine:
         unknown.append(f"{mounts.SELF_MOUNTINFO}: {error.strerror}")
     features, user = None, None
     if probe and types["overlay"] != TypeState.ABSENT:
-        from layerctl.kernel import trial
-
-        features = trial.features() if who.sys_admin else None
-        user = trial.features(user=True)
+        features = _tried(unknown, user=False) if who.sys_admin else None
+        user = _tried(unknown, user=True)
     return Machine(
         os.uname().release,
         types,
@@ -101,6 +99,17 @@ def gather(*, probe: bool) -> Machine:
         user,
         tuple(unknown),
     )
+
+
+def _tried(unknown: list[str], *, user: bool) -> dict[str, int] | None:
+    from layerctl.kernel import trial
+
+    try:
+        return trial.features(user=user)
+    except OSError as error:
+        where = " in a user namespace" if user else ""
+        unknown.append(f"which features of overlay work{where}: {error.strerror}")
+        return None
 
 
 def _program(name: str) -> str | None:

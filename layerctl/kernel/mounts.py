@@ -37,8 +37,14 @@ def read_text(path: str) -> str:
 
 
 def entries(path: str = SELF_MOUNTINFO) -> list[MountEntry]:
-    """Return every mount of a mountinfo file, in its order. Raises OSError."""
-    return mountinfo.parse(read_text(path))
+    """Return every mount of a mountinfo file, in its order.
+
+    Raises OSError, EILSEQ where the file is no mountinfo.
+    """
+    try:
+        return mountinfo.parse(read_text(path))
+    except ValueError as error:
+        raise OSError(errno.EILSEQ, str(error), path) from None
 
 
 def shown(path: str) -> list[MountEntry]:
@@ -207,7 +213,10 @@ def aufs_instance(name: str, sysfs: str = AUFS_SYSFS) -> SysfsInstance:
     for file in os.listdir(directory):
         if file.startswith(("br", "xi_path")):
             files[file] = _read_busy(os.path.join(directory, file))
-    return aufs.sysfs_instance(name.removeprefix("si_"), files)
+    try:
+        return aufs.sysfs_instance(name.removeprefix("si_"), files)
+    except ValueError as error:
+        raise OSError(errno.EILSEQ, str(error), directory) from None
 
 
 def _read_busy(path: str, tries: int = 5) -> str:

@@ -35,10 +35,16 @@ def features(*, user: bool = False) -> dict[str, int]:
     """Return the errno of mounting an overlay with each feature, 0 for success.
 
     With `user` it is tried as root of a new user namespace, where ordinary users can. The key
-    `namespace` alone means that no namespace could be made. Leaves nothing; raises nothing.
+    `namespace` alone means that no namespace could be made. Leaves nothing. Raises OSError where
+    nothing could be tried: for want of a pipe or a process.
     """
     reader, writer = os.pipe()
-    child = os.fork()
+    try:
+        child = os.fork()
+    except OSError:
+        os.close(reader)
+        os.close(writer)
+        raise
     if child == 0:
         os.close(reader)
         try:
@@ -54,7 +60,9 @@ def features(*, user: bool = False) -> dict[str, int]:
         raise
     finally:
         os.waitpid(child, 0)
-    answer: dict[str, int] = json.loads(raw) if raw else {"namespace": errno.EIO}
+    if not raw:
+        raise OSError(errno.ECHILD, "the process that tries ended without an answer")
+    answer: dict[str, int] = json.loads(raw)
     return answer
 
 

@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 from layerctl.codecs import overlay
 from layerctl.errors import BugError, RefusedError
-from layerctl.kernel import beneath, mounts, syscalls
-from layerctl.kernel.beneath import Identity
+from layerctl.kernel import mounts, syscalls
+from layerctl.kernel.context import Features
 from layerctl.kernel.kmsg import KernelLog
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import Stack
 from layerctl.mounting import directories, readback
-from layerctl.mounting.plan import FD_DIRECTORY, MAX_STRING, Plan, fill, named, paths_of, size
+from layerctl.mounting.plan import MAX_STRING, Plan, choose, fill, size
 from layerctl.rules import flags
 from layerctl.rules.words import count
 
@@ -28,16 +28,18 @@ _WAITING_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 
 
 class MountFailedError(Exception):
-    """The kernel refused a call: which one, the errno, and its words."""
+    """The kernel refused a call: which one, the errno, and its words.
 
-    def __init__(
-        self, stage: str, error: OSError, context_log: Sequence[str], kernel_log: Sequence[str]
-    ) -> None:
-        super().__init__(f"{stage}: {error.strerror}")
-        self.stage = stage
+    `judged` tells that it was the call in which the kernel judges the mount as a whole.
+    """
+
+    def __init__(self, run: Run, error: OSError, kernel_log: Sequence[str]) -> None:
+        super().__init__(f"{run.stage}: {error.strerror}")
+        self.stage = run.stage
+        self.judged = run.judged
         self.errno = error.errno or 0
         self.strerror = error.strerror or ""
-        self.context_log = tuple(context_log)
+        self.context_log = tuple(run.context_log)
         self.kernel_log = tuple(kernel_log)
 
 
@@ -60,6 +62,7 @@ class Run:
         self.open: dict[str, int] = {}
         self.mount_fd = -1
         self.stage = ""
+        self.judged = False
         self.context_log: list[str] = []
 
     @property
@@ -131,11 +134,9 @@ def carry_out(
     target: str,
     source: str,
     make: Sequence[str] = (),
-    *,
-    report: Callable[[Mounted, tuple[str, ...]], None] = lambda mounted, notes: None,
-    checked: Mapping[str, Identity] = _NOTHING_CHECKED,
+    report: Callable[[Plan, Mounted, tuple[str, ...]], None] = lambda plan, mounted, notes: None,
 ) -> tuple[Mounted, tuple[str, ...]]:
-    """Mount, read back and compare; `report` the mount and what there is to say about it.
+    """Mount, read back and compare; `report` the plan that worked, the mount, and what to say.
 
     `checked` are the directories that the checks were about, by their paths. Raises
     MountFailedError where the kernel refuses, RefusedError where it mounted something else than
@@ -148,17 +149,54 @@ def carry_out(
         always.callback(log.close)
         always.callback(_close_mount, run)
         try:
-            for step in steps(plan, target, make):
-                run.stage = step.description
-                step.run(run)
+            _take(run, make)
         except OSError as error:
             words = log.lines("overlay", "aufs")
-            raise MountFailedError(run.stage, error, run.context_log, words) from error
+            raise MountFailedError(run, error, words) from error
         mounted, notes = _read_back(run)
         with signals_come(mask):
-            report(mounted, notes)
+            report(run.plan, mounted, notes)
         undo.pop_all()
         return mounted, notes
+
+
+def _take(run: Run, make: Sequence[str]) -> None:
+    """Take the steps; where a new call is missing or forbidden, mount(2) is tried in their place.
+
+    A filter of system calls may let fsopen(2) through and none of the calls that follow it.
+    """
+    try:
+        _take_all(run, steps(run.plan, run.target, make))
+    except OSError as error:
+        other = _by_mount2(run, error)
+        if other is None:
+            raise
+        run.plan = other
+        if run.mount_fd >= 0:  # nobody sees this mount, but it uses the upper layer
+            os.close(run.mount_fd)
+            run.mount_fd = -1
+        _take_all(run, steps(other, run.target))
+
+
+def _take_all(run: Run, each: Sequence[Step]) -> None:
+    for step in each:
+        run.stage = step.description
+        step.run(run)
+
+
+def _by_mount2(run: Run, error: OSError) -> Plan | None:
+    """Return the plan by mount(2) where a new call did not answer for itself, None where it did."""
+    plan = run.plan
+    if plan.api == "mount" or plan.forced or error.errno not in (errno.ENOSYS, errno.EPERM):
+        return None
+    if error.errno == errno.EPERM and run.context_log:
+        return None
+    try:
+        other = choose(plan.stack, Features(unknown=error.strerror or ""))
+    except RefusedError:
+        return None
+    why = f"the new calls do not work here ({run.stage}: {error.strerror}); {other.why}"
+    return other._replace(why=why)
 
 
 @contextlib.contextmanager
@@ -168,7 +206,8 @@ def signals_wait() -> Iterator[set[int]]:
     try:
         yield {int(number) for number in before}
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        with contextlib.suppress(OSError):  # what is done is done
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
@@ -178,7 +217,8 @@ def signals_come(mask: set[int]) -> Iterator[None]:
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, waiting)
+        with contextlib.suppress(OSError):
+            signal.pthread_sigmask(signal.SIG_SETMASK, waiting)
 
 
 def _close_mount(run: Run) -> None:
@@ -228,12 +268,22 @@ def _inside(directory: str | None) -> Iterator[None]:
         os.close(here)
 
 
+@contextlib.contextmanager
+def _judging(run: Run) -> Iterator[None]:
+    """Tell that what fails in here is the mount as a whole."""
+    run.judged = True
+    yield
+    run.judged = False
+
+
 def _build(run: Run) -> None:
     stack = run.plan.stack
+    run.stage = "fsopen"
     context = syscalls.fsopen(stack.fstype)
     try:
         with _inside(run.plan.cwd):
             _configure(run, context)
+        run.stage = "fsmount"
         run.mount_fd = syscalls.fsmount(context, attributes=flags.attributes(stack.flags))
         run.look_again(named(run.plan))
     except OSError:
@@ -260,7 +310,8 @@ def _configure(run: Run, context: int) -> None:
     for word in flags.superblock_words(run.plan.stack.flags):
         syscalls.fsconfig(context, syscalls.FSCONFIG_SET_FLAG, word, None)
     run.stage = "fsconfig create"
-    syscalls.fsconfig(context, syscalls.FSCONFIG_CMD_CREATE, None, None)
+    with _judging(run):
+        syscalls.fsconfig(context, syscalls.FSCONFIG_CMD_CREATE, None, None)
 
 
 def _attach(run: Run) -> None:
@@ -283,9 +334,9 @@ def _mount_by_string(run: Run) -> None:
     with _inside(run.plan.cwd):
         data = _checked(fill(run.plan.string, run.descriptors))
         bits = flags.mount2_flags(stack.flags)
-        syscalls.mount(run.source, beneath.name_of(target), stack.fstype, bits, data)
-    # From here on a mount stands. Nobody can rename what it lies on, so the name leads to it.
-    name = os.path.basename(os.path.realpath(beneath.name_of(target))) or "."
+        with _judging(run):
+            syscalls.mount(run.source, run.target, stack.fstype, bits, data)
+    # From here on a mount stands: find it again by its root, whatever its name.
     try:
         run.mount_fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
         identity = mounts.mount_id_of(run.mount_fd)
@@ -305,8 +356,8 @@ def _append(batch: str) -> Callable[[Run], None]:
         run.stage = "remount"
         data = _checked(fill(batch, run.descriptors))
         bits = flags.mount2_flags(run.plan.stack.flags) | syscalls.MS_REMOUNT
-        name = beneath.name_of(run.mount_fd)
-        syscalls.mount(run.source, name, run.plan.stack.fstype, bits, data)
+        with _judging(run):
+            syscalls.mount(run.source, run.target, run.plan.stack.fstype, bits, data)
 
     return append
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -40,7 +41,8 @@ def _write(text: str) -> None:
 
 def report(error: LayerctlError, *, as_json: bool) -> None:
     """Write an error to standard error, behind what standard output has; see `tell`."""
-    sys.stdout.flush()
+    with contextlib.suppress(OSError):  # what cannot be written now is told of in the error's place
+        sys.stdout.flush()
     tell(error, as_json=as_json)
 
 

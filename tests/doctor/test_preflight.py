@@ -264,9 +264,9 @@ def test_a_refusal_that_no_check_foresaw_is_told_by_its_errno() -> None:
     base = _facts(a=_entry("ext4"))
     base.directories["/b"] = Directory("/b", None, True, (3, 3), _entry("ext4"), "/bb")
     found = explain.of_failure(stack_of("/a", "/b"), 19, [], ["overlayfs: x"], base)
-    assert found[0].cause == "overlay-module-missing"
+    assert found.known[0].cause == "overlay-module-missing"
     said = explain.of_failure(
         stack_of("/a", "/b"), 22, ["e overlay: Unknown parameter 'x'"], [], base
     )
-    assert said[0].cause == "unknown-mount-option-old-kernel"
-    assert said[0].evidence == ("overlay: Unknown parameter 'x'",)
+    assert said.known[0].cause == "unknown-mount-option-old-kernel"
+    assert said.known[0].evidence == ("overlay: Unknown parameter 'x'",)
