@@ -172,9 +172,7 @@ def _take(run: Run, make: Sequence[str]) -> None:
         if other is None:
             raise
         run.plan = other
-        if run.mount_fd >= 0:  # nobody sees this mount, but it uses the upper layer
-            os.close(run.mount_fd)
-            run.mount_fd = -1
+        _close_all(run)  # a mount that nobody sees uses the upper layer all the same
         _take_all(run, steps(other, run.target))
 
 
@@ -221,9 +219,12 @@ def signals_come(mask: set[int]) -> Iterator[None]:
             signal.pthread_sigmask(signal.SIG_SETMASK, waiting)
 
 
-def _close_mount(run: Run) -> None:
+def _close_all(run: Run) -> None:
     if run.mount_fd >= 0:
-        os.close(run.mount_fd)
+        run.descriptors.append(run.mount_fd)
+        run.mount_fd = -1
+    while run.descriptors:
+        os.close(run.descriptors.pop())
 
 
 def _make_directory(path: str, stack: Stack) -> Step:
