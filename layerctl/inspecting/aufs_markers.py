@@ -9,6 +9,7 @@ from layerctl.inspecting.markers import (
     INSIDE_OPAQUE,
     MADE_NEW,
     NOTHING_BELOW,
+    Covered,
     Places,
     Whiteout,
     directories_in,
@@ -69,13 +70,13 @@ class AufsMarks:
         covered = self._above(directory, position, hidden)
         if covered is not None:
             return Whiteout(path, marker, layer, "aufs", (), "no", covered[1], covered[0])
-        hides = self._below(directory, position, hidden)
-        if not hides and directory.opaque == layer:
+        below = self._below(directory, position, hidden)
+        if not below and directory.opaque == layer:
             return Whiteout(path, marker, layer, "aufs", (), "no", INSIDE_OPAQUE, layer)
-        if not hides:
+        if not below:
             return Whiteout(path, marker, layer, "aufs", (), "no", NOTHING_BELOW)
-        reason = f"hides {self._places.words(directory, hidden, hides)}"
-        return Whiteout(path, marker, layer, "aufs", hides, "yes", reason)
+        hides, what = self._places.words(below)
+        return Whiteout(path, marker, layer, "aufs", hides, "yes", f"hides {what}")
 
     def _whites_out(self, part: Part, name: str) -> bool:
         """Tell whether a part has a whiteout for a name, and it counts."""
@@ -103,9 +104,9 @@ class AufsMarks:
                 return part.layer, f"the directory in layer {part.layer} is opaque"
         return None
 
-    def _below(self, directory: Directory, position: int, name: str) -> tuple[int, ...]:
-        """Return the layers below whose things of that name would show, or be merged."""
-        found: list[int] = []
+    def _below(self, directory: Directory, position: int, name: str) -> tuple[Covered, ...]:
+        """Return what lies below of that name and would show, or be merged."""
+        found: list[Covered] = []
         under = any(
             kind is not None and kind.letter == "d"
             for kind in [part.names.get(name) for part in directory.parts[:position]]
@@ -117,7 +118,7 @@ class AufsMarks:
             if kind is None:
                 continue
             if kind.letter == "d" or not under:
-                found.append(part.layer)
+                found.append((kind.letter, part.layer))
             if not kind.reachable:
                 break
         return tuple(found)
@@ -181,9 +182,9 @@ class AufsMarks:
 
     # What the merged tree does not show
 
-    def moved(self, directory: Directory, name: str, part: Part) -> bool:
-        """Tell whether a part lies elsewhere in its branch: nothing moves in aufs."""
-        return False
+    def moved(self, directory: Directory, name: str, below: Directory) -> Iterable[Part]:
+        """Return the parts that lie elsewhere in their branches: nothing moves in aufs."""
+        return ()
 
     def hider(self, directory: Directory, name: str, layer: int) -> tuple[str, int] | None:
         """Return what leaves the directory `name` of `layer` out, in words, and its layer."""

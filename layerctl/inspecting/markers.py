@@ -32,6 +32,10 @@ class Whiteout(NamedTuple):
     by: int | None = None
 
 
+#: What a whiteout hides: the letter of its type, and its layer.
+Covered = tuple[str, int]
+
+
 class Hidden(NamedTuple):
     """A directory of one layer that the merged tree does not show."""
 
@@ -61,8 +65,8 @@ class Marks(Protocol):
     ) -> Iterable[Whiteout]:
         """Return the opaque marks of `below`, the merged directory `name` of `directory`."""
 
-    def moved(self, directory: Directory, name: str, part: Part) -> bool:
-        """Tell whether a part of the merged directory `name` lies elsewhere in its layer."""
+    def moved(self, directory: Directory, name: str, below: Directory) -> Iterable[Part]:
+        """Return the parts of the merged directory `name` that lie elsewhere in their layers."""
 
     def hider(self, directory: Directory, name: str, layer: int) -> tuple[str, int] | None:
         """Return what leaves the directory `name` of `layer` out, in words, and its layer."""
@@ -76,22 +80,19 @@ class Places:
 
     def __init__(self, layers: tuple[str, ...]) -> None:
         self._layers = layers
-        self._words: dict[tuple[tuple[str, int], ...], str] = {}
+        self._words: dict[tuple[Covered, ...], tuple[tuple[int, ...], str]] = {}
 
     def path(self, part: Part, *names: str) -> str:
         """Return the path of a directory of a layer, or of what lies in it."""
         return "/".join(filter(None, (self._layers[part.layer], part.path, *names)))
 
-    def words(self, directory: Directory, name: str, hides: tuple[int, ...]) -> str:
-        """Return what of the layers `hides` is of that name: `the file in layer 1` ..."""
-        key = tuple(
-            (part.names[name].letter, part.layer) for part in directory.parts if part.layer in hides
-        )
-        words = self._words.get(key)
-        if words is None:
-            words = " and ".join(f"the {noun(letter)} in layer {layer}" for letter, layer in key)
-            self._words[key] = words
-        return words
+    def words(self, hides: tuple[Covered, ...]) -> tuple[tuple[int, ...], str]:
+        """Return the layers of what is hidden, and in words what: `the file in layer 1` ..."""
+        known = self._words.get(hides)
+        if known is None:
+            words = " and ".join(f"the {noun(letter)} in layer {layer}" for letter, layer in hides)
+            known = self._words[hides] = tuple(layer for _, layer in hides), words
+        return known
 
 
 def directories_in(layers: Iterable[int]) -> str:

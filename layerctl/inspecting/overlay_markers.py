@@ -9,6 +9,7 @@ from layerctl.inspecting.markers import (
     INSIDE_OPAQUE,
     MADE_NEW,
     NOTHING_BELOW,
+    Covered,
     Places,
     Whiteout,
     directories_in,
@@ -108,14 +109,14 @@ class OverlayMarks:
         if covered is not None:
             by, why = covered
             return Whiteout(path, marker, part.layer, sort, (), "no", why, by)
-        hides = _below(directory, position, name)
-        if not hides and directory.opaque == part.layer:
+        hidden = _below(directory, position, name)
+        if not hidden and directory.opaque == part.layer:
             return Whiteout(path, marker, part.layer, sort, (), "no", INSIDE_OPAQUE, part.layer)
-        if not hides:
+        if not hidden:
             if not kind.reachable and sort == "chardev":
                 return Whiteout(path, marker, part.layer, sort, (), "lookup-only", kind.why)
             return Whiteout(path, marker, part.layer, sort, (), "no", NOTHING_BELOW)
-        what = self._places.words(directory, name, hides)
+        hides, what = self._places.words(hidden)
         if not kind.reachable:
             reason = f"hides {what} from lookup; a listing shows the marker itself"
             return Whiteout(path, marker, part.layer, sort, hides, "lookup-only", reason)
@@ -202,12 +203,14 @@ class OverlayMarks:
 
     # What the merged tree does not show
 
-    def moved(self, directory: Directory, name: str, part: Part) -> bool:
-        """Tell whether a part of the merged directory `name` was found by a redirect."""
-        for above in directory.parts:
-            if above.layer == part.layer:
-                return part.path != (f"{above.path}/{name}" if above.path else name)
-        return True
+    def moved(self, directory: Directory, name: str, below: Directory) -> Iterable[Part]:
+        """Return the parts of the merged directory `name` that were found by a redirect."""
+        if not any("redirect" in part.attributes for part in below.parts):
+            return ()
+        places = {
+            (part.layer, f"{part.path}/{name}" if part.path else name) for part in directory.parts
+        }
+        return [part for part in below.parts if (part.layer, part.path) not in places]
 
     def hider(self, directory: Directory, name: str, layer: int) -> tuple[str, int] | None:
         """Return what leaves the directory `name` of `layer` out, in words, and its layer."""
@@ -267,23 +270,24 @@ def _foreign(directory: Directory, part: Part, name: str, marker: str) -> Whiteo
     return Whiteout(path, marker, part.layer, "aufs", (), "no", reason)
 
 
-def _below(directory: Directory, position: int, name: str) -> tuple[int, ...]:
-    """Return the layers below whose things of that name would show, or be merged.
+def _below(directory: Directory, position: int, name: str) -> tuple[Covered, ...]:
+    """Return what lies below of that name and would show, or be merged.
 
-    Another whiteout ends them; under a directory so does what is none.
+    Another whiteout ends it; under a directory so does what is none.
     """
-    found: list[int] = []
-    under = any(
+    parts = directory.parts
+    found: list[Covered] = []
+    under = position > 0 and any(
         kind is not None and kind.letter == "d"
-        for kind in [part.names.get(name) for part in directory.parts[:position]]
+        for kind in [part.names.get(name) for part in parts[:position]]
     )
-    for part in directory.parts[position + 1 :]:
+    for part in parts[position + 1 :]:
         kind = part.names.get(name)
         if kind is None:
             continue
         if kind.letter == "w" or (under and kind.letter != "d"):
             break
-        found.append(part.layer)
+        found.append((kind.letter, part.layer))
         if not kind.reachable:
             break  # a whiteout that a listing shows
     return tuple(found)

@@ -17,13 +17,13 @@ from typing import Any
 from layerctl.inspecting.marks import BEGIN, END, HOLE
 
 #: A walk of fewer entries than this is not worth a second process.
-_WORTHWHILE = 8000
+_WORTHWHILE = 3000
 #: With so many directories in its root, a tree is divided there, else one level further down.
 _MANY = 16
-#: Of five subtrees two are the parent's, who besides starts, and writes what both find: where
-#: looking at an entry costs little more than writing it. Where it costs more, every other one.
-_SHARES, _PARENTS = 5, (1, 3)
-_HEAVY_SHARES, _HEAVY_PARENTS = 2, (1,)
+#: Of three subtrees one is the parent's, who besides starts, and writes what both find: where
+#: looking at an entry costs little more than writing it. Where it costs more, three of seven.
+_SHARES, _PARENTS = 3, (1,)
+_HEAVY_SHARES, _HEAVY_PARENTS = 7, (1, 3, 5)
 #: As much dearer is an entry then.
 _HEAVY = 4
 _LENGTH_BYTES = 8

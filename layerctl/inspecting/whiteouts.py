@@ -82,9 +82,10 @@ class Finder:
 
     def _note(self, directory: Directory, name: str, below: Directory | None) -> None:
         """Note which layers a merged directory leaves out, and which of its parts were moved."""
-        merged = [] if below is None else [part.layer for part in below.parts]
-        for part in () if below is None else below.parts:
-            if self._marks.moved(directory, name, part):
+        merged: list[int] = []
+        if below is not None:
+            merged = [part.layer for part in below.parts]
+            for part in self._marks.moved(directory, name, below):
                 self._moved.add((part.layer, part.path))
         for part in directory.parts:
             if part.layer in merged:
