@@ -160,8 +160,9 @@ def _stream(
     reasons = view.resolver.reasons
     team = Team(lambda: reasons, reasons.merge)
     chunks = wanted.apply(walking(team=team))
-    batches = entries.JsonEntries(view.layers).batches(chunks)
-    shared = spread(team, batches, "\n" if as_lines else ",\n")
+    separator = "\n" if as_lines else ",\n"
+    batches = entries.JsonEntries(view.layers, separator).batches(chunks)
+    shared = spread(team, batches, separator)
     counted = watched(shared, lines_of, shown_as_found=True)
     if as_lines:
         stream.write_lines(counted)

@@ -10,7 +10,6 @@ what a walk meets: each directory is listed, then its names are looked up in ord
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from layerctl.inspecting.view import Directory, Found, Kind, Part
@@ -188,10 +187,14 @@ def _wanted(overlay: Overlay, origins: Origins) -> set[int] | None:
 
     Returns None where nothing can, else the inode numbers of lower files that could be met again.
     """
+
+    def unread(path: str, error: OSError) -> None:
+        overlay.reasons.add(0, path, error)
+
     seen: set[Identity] = set()
     numbers: set[int] = set()
     suspect = False
-    for fd, path in _upper_directories(overlay):
+    for fd, path in layers.directories(overlay.roots[0], unread):
         attributes = overlay.attribute_names(fd, path)
         suspect = suspect or "redirect" in attributes
         if not (overlay.thorough or "impure" in attributes):
@@ -254,28 +257,6 @@ def _stays(overlay: Overlay, path: str, name: str, lower: os.stat_result) -> boo
         if status is not None and os.path.samestat(status, lower):
             return True
     return False
-
-
-def _upper_directories(overlay: Overlay) -> Iterator[tuple[int, str]]:
-    """Yield every directory of the upper layer, open, with its path."""
-    waiting = [""]
-    while waiting:
-        path = waiting.pop()
-        try:
-            fd = layers.open_path(path, overlay.roots[0])
-        except OSError as error:
-            overlay.reasons.add(0, path, error)
-            continue
-        try:
-            yield fd, path
-            with os.scandir(fd) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(f"{path}/{entry.name}" if path else entry.name)
-        except OSError as error:
-            overlay.reasons.add(0, path, error)
-        finally:
-            os.close(fd)
 
 
 class _Walk:

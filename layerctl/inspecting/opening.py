@@ -195,7 +195,7 @@ def _aufs(stack: Stack, roots: Sequence[int], paths: tuple[str, ...]) -> Opened:
 def _overlay(
     stack: Stack, roots: Sequence[int], paths: tuple[str, ...], *, live: bool, thorough: bool
 ) -> Opened:
-    from layerctl.inspecting.inodes import Origins, find
+    from layerctl.inspecting.inodes import Origins
     from layerctl.inspecting.overlay import Overlay, identities
 
     caller = facts.caller()
@@ -215,7 +215,6 @@ def _overlay(
         decodes=not caller.in_user_namespace,
     )
     resolver.origins = Origins(resolver, stack.work)
-    resolver.aliases = find(resolver, resolver.origins)
     found = Opened(stack, resolver, paths, settings.prefix)
     if blind:
         found.notes.append(

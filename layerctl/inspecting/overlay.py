@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from layerctl.inspecting.inodes import aliased, look_up
+from layerctl.inspecting.inodes import Table, aliased, find, look_up
 from layerctl.inspecting.overlay_lookup import Lookup, find_regular
 from layerctl.inspecting.view import (
     Directory,
@@ -30,7 +30,7 @@ from layerctl.model import Aliasing
 from layerctl.rules.overlay import FUSE, TRUSTED, USER, Settings
 
 if TYPE_CHECKING:
-    from layerctl.inspecting.inodes import Alias, Origins
+    from layerctl.inspecting.inodes import Origins
 
 #: Why a name is gone, where it is no device that hides it.
 BY_ATTRIBUTE = "a whiteout by attribute"
@@ -70,14 +70,22 @@ class Overlay:
         self.reads_all = False
         self.first_lower = 1 if settings.has_upper else 0
         self.decodes = decodes
-        #: Paths that are one inode with another, by directory; see `layerctl.inspecting.inodes`.
-        self.aliases: dict[str, dict[str, Alias]] = {}
+        self._aliases: Table | None = None
         self.origins: Origins | None = None
         self.last_lower = len(self.roots) - settings.data_layers - 1
         self.marked: set[int] = set()  # layers in which an opaque=x was seen
         self.lower_roots = [
             Part(index, -1, "") for index in range(self.first_lower, self.last_lower + 1)
         ]
+
+    @property
+    def aliases(self) -> Table:
+        """Paths that are one inode with another; found at first use, for that is a walk."""
+        if self._aliases is None:
+            self._aliases = {}  # what is asked meanwhile is asked without them
+            if self.origins is not None:
+                self._aliases = find(self, self.origins)
+        return self._aliases
 
     def close(self) -> None:
         """Close what was opened besides the layers."""

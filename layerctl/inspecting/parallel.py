@@ -12,7 +12,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, BinaryIO
 
 from layerctl.inspecting.marks import BEGIN, END, HOLE
 
@@ -28,6 +28,8 @@ _HEAVY_SHARES, _HEAVY_PARENTS = 7, (1, 3, 5)
 _HEAVY = 4
 _LENGTH_BYTES = 8
 _PIPE_SIZE = 1 << 20
+#: How many characters the child gathers before it sends them.
+_BLOCK = 1 << 16
 
 
 class Team:
@@ -53,7 +55,7 @@ class Team:
         self._work = 0
         self._count = 0
         self._child = 0
-        self._reader = -1
+        self._reader: BinaryIO | None = None
         self._writer = -1
         self._alone = alone or len(os.sched_getaffinity(0)) < 2
 
@@ -102,7 +104,7 @@ class Team:
             return
         if child:
             os.close(writer)
-            self._child, self._reader = child, reader
+            self._child, self._reader = child, os.fdopen(reader, "rb", _BLOCK)
         else:
             os.close(reader)
             self._writer = writer
@@ -116,14 +118,11 @@ class Team:
         return self._read(int.from_bytes(self._read(_LENGTH_BYTES), "little"))
 
     def _read(self, length: int) -> bytes:
-        parts = []
-        while length:
-            part = os.read(self._reader, length)
-            if not part:
-                raise OSError("the second process ended early")
-            parts.append(part)
-            length -= len(part)
-        return b"".join(parts)
+        assert self._reader is not None  # noqa: S101 - only who has a child reads
+        data = self._reader.read(length)
+        if len(data) < length:
+            raise OSError("the second process ended early")
+        return data
 
     def others(self) -> Iterator[list[str]]:
         """Yield, in the parent, the batches of the next subtree that is the child's."""
@@ -133,15 +132,22 @@ class Team:
     def run_child(self, items: Iterator[list[str]], separator: str) -> None:
         """Do the child's share; never returns."""
         inside = False
+        held: list[str] = []
+        size = 0
         try:
             for item in items:
                 if item is BEGIN:
                     inside = True
                 elif item is END:
                     inside = False
-                    self._send(b"")
                 elif inside and item is not HOLE and item:
-                    self._send(separator.join(item).encode("utf-8"))
+                    held += item
+                    size += sum(map(len, item))
+                if held and (size >= _BLOCK or item is END):
+                    self._send(separator.join(held).encode("utf-8"))
+                    held, size = [], 0
+                if item is END:
+                    self._send(b"")
             import pickle
 
             self._send(pickle.dumps((self._report(), "")))
@@ -175,7 +181,8 @@ class Team:
     def close(self) -> None:
         """End the child, if it has not ended."""
         if self._child:
-            os.close(self._reader)
+            if self._reader is not None:
+                self._reader.close()
             os.kill(self._child, signal.SIGKILL)
             os.waitpid(self._child, 0)
             self._child = 0

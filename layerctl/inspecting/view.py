@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
+from operator import itemgetter
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 from layerctl.inspecting.marks import BEGIN, END, HOLE
@@ -254,6 +255,7 @@ class Reasons:
 
 
 Entry = tuple[str, Kind]
+_KIND = itemgetter(1)
 
 
 class Resolver(Protocol):
@@ -405,7 +407,14 @@ def walk(
         entries = resolver.read(below)
         if team is not None:
             team.worked(len(entries))
-        way.push(Step(below, iter(entries)))
+        if any(kind.letter == "d" for kind in set(map(_KIND, entries))):
+            way.push(Step(below, iter(entries)))
+            continue
+        if entries:
+            yield Chunk(below, entries, depth + 1, ended=True)
+        below.close()
+        if team is not None and depth == team.depth:
+            yield _marked(END)
 
 
 def _advance(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import TypeVar
 
@@ -80,6 +80,58 @@ def open_path(path: str, dir_fd: int) -> int:
                 os.close(here)
             here = below
     return here
+
+
+def directories(root: int, unread: Callable[[str, OSError], None]) -> Iterator[tuple[int, str]]:
+    """Yield every directory below an open one, and that itself: open for the while, and its path.
+
+    Most are opened from the one above; only one that has directories itself is opened once more.
+    What cannot be read is told to `unread`.
+    """
+    yield root, ""
+    waiting = [("", _directories_in(root, "", unread))]
+    while waiting:
+        path, names = waiting.pop()
+        above = _tried(open_path, path, root, path, unread)
+        if above is None:
+            continue
+        try:
+            for name in names:
+                place = f"{path}/{name}" if path else name
+                fd = _tried(open_dir, name, above, place, unread)
+                if fd is None:
+                    continue
+                try:
+                    yield fd, place
+                    if below := _directories_in(fd, place, unread):
+                        waiting.append((place, below))
+                finally:
+                    os.close(fd)
+        finally:
+            os.close(above)
+
+
+def _tried(
+    opener: Callable[[str, int], int],
+    name: str,
+    dir_fd: int,
+    path: str,
+    unread: Callable[[str, OSError], None],
+) -> int | None:
+    try:
+        return opener(name, dir_fd)
+    except OSError as error:
+        unread(path, error)
+        return None
+
+
+def _directories_in(fd: int, path: str, unread: Callable[[str, OSError], None]) -> list[str]:
+    try:
+        with os.scandir(fd) as entries:
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError as error:
+        unread(path, error)
+        return []
 
 
 def scan(fd: int, table: Mapping[str, T]) -> dict[str, T]:

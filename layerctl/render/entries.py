@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from json.encoder import encode_basestring
+from operator import itemgetter
 
 from layerctl.codecs.escape import is_text
 from layerctl.inspecting.inodes import Alias
@@ -92,34 +93,50 @@ def unknown_fields(opened: Opened) -> Document:
     return document
 
 
+_NAME, _KIND = itemgetter(0), itemgetter(1)
+
+
 class JsonEntries:
     """Turns chunks of a walk into JSON text, one object an entry.
 
     What all entries of a kind share is spelled once, and what all of a directory share once.
+    `separator` stands between two objects.
     """
 
-    def __init__(self, layers: Sequence[str]) -> None:
+    def __init__(self, layers: Sequence[str], separator: str) -> None:
         self._layers = layers
+        self._separator = separator
         self._ends: dict[Kind, str] = {}
 
-    def lines(self, directory: Directory, entries: Iterable[tuple[str, Kind]]) -> list[str]:
-        """Return one JSON object, without a line end, for each entry."""
+    def lines(self, directory: Directory, entries: Sequence[tuple[str, Kind]]) -> list[str]:
+        """Return one JSON object, without a line end, for each entry; or all of them in one."""
         if not is_text(directory.path):
             return [self._slowly(directory, name, kind) for name, kind in entries]
         head = '{"path": ' + encode_basestring(directory.path and directory.path + "/")[:-1]
-        ends = self._ends
-        lines = []
-        for name, kind in entries:
-            end = ends.get(kind) or self._end(kind)
-            if name.isascii() or is_text(name):
-                lines.append(head + encode_basestring(name)[1:] + end)
-            else:
-                lines.append(self._slowly(directory, name, kind))
-        return lines
+        names = list(map(_NAME, entries))
+        together = "".join(names)
+        if not is_text(together):
+            return [self._line(directory, head, name, kind) for name, kind in entries]
+        if encode_basestring(together) != f'"{together}"':
+            names = [encode_basestring(name)[1:-1] for name in names]
+        kinds = list(map(_KIND, entries))
+        ends = [self._end(kind) for kind in dict.fromkeys(kinds)]
+        if len(ends) == 1:
+            end = ends[0]
+            return [head + f'"{end}{self._separator}{head}'.join(names) + f'"{end}']
+        known = self._ends
+        return [f'{head}{name}"{known[kind]}' for name, kind in zip(names, kinds, strict=True)]
+
+    def _line(self, directory: Directory, head: str, name: str, kind: Kind) -> str:
+        if is_text(name):
+            return head + encode_basestring(name)[1:] + self._end(kind)
+        return self._slowly(directory, name, kind)
 
     def _end(self, kind: Kind) -> str:
-        end = ", " + dumps(entry_fields(kind, self._layers), indent=None)[1:]
-        self._ends[kind] = end
+        end = self._ends.get(kind)
+        if end is None:
+            end = ", " + dumps(entry_fields(kind, self._layers), indent=None)[1:]
+            self._ends[kind] = end
         return end
 
     def _slowly(self, directory: Directory, name: str, kind: Kind) -> str:

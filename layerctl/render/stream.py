@@ -12,16 +12,20 @@ Item = TypeVar("Item")
 
 #: How many lines are gathered before they are written.
 _BATCH = 1000
+#: And how many characters, where several lines are one text already.
+_BLOCK = 1 << 16
 
 
 def write_lines(batches: Iterable[list[str]]) -> None:
     """Write objects, which are JSON text already, a line each."""
     block: list[str] = []
+    size = 0
     for batch in batches:
         block += batch
-        if len(block) >= _BATCH:
+        size += sum(map(len, batch))
+        if size >= _BLOCK:
             write_text("\n".join(block) + "\n")
-            block = []
+            block, size = [], 0
     if block:
         write_text("\n".join(block) + "\n")
 
