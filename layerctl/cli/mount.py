@@ -109,6 +109,7 @@ def command(
             prepared.make,
             report=report,
             checked=prepared.facts.identities(),
+            otherwise=None if api is not None else lambda: _by_mount2(prepared),
         )
     except MountFailedError as error:
         raise _failure(error, prepared) from None
@@ -219,6 +220,11 @@ def _plan(prepared: Prepared, api: str | None) -> Plan | None:
         return None
     features = context.overlay_features() if stack.fstype == "overlay" else context.Features()
     return choose(stack, features, api, prepared.facts.ways)
+
+
+def _by_mount2(prepared: Prepared) -> Plan:
+    """Return the plan without the new calls. Raises RefusedError where there is none."""
+    return choose(prepared.stack, context.Features(unknown="-"), None, prepared.facts.ways)
 
 
 def _refusal(failures: list[Finding], findings: tuple[Finding, ...]) -> LayerctlError:

@@ -24,7 +24,7 @@ def run(words: RemountWords, target: str, *, dry_run: bool, as_json: bool) -> in
     request = words.request
     if request.fstype not in (None, "auto") and fstype_of(request) != fstype:
         raise RequestError(
-            "wrong-type",
+            "usage",
             f"{mounted.entry.target} is of type {fstype}, not {request.fstype}",
             hint="leave -t out at a remount",
         )

@@ -47,8 +47,15 @@ class RemountWords(NamedTuple):
 
 
 def as_remount(request: Request) -> RemountWords | None:
-    """Return what a request changes of a mount that is there; None where it asks for a new one."""
+    """Return what a request changes of a mount that is there; None where it asks for a new one.
+
+    Raises RequestError for a value behind `remount`.
+    """
     words = [split_unescaped(text, ",") for text in request.options]
+    if any(word.startswith("remount=") for one in words for word in one):
+        raise RequestError(
+            "bad-option-value", "remount takes no value", hint="write it as: -o remount,ro"
+        )
     if not any("remount" in one for one in words):
         return None
     bind = any("bind" in one for one in words)

@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 from layerctl.codecs import overlay
 from layerctl.errors import BugError, RefusedError
-from layerctl.kernel import mounts, syscalls
-from layerctl.kernel.context import Features
+from layerctl.kernel import beneath, mounts, syscalls
+from layerctl.kernel.beneath import Identity
 from layerctl.kernel.kmsg import KernelLog
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import Stack
 from layerctl.mounting import directories, readback
-from layerctl.mounting.plan import MAX_STRING, Plan, choose, fill, size
+from layerctl.mounting.plan import FD_DIRECTORY, MAX_STRING, Plan, fill, named, paths_of, size
 from layerctl.rules import flags
 from layerctl.rules.words import count
 
@@ -77,7 +77,7 @@ class Run:
         """
         if path not in self.open:
             fd = beneath.open_directory(path)
-            self.always.callback(os.close, fd)
+            self.always.callback(_close, fd)
             self._demand(path, fd)
             self.open[path] = fd
         return self.open[path]
@@ -134,11 +134,15 @@ def carry_out(
     target: str,
     source: str,
     make: Sequence[str] = (),
+    *,
     report: Callable[[Plan, Mounted, tuple[str, ...]], None] = lambda plan, mounted, notes: None,
+    checked: Mapping[str, Identity] = _NOTHING_CHECKED,
+    otherwise: Callable[[], Plan] | None = None,
 ) -> tuple[Mounted, tuple[str, ...]]:
     """Mount, read back and compare; `report` the plan that worked, the mount, and what to say.
 
-    `checked` are the directories that the checks were about, by their paths. Raises
+    `checked` are the directories that the checks were about, by their paths. `otherwise` makes
+    the plan by mount(2), for where the new calls turn out to be missing. Raises
     MountFailedError where the kernel refuses, RefusedError where it mounted something else than
     was asked for, KeyboardInterrupt after a signal, and what `report` raises. Each leaves nothing
     behind. Signals come through while `report` runs.
@@ -149,7 +153,7 @@ def carry_out(
         always.callback(log.close)
         always.callback(_close_mount, run)
         try:
-            _take(run, make)
+            _take(run, make, otherwise)
         except OSError as error:
             words = log.lines("overlay", "aufs")
             raise MountFailedError(run, error, words) from error
@@ -160,7 +164,7 @@ def carry_out(
         return mounted, notes
 
 
-def _take(run: Run, make: Sequence[str]) -> None:
+def _take(run: Run, make: Sequence[str], otherwise: Callable[[], Plan] | None) -> None:
     """Take the steps; where a new call is missing or forbidden, mount(2) is tried in their place.
 
     A filter of system calls may let fsopen(2) through and none of the calls that follow it.
@@ -168,11 +172,11 @@ def _take(run: Run, make: Sequence[str]) -> None:
     try:
         _take_all(run, steps(run.plan, run.target, make))
     except OSError as error:
-        other = _by_mount2(run, error)
+        other = None if otherwise is None else _by_mount2(run, error, otherwise)
         if other is None:
             raise
         run.plan = other
-        _close_all(run)  # a mount that nobody sees uses the upper layer all the same
+        _close_mount(run)  # nobody sees this one, but it uses the upper layer
         _take_all(run, steps(other, run.target))
 
 
@@ -182,15 +186,14 @@ def _take_all(run: Run, each: Sequence[Step]) -> None:
         step.run(run)
 
 
-def _by_mount2(run: Run, error: OSError) -> Plan | None:
+def _by_mount2(run: Run, error: OSError, otherwise: Callable[[], Plan]) -> Plan | None:
     """Return the plan by mount(2) where a new call did not answer for itself, None where it did."""
-    plan = run.plan
-    if plan.api == "mount" or plan.forced or error.errno not in (errno.ENOSYS, errno.EPERM):
+    if run.plan.api == "mount" or error.errno not in (errno.ENOSYS, errno.EPERM):
         return None
     if error.errno == errno.EPERM and run.context_log:
         return None
     try:
-        other = choose(plan.stack, Features(unknown=error.strerror or ""))
+        other = otherwise()
     except RefusedError:
         return None
     why = f"the new calls do not work here ({run.stage}: {error.strerror}); {other.why}"
@@ -219,12 +222,15 @@ def signals_come(mask: set[int]) -> Iterator[None]:
             signal.pthread_sigmask(signal.SIG_SETMASK, waiting)
 
 
-def _close_all(run: Run) -> None:
+def _close_mount(run: Run) -> None:
     if run.mount_fd >= 0:
-        run.descriptors.append(run.mount_fd)
+        _close(run.mount_fd)
         run.mount_fd = -1
-    while run.descriptors:
-        os.close(run.descriptors.pop())
+
+
+def _close(fd: int) -> None:
+    with contextlib.suppress(OSError):  # it is closed all the same (close(2))
+        os.close(fd)
 
 
 def _make_directory(path: str, stack: Stack) -> Step:
@@ -292,7 +298,7 @@ def _build(run: Run) -> None:
             run.context_log = syscalls.context_log(context)
         raise
     finally:
-        os.close(context)
+        _close(context)
 
 
 def _configure(run: Run, context: int) -> None:
@@ -330,14 +336,15 @@ def _mount_by_string(run: Run) -> None:
     stack = run.plan.stack
     target = run.enter(run.target)
     above = os.open(os.pardir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=target)
-    run.always.callback(os.close, above)
+    run.always.callback(_close, above)
     below = mounts.mount_id_of(target)
     with _inside(run.plan.cwd):
         data = _checked(fill(run.plan.string, run.descriptors))
         bits = flags.mount2_flags(stack.flags)
         with _judging(run):
-            syscalls.mount(run.source, run.target, stack.fstype, bits, data)
-    # From here on a mount stands: find it again by its root, whatever its name.
+            syscalls.mount(run.source, beneath.name_of(target), stack.fstype, bits, data)
+    # From here on a mount stands. Nobody can rename what it lies on, so the name leads to it.
+    name = os.path.basename(os.path.realpath(beneath.name_of(target))) or "."
     try:
         run.mount_fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
         identity = mounts.mount_id_of(run.mount_fd)
@@ -357,8 +364,9 @@ def _append(batch: str) -> Callable[[Run], None]:
         run.stage = "remount"
         data = _checked(fill(batch, run.descriptors))
         bits = flags.mount2_flags(run.plan.stack.flags) | syscalls.MS_REMOUNT
+        name = beneath.name_of(run.mount_fd)
         with _judging(run):
-            syscalls.mount(run.source, run.target, run.plan.stack.fstype, bits, data)
+            syscalls.mount(run.source, name, run.plan.stack.fstype, bits, data)
 
     return append
 

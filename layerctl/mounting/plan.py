@@ -52,7 +52,6 @@ class Plan(NamedTuple):
     `settings` are for the new calls. `string` is mount(2)'s, and `appends` what remounts add to
     it (aufs). `cwd` is the directory that relative names start from. `opened` are paths that are
     opened before, in order; `mark(n)` stands in the strings for the n-th's descriptor number.
-    `forced` tells that the user asked for this way and no other.
     """
 
     stack: Stack
@@ -63,7 +62,6 @@ class Plan(NamedTuple):
     appends: tuple[str, ...] = ()
     cwd: str | None = None
     opened: tuple[str, ...] = ()
-    forced: bool = False
 
 
 def mark(number: int) -> str:
@@ -175,28 +173,7 @@ def _ways_in(
         tries.append(_by_fd_strings)
     if api in (None, "mount"):
         tries.append(_by_one_fd_string)
-    for attempt in tries:
-        plan = attempt(stack)
-        if plan is not None:
-            return plan if api is None else _forced(plan)
-    if not tries:
-        raise RefusedError(
-            "mount-api-call-limit",
-            f"this kernel cannot mount overlay by '{api}'",
-            why="it was asked, and does not take "
-            + ("descriptors of layers (6.13 and newer do)" if api == "fd" else "lowerdir+ (6.7)"),
-            hint="leave --api out",
-        )
-    raise RefusedError(
-        "option-string-too-long",
-        "the options are longer than this kernel reads, however the layers are named",
-        why=f"mount(2) reads {MAX_STRING} bytes and would cut off the rest in silence",
-        hint="use fewer layers, or fewer and shorter options",
-    )
-
-
-def _forced(plan: Plan) -> Plan:
-    return plan._replace(why=f"asked for; {plan.why}", forced=True)
+    return tries
 
 
 def paths_of(stack: Stack) -> list[str]:

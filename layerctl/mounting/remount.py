@@ -25,7 +25,7 @@ from layerctl.mounting.apply import signals_come, signals_wait
 from layerctl.mounting.branches import Change
 from layerctl.mounting.plan import MAX_STRING, size
 from layerctl.rules.flags import mount2_flags
-from layerctl.rules.options import find
+from layerctl.rules.options import FLAGS, LSM_OPTIONS, find, nearest
 from layerctl.rules.remount import FIXED, UNSHOWN, Flags, in_effect_already, shown, wanted
 
 #: What there is to say of a remount that changes nothing.
@@ -124,12 +124,24 @@ def _refuse_options(mounted: Mounted, asked: Stack) -> None:
         if not in_effect_already(
             live, name, value, module_parameters(), one_filesystem=_on_one_filesystem(live)
         ):
+            if find(live.fstype, name) is None and name not in LSM_OPTIONS:
+                raise _unknown(name)
             word = name if value is None else f"{name}={value}"
             why = (
                 f"{live.fstype} takes ro, rw and the flags of any mount at a remount, and none of "
                 "its own options"
             )
             raise _fixed(mounted, word, why)
+
+
+def _unknown(name: str) -> RequestError:
+    close = nearest(name, [option.name for option in FLAGS])
+    return RequestError(
+        "unknown-mount-option-old-kernel",
+        f"'{name}' is no option that is known here",
+        why="what is not known cannot be read back, and mount(2) would ignore it in silence",
+        hint=f"write: -o remount,{close[0]}" if close else "layerctl mount --help",
+    )
 
 
 def _on_one_filesystem(stack: Stack) -> bool:
