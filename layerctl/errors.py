@@ -387,13 +387,6 @@ ERRORS: dict[str, ErrorKind] = {
             "Read the help of the command.",
             ("layerctl --help",),
         ),
-        ErrorKind(
-            "wrong-type",
-            EXIT_USAGE,
-            "The type given is not the type of the mount",
-            "A remount changes a mount that is there, whose type stays.",
-            "Leave --type out.",
-        ),
     )
 }
 
