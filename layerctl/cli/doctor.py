@@ -19,6 +19,7 @@ from layerctl.errors import (
     LayerctlError,
     NotFoundError,
     NotPermittedError,
+    RefusedError,
     RequestError,
 )
 from layerctl.kernel import facts, mounts, paths
@@ -161,10 +162,11 @@ def _live(target: str, shown: Shown, *, probe: bool) -> int:
     try:
         found, checks = live.examine(mounted, stack, probe=probe)
     except OSError as error:
-        raise NotPermittedError(
+        kind = NotPermittedError if isinstance(error, PermissionError) else RefusedError
+        raise kind(
             "layer-covered",
-            f"the layers of {target} cannot be looked at: {error.strerror}",
-            why="a mount covers one of them, and to look beneath takes CAP_SYS_ADMIN",
+            f"cannot look beneath the mount that covers a layer of {target}: {error.strerror}",
+            why="it takes CAP_SYS_ADMIN, a process and a mount namespace",
             hint=f"sudo layerctl doctor {target}",
         ) from None
     return _report(found, checks, shown)

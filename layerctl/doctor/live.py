@@ -12,7 +12,7 @@ from layerctl.doctor.commands import mount_command
 from layerctl.doctor.hits import Hit
 from layerctl.doctor.preflight import Checked, run_checks
 from layerctl.kernel import facts as gathering
-from layerctl.kernel import holders, left_marks, live_layers
+from layerctl.kernel import holders, left_marks, live_layers, uncover
 from layerctl.kernel.facts import Facts
 from layerctl.kernel.mounts import Mounted
 from layerctl.kernel.overlay_facts import ask_for_room
@@ -69,7 +69,7 @@ def examine(mounted: Mounted, stack: Stack, *, probe: bool = False) -> Report:
     def look() -> Report:
         return _examine(mounted, stack, held, tuple(covers), probe=probe)
 
-    return live_layers.beneath(targets, look) if targets else look()
+    return uncover.beneath(targets, look) if targets else look()
 
 
 def _examine(

@@ -17,14 +17,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
-from layerctl.kernel import layers, mounts
+from layerctl.kernel import layers, mounts, uncover
+from layerctl.kernel.mount_table import MountTable
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import MountEntry
-
-T = TypeVar("T")
 
 #: How many names of a layer are compared with the mount before it counts as not proven.
 _BUDGET = 300
@@ -81,7 +80,7 @@ def open_all(entry: MountEntry, paths: Sequence[str], top: int | None) -> list[P
 
     `top` is the mount's root, by which they are proven, None where it cannot be opened.
     """
-    table = _Table(entry)
+    table = MountTable(entry)
     places: list[Place] = []
     try:
         for position, path in enumerate(paths):
@@ -99,7 +98,7 @@ def covers(
 
     Mounts are told apart by their order alone: see `open_all` for proof.
     """
-    table = _Table(entry)
+    table = MountTable(entry)
     gone: set[int] = set()
     found, targets = [], []
     for path in paths:
@@ -115,7 +114,7 @@ def noted(found: Sequence[Mounted]) -> list[Mounted]:
     entries = mounts.entries() if found else []
     noted = []
     for mounted in found:
-        table = _Table(mounted.entry, entries)
+        table = MountTable(mounted.entry, entries)
         covered = [
             f"layer {number}, {layer.path}, is covered by the {cover.fstype or 'root'} mounted on "
             f"{cover.target}"
@@ -133,7 +132,7 @@ def close(places: Sequence[Place]) -> None:
             os.close(place.fd)
 
 
-def _open(table: _Table, path: str, top: int | None, *, is_top: bool) -> Place:
+def _open(table: MountTable, path: str, top: int | None, *, is_top: bool) -> Place:
     def proven(fd: int) -> bool | None:
         return None if top is None else _is_layer(fd, top, is_top=is_top)
 
@@ -178,11 +177,11 @@ class _Found(NamedTuple):
 
 
 def _proven_elsewhere(
-    table: _Table, path: str, proven: Callable[[int], bool | None], *, everywhere: bool
+    table: MountTable, path: str, proven: Callable[[int], bool | None], *, everywhere: bool
 ) -> _Found:
     """Search a layer beneath mounts and in other roots: one that is proven, or else certain."""
     first, refused = -1, False
-    for certain, attempt in table.ways(path, everywhere=everywhere):
+    for certain, attempt in _ways(table, path, everywhere=everywhere):
         try:
             fd = attempt()
         except OSError as error:
@@ -261,258 +260,25 @@ def _below(name: str, below: int, above: int) -> list[tuple[int, int]]:
 Way = tuple[bool, Callable[[], int]]
 
 
-class _Table:
-    """The mounts of this namespace as the mount `entry` found them, as far as that can be told."""
+def _ways(table: MountTable, path: str, *, everywhere: bool) -> Iterator[Way]:
+    """Yield ways to directories that may be the layer; the certain ones need no more proof.
 
-    def __init__(self, entry: MountEntry, entries: Sequence[MountEntry] | None = None) -> None:
-        self._entries = mounts.entries() if entries is None else entries
-        self._order = {one.mount_id: number for number, one in enumerate(self._entries)}
-        self._children: dict[int, list[MountEntry]] = {}
-        for one in self._entries:
-            self._children.setdefault(one.parent_id, []).append(one)
-        self._own = self._with_all_inside(entry)
-        self._since = self._order.get(entry.mount_id, len(self._entries))
-        root = mounts.mount_id("/")
-        device = os.stat("/").st_dev
-        # In a root that is no mount point, mountinfo has no line for the mount of the root.
-        self._root = next(
-            (one for one in self._entries if one.mount_id == root),
-            MountEntry(root, 0, f"{os.major(device)}:{os.minor(device)}", "", "/", (), "", "", ""),
-        )
-
-    def _with_all_inside(self, entry: MountEntry) -> frozenset[int]:
-        """Return the ids of a mount and of all that is mounted on it: younger than the mount."""
-        found = {entry.mount_id}
-        todo = [entry.mount_id]
-        while todo:
-            for one in self._children.get(todo.pop(), ()):
-                if one.mount_id not in found:
-                    found.add(one.mount_id)
-                    todo.append(one.mount_id)
-        return frozenset(found)
-
-    def is_younger(self, one: MountEntry) -> bool:
-        """Tell whether a mount came after ours: mountinfo lists mounts as they came."""
-        return one.mount_id in self._own or self._order[one.mount_id] > self._since
-
-    def _walk(self, path: str, allowed: Callable[[MountEntry], bool]) -> MountEntry:
-        """Return the mount that a path led to when there were only the mounts allowed."""
-        here = self._root
-        while below := self._step(path, here, allowed):
-            here = below
-        return here
-
-    def _step(
-        self, path: str, here: MountEntry, allowed: Callable[[MountEntry], bool]
-    ) -> MountEntry | None:
-        """Return the mount that a path goes on to from another, None where it stays there."""
-        inside = [
-            one
-            for one in self._children.get(here.mount_id, ())
-            if is_at_or_above(one.target, path)
-            and is_at_or_above(here.target, one.target)
-            and one.mount_id != here.mount_id
-            and allowed(one)
-        ]
-        return min(reversed(inside), key=lambda one: len(one.target), default=None)
-
-    def cover(self, path: str) -> MountEntry | None:
-        """Return a mount that may lie over a path since ours was made, None where none does."""
-        if self._root.mount_id in self._own:
-            return self._root
-        then = self._walk(path, lambda one: not self.is_younger(one))
-        now = self._walk(path, lambda _: True)
-        return None if then.mount_id == now.mount_id else now
-
-    def reached(self, fd: int, path: str) -> bool:
-        """Tell whether an open directory lies on the mount that its path led to before ours."""
-        then = self._walk(os.path.realpath(path), lambda one: not self.is_younger(one))
-        return mounts.mount_id_of(fd) == then.mount_id
-
-    def ways(self, path: str, *, everywhere: bool) -> Iterator[Way]:
-        """Yield ways to directories that may be the layer; the certain ones need no more proof.
-
-        Not `everywhere`, it looks beneath the mounts that lie over the path alone.
-        """
-        mount = self._walk(path, lambda one: not self.is_younger(one))
-        if mount.mount_id not in self._own:
-            yield True, _copying(mount, path[len(mount.target.rstrip("/")) :])
-        for certain, targets in self._beneath(path):
-            yield certain, _uncovering(targets, path)
-        if not everywhere:
-            return
-        # Where a root was changed (pivot_root), names begin elsewhere, and older mounts are inside.
-        yield False, _opening(path)
-        for one in self._entries:
-            if one.target != "/":
-                yield False, _opening(f"{one.target}{path}")
-        for root in _other_roots():
-            yield False, _opening(f"{root}{path}")
-
-    def _beneath(self, path: str) -> Iterator[tuple[bool, list[str]]]:
-        """Yield what to unmount to come beneath: first what is younger than the mount.
-
-        The order is no proof: where a mount namespace was copied, so were its mounts, as a tree.
-        So all others that lie over the path come after, one by one.
-        """
-        if self._root.mount_id in self._own:
-            return
-        yield True, self.without(path, self.is_younger)
-        hidden = set(self._own)
-        while True:
-            mount = self._walk(path, lambda one: one.mount_id not in hidden)
-            if mount.mount_id == self._root.mount_id:
-                return
-            hidden.add(mount.mount_id)
-            yield False, self.without(path, lambda one: one.mount_id in hidden)
-
-    def without(
-        self, path: str, unwanted: Callable[[MountEntry], bool], gone: set[int] | None = None
-    ) -> list[str]:
-        """Return the targets to unmount, in order, until no unwanted mount lies over a path.
-
-        A mount goes with all that is mounted in it, as MNT_DETACH does it.
-        """
-        gone = set() if gone is None else gone
-        targets: list[str] = []
-        while True:
-            first = next((one for one in self._chain(path, gone) if unwanted(one)), None)
-            if first is None:
-                return targets
-            topmost = self._chain(first.target, gone)[-1]
-            gone |= self._with_all_inside(topmost)
-            targets.append(first.target)
-
-    def _chain(self, path: str, gone: Collection[int]) -> list[MountEntry]:
-        """Return the mounts that a path leads through, the root first, without those gone."""
-        chain = [self._root]
-        while mount := self._step(path, chain[-1], lambda one: one.mount_id not in gone):
-            chain.append(mount)
-        return chain
-
-
-def is_at_or_above(path: str, other: str) -> bool:
-    """Tell whether one path is another, or leads to it."""
-    return path in (other, "/") or other.startswith(path + "/")
-
-
-def _copying(mount: MountEntry, rest: str) -> Callable[[], int]:
-    """Return a way to a directory of a mount that is not covered itself, by a copy of it."""
-
-    def way() -> int:
-        from layerctl.kernel import syscalls
-
-        fd = layers.open_root(mount.target)
-        try:
-            if mounts.mount_id_of(fd) != mount.mount_id:
-                raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), mount.target)
-            copy = syscalls.open_tree(f"/proc/self/fd/{fd}")
-        finally:
-            os.close(fd)
-        try:
-            return layers.open_path(rest.strip("/") or ".", copy)
-        finally:
-            os.close(copy)
-
-    return way
-
-
-def _uncovering(targets: Sequence[str], path: str) -> Callable[[], int]:
-    """Return a way to what lies at a path once other mounts are gone.
-
-    They go in a mount namespace of a child's own, a private copy in which nobody else sees it,
-    and which ends with the child. What is opened is a copy of the mount without what is mounted
-    in it, as the kernel's overlay has it.
+    Not `everywhere`, it looks beneath the mounts that lie over the path alone.
     """
-
-    def way() -> int:
-        reader, writer = os.pipe()
-        done, wait = os.pipe()
-        child = os.fork()
-        if child == 0:
-            try:
-                os.close(wait)
-                _tell(writer, _uncover(targets, path))
-                os.read(done, 1)
-            finally:
-                os._exit(0)
-        os.close(writer)
-        os.close(done)
-        try:
-            with os.fdopen(reader, "rb") as file:
-                number = int(file.readline() or -errno.EIO)
-            if number < 0:
-                raise OSError(-number, os.strerror(-number), path)
-            return layers.open_root(f"/proc/{child}/fd/{number}")
-        finally:
-            os.close(wait)
-            os.waitpid(child, 0)
-
-    return way
-
-
-def beneath(targets: Sequence[str], look: Callable[[], T]) -> T:
-    """Return what `look` does where other mounts are gone: in a child, see `leave`.
-
-    Raises OSError where that may not be, and what `look` raises.
-    """
-    import pickle  # between two processes of our own
-
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.close(reader)
-            answer: tuple[Exception | None, object]
-            try:
-                leave(targets)
-                answer = (None, look())
-            except Exception as error:
-                answer = (error, None)
-            with os.fdopen(writer, "wb") as file:
-                pickle.dump(answer, file)
-        finally:
-            os._exit(0)
-    os.close(writer)
-    try:
-        with os.fdopen(reader, "rb") as file:
-            raw = file.read()
-    finally:
-        os.waitpid(child, 0)
-    if not raw:
-        raise OSError(errno.ECHILD, os.strerror(errno.ECHILD))
-    failure, value = pickle.loads(raw)  # noqa: S301 - what the child of ours wrote
-    if failure is not None:
-        raise failure
-    found: T = value
-    return found
-
-
-def _uncover(targets: Sequence[str], path: str) -> int:
-    """Return a descriptor of the directory, or an errno below zero. For a child."""
-    from layerctl.kernel import syscalls
-
-    try:
-        leave(targets)
-        return syscalls.open_tree(path)
-    except OSError as error:
-        return -(error.errno or errno.EIO)
-
-
-def leave(targets: Sequence[str]) -> None:
-    """Go to a private copy of the mount namespace, and unmount there. Raises OSError."""
-    from layerctl.kernel import syscalls
-
-    syscalls.unshare(syscalls.CLONE_NEWNS)
-    # Without this the mounts of the others would go too. It fails in a root that is no mount.
-    syscalls.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE, "")
-    for target in targets:
-        syscalls.umount2(target, syscalls.MNT_DETACH | syscalls.UMOUNT_NOFOLLOW)
-
-
-def _tell(writer: int, number: int) -> None:
-    os.write(writer, b"%d\n" % number)
-    os.close(writer)
+    mount = table.then(path)
+    if mount is not None:
+        yield True, uncover.copying(mount, path[len(mount.target.rstrip("/")) :])
+    for certain, targets in table.beneath(path):
+        yield certain, uncover.uncovering(targets, path)
+    if not everywhere:
+        return
+    # Where a root was changed (pivot_root), names begin elsewhere, and older mounts are inside.
+    yield False, _opening(path)
+    for one in table.entries:
+        if one.target != "/":
+            yield False, _opening(f"{one.target}{path}")
+    for root in _other_roots():
+        yield False, _opening(f"{root}{path}")
 
 
 def _opening(path: str) -> Callable[[], int]:
