@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from layerctl.doctor.catalogue import CAUSES, Cause, Raw, fill, finding
 from layerctl.doctor.commands import mount_command
 from layerctl.doctor.reading import context as contexts
-from layerctl.doctor.reading import gate, intake, kernel, meanings, plans, programs
+from layerctl.doctor.reading import facts, gate, intake, kernel, meanings, plans, programs
 from layerctl.doctor.reading.attempts import is_real
 from layerctl.doctor.reading.context import Context, Tier, Version
 from layerctl.doctor.reading.events import Stage
@@ -43,7 +43,13 @@ def read(text: str, *, kernel_version: Version | None = None, fs: str | None = N
         found += _trusted(context)
     if context.in_user_namespace and "EINVAL" in context.errnos:
         found += _locked(context)
-    found = [clue for clue in found if _fits(clue, context.kernel)]
+    found += facts.clues(context)
+    without = facts.excluded(context)
+    found = [
+        clue
+        for clue in found
+        if _fits(clue, context.kernel) and (clue.cause not in without or clue.weight >= _SAYS)
+    ]
     ranked = rank(_held(clue, context.tier) for clue in found)
     shared = _shared(ranked)
     diagnoses = tuple(_diagnosis(clues, weight, shared, context) for clues, weight in ranked)

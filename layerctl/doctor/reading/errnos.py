@@ -29,10 +29,20 @@ _MORE = {
     ),
     "EINVAL": ("wrong fs type", "bad superblock"),
     "ENOENT": ("special device", "no such file"),
-    "EPERM": ("only root can do that", "only root can mount", "must be superuser"),
+    "EPERM": (
+        "operation not allowed",
+        "only root can do that",
+        "only root can mount",
+        "must be superuser",
+    ),
     "EOPNOTSUPP": ("not supported by filesystem", "operation not supported"),
     "ENOSPC": ("disk full",),
     "ENAMETOOLONG": ("filename too long",),
+    "ENOTEMPTY": ("directory not empty",),
+    "ECONNABORTED": ("software caused connection abort",),
+    "EOVERFLOW": ("value too large for defined data type",),
+    "EMLINK": ("too many links",),
+    "ENODATA": ("no data available",),
     "E2BIG": ("argument list too long",),
 }
 

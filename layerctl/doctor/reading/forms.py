@@ -39,6 +39,8 @@ MARKS = (
     r"/(?:overlay2?|aufs)/(?:mnt|diff|layers|l)/|containers/storage/overlay|/aufs/(?:mnt|diff)",
     r"snapshotter\.v1\.overlayfs/\S|runc-overlayfs/|check-overlayfs-support|opaque-bug-check|"
     r"/overlay2?/\S+/merged\b|\[graphdriver\][^\n]{0,80}overlay",
+    r"/overlay2?/l\b|containers/(?:storage/)?overlay|/image/(?:overlay2?|aufs)/|graphdriver|"
+    r"remove (?:root )?filesystem for|(?:removing|replacing) mount point",
     # words that only these know
     r"/sys/fs/aufs|/sys/module/(?:overlay|aufs)|\bauplink\b|\b(?:mount|umount|fsck)\.aufs\b",
     r"max depth exceeded|metacopy check|\bWithOverlayOpaque|OverlayOpaque\(|convert whiteout file|"
@@ -95,6 +97,8 @@ OTHERS = (
     (r"\bmount\((?:[\"']([^\"']*)[\"'])[^\n]{0,120}(?:MS_BIND|MS_PRIVATE|MS_SLAVE|MS_MOVE)",
      "a bind mount of {0}"),
     (r"[Mm]ounting \\*[\"'](?!overlay|aufs)([^\"'\\]+)\\*[\"'] to rootfs", "a mount of {0} into a container"),
+    (r"(?:crun|runc|OCI runtime error): [^\n]{0,80}?\b(?:open|stat|chdir|mkdir|mount|exec\w*|chown) "
+     r"`([^`]+)`", "the start of a container, at {0}"),
     (r"Type:(r?bind)\b", "a {0} mount"),
     (r"\bmount (/[^\s:]+):/[^\s,]+(?:,| \(via)", "a bind mount of {0}"),
     (r"mount (?:[^\n]{0,40}\s)?-{1,2}(?:r?bind|move|make-\w+) (\S+)", "a bind mount of {0}"),

@@ -57,6 +57,10 @@ def judge(context: Context) -> None:
 _SPEAKER = Lazy(r"^\W*[\w./-]+: ")
 
 
+#: What docker info and podman info say of their store.
+_DRIVER = Lazy(r"(?:Storage Driver|graphDriverName): (?:overlay|aufs)")
+
+
 def _of_command(event: Event) -> Event:
     """Return an errno that stands alone as what the command before it was answered."""
     if len(event.line.text) <= _ALONE and not _SPEAKER.match(event.line.text):
@@ -68,7 +72,7 @@ def _in_tree(context: Context, plain: list[Event]) -> list[Event]:
     """Return what programs met in the tree of a mount that the text tells of."""
     if any(one.by in ("mount", "fuse-overlayfs") for one in context.tried):
         return [_of_command(one) for one in plain]
-    if not context.tried:
+    if not context.tried and not _DRIVER.search(context.plain):
         return []
     return [
         one for one in plain if not {told.name for told in one.told} <= _ORDINARY

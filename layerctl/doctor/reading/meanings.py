@@ -155,9 +155,17 @@ _STAGES = {
 
 #: Errnos that have so few reasons at a mount that they nearly name the cause.
 _TELLING = {
-    "ELOOP": 82, "ESTALE": 80, "EXDEV": 74, "ENOSPC": 70, "ENODEV": 70, "EBUSY": 66,
-    "ENOTCONN": 66, "ECONNABORTED": 72, "EMLINK": 64,
-}  # fmt: skip
+    "ELOOP": 82,
+    "ESTALE": 80,
+    "EXDEV": 74,
+    "ENOSPC": 70,
+    "ENODEV": 70,
+    "EBUSY": 66,
+    "ENOTCONN": 66,
+    "ECONNABORTED": 72,
+    "EMLINK": 64,
+}
+_VOLATILE = Lazy(r"[\[,( ]volatile[\], ]")  # fmt: skip
 #: Docker's overlay drivers refuse zfs by name, so what is odd in their trees is xfs.
 _DOCKER = Lazy(r"/overlay2?/[0-9a-f]{64}(?:-init)?/merged/")
 _READING = Lazy(r"(?<![-\w])(?:ls|cat|find|readdir|getdents)\b|reading directory")
@@ -179,33 +187,50 @@ def clues(context: Context) -> Iterator[Clue]:
 
 
 def _meaning(context: Context, event: Event, name: str) -> Iterator[Clue]:
+    """Yield what one errno of an event means."""
     line = event.line.text
     table = _table(context, event)
     first = _TELLING.get(name, 48) if table not in (_FUSE, _FUSE_TREE) else 56
     causes = table.get(name, "")
     if table is _MOUNT:
-        if name == "EINVAL":
-            yield from _by_filesystem(context, line)
-        if name == "ENODEV" and context.booting:
-            # an initramfs has the modules that it was made with, whatever the kernel's build
-            yield Clue("overlay-module-missing", 92, line)
+        yield from _of_mount(context, name, line)
         if name == "EINVAL" and lowers_only(context):
             causes = _LOWERS_ONLY
         elif name in _ENGINE and _STORE.search(line):
             causes = _ENGINE[name]
             first = 64 if name == "ENOENT" else 56
-        if name in ("EPERM", "EACCES") and _HOME.search(context.plain):
-            # root of the machine seldom mounts there, and mount(8) asks others for a password
-            yield Clue("userns-overlay-not-permitted-old-kernel", 74, line)
+    elif table is _USE:
+        yield from _of_use(name, line)
+    elif table is _AUFS and name == "ENODEV":  # the type is what is missing
+        yield Clue("aufs-module-missing", 92, line)
     elif table is _FUSE_TREE and name in ("EPERM", "EACCES") and _OWNERS.search(line):
         yield Clue("fuse-overlayfs-nfs-permission", 66, line)
-    elif table is _USE:
-        if name == "EINVAL" and _DOCKER.search(line):
-            yield Clue("xfs-ftype0-no-dtype", 66, line)
-        if name == "EROFS" and _READING.search(line):
-            yield Clue("fuse-lower-misbehaves", 56, line)
     for step, cause in enumerate(causes.split()):
         yield Clue(cause, max(first - (4 if first < 60 else 14) * step, 30), line)
+
+
+def _of_mount(context: Context, name: str, line: str) -> Iterator[Clue]:
+    """Yield what else there is to an errno of mount(2)."""
+    if name == "EINVAL":
+        if _VOLATILE.search(line):
+            yield Clue("volatile-incompat-dirty", 60, line)
+        yield from _by_filesystem(context, line)
+    if name == "ENODEV" and context.booting:
+        # an initramfs has the modules that it was made with, whatever the kernel's build
+        yield Clue("overlay-module-missing", 92, line)
+    if name in ("EPERM", "EACCES") and _HOME.search(context.plain):
+        # root of the machine seldom mounts there, and mount(8) asks others for a password
+        yield Clue("userns-overlay-not-permitted-old-kernel", 74, line)
+
+
+def _of_use(name: str, line: str) -> Iterator[Clue]:
+    """Yield what else there is to an errno of work in a tree."""
+    if name == "EINVAL" and _DOCKER.search(line):
+        yield Clue("xfs-ftype0-no-dtype", 66, line)
+    if name == "EROFS" and _STORE.search(line) and "/merged/" not in line:
+        yield Clue("upper-readonly", 66, line)
+    if name == "EROFS" and _READING.search(line):
+        yield Clue("fuse-lower-misbehaves", 56, line)
 
 
 def _table(context: Context, event: Event) -> dict[str, str]:

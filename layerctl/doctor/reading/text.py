@@ -18,7 +18,7 @@ _ESCAPED = Lazy(r'\\+(["\'])')
 _ESCAPED_LINE = Lazy(r"\\n(?=[\s\[\"']|$)")
 
 #: The name that the kernel puts before what overlayfs and aufs say; aufs adds where and who.
-_NAME = Lazy(r"\b(overlayfs|overlay|aufs)(\s+\w+:\d+:[^\[\]]*\[\d+\])?\s*:\s")
+_NAME = Lazy(r"(?<![\w./-])(overlayfs|overlay|aufs)(\s+\w+:\d+:[^\[\]]*\[\d+\])?\s*:\s")
 #: What may stand before it in a log: a level, a time, a host, the names of syslog and journald.
 _LOG = Lazy(
     r"^(?:<\d+>|\W|\d{4}-\d\d-\d\dT\S+|[A-Z][a-z]{2}\s+\d+ [\d:.]+)*\s*"
