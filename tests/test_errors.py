@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import errno
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from layerctl import errors
 from layerctl.doctor.catalogue import CAUSES
+from layerctl.doctor.reading.meanings import by_errno
 from layerctl.errors import ERRORS, EXIT_CODES
 from tests.support import ROOT, layerctl, layerctl_json
 
@@ -64,3 +67,22 @@ def test_an_error_is_explained_to_people() -> None:
     shown = layerctl("explain", "not-mounted").stdout
     assert shown.startswith(f"{ERRORS['not-mounted'].title}  [not-mounted]\n")
     assert "\n  exit code:  3\n" in shown
+
+
+@pytest.mark.parametrize("asked", ["EXDEV", "exdev", "18"])
+def test_an_errno_is_explained_by_the_causes_it_can_have(asked: str) -> None:
+    shown = layerctl("explain", asked).stdout
+    assert shown.startswith(f"EXDEV (18): {os.strerror(18)}\n\nmounting an overlay:\n")
+    assert "[redirect-dir-off-rename-exdev]" in shown
+    rows = layerctl_json("explain", asked)["causes"]
+    assert rows[0]["cause"] == "redirect-dir-off-rename-exdev"
+
+
+def test_every_errno_has_an_answer() -> None:
+    for number, name in errno.errorcode.items():
+        for causes in by_errno(name).values():
+            assert set(causes) <= set(CAUSES), (name, number)
+    assert by_errno("ESTALE")
+    assert layerctl("explain", "EUCLEAN").returncode == 0
+    assert layerctl("explain", "0").returncode == 3
+    assert layerctl("explain", "99999").returncode == 3

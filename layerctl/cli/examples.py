@@ -81,7 +81,7 @@ EXAMPLES: dict[str, tuple[Example, Example]] = {
     ),
     "explain": (
         Example("Why is this, and what to do?", "layerctl explain overlapping-layers"),
-        Example("Every cause by its id.", "layerctl explain -0"),
+        Example("What can EXDEV mean?", "layerctl explain EXDEV"),
     ),
     "umount": (
         Example("Unmount.", "layerctl umount merged"),

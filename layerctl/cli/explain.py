@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -23,12 +25,18 @@ if TYPE_CHECKING:
 @output_options(CAUSES)
 @click.argument("cause", required=False, shell_complete=causes)
 def command(*, output: Output, cause: str | None) -> None:
-    """Explain a cause that doctor named, or an error; without CAUSE, list them all."""
+    """Explain a cause that doctor named, an error, or an errno; without CAUSE, list all causes.
+
+    An errno is a name (EXDEV) or a number (18): listed are the causes that it can have.
+    """
     from layerctl.doctor.catalogue import CAUSES as FOUND
 
     known = {**FOUND, **ERRORS}
     if cause is None:
         write(CAUSES, map(_document, sorted(known)), output)
+        return
+    if number := _errno(cause):
+        _explain_errno(number, output)
         return
     if cause not in known:
         from layerctl.rules.options import nearest
@@ -36,13 +44,42 @@ def command(*, output: Output, cause: str | None) -> None:
         close = nearest(cause, list(known))
         raise NotFoundError(
             "unknown-cause",
-            f"unknown cause or error '{cause}'",
+            f"unknown cause, error or errno '{cause}'",
             hint=f"layerctl explain {close[0]}" if close else "layerctl explain lists them all",
         )
     if output.as_json and output.whole:
         json.write(_document(cause))
     else:
         write(CAUSES, [_document(cause)], output, human=lambda: _print(cause))
+
+
+def _errno(text: str) -> int:
+    """Return the number of an errno given by name or number, 0 where it is none."""
+    numbers = {name: number for number, name in errno.errorcode.items()}
+    if text.isdecimal():
+        return int(text) if int(text) in errno.errorcode else 0
+    return numbers.get(text.upper(), 0)
+
+
+def _explain_errno(number: int, output: Output) -> None:
+    """Write the causes that an errno can have."""
+    from layerctl.doctor.catalogue import CAUSES as FOUND
+    from layerctl.doctor.reading.meanings import by_errno
+
+    name = errno.errorcode[number]
+    found = by_errno(name)
+
+    def human() -> None:
+        click.echo(f"{name} ({number}): {os.strerror(number)}")
+        for what, ids in found.items():
+            click.echo(f"\n{what}:")
+            for one in ids:
+                click.echo(f"  {FOUND[one].title}  [{one}]")
+        if not found:
+            click.echo("\nIt points to no cause that layerctl knows.")
+
+    ids = dict.fromkeys(one for some in found.values() for one in some)
+    write(CAUSES, map(_document, ids), output, human=human)
 
 
 def _document(name: str) -> json.Document:

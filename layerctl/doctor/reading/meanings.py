@@ -275,3 +275,22 @@ def _unsaid(context: Context) -> Iterator[Clue]:
             for step, cause in enumerate(_UNSAID):
                 yield Clue(cause, 38 - 2 * step, event.line.text)
             return
+
+
+#: What was being done, in words, and what each errno can mean then.
+_WHILE: tuple[tuple[str, dict[str, str]], ...] = (
+    ("mounting an overlay", _MOUNT),
+    ("using a mounted overlay", _USE),
+    ("unmounting, or removing a container", _REMOVE),
+    ("unpacking an archive into a layer", _UNPACK),
+    ("aufs", _AUFS),
+    ("fuse-overlayfs", _FUSE),
+)
+
+
+def by_errno(name: str) -> dict[str, tuple[str, ...]]:
+    """Return the causes that an errno (`EXDEV`) can have, likeliest first, by what was being done.
+
+    Empty where it means nothing here.
+    """
+    return {what: tuple(table[name].split()) for what, table in _WHILE if name in table}
