@@ -83,8 +83,9 @@ class Aliasing(StrEnum):
     The kernel has one inode for the two, made for whichever is looked up first. FIRST is that
     path, STALE one that a lookup then denies, SHARED one that shows the first one's file. INDEXED
     is a lower file that was changed by another of its names, and shown so since the index has it;
-    BAD_INDEX is what a lookup denies because the index has something else in its place. Of an aufs,
-    PSEUDO_LINK is a name of a hard-linked file that shows the copy made for another of its names.
+    BAD_INDEX is what a lookup denies because the index has something else in its place; ABSENT is
+    what the mount remembers to be absent, from before its layers were changed beneath it. Of an
+    aufs, PSEUDO_LINK is a name of a hard-linked file that shows the copy made for another one.
     """
 
     FIRST = "first-path"
@@ -92,6 +93,7 @@ class Aliasing(StrEnum):
     SHARED = "shared-inode"
     INDEXED = "indexed"
     BAD_INDEX = "bad-index"
+    ABSENT = "remembered-absent"
     PSEUDO_LINK = "pseudo-link"
 
 

@@ -464,7 +464,17 @@ def compare_live(case: Case) -> list[str]:
         assert isinstance(theirs, Settings)
         if ours._replace(xino=False, uuid=True) != theirs._replace(xino=False, uuid=True):
             return [f"settings of {case.stack.options} and {stack.options} differ"]
-    return []
+        return list(_reachable_now(case.target, resolver_tree(other)))
+
+
+def _reachable_now(target: str, tree: Tree) -> Iterator[str]:
+    """Yield where a live mount's entries are not as the mount itself says just now."""
+    for path, entry in tree.entries.items():
+        alias = entry.kind.alias
+        if alias is not None and alias.of_two:
+            there = look(f"{target}/{path}").error != errno.ESTALE
+            if there != entry.kind.reachable:
+                yield f"{path}: {alias.what} of {alias.other}, but reachable {there} now"
 
 
 def compare_stories(

@@ -153,3 +153,50 @@ def test_an_uncovered_directory_in_the_index_is_denied(lab: Path) -> None:
         "new": True, "old": False, "gone": False,
     }  # fmt: skip
     assert found["gone"]["cause"] == "bad-index"
+
+
+@pytest.mark.namespace
+@pytest.mark.parametrize("first", ["one", "two"])
+def test_a_live_mount_tells_which_was_first(lab: Path, first: str) -> None:
+    case = stack(lab)
+    (lab / "lower/sub").mkdir()
+    (lab / "lower/sub/origin").touch()
+    with Mounted(case) as merged:
+        os.rename(f"{merged}/sub/origin", f"{merged}/sub/one")
+    copy(lab, "sub/one", "sub/two")
+    later = "two" if first == "one" else "one"
+    with Mounted(case) as merged:
+        os.lstat(f"{merged}/sub/{first}")
+        found = entries(merged)
+        assert found[f"sub/{first}"]["reachable"] is True
+        assert found[f"sub/{later}"]["reachable"] is False
+        assert "uncertain" not in found[f"sub/{first}"]
+        assert "uncertain" not in found[f"sub/{later}"]
+        assert refused(f"{merged}/sub/{later}")
+
+
+@pytest.mark.namespace
+def test_what_a_mount_remembers_to_be_absent(lab: Path) -> None:
+    case = stack(lab)
+    (lab / "lower/sub").mkdir()
+    for name in ("file", "sub/file", "other"):
+        (lab / "lower" / name).touch()
+    with Mounted(case) as merged:
+        for name in ("file", "sub/file"):
+            os.unlink(f"{merged}/{name}")
+            assert not os.path.lexists(f"{merged}/{name}")
+            (lab / "upper" / name).unlink()
+        found = entries(merged)
+        stories = [
+            layerctl_json("inspect", "merged", merged, name) for name in ("file", "sub/file")
+        ]
+    assert {path: entry["reachable"] for path, entry in found.items()} == {
+        "file": False, "other": True, "sub": True, "sub/file": False,
+    }  # fmt: skip
+    assert found["file"]["cause"] == "remembered-absent"
+    assert [(story["reachable"], story["cause"]) for story in stories] == [
+        (False, "remembered-absent")
+    ] * 2
+    with Mounted(case) as merged:
+        assert os.path.lexists(f"{merged}/file")
+        assert entries(merged)["file"]["reachable"] is True

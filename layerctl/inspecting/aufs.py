@@ -60,6 +60,9 @@ class Aufs:
         #: The copies that a live mount shows for all names of a hard-linked file.
         self.copies = Copies((), -1)
 
+    def ask(self, mount: int) -> None:
+        """Do nothing: `copies` ask the mount."""
+
     def close(self) -> None:
         """Close what was opened besides the branches: nothing."""
 

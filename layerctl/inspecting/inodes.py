@@ -28,15 +28,22 @@ class Alias(NamedTuple):
     """What another path to the same file does to a path.
 
     `other` is that path, an upper file's; for INDEXED it is the file's name in the index.
+    `certain` tells that the mount has shown which of the two it looked up first.
     """
 
     what: Aliasing
     other: str
+    certain: bool = False
+
+    @property
+    def of_two(self) -> bool:
+        """Whether there is another path, `other`."""
+        return self.what in (Aliasing.FIRST, Aliasing.STALE, Aliasing.SHARED)
 
     @property
     def by_order(self) -> bool:
-        """Whether it hangs on the order of lookups, which nobody knows."""
-        return self.what in (Aliasing.FIRST, Aliasing.STALE, Aliasing.SHARED)
+        """Whether it hangs on the order of lookups, which is not known."""
+        return self.of_two and not self.certain
 
     @property
     def why(self) -> str:
@@ -57,7 +64,7 @@ def aliased(kind: Kind, alias: Alias, merged: tuple[int, ...] = ()) -> Kind:
         kind.letter,
         0 if alias.what in (Aliasing.SHARED, Aliasing.INDEXED) else kind.layer,
         merged or kind.merged,
-        reachable=alias.what not in (Aliasing.STALE, Aliasing.BAD_INDEX),
+        reachable=alias.what not in (Aliasing.STALE, Aliasing.BAD_INDEX, Aliasing.ABSENT),
         uncertain=kind.uncertain or alias.by_order,
         why=alias.why,
         alias=alias,
@@ -180,6 +187,36 @@ def find(overlay: Overlay, origins: Origins) -> Table:
         return {}
     wanted = wanted or set()
     return _Walk(overlay, origins, wanted).table()
+
+
+def settle(table: Table, mount: int) -> None:
+    """Ask a live mount, open at `mount`, what it has in memory, and with that who was first."""
+    groups: dict[str, list[str]] = {}
+    for directory, names in table.items():
+        for name, alias in names.items():
+            if alias.what in (Aliasing.STALE, Aliasing.SHARED):
+                path = f"{directory}/{name}" if directory else name
+                groups.setdefault(alias.other, []).append(path)
+    for first, others in groups.items():
+        if layers.cached(mount, first):
+            for path in (first, *others):
+                _put(table, path, _get(table, path)._replace(certain=True))
+            continue
+        shown = next((path for path in others if layers.cached(mount, path)), None)
+        if shown is not None:
+            for path in (first, *others):
+                _put(table, path, Alias(Aliasing.STALE, shown, certain=True))
+            _put(table, shown, Alias(Aliasing.FIRST, first, certain=True))
+
+
+def _get(table: Table, path: str) -> Alias:
+    above, _, name = path.rpartition("/")
+    return table[above][name]
+
+
+def _put(table: Table, path: str, alias: Alias) -> None:
+    above, _, name = path.rpartition("/")
+    table[above][name] = alias
 
 
 def _wanted(overlay: Overlay, origins: Origins) -> set[int] | None:

@@ -74,6 +74,7 @@ def opened(
         _look_beneath_mounts(view)
         if mount is not None and top is not None:
             agreement.check(view, mount, top)
+            view.resolver.ask(top)
         yield view
     finally:
         if view is not None:

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from layerctl.inspecting.inodes import Table, aliased, find, look_up
+from layerctl.inspecting.inodes import Alias, Table, aliased, find, look_up, settle
 from layerctl.inspecting.overlay_lookup import Lookup, find_regular
 from layerctl.inspecting.view import (
     Directory,
@@ -72,6 +72,8 @@ class Overlay:
         self.decodes = decodes
         self._aliases: Table | None = None
         self.origins: Origins | None = None
+        #: The open root of the live mount, -1 without one.
+        self.mount = -1
         self.last_lower = len(self.roots) - settings.data_layers - 1
         self.marked: set[int] = set()  # layers in which an opaque=x was seen
         self.lower_roots = [
@@ -85,7 +87,14 @@ class Overlay:
             self._aliases = {}  # what is asked meanwhile is asked without them
             if self.origins is not None:
                 self._aliases = find(self, self.origins)
+                if self.mount >= 0:
+                    settle(self._aliases, self.mount)
         return self._aliases
+
+    def ask(self, mount: int) -> None:
+        """Let a live mount, open at `mount`, tell what it has in memory."""
+        self.mount = mount
+        self._aliases = None
 
     def close(self) -> None:
         """Close what was opened besides the layers."""
@@ -170,6 +179,9 @@ class Overlay:
         found = Lookup(self, name).run(directory)
         if self.aliases and not found.error and found.parts:
             self._alias(directory, name, found)
+        if not found.error and self._is_remembered_absent(directory, name, found.parts):
+            found.alias = Alias(Aliasing.ABSENT, "")
+            found.error, found.refused = errno.ENOENT, found.alias.why
         return found
 
     def _alias(self, directory: Directory, name: str, found: Found) -> None:
@@ -225,9 +237,33 @@ class Overlay:
                 merged.update(part.names)
         if self.aliases:
             self._apply_aliases(directory, merged)
+        if self.mount >= 0 and (self.thorough or not directory.path):
+            self._apply_absent(directory, merged)
         if devices:
             return sorted(merged.items())
         return sorted([item for item in merged.items() if item[1].letter != "w"])
+
+    def _is_remembered_absent(self, directory: Directory, name: str, parts: list[Part]) -> bool:
+        """Tell whether a live mount still takes a lower name for absent, as under a whiteout.
+
+        It keeps what a lookup did not find; a whiteout that is removed in the layer itself does
+        not change that.
+        """
+        if self.mount < 0 or not parts or self.is_upper(parts[0].layer):
+            return False
+        return layers.cached(self.mount, directory.child_path(name)) is False
+
+    def _apply_absent(self, directory: Directory, merged: dict[str, Kind]) -> None:
+        if not self.is_upper(directory.parts[0].layer):
+            return
+        for name, kind in merged.items():
+            if (
+                kind.reachable
+                and kind.letter != "w"
+                and not self.is_upper(kind.layer)
+                and layers.cached(self.mount, directory.child_path(name)) is False
+            ):
+                merged[name] = aliased(kind, Alias(Aliasing.ABSENT, ""))
 
     def _apply_aliases(self, directory: Directory, merged: dict[str, Kind]) -> None:
         for name, alias in self.aliases.get(directory.path, {}).items():

@@ -267,6 +267,9 @@ class Resolver(Protocol):
     #: Whether a listing reads the attributes of every file.
     thorough: bool
 
+    def ask(self, mount: int) -> None:
+        """Let a live mount, open at `mount`, tell what the layers alone do not."""
+
     def close(self) -> None:
         """Close what was opened besides the layers' own directories."""
 

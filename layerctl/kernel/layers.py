@@ -27,6 +27,23 @@ _SPECIAL = {
 }  # fmt: skip
 
 
+def cached(fd: int, path: str) -> bool | None:
+    """Tell what a mount has in memory of a path below `fd`, without a lookup: whether it is there.
+
+    None where it has nothing, or cannot tell (openat2(2) with RESOLVE_CACHED, Linux 5.12).
+    """
+    from layerctl.kernel import syscalls
+
+    try:
+        found = syscalls.openat2(
+            fd, path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, syscalls.RESOLVE_CACHED
+        )
+    except OSError as error:
+        return False if error.errno == errno.ENOENT else None
+    os.close(found)
+    return True
+
+
 def letter_of(status: os.stat_result) -> str:
     """Return the letter of a file's type."""
     if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:

@@ -50,7 +50,7 @@ def story_document(story: Story, layers: Sequence[str]) -> Document:
 def alias_fields(alias: Alias) -> Document:
     """Return what is published of another path to the same file: the id, that path, and words."""
     document: Document = {"cause": alias.what.value}
-    if alias.by_order:
+    if alias.of_two:
         document |= path_fields("other", alias.other)
     document["why"] = alias.why
     return document

@@ -13,6 +13,8 @@ _ALIASING = {
     "here too",
     Aliasing.INDEXED: "it was changed by another of its names, and the index has the changed file",
     Aliasing.BAD_INDEX: "the index has something else in its place: a lookup ends in EIO",
+    Aliasing.ABSENT: "the mount remembers, from before its layers were changed beneath it, that "
+    "there is no such name",
     Aliasing.PSEUDO_LINK: "it was changed by another of its names, and the copy is shown until the "
     "mount ends (a pseudo-link)",
 }
