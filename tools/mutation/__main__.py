@@ -4,21 +4,24 @@
 
 First the whole suite runs once under coverage, which tells the tests that come by each line; then
 of each mutant of a random sample (the same for the same seed) only those run. A mutant that none
-of them notices is printed, for somebody to write the test or to say why none is needed.
+of them notices is printed, for somebody to write the test, or to say in explained.txt why none is
+needed. Everything happens in copies of the project.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,56 +29,97 @@ from queue import SimpleQueue
 
 from coverage.numbits import numbits_to_nums
 
+from tools.mutation import explained
+from tools.mutation.contexts import REPORT
 from tools.mutation.mutants import Mutant, mutants
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / ".mutation"
 ROOMS = ("kernel", "mounting", "inspecting", "codecs")
-#: A mutant that never ends is noticed too. Seconds: no test takes as long.
-PATIENCE = 300
+#: A mutant that never ends is noticed too: when its tests take so many times as long as without
+#: it, and so many seconds. The machine may be busy.
+_SLOWER, _PATIENCE = 6, 120
+#: What pytest says when a test failed, or a module of tests could not be imported.
+_NOTICED = (1, 2)
+_PYTEST = ("-p", "no:cacheprovider", "-p", "no:randomly")
 _SETTINGS = """\
 [run]
 source_pkgs = layerctl
 data_file = {data}/coverage
 parallel = true
 context = ${{PYTEST_CURRENT_TEST-}}
-patch = _exit
+patch =
+    _exit
+    execv
+    fork
 disable_warnings = no-data-collected, module-not-imported, context-overlap
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What the tests said of one mutant of the module `file`."""
+    """What the tests said of one mutant of the module `file`; `why` explains that none does."""
 
     file: str
     mutant: Mutant
     noticed: bool
     tests: int
+    why: str | None = None
 
     @property
     def line(self) -> str:
         """One line for a person."""
-        verdict = "noticed " if self.noticed else "SURVIVED"
+        verdict = "noticed " if self.noticed else "explained" if self.why else "SURVIVED"
         what = " ".join(self.mutant.what.split())
         return f"{verdict} {self.file}:{self.mutant.line}: {what} ({self.tests} tests)"
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """The tests that pass: how long each takes, and which come by a line of a module."""
+
+    seconds: Mapping[str, float]
+    lines: Mapping[str, Mapping[int, Sequence[str]]]
+
+    def of(self, file: str, mutant: Mutant) -> Sequence[str]:
+        """Return the tests that come by what a mutant changes."""
+        return self.lines.get(file, {}).get(mutant.line, ())
 
 
 def measure() -> None:
     """Run every test once, and keep which lines each of them comes by."""
     shutil.rmtree(DATA, ignore_errors=True)
     DATA.mkdir()
-    settings = DATA / "coveragerc"
-    settings.write_text(_SETTINGS.format(data=DATA))
-    environment = {**os.environ, "COVERAGE_PROCESS_START": str(settings)}
-    pytest = [sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "tools.mutation.contexts"]
-    subprocess.run(pytest, cwd=ROOT, env=environment, check=True)
-    combine = [sys.executable, "-m", "coverage", "combine", "-q", f"--rcfile={settings}"]
-    subprocess.run(combine, cwd=ROOT, check=True)
+    with tempfile.TemporaryDirectory(prefix="layerctl-mutation-") as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        (copy,) = copies(directory, 1)
+        data = directory / "data"
+        data.mkdir()
+        data.chmod(0o1777)  # tests run parts of themselves as other users
+        settings = data / "coveragerc"
+        settings.write_text(_SETTINGS.format(data=data))
+        environment = {
+            **_environment(copy),
+            "COVERAGE_PROCESS_START": str(settings),
+            REPORT: str(data / "report"),
+        }
+        pytest = [sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "tools.mutation.contexts"]
+        done = subprocess.run(pytest, cwd=copy, env=environment, check=False)
+        if done.returncode not in (0, 1):
+            raise SystemExit(f"the tests do not run: pytest ended with {done.returncode}")
+        combine = [sys.executable, "-m", "coverage", "combine", "-q", f"--rcfile={settings}"]
+        subprocess.run(combine, cwd=copy, check=True)
+        shutil.copy2(data / "coverage", DATA)
+        shutil.copy2(data / "report", DATA)
+        (DATA / "copy").write_text(str(copy))
 
 
-def tests_by_line() -> dict[str, dict[int, list[str]]]:
+def suite() -> Suite:
     """Return the tests that come by each line of each module, those that cover least first."""
+    report = (DATA / "report").read_text().splitlines()
+    seconds = {test: float(text) for test, _, text in (line.rpartition("\t") for line in report)}
+    copy = (DATA / "copy").read_text()
     lines: dict[str, dict[int, set[str]]] = {}
     sizes: Counter[str] = Counter()
     with sqlite3.connect(DATA / "coverage") as database:
@@ -83,44 +127,55 @@ def tests_by_line() -> dict[str, dict[int, list[str]]]:
             "SELECT path, context, numbits FROM line_bits"
             " JOIN file ON file.id = file_id JOIN context ON context.id = context_id"
         )
-        for path, context, numbits in rows:
-            test = context.removesuffix(" (call)").removesuffix(" (setup)")
-            if "::" not in test or test.endswith("(teardown)"):
-                continue
-            module = lines.setdefault(str(Path(path).relative_to(ROOT)), {})
+        for path, contexts, numbits in rows:
             numbers = numbits_to_nums(numbits)
-            sizes[test] += len(numbers)
-            for number in numbers:
-                module.setdefault(number, set()).add(test)
-    return {
+            for test in _tests(contexts, seconds):
+                sizes[test] += len(numbers)
+                module = lines.setdefault(str(Path(path).relative_to(copy)), {})
+                for number in numbers:
+                    module.setdefault(number, set()).add(test)
+    ordered = {
         file: {
             number: sorted(tests, key=lambda test: (sizes[test], test))
             for number, tests in module.items()
         }
         for file, module in lines.items()
     }
+    return Suite(seconds, ordered)
 
 
-def sample(rooms: Sequence[str], count: int, seed: int) -> list[tuple[str, Mutant]]:
-    """Return `count` mutants of the rooms, not two of one line."""
-    everything = [
+def _tests(context: str, known: Mapping[str, float]) -> list[str]:
+    """Return the tests of a context: one that was set, or as PYTEST_CURRENT_TEST names it."""
+    names = [context, *context.split("|")]
+    phases = (" (call)", " (setup)")
+    names += [name.removesuffix(phase) for name in names for phase in phases]
+    return sorted({name for name in names if name in known})
+
+
+def everything(rooms: Sequence[str]) -> list[tuple[str, Mutant]]:
+    """Return every mutant of the rooms."""
+    return [
         (str(file.relative_to(ROOT)), mutant)
         for room in rooms
         for file in sorted((ROOT / "layerctl" / room).rglob("*.py"))
         for mutant in mutants(file.read_text())
     ]
-    random.Random(seed).shuffle(everything)
+
+
+def sample(rooms: Sequence[str], count: int, seed: int) -> list[tuple[str, Mutant]]:
+    """Return `count` mutants of the rooms, not two of one line."""
+    pool = everything(rooms)
+    random.Random(seed).shuffle(pool)
     chosen: dict[tuple[str, int], tuple[str, Mutant]] = {}
-    for file, mutant in everything:
+    for file, mutant in pool:
         chosen.setdefault((file, mutant.line), (file, mutant))
     return sorted(list(chosen.values())[:count], key=lambda one: (one[0], one[1].line))
 
 
 def copies(directory: Path, number: int) -> Iterator[Path]:
     """Make copies of the project, where a mutant harms nobody."""
-    files = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True
-    ).stdout.decode()
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    files = subprocess.run(listed, cwd=ROOT, capture_output=True, check=True).stdout.decode()
     for one in range(number):
         copy = directory / str(one) / "project"
         for file in filter(None, files.split("\0")):
@@ -128,47 +183,53 @@ def copies(directory: Path, number: int) -> Iterator[Path]:
                 continue
             (copy / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / file, copy / file, follow_symlinks=False)
+        # Compiled once: a mutant's tests start the program again and again.
+        collect = [sys.executable, "-m", "pytest", "-q", "--collect-only", *_PYTEST]
+        compiled = [sys.executable, "-m", "compileall", "-q", "layerctl", "tests"]
+        for command in (collect, compiled):
+            env = {**_environment(copy), "PYTHONDONTWRITEBYTECODE": ""}
+            subprocess.run(command, cwd=copy, env=env, stdout=subprocess.DEVNULL, check=True)
         yield copy
 
 
-def judge(copy: Path, file: str, mutant: Mutant, tests: Sequence[str]) -> Result:
-    """Run the tests of the line on the mutant."""
+def _environment(copy: Path) -> dict[str, str]:
+    """Return an environment in which the copy is imported, and not what is installed."""
+    return {
+        **os.environ,
+        "PYTHONPATH": str(copy),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HYPOTHESIS_STORAGE_DIRECTORY": str(copy / ".hypothesis"),
+    }
+
+
+def judge(copy: Path, file: str, mutant: Mutant, tests: Sequence[str], seconds: float) -> bool:
+    """Run the tests of the line on the mutant, which take so long without it."""
     if not tests:
-        return Result(file, mutant, False, 0)
-    original = (copy / file).read_text()
-    (copy / file).write_text(mutant.source)
-    command = [
-        sys.executable,
-        "-B",
-        "-m",
-        "pytest",
-        "-q",
-        "-x",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:randomly",
-        *tests,
-    ]
-    environment = {**os.environ, "HYPOTHESIS_STORAGE_DIRECTORY": str(copy / ".hypothesis")}
+        return False
+    path = copy / file
+    original, status = path.read_text(), path.stat()
+    path.write_text(mutant.source)
+    os.utime(path, (status.st_atime, status.st_mtime + 10))  # what is compiled is not taken for it
+    command = [sys.executable, "-m", "pytest", "-q", "-x", *_PYTEST, *tests]
     process = subprocess.Popen(
         command,
         cwd=copy,
-        env=environment,
+        env=_environment(copy),
         start_new_session=True,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
-        noticed = process.wait(PATIENCE) != 0
+        return process.wait(seconds * _SLOWER + _PATIENCE) in _NOTICED
     except subprocess.TimeoutExpired:
-        noticed = True
-        os.killpg(process.pid, 9)
-        process.wait()
+        return True
     finally:
-        (copy / file).write_text(original)
-    return Result(file, mutant, noticed, len(tests))
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        path.write_text(original)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def main() -> int:
@@ -182,32 +243,47 @@ def main() -> int:
     wanted = parser.parse_args()
     if not (wanted.again and (DATA / "coverage").exists()):
         measure()
-    lines = tests_by_line()
-    chosen = sample(wanted.room or ROOMS, wanted.count, wanted.seed)
-    results: list[Result] = []
+    tests = suite()
+    reasons = explained.read()
+    rooms = wanted.room or ROOMS
+    chosen = sample(rooms, wanted.count, wanted.seed)
+    for place, what in reasons.keys() - {explained.key(*one) for one in everything(ROOMS)}:
+        print(f"explained.txt tells of what is no more: {place}: {what}")
     with tempfile.TemporaryDirectory(prefix="layerctl-mutation-") as directory:
+        Path(directory).chmod(0o755)
         free: SimpleQueue[Path] = SimpleQueue()
         for copy in copies(Path(directory), wanted.jobs):
             free.put(copy)
 
         def one(job: tuple[str, Mutant]) -> Result:
             file, mutant = job
-            copy = free.get()
-            try:
-                result = judge(copy, file, mutant, lines.get(file, {}).get(mutant.line, []))
-            finally:
-                free.put(copy)
+            mine = tests.of(file, mutant)
+            why = reasons.get(explained.key(file, mutant))
+            noticed = False
+            if why is None:
+                copy = free.get()
+                try:
+                    seconds = sum(tests.seconds[test] for test in mine)
+                    noticed = judge(copy, file, mutant, mine, seconds)
+                finally:
+                    free.put(copy)
+            result = Result(file, mutant, noticed, len(mine), why)
             print(result.line, flush=True)
             return result
 
         with ThreadPoolExecutor(wanted.jobs) as pool:
             results = list(pool.map(one, chosen))
     print()
-    for room in wanted.room or ROOMS:
-        mine = [result for result in results if result.file.startswith(f"layerctl/{room}/")]
-        print(f"{room}: {sum(r.noticed for r in mine)} of {len(mine)} noticed")
-    print(f"all: {sum(r.noticed for r in results)} of {len(results)} noticed")
+    for room in rooms:
+        print(_share(room, [one for one in results if one.file.startswith(f"layerctl/{room}/")]))
+    print(_share("all", results))
     return 0
+
+
+def _share(name: str, results: Sequence[Result]) -> str:
+    noticed = sum(one.noticed for one in results)
+    why = sum(one.why is not None for one in results)
+    return f"{name}: {noticed} of {len(results)} noticed, {why} explained"
 
 
 if __name__ == "__main__":

@@ -24,9 +24,10 @@ _HOPELESS = (ast.Import, ast.ImportFrom, ast.Pass, ast.Global, ast.Nonlocal, ast
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """One change: `line` of the module, what was done, and the whole new source."""
+    """One change: `line` of the module and its text, what was done, and the whole new source."""
 
     line: int
+    text: str
     what: str
     source: str
 
@@ -49,22 +50,34 @@ def mutants(source: str) -> list[Mutant]:
     tree = ast.parse(source)
     for function in ast.walk(tree):
         if isinstance(function, ast.FunctionDef):
-            for node, text, what in _changes(function, lines):
-                changed = _replaced(lines, node, text)
+            for node, new, what in _changes(function, lines):
+                changed = _replaced(lines, node, new)
                 try:
                     compile(changed, "mutant", "exec")
                 except SyntaxError:
                     continue
-                found.append(Mutant(node.lineno, what, changed.decode()))
+                text = lines[node.lineno - 1].decode()
+                found.append(Mutant(node.lineno, text, what, changed.decode()))
     return sorted({(m.line, m.what): m for m in found}.values(), key=lambda m: (m.line, m.what))
 
 
 def _changes(function: ast.FunctionDef, lines: list[bytes]) -> Iterator[tuple[_Located, str, str]]:
     for top in function.body:
-        for node in ast.walk(top):
+        for node in _running(top):
             if isinstance(node, ast.stmt):
                 yield from _statement(node, lines)
             yield from _expression(node, lines)
+
+
+def _running(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield a node and all in it but types, which mean nothing when it runs."""
+    yield node
+    for name, value in ast.iter_fields(node):
+        if name in ("annotation", "returns"):
+            continue
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, ast.AST):
+                yield from _running(child)
 
 
 def _statement(node: ast.stmt, lines: list[bytes]) -> Iterator[tuple[_Located, str, str]]:
@@ -72,7 +85,8 @@ def _statement(node: ast.stmt, lines: list[bytes]) -> Iterator[tuple[_Located, s
         return
     place = cast(_Located, node)
     if isinstance(node, ast.Return):
-        if node.value is not None and not _is(node.value, None):
+        # False is as false as None, and turned to True elsewhere
+        if node.value is not None and not (_is(node.value, None) or _is(node.value, False)):
             yield place, "return None", "return None instead"
     elif isinstance(node, ast.Expr | ast.Raise | ast.AugAssign | ast.Delete | ast.Assert):
         yield place, "pass", f"drop: {_text(lines, place)}"
@@ -102,7 +116,9 @@ def _expression(node: ast.AST, lines: list[bytes]) -> Iterator[tuple[_Located, s
         parts = [f"({_text(lines, cast(_Located, value))})" for value in node.values]
         yield place, f"({glue.join(parts)})", f"{glue.strip()} instead"
     elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr | ast.Add | ast.Sub):
-        for side in (node.left, node.right):
+        for side, other in ((node.left, node.right), (node.right, node.left)):
+            if _closes_on_exec(other):
+                continue
             text = _text(lines, cast(_Located, side))
             yield place, f"({text})", f"only: {text}"
     elif isinstance(node, ast.IfExp | ast.comprehension):
@@ -118,6 +134,11 @@ def _expression(node: ast.AST, lines: list[bytes]) -> Iterator[tuple[_Located, s
 
 def _is(node: ast.expr, value: object) -> bool:
     return isinstance(node, ast.Constant) and node.value is value
+
+
+def _closes_on_exec(node: ast.expr) -> bool:
+    """Tell whether it is O_CLOEXEC, which Python sets anyway (PEP 446)."""
+    return isinstance(node, ast.Attribute) and node.attr == "O_CLOEXEC"
 
 
 def _is_text(node: ast.stmt) -> bool:
