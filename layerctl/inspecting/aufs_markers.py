@@ -96,8 +96,6 @@ class AufsMarks:
             kind = part.names.get(name)
             if kind is None:
                 continue
-            if not kind.reachable:
-                return part.layer, f"a whiteout in layer {part.layer} already hides the name"
             if kind.letter != "d":
                 return part.layer, f"the {noun(kind.letter)} in layer {part.layer} covers the name"
             if self._has(f"{name}/{OPAQUE}", part):
@@ -119,8 +117,6 @@ class AufsMarks:
                 continue
             if kind.letter == "d" or not under:
                 found.append((kind.letter, part.layer))
-            if not kind.reachable:
-                break
         return tuple(found)
 
     def _has(self, name: str, part: Part) -> bool:
@@ -193,11 +189,6 @@ class AufsMarks:
                 break
             if self._whites_out(above, name):
                 return f"the whiteout in layer {above.layer}", above.layer
-            kind = above.names.get(name)
-            if kind is None:
-                continue
-            if kind.letter != "d":
-                return f"the {noun(kind.letter)} in layer {above.layer}", above.layer
             if self._has(f"{name}/{OPAQUE}", above):
                 return f"the opaque directory in layer {above.layer}", above.layer
         return None
