@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from layerctl.doctor.catalogue import CAUSES, Cause, Raw, fill, finding
-from layerctl.doctor.commands import mount_command
+from layerctl.doctor.catalogue import CAUSES, Cause, fill, finding
 from layerctl.doctor.reading import context as contexts
-from layerctl.doctor.reading import facts, gate, intake, kernel, meanings, plans, programs
-from layerctl.doctor.reading.attempts import is_real
+from layerctl.doctor.reading import facts, fixes, gate, intake, kernel, meanings, plans, programs
 from layerctl.doctor.reading.context import Context, Tier, Version
 from layerctl.doctor.reading.events import Stage
 from layerctl.doctor.reading.result import Certainty, Clue, Diagnosis, Reading
@@ -180,33 +178,26 @@ def _shared(ranked: list[tuple[list[Clue], int]]) -> set[str]:
 
 def _diagnosis(clues: list[Clue], weight: int, shared: set[str], context: Context) -> Diagnosis:
     cause = CAUSES[clues[0].cause]
-    values = _values(context)
+    told: dict[str, str] = {}
     for clue in reversed(clues):
-        values |= clue.values
-    if cause.id == "aufs-xino-fs-unsupported":
-        values |= _other_xino(context)
+        told |= clue.values
+    fix = fixes.of(cause.id, context, told)
     seen = _counted([clue.evidence for clue in clues if clue.evidence], context)
     better = next((clue for clue in clues if clue.fix is not None), clues[0])
     made = finding(
-        cause.id, seen[:6], severity=_severity(clues), fix=better.fix, commands=better.commands,
-        **values,
-    )  # fmt: skip
+        cause.id,
+        seen[:6],
+        severity=_severity(clues),
+        fix=fix.text if better.fix is None else better.fix,
+        commands=fixes.commands(cause.id, fix) if better.commands is None else better.commands,
+        **fix.values,
+    )
     if weight >= _SAYS:
         open_ = clues[0].evidence in shared
         certainty = Certainty.LIKELY if open_ else Certainty.CERTAIN
     else:
         certainty = Certainty.LIKELY if weight >= _LIKELY else Certainty.POSSIBLE
     return Diagnosis(made, certainty)
-
-
-def _other_xino(context: Context) -> dict[str, str]:
-    """Return the mount that was tried, with its xino file on a tmpfs."""
-    for attempt in context.tried:
-        stack = attempt.stack
-        if stack is not None and stack.fstype == "aufs" and stack.layers:
-            better = stack._replace(options={**stack.options, "xino": "/dev/shm/aufs.xino"})  # noqa: S108 - a name for the user to paste, not opened here
-            return {"command": Raw(mount_command(better, attempt.target))}
-    return {}
 
 
 def _counted(evidence: list[str], context: Context) -> list[str]:
@@ -225,25 +216,6 @@ def _counted(evidence: list[str], context: Context) -> list[str]:
     return list(said.values())
 
 
-def _values(context: Context) -> dict[str, str]:
-    """Return what the mount that was tried fills into commands."""
-    for attempt in context.tried:
-        stack = attempt.stack
-        if stack is None or not stack.layers:
-            continue
-        lowers = [one.path for one in stack.of_role(Role.LOWER) if is_real(one.path)]
-        values = {"lower": ":".join(lowers)} if lowers else {}
-        for name, path in (
-            ("upper", stack.upper),
-            ("work", stack.work),
-            ("target", attempt.target),
-        ):
-            if path is not None and is_real(path):
-                values[name] = path
-        return values
-    return {}
-
-
 def _decide(diagnoses: tuple[Diagnosis, ...], context: Context) -> tuple[str, ...]:
     """Return the commands that would decide between candidates, none where all is said."""
     open_ones = [one for one in diagnoses if one.finding.severity is not Severity.INFO]
@@ -251,10 +223,10 @@ def _decide(diagnoses: tuple[Diagnosis, ...], context: Context) -> tuple[str, ..
         return ()
     if len(open_ones) < 2 and open_ones[0].certainty is Certainty.LIKELY:
         return ()
-    values = _values(context)
     commands: list[str] = []
     for one in open_ones[:2]:
         cause: Cause = CAUSES[one.finding.cause]
+        values = fixes.of(cause.id, context, {}).values
         commands += [fill(text, values, quoted=True) for text in cause.confirm[:1]]
     if not any(line.kernel for line in context.lines):
         commands.insert(0, "dmesg | tail -20")

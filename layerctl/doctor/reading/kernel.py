@@ -23,6 +23,15 @@ _LITERAL = 20
 #: printk's longest line, twice.
 _MESSAGE = 2048
 
+#: A remount with other options: the fix is not that of options that exclude each other.
+_REMOUNT = {
+    "No changes allowed in reconfigure": (
+        "Overlay takes no option at a remount but ro and rw. Leave the others out; most often they "
+        "come from the line in fstab, which mount(8) adds to a remount by the target alone.",
+        ("mount -o remount,rw SOURCE TARGET  # a pattern: put in SOURCE, TARGET",),
+    )
+}
+
 Refinement = Callable[[Match, Context], tuple[str, ...]]
 
 
@@ -68,6 +77,7 @@ def clues(context: Context) -> Iterator[Clue]:
                 line.text,
                 _values(match),
                 Severity.FAILURE if failed else severity,
+                *_REMOUNT.get(match.format, ()),
             )
 
 
