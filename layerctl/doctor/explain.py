@@ -63,21 +63,19 @@ def of_failure(
     kernel said comes first, then what the checks foresaw. The errno counts only if the call that
     failed `judged` the mount as a whole; what only it suggests is no more than possible.
     """
-    from layerctl.doctor.reading.diagnose import read
+    from layerctl.doctor.reading.diagnose import of_mount
     from layerctl.doctor.reading.result import Certainty
     from layerctl.doctor.reading.text import version
 
     name = errno.errorcode.get(number, f"errno={number}")
     words = [line[2:] if line[1:2] == " " else line for line in context_log]
-    header = f"mount of {stack.fstype}: {name}"
     lines = [*words, *kernel_log]
-    text = "\n".join([header, *lines] if judged else lines)
     foreseen = {
         one.cause: one
         for one in preflight.findings(stack, facts)
         if one.severity is not Severity.INFO
     }
-    read_as = read(text, kernel_version=version(facts.kernel))
+    read_as = of_mount(stack.fstype, name if judged else None, lines, version(facts.kernel))
     fits = [
         one
         for one in read_as.diagnoses
@@ -99,14 +97,13 @@ def of_failure(
 
     def once(ranked: Sequence[Finding]) -> list[Finding]:
         return [
-            _without(foreseen.get(cause, one), header, os.strerror(number))
+            _seen(foreseen.get(cause, one), os.strerror(number))
             for cause, one in {one.cause: one for one in ranked}.items()
         ]
 
     return Causes(once(known), once(possible))
 
 
-def _without(finding: Finding, header: str, instead: str) -> Finding:
-    """Return a finding without the line that stood for the errno, unless that is all it has."""
-    evidence = tuple(line for line in finding.evidence if line != header)
-    return finding._replace(evidence=evidence or (instead,))
+def _seen(finding: Finding, instead: str) -> Finding:
+    """Return a finding with what was seen of it, the errno's words where that is all there is."""
+    return finding if finding.evidence else finding._replace(evidence=(instead,))

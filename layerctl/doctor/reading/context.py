@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
@@ -177,6 +178,13 @@ def build(raw: str, kernel: Version | None, fs: str | None) -> Context:
         text.version(util_linux[1]) if util_linux else None,
         tuple(dict.fromkeys(one for one in families if one)),
     )
+
+
+def of_kernel(lines: Iterable[str], kernel: Version | None) -> Context:
+    """Return the context of what the kernel alone said."""
+    plain = "\n".join(lines)
+    found = [line._replace(kernel=True) for line in text.lines(plain)]
+    return Context(plain, found, text.folded(plain), [], kernel)
 
 
 def family(fstype: str) -> str:

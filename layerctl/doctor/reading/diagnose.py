@@ -8,8 +8,11 @@ from layerctl.doctor.catalogue import CAUSES, Cause, fill, finding
 from layerctl.doctor.reading import context as contexts
 from layerctl.doctor.reading import facts, fixes, gate, intake, kernel, meanings, plans, programs
 from layerctl.doctor.reading.context import Context, Tier, Version
-from layerctl.doctor.reading.events import Stage
+from layerctl.doctor.reading.errnos import Told
+from layerctl.doctor.reading.events import Event, Stage
+from layerctl.doctor.reading.events import Kind as EventKind
 from layerctl.doctor.reading.result import Certainty, Clue, Diagnosis, Reading
+from layerctl.doctor.reading.text import Line
 from layerctl.model import Role, Severity
 
 #: From this weight on the text itself says it; below the second, something only would fit.
@@ -27,9 +30,32 @@ def read(text: str, *, kernel_version: Version | None = None, fs: str | None = N
     context = contexts.build(intake.sift(text), kernel_version, fs)
     kernel.match_lines(context)
     gate.judge(context)
+    return _conclude(context, [*programs.clues(context), *programs.silent_call(context)])
+
+
+def of_mount(
+    fstype: str, errno: str | None, lines: Iterable[str], kernel_version: Version | None
+) -> Reading:
+    """Return what the kernel's answer to a mount says: its errno and its own lines, no text.
+
+    `lines` are the context log's and the kernel log's; `errno` is None where it does not count.
+    The clues are those that the reader of texts makes of the same errno and the same lines.
+    """
+    context = contexts.of_kernel(lines, kernel_version)
+    kernel.match_lines(context)
+    context.tier = Tier.LAYERED
+    if errno is not None:
+        told = (Told(errno, errno),)
+        context.heard = [
+            Event(Line(""), EventKind.LAYERED, Stage.MOUNT, fstype, told=told, failed=True)
+        ]
+    return _conclude(context, [])
+
+
+def _conclude(context: Context, said: list[Clue]) -> Reading:
+    """Return what all clues come to; `said` are those of programs' own words."""
     found = list(kernel.clues(context))
-    found += programs.clues(context)
-    found += programs.silent_call(context)
+    found += said
     for attempt in context.tried:
         found += plans.clues(attempt, context.errnos, context.kernel, context.util_linux)
     found += meanings.clues(context)
