@@ -80,6 +80,10 @@ SECONDS ?= 60
 fuzz: $(DEV)  ## compare the resolver with the kernel on random stacks for SECONDS (60)
 	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
+.PHONY: inject
+inject: $(DEV) $(SYSTEM)  ## make every call fail, of all commands or COMMANDS (as root, hours)
+	@$(BIN)/python -m tests.inject $(COMMANDS) $(INJECT)
+
 .PHONY: mutation
 COUNT ?= 100
 mutation: $(DEV) $(SYSTEM)  ## break COUNT (100) lines one at a time: do the tests notice? (as root)

@@ -46,7 +46,7 @@ def in_namespace(
     child. `place` is a directory to mount the lab on, for output that shows paths.
     """
     if os.environ.get("LAYERCTL_TESTS_FORK"):
-        _import_everything()
+        import_everything()
     lab = place or Path(tempfile.mkdtemp(prefix="layerctl-lab-"))
     reader, writer = os.pipe()
     child = os.fork()
@@ -138,7 +138,7 @@ def layerctl(
 
 
 @functools.cache
-def _import_everything() -> None:
+def import_everything() -> None:
     """Import every module once, for all the children that are forked from here."""
     import layerctl
 

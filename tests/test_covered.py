@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from layerctl.kernel import syscalls
-from tests.support import ROOT, _import_everything, layerctl, layerctl_json, valid
+from tests.support import ROOT, import_everything, layerctl, layerctl_json, valid
 
 BIND = syscalls.MS_BIND
 
@@ -283,8 +283,8 @@ _NOBODY = """
 import os, sys
 import resource, traceback
 from layerctl.cli.main import main
-from tests.support import _import_everything
-_import_everything()
+from tests.support import import_everything
+import_everything()
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 sys.exit(main(sys.argv[1:]))
 """
@@ -294,7 +294,7 @@ def _chroot(lab: Path, root: Path, body: Callable[[], None]) -> None:
     import resource  # noqa: F401 - not to be had inside
     import traceback
 
-    _import_everything()
+    import_everything()
     child = os.fork()
     if child == 0:
         try:

@@ -146,7 +146,8 @@ def run_checks(
             )
         )
     if unknown:
-        hits.append(Hit("fact-unreadable", tuple(unknown), fix=FORBIDDEN_ROOT if root else None))
+        fix, severity = (FORBIDDEN_ROOT, Severity.WARNING) if root else (None, None)
+        hits.append(Hit("fact-unreadable", tuple(unknown), fix=fix, severity=severity))
     return make(hits), made
 
 

@@ -122,13 +122,32 @@ def make(name: str, dir_fd: int, mode: int = 0o777) -> int:
     try:
         fd = enter(name, dir_fd)
     except OSError as error:
-        raise _swapped(name) from error
-    above, made = os.fstat(dir_fd), os.fstat(fd)
-    own = made.st_uid in (os.geteuid(), above.st_uid)  # a filesystem may have its own idea of it
-    if not own or made.st_dev != above.st_dev or not _empty(fd):
+        if error.errno in _SWAPS:
+            raise _swapped(name) from error
+        _unmake(name, dir_fd)
+        raise
+    try:
+        above, made = os.fstat(dir_fd), os.fstat(fd)
+        own = made.st_uid in (os.geteuid(), above.st_uid)  # a filesystem may have its own idea
+        swapped = not own or made.st_dev != above.st_dev or bool(_names(fd))
+    except OSError:
+        os.close(fd)
+        _unmake(name, dir_fd)
+        raise
+    if swapped:
         os.close(fd)
         raise _swapped(name)
     return fd
+
+
+#: What opening a directory that was made a moment ago fails with where it is another thing now.
+_SWAPS = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
+
+def _unmake(name: str, dir_fd: int) -> None:
+    """Remove a directory that was made a moment ago, and that the system does not let us see."""
+    with contextlib.suppress(OSError):
+        os.rmdir(name, dir_fd=dir_fd)  # removes nothing that holds anything
 
 
 def remove(name: str, dir_fd: int, expected: Identity) -> bool:
@@ -163,13 +182,29 @@ def scratch(dir_fd: int, prefix: str) -> Iterator[int]:
         try:
             yield fd
         finally:
-            with contextlib.suppress(OSError):
-                for file in _names(fd):
-                    os.unlink(file, dir_fd=fd)
+            for _ in range(_TRIES):
+                with contextlib.suppress(OSError):
+                    for file in _names(fd):
+                        os.unlink(file, dir_fd=fd)
+                    break
             os.close(fd)
-        remove(name, dir_fd, identity(made))
     finally:
+        gone = any(remove(name, dir_fd, identity(made)) for _ in range(_TRIES))
+        left = not gone and _is(name, dir_fd, made)
         os.close(made)
+        if left:
+            raise OSError(errno.EBUSY, "a scratch directory cannot be removed", name)
+
+
+#: How often removing what was made is tried: a system short of memory may have some again.
+_TRIES = 3
+
+
+def _is(name: str, dir_fd: int, fd: int) -> bool:
+    with contextlib.suppress(OSError):
+        found = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+        return (found.st_dev, found.st_ino) == identity(fd)
+    return False
 
 
 def _names(fd: int) -> list[str]:
@@ -179,13 +214,6 @@ def _names(fd: int) -> list[str]:
         return os.listdir(readable)
     finally:
         os.close(readable)
-
-
-def _empty(fd: int) -> bool:
-    try:
-        return not _names(fd)
-    except OSError:
-        return False
 
 
 def _swapped(name: str) -> FileExistsError:

@@ -338,13 +338,15 @@ def _mount_by_string(run: Run) -> None:
     above = os.open(os.pardir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=target)
     run.always.callback(_close, above)
     below = mounts.mount_id_of(target)
+    name = _name_of(target)
     with _inside(run.plan.cwd):
         data = _checked(fill(run.plan.string, run.descriptors))
         bits = flags.mount2_flags(stack.flags)
         with _judging(run):
             syscalls.mount(run.source, beneath.name_of(target), stack.fstype, bits, data)
     # From here on a mount stands. Nobody can rename what it lies on, so the name leads to it.
-    name = os.path.basename(os.path.realpath(beneath.name_of(target))) or "."
+    with contextlib.suppress(OSError):
+        name = _name_of(target)
     try:
         run.mount_fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
         identity = mounts.mount_id_of(run.mount_fd)
@@ -357,6 +359,11 @@ def _mount_by_string(run: Run) -> None:
     run.undo.callback(_detach, run)
     under = f"{run.target.rstrip('/')}/"
     run.look_again(path for path in named(run.plan) if not f"{path}/".startswith(under))
+
+
+def _name_of(fd: int) -> str:
+    """Return the name of an open directory in the one above it. Raises OSError."""
+    return os.path.basename(os.readlink(beneath.name_of(fd))) or "."
 
 
 def _append(batch: str) -> Callable[[Run], None]:

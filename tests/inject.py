@@ -1,0 +1,392 @@
+"""Make every system call of every command fail, with every errno that it may have: make inject.
+
+A command runs in a process that was forked with all modules imported, on a filesystem and in a
+mount namespace of its own. strace(1) is attached before it begins, so that the calls it counts are
+the command's and none of the interpreter's start. The first run tells which calls there are; then
+each is made to fail, one run for each errno. What must hold of a run:
+
+- it ends, by an exit code of the table that is neither a bug's nor a signal's, without a traceback;
+- with 0 it printed what the undisturbed run printed, and left what that one left;
+- else it said so on standard error, and left what was there before: no mount, file or process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import ctypes
+import errno
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+from layerctl.codecs import mountinfo, overlay
+from layerctl.errors import EXIT_BUG, EXIT_CODES
+from layerctl.kernel import syscalls
+from tests.inject_calls import ANY, MANUAL, NOT_OURS
+from tests.inject_cases import CASES, Case, build
+from tests.support import ROOT, import_everything
+
+_LIMIT = 20.0
+_CODES = frozenset(row.code for row in EXIT_CODES) - {EXIT_BUG}
+
+
+class Outcome(NamedTuple):
+    """What became of one run: `left` is the state afterwards, `trace` what strace wrote."""
+
+    code: int
+    out: str
+    err: str
+    left: list[str]
+    before: list[str]
+    processes: int
+    trace: str
+
+
+def run(case: Case, lab: Path, injection: str = "") -> Outcome:
+    """Run a case once, with one call made to fail (`CALL:error=ERRNO:when=N`)."""
+    reader, writer = os.pipe()
+    keeper = os.fork()
+    if keeper == 0:
+        os.close(reader)
+        try:
+            answer = json.dumps(_keep(case, lab, injection))
+        except BaseException:
+            answer = json.dumps(traceback.format_exc())
+        with os.fdopen(writer, "w") as file:
+            file.write(answer)
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as file:
+        raw = json.loads(file.read() or '"the keeper died"')
+    os.waitpid(keeper, 0)
+    if isinstance(raw, str):
+        raise RuntimeError(raw)  # noqa: TRY004 - it is a traceback
+    return Outcome(*raw)
+
+
+def _state(lab: Path) -> list[str]:
+    """Return every name below the lab with its kind and mode, and every mount of the namespace."""
+    found = []
+    for directory, folders, files in os.walk(lab):
+        if directory == f"{lab}/m":
+            folders.clear()
+            continue
+        for name in (*folders, *files):
+            path = os.path.join(directory, name)
+            status = os.lstat(path)
+            if "/w/" not in path and "/new/u.work/" not in path:
+                found.append(f"{path} {status.st_mode:o} {status.st_uid}")
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        entry = mountinfo.parse_line(line)
+        what: object = entry.super_options
+        if entry.fstype == "overlay":  # however the kernel was told
+            stack = overlay.from_super_options(entry.super_options)
+            what = (stack.layers, stack.work)
+        found.append(f"mount {entry.target} {entry.mount_options} {entry.fstype} {what}")
+    return sorted(found)
+
+
+def _keep(case: Case, lab: Path, injection: str) -> list[Any]:
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    syscalls.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE, "")
+    syscalls.mount("lab", str(lab), "tmpfs", 0, "")
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: orphans come to us
+    os.chdir(lab)
+    build(lab, mounted=case.mounted)
+    scratch = Path(tempfile.mkdtemp(prefix="layerctl-inject-", dir="/dev/shm"))
+    try:
+        return _watch(case, lab, injection, scratch)
+    finally:
+        for file in scratch.iterdir():
+            file.unlink()
+        scratch.rmdir()
+
+
+def _watch(case: Case, lab: Path, injection: str, scratch: Path) -> list[Any]:
+    before = _state(lab)
+    gate, opener = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(opener)
+        _command(case, lab, gate, scratch)
+    os.close(gate)
+    what = ["-e", f"trace={injection.partition(':')[0]}", "-e", f"inject={injection}"]
+    strace = subprocess.Popen(
+        ["strace", "-f", "-y", "-s", "200", "-o", str(scratch / "trace"), "-p", str(child),
+         *(what if injection else [])],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert strace.stderr is not None
+    attached = strace.stderr.readline()
+    assert "attached" in attached, attached
+    os.close(opener)
+    code = _wait(child)
+    processes = _orphans(strace.pid)
+    strace.wait()
+    texts = [
+        (scratch / name).read_bytes().decode("utf-8", "replace") for name in ("out", "err", "trace")
+    ]
+    return [code, *texts[:2], _state(lab), before, processes, texts[2]]
+
+
+def _wait(pid: int) -> int:
+    """Return the exit code of a process, 128 and its signal, or -1 where it had to be killed."""
+    fd = os.pidfd_open(pid)
+    try:
+        if not select.select([fd], [], [], _LIMIT)[0]:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            return -1
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    finally:
+        os.close(fd)
+
+
+def _orphans(strace: int) -> int:
+    """Count the processes that the command left, and end them."""
+    left = 0
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+    for pid in map(int, children.read_text().split()):
+        if pid == strace:
+            continue
+        fd = os.pidfd_open(pid)
+        if not select.select([fd], [], [], 1.0)[0]:  # one that is ending by itself is none
+            left += 1
+            os.kill(pid, signal.SIGKILL)
+        os.close(fd)
+        os.waitpid(pid, 0)
+    return left
+
+
+def _command(case: Case, lab: Path, gate: int, scratch: Path) -> NoReturn:
+    out = os.open(scratch / "out", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+    err = os.open(scratch / "err", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+    null = os.open("/dev/null", os.O_RDONLY)
+    for number, fd in enumerate((null, out, err)):
+        os.dup2(fd, number)
+        os.close(fd)
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+    os.environ.update(case.environment, TMPDIR=str(lab / "tmp"), LC_ALL="C.UTF-8")
+    case.patch()
+    sys.argv = ["layerctl", *case.words.split()]
+    from layerctl.cli import main
+
+    poll = select.poll()
+    poll.register(gate, select.POLLHUP)
+    poll.poll()
+    try:
+        main.program()
+    except SystemExit as end:  # click ends so after completing
+        os._exit(end.code if isinstance(end.code, int) else 0)
+    except BaseException:
+        os.write(2, traceback.format_exc().encode())
+    os._exit(99)
+
+
+class Site(NamedTuple):
+    """A call that a command makes: which one, and the how-manieth of its process."""
+
+    call: str
+    number: int
+    shown: str
+
+
+_LINE = re.compile(r"(\d+) +(\w+)\((.*)")
+_VARIES = re.compile(r"0x[0-9a-f]+|\d+")
+
+
+def sites(trace: str, most: int) -> list[Site]:
+    """Return the calls of an undisturbed run, of those that look alike at most so many."""
+    counts: collections.Counter[tuple[str, str]] = collections.Counter()
+    alike: collections.Counter[tuple[str, str]] = collections.Counter()
+    found = []
+    for line in trace.splitlines():
+        match = _LINE.match(line)
+        if match is None:
+            continue
+        pid, call, rest = match.groups()
+        counts[pid, call] += 1
+        ours = call not in NOT_OURS and not re.search(
+            r"/python3?\.\d+/|/site-packages/|\.py\b", rest
+        )
+        key = (call, _VARIES.sub("#", rest))
+        alike[key] += 1
+        if ours and alike[key] <= most:
+            found.append(Site(call, counts[pid, call], rest[:100]))
+    return found
+
+
+_MASKS = (
+    (re.compile(r"\b(pid|id|ID) \d+"), r"\1 #"),
+    (re.compile(r'("mount_id": )\d+|"parent_id": \d+|"device": "[\d:]+"'), "#"),
+)
+
+
+def _same(one: str, other: str) -> bool:
+    for pattern, instead in _MASKS:
+        one, other = pattern.sub(instead, one), pattern.sub(instead, other)
+    return one == other
+
+
+def judge(found: Outcome, usual: Outcome, number: int) -> str:
+    """Return what is wrong with a run in which a call failed, an empty string if nothing is."""
+    wrong = []
+    if found.code == -1:
+        wrong.append("hangs")
+    elif found.code not in _CODES:
+        wrong.append("exit 70" if found.code == EXIT_BUG else f"exit {found.code}")
+    if "Traceback" in found.err or "Traceback" in found.out:
+        wrong.append("traceback")
+    if found.processes:
+        wrong.append("a process is left")
+    if found.code == 0:
+        told = os.strerror(number) in found.out + found.err  # what is not known is said
+        if not _same(found.out, usual.out) and not told:
+            wrong.append("another answer with exit 0")
+        if found.left != usual.left:
+            wrong.append("another state with exit 0")
+    else:
+        if found.left != found.before and usual.code != found.code:
+            wrong.append("something is left")
+        if not found.err.strip() and not (
+            (found.out.strip() and found.code == usual.code) or found.code == 1
+        ):
+            wrong.append("nothing said")
+    return ", ".join(wrong)
+
+
+def errnos(call: str) -> tuple[str, ...]:
+    """Return what a call is made to fail with."""
+    return tuple(dict.fromkeys((*ANY, *MANUAL.get(call, ()))))
+
+
+class Verdict(NamedTuple):
+    """One run that was judged; `said` is the first line of its standard error."""
+
+    case: str
+    site: Site
+    name: str
+    code: int
+    wrong: str
+    said: str
+    hit: bool
+
+
+def inject(case: str, site: Site, name: str, usual: Outcome, lab: Path) -> Verdict:
+    """Make one call of a case fail and judge the run."""
+    found = run(CASES[case], lab, f"{site.call}:error={name}:when={site.number}")
+    said = (found.err.strip() or "-").splitlines()[0]
+    return Verdict(
+        case,
+        site,
+        name,
+        found.code,
+        judge(found, usual, getattr(errno, name)),
+        said,
+        "INJECTED" in found.trace,
+    )
+
+
+def verdicts(
+    names: Sequence[str], only: Sequence[str], most: int, part: tuple[int, int] = (0, 1)
+) -> Iterator[Verdict]:
+    """Yield the verdicts of cases, of every `part[1]`-th run from `part[0]` on."""
+    lab = Path(tempfile.mkdtemp(prefix="layerctl-inject-lab-"))
+    count = 0
+    try:
+        for case in names:
+            usual = run(CASES[case], lab)
+            for site in sites(usual.trace, most):
+                for name in only or errnos(site.call):
+                    count += 1
+                    if count % part[1] == part[0]:
+                        yield inject(case, site, name, usual, lab)
+    finally:
+        lab.rmdir()
+
+
+def _work(part: int, options: argparse.Namespace, writer: int) -> NoReturn:
+    code = 1
+    try:
+        os.nice(10)
+        with os.fdopen(writer, "w") as file:
+            share = (part * options.every, options.jobs * options.every)
+            for one in verdicts(options.commands, options.errnos, options.most, share):
+                file.write(json.dumps(one) + "\n")
+                file.flush()
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def main() -> int:
+    """Run the matrix and print its figures; 1 where anything is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser.add_argument("commands", nargs="*", default=list(CASES), metavar="COMMAND")
+    parser.add_argument("--errnos", nargs="*", default=[], metavar="ERRNO")
+    parser.add_argument("--most", type=int, default=1, help="of calls that look alike (1)")
+    parser.add_argument(
+        "--every", type=int, default=1, help="of all runs make every n-th alone (1)"
+    )
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--said", action="store_true", help="print every sentence that was said")
+    options = parser.parse_args()
+    options.commands = options.commands or list(CASES)
+    import_everything()
+    readers = []
+    for part in range(options.jobs):
+        reader, writer = os.pipe()
+        if os.fork() == 0:
+            os.close(reader)
+            _work(part, options, writer)
+        os.close(writer)
+        readers.append(os.fdopen(reader))
+    found = []
+    for file in readers:
+        for line in file:
+            raw = json.loads(line)
+            found.append(Verdict(*raw)._replace(site=Site(*raw[1])))
+            _tell(found[-1])
+    failed = any(os.waitpid(-1, 0)[1] for _ in readers)
+    return _report(found, options) or failed
+
+
+def _tell(one: Verdict) -> None:
+    if one.wrong:
+        where = f"{one.case}: {one.site.call} #{one.site.number} {one.name}"
+        print(f"{where}: {one.wrong} ({one.code}): {one.said}  <- {one.site.shown}", flush=True)
+
+
+def _report(found: list[Verdict], options: argparse.Namespace) -> int:
+    wrong = [one for one in found if one.wrong]
+    if options.said:
+        said = collections.Counter((one.code, one.said) for one in found)
+        for (code, text), times in sorted(said.items()):
+            print(f"{times:6} {code:4} {text}")
+    missed = sum(not one.hit for one in found)
+    print(
+        f"{len({one.case for one in found})} commands, "
+        f"{len({(one.case, one.site) for one in found})} calls "
+        f"({len({one.site.call for one in found})} sorts), "
+        f"{len({one.name for one in found})} errnos: "
+        f"{len(found)} runs, {missed} of them not reached, {len(wrong)} wrong"
+    )
+    return int(bool(wrong))
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    sys.exit(main())
