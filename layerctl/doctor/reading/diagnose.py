@@ -17,6 +17,8 @@ from layerctl.model import Role, Severity
 
 #: From this weight on the text itself says it; below the second, something only would fit.
 _SAYS, _LIKELY = 84, 60
+#: What may be called certain: a sentence that has one meaning, and the kernel's own.
+_CERTAIN = 90
 #: Where the text says something, what only an errno suggests is left out.
 _GUESS = 57
 _MOST = 6
@@ -218,7 +220,7 @@ def _diagnosis(clues: list[Clue], weight: int, shared: set[str], context: Contex
         commands=fixes.commands(cause.id, fix) if better.commands is None else better.commands,
         **fix.values,
     )
-    if weight >= _SAYS:
+    if weight >= _CERTAIN:
         open_ = clues[0].evidence in shared
         certainty = Certainty.LIKELY if open_ else Certainty.CERTAIN
     else:

@@ -332,6 +332,14 @@ def _bad_value(match: Match, context: Context) -> tuple[str, ...]:
     return match.message.causes
 
 
+def _looked_up(match: Match, context: Context) -> tuple[str, ...]:
+    """A lookup that failed: EIO and its like come from the disk below, not from a change."""
+    numbers = {value.lstrip("-") for value in match.values}
+    if numbers & {"5", "74", "117", "61"}:
+        return ("io-error-below", "layer-modified-while-mounted")
+    return match.message.causes
+
+
 def _aufs_open(match: Match, context: Context) -> tuple[str, ...]:
     if match.values[-1].lstrip("-") == "2":
         return ("aufs-xino-directory-missing",)
@@ -366,6 +374,7 @@ _REFINEMENTS: dict[str, Refinement] = {
     "unrecognized mount option": _unknown,
     "Unknown parameter": _unknown,
     "failed to create directory": _workdir,
+    "failed lookup in": _looked_up,
     "Bad value for": _bad_value,
     "open %s(%ld)": _aufs_open,
     "lookup failed %s": _aufs_lookup,
