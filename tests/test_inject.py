@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from layerctl.kernel import syscalls
 from tests.inject import Outcome, inject, run, sites
 from tests.inject_cases import CASES, SELECTION
-from tests.support import import_everything
+from tests.support import import_everything, layerctl
 
-pytestmark = pytest.mark.skipif(
+traced = pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("strace") is None, reason="takes root and strace(1)"
 )
 
@@ -33,6 +34,7 @@ def _undisturbed(case: str, place: Path) -> Outcome:
     return run(CASES[case], place)
 
 
+@traced
 @pytest.mark.parametrize(("case", "call", "name"), SELECTION)
 def test_a_call_that_fails_is_told_and_leaves_nothing(
     place: Path, case: str, call: str, name: str
@@ -43,3 +45,37 @@ def test_a_call_that_fails_is_told_and_leaves_nothing(
     verdict = inject(case, found[-1], name, usual, place)
     assert verdict.hit
     assert not verdict.wrong, verdict
+
+
+@pytest.mark.namespace
+def test_looking_changes_no_access_time(lab: Path) -> None:
+    """Each was accessed before it was changed: a filesystem with relatime would note the next."""
+    for name in ("l/d", "u/d", "w/work/x", "m", "n"):
+        (lab / name).mkdir(parents=True)
+    (lab / "w/work/x").rmdir()
+    (lab / "l/d/f").write_text("1")
+    (lab / "u/d/f").write_text("2")
+    syscalls.mount("o", "m", "overlay", 0, "lowerdir=l,upperdir=u,workdir=w")
+    paths = [path for top in ("l", "u", "w") for path in (lab / top, *(lab / top).rglob("*"))]
+    for path in paths:
+        os.utime(path, (1, 1000))
+    for words in (
+        "doctor m", "doctor -l l -u n --no-probe m", "inspect merged m", "inspect merged m d/f",
+        "inspect whiteouts --thorough m", "inspect changes --content m",
+    ):  # fmt: skip
+        layerctl(*words.split())
+        touched = [str(path) for path in paths if path.lstat().st_atime != 1]
+        assert not touched, words
+
+
+@pytest.mark.parametrize("octal", ["\\000", "\0"])
+def test_a_nul_in_what_the_kernel_shows_is_no_bug(tmp_path: Path, octal: str) -> None:
+    mountinfo = tmp_path / "mountinfo"
+    mountinfo.write_text(f"36 25 0:40 / /a{octal} rw - overlay o rw,lowerdir=/a\n")
+    assert layerctl("list", "--mountinfo", mountinfo).returncode == 3
+    mountinfo.write_text("36 25 0:40 / /a rw - aufs none rw,si=1\n")
+    (tmp_path / "si_1").mkdir()
+    (tmp_path / "si_1/br0").write_text(f"/a{octal}=rw\n")
+    done = layerctl("inspect", "aufs", "--mountinfo", mountinfo, "--sysfs", tmp_path)
+    assert done.returncode == 3, done.stderr
+    assert "NUL" in done.stderr

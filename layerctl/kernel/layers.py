@@ -13,6 +13,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import TypeVar
 
+from layerctl.kernel.mounts import read_text
+
 T = TypeVar("T")
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NONBLOCK
@@ -281,14 +283,22 @@ def _beneath(fd: int, name: str) -> str:
     return f"/proc/self/fd/{fd}/{name}"
 
 
+def names(path: str) -> list[str]:
+    """Return what lies in a directory, whose access time stays as it is. Raises OSError."""
+    fd = open_root(path)
+    try:
+        return os.listdir(fd)
+    finally:
+        os.close(fd)
+
+
 def module_parameters() -> dict[str, str]:
     """Return the overlay module's parameters, its defaults for mounts; none without the module."""
     base = "/sys/module/overlay/parameters"
     found = {}
     try:
         for name in os.listdir(base):
-            with open(f"{base}/{name}", encoding="ascii", errors="replace") as file:
-                found[name] = file.read().strip()
+            found[name] = read_text(f"{base}/{name}").strip()
     except OSError:
         return {}
     return found

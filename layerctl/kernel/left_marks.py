@@ -93,17 +93,28 @@ def _overlay_marks(stack: Stack) -> Marks:
     if stack.upper is None:
         return Marks()
     wrong = "trusted.overlay." if "userxattr" in stack.options else "user.overlay."
+    try:
+        root = layers.open_root(stack.upper)
+    except OSError:
+        return Marks()
     looked = 0
-    for directory, folders, files in os.walk(stack.upper):
-        for name in (*folders, *files):
-            looked += 1
-            if looked > MOST_NAMES:
-                return Marks((), looked - 1, stopped=True)
-            path = os.path.join(directory, name)
-            with contextlib.suppress(OSError):
-                for attribute in os.listxattr(path, follow_symlinks=False):
-                    if attribute.startswith(wrong):
-                        return Marks(((stack.upper, f"{path} has {attribute}"),), looked)
+    waiting = deque([""])
+    try:
+        while waiting:
+            directory = waiting.popleft()
+            for name, letter in _names(directory, root).items():
+                looked += 1
+                if looked > MOST_NAMES:
+                    return Marks((), looked - 1, stopped=True)
+                if letter == "d":
+                    waiting.append(f"{directory}/{name}")
+                path = f"{stack.upper}{directory}/{name}"
+                with contextlib.suppress(OSError):
+                    for attribute in os.listxattr(path, follow_symlinks=False):
+                        if attribute.startswith(wrong):
+                            return Marks(((stack.upper, f"{path} has {attribute}"),), looked)
+    finally:
+        os.close(root)
     return Marks((), looked)
 
 
@@ -114,7 +125,7 @@ def _aufs_marks(stack: Stack) -> Marks:
         if layer.role is not Role.BRANCH or aufs.honours_whiteouts(layer.permission or ""):
             continue
         with contextlib.suppress(OSError):
-            names = [n for n in os.listdir(layer.path) if n.startswith(".wh.") and n[4:5] != "."]
+            names = [n for n in layers.names(layer.path) if n.startswith(".wh.") and n[4:5] != "."]
             if names:
                 found.append((layer.path, f"{sorted(names)[0]} on a branch without +wh"))
     return Marks(tuple(found), 0)

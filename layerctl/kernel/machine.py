@@ -71,17 +71,17 @@ _PLACES = ("/", "/tmp", "/var/lib", "/home", "/dev/shm")  # noqa: S108 - looked 
 
 def gather(*, probe: bool) -> Machine:
     """Gather the state of this machine; with `probe` features are tried. Raises nothing."""
-    unknown = []
+    unknown: list[str] = []
     types = {fstype: type_state(fstype) for fstype in ("overlay", "aufs", "fuse")}
     who = caller()
     places = {}
     try:
         by_id = {entry.mount_id: entry for entry in mounts.entries()}
         for path in _PLACES:
-            if os.path.isdir(path) and (entry := by_id.get(mounts.mount_id(path))) is not None:
+            if _there(path, unknown) and (entry := by_id.get(mounts.mount_id(path))) is not None:
                 places[path] = entry.fstype
     except OSError as error:
-        unknown.append(f"{mounts.SELF_MOUNTINFO}: {error.strerror}")
+        unknown.append(f"{error.filename or mounts.SELF_MOUNTINFO}: {error.strerror}")
     features, user = None, None
     if probe and types["overlay"] != TypeState.ABSENT:
         features = _tried(unknown, user=False) if who.sys_admin else None
@@ -94,11 +94,23 @@ def gather(*, probe: bool) -> Machine:
         surroundings(),
         places,
         _program("fuse-overlayfs"),
-        os.path.exists("/dev/fuse"),
+        _there("/dev/fuse", unknown) is not False,
         features,
         user,
         tuple(unknown),
     )
+
+
+def _there(path: str, unknown: list[str]) -> bool | None:
+    """Tell whether a path is there, None where it cannot be told."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        unknown.append(f"{path}: {error.strerror}")
+        return None
+    return True
 
 
 def _tried(unknown: list[str], *, user: bool) -> dict[str, int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import time
@@ -31,9 +32,22 @@ class Mounted(NamedTuple):
 
 
 def read_text(path: str) -> str:
-    """Return a file of /proc or /sys as text, bytes that are no UTF-8 as surrogate escapes."""
-    with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-        return file.read()
+    """Return a file of /proc or /sys as text, bytes that are no UTF-8 as surrogate escapes.
+
+    Raises OSError, whatever reading fails with: the files of Python take EAGAIN for no bytes.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    parts = []
+    try:
+        while part := os.read(fd, 1 << 16):
+            parts.append(part)
+    except OSError as error:
+        error.filename = path
+        raise
+    finally:
+        with contextlib.suppress(OSError):  # it was only read
+            os.close(fd)
+    return b"".join(parts).decode("utf-8", "surrogateescape")
 
 
 def entries(path: str = SELF_MOUNTINFO) -> list[MountEntry]:

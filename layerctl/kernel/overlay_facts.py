@@ -11,6 +11,7 @@ from layerctl.errors import RefusedError
 from layerctl.kernel import beneath
 from layerctl.kernel.facts import Facts, Handles, Other, Storage, directory
 from layerctl.kernel.layers import module_parameters
+from layerctl.kernel.layers import names as names_in
 from layerctl.model import MountEntry, Role, Stack
 from layerctl.rules.overlay import settings
 
@@ -123,7 +124,7 @@ def names(path: str | None) -> tuple[str, ...]:
     if path is None:
         return ()
     try:
-        return tuple(sorted(os.listdir(path)))
+        return tuple(sorted(names_in(path)))
     except OSError:
         return ()
 

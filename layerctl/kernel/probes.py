@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable, Iterator
 
 from layerctl.errors import RefusedError
-from layerctl.kernel import beneath, context, mounts, syscalls
+from layerctl.kernel import beneath, context, layers, mounts, syscalls
 from layerctl.kernel.facts import (
     FS_APPEND_FL,
     FS_IMMUTABLE_FL,
@@ -65,7 +65,7 @@ def stuck(work: str, facts: Facts) -> Iterator[str]:
             continue  # a mark of its own
         for inner in _folders(outer):
             with contextlib.suppress(OSError):
-                yield from (os.path.join(inner, name) for name in os.listdir(inner)[:1])
+                yield from (os.path.join(inner, name) for name in layers.names(inner)[:1])
     index = os.path.join(work, "index")
     if os.path.lexists(index) and not os.path.isdir(index):
         yield index
@@ -73,10 +73,16 @@ def stuck(work: str, facts: Facts) -> Iterator[str]:
 
 def _folders(path: str) -> list[str]:
     try:
-        with os.scandir(path) as entries:
-            return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+        fd = layers.open_root(path)
     except OSError:
         return []
+    try:
+        found = layers.scan(fd, layers.LETTER_OF)
+        return [os.path.join(path, name) for name, letter in found.items() if letter == "d"]
+    except OSError:
+        return []
+    finally:
+        os.close(fd)
 
 
 def ask_options(stack: Stack, facts: Facts) -> Facts:
