@@ -11,7 +11,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from layerctl.errors import NotFoundError
-from layerctl.inspecting.view import Directory, Entry, Resolver
+from layerctl.inspecting.view import Directory, Resolver
 from layerctl.kernel import layers, mounts
 from layerctl.kernel.live_layers import same_inode, times
 from layerctl.model import MountEntry
@@ -57,7 +57,7 @@ def _difference(view: Opened, top: int, covered: Collection[str]) -> str:
     resolver = view.resolver
     directory = resolver.root()
     try:
-        entries = _listed(resolver, directory)
+        entries = resolver.read(directory)
         shown = set(os.listdir(top))
         if not any(kind.uncertain for _, kind in entries):
             names = {name for name, _ in entries}
@@ -123,19 +123,3 @@ def _is_shown(resolver: Resolver, directory: Directory, name: str, shown: os.sta
         return status is not None and times(status) == times(shown)
     finally:
         found.close()
-
-
-def _listed(resolver: Resolver, directory: Directory) -> list[Entry]:
-    """Return what a listing of the root shows, directories looked up as it does."""
-    found = []
-    for name, kind in resolver.read(directory):
-        whole = kind
-        if kind.letter == "d":
-            entered, below = resolver.enter(directory, name, kind)
-            if below is not None:
-                below.close()
-            if entered is None:
-                continue
-            whole = entered
-        found.append((name, whole))
-    return found
