@@ -41,7 +41,10 @@ MARKS = (
     r"/overlay2?/\S+/merged\b|\[graphdriver\][^\n]{0,80}overlay",
     r"/overlay2?/l\b|containers/(?:storage/)?overlay|/image/(?:overlay2?|aufs)/|graphdriver|"
     r"remove (?:root )?filesystem for|(?:removing|replacing) mount point",
+    # the driver's own directory, which it binds on itself at its start
+    r"\bmount (?P<home>/\S*/overlay):(?P=home), flags",
     # words that only these know
+    r"(?:trusted|user)\.overlay\.\w",
     r"/sys/fs/aufs|/sys/module/(?:overlay|aufs)|\bauplink\b|\b(?:mount|umount|fsck)\.aufs\b",
     r"max depth exceeded|metacopy check|\bWithOverlayOpaque|OverlayOpaque\(|convert whiteout file|"
     r"ovlfs whiteout|kernel-style whiteout|Error processing tar file|unknown argument ignored|"
@@ -120,6 +123,7 @@ OTHERS = (
 
 #: What makes a mark stand against any sign of another mount: the type or options themselves.
 SURE = Lazy(
+    r"\bmount (?P<home>/\S*/overlay):(?P=home), flags|"
     rf"lowerdir\+?=|(?:fstype=\W*|Type:\W*|-t )(?:fuse\.)?{_LAYERED_TYPE}{_NO_MORE}|"
     rf"mount\w* \W*{_LAYERED_TYPE}[:\"' ]|superblock on {_LAYERED_TYPE}\b|\(type {_LAYERED_TYPE}\)|"
     r"^overlay |filesystem type '(?:overlay|aufs)"

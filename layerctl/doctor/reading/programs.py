@@ -204,7 +204,15 @@ _ENGINES = (
     _say(r"/mapped/\d+/l/", "idmapped-layers-unsupported idmapping-refused", 78,
          "EACCES EINVAL EPERM"),
     _say(r"\bdocker rm\b|\bpodman rm\b", "leaked-mount-busy", 60, "EBUSY", alone=True),
-    _say(r"does not support NFS export", "nfs-export-limits", 74, alone=True),
+    _say(r"does not support NFS export|requires fsid= for NFS export", "nfs-export-limits", 74,
+         alone=True),
+    _say(r"\bmount (?P<at>/\S*/overlay):(?P=at), flags", "container-policy-denies-overlay-mount "
+         "missing-cap-sys-admin", 80, "EPERM EACCES"),
+    _say(r"(?:trusted|user)\.overlay\.\w+", "userns-needs-userxattr "
+         "userns-overlay-not-permitted-old-kernel", 78, "EPERM EACCES"),
+    _say(r"(?:trusted|user)\.overlay\.\w+", "upper-fs-no-xattr tmpfs-upper-xattr-unsupported", 80,
+         "EOPNOTSUPP"),
+    _say(r"directory renamed before its status", "xino-off-inode-instability", 66, alone=True),
     _say(r"(?:processing|extract\w*|unpack\w*|untar\w*|apply\w*)[^\n]*(?:tar|layer|whiteout)[^\n]*"
          r"operation not permitted", "whiteout-mknod-eperm whiteout-on-overlay-eperm", 82),
     _say(r"(?:error|fail\w*)[^\n]*(?:remov|unmount|delet|unlinkat)[^\n]*(?:busy)",
