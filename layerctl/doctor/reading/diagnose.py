@@ -211,21 +211,28 @@ def _diagnosis(clues: list[Clue], weight: int, shared: set[str], context: Contex
         told |= clue.values
     fix = fixes.of(cause.id, context, told)
     seen = _counted([clue.evidence for clue in clues if clue.evidence], context)
+    certainty = _certainty(weight, clues[0].evidence in shared)
+    severity = _severity(clues)
+    if certainty is Certainty.POSSIBLE and not _while_mounting(context):
+        # only that a mount failed is sure without its reason
+        severity = Severity.WARNING if severity is Severity.FAILURE else severity
     better = next((clue for clue in clues if clue.fix is not None), clues[0])
     made = finding(
         cause.id,
         seen[:6],
-        severity=_severity(clues),
+        severity=severity,
         fix=fix.text if better.fix is None else better.fix,
         commands=fixes.commands(cause.id, fix) if better.commands is None else better.commands,
         **fix.values,
     )
-    if weight >= _CERTAIN:
-        open_ = clues[0].evidence in shared
-        certainty = Certainty.LIKELY if open_ else Certainty.CERTAIN
-    else:
-        certainty = Certainty.LIKELY if weight >= _LIKELY else Certainty.POSSIBLE
     return Diagnosis(made, certainty)
+
+
+def _certainty(weight: int, shared: bool) -> Certainty:
+    """Return how certain a cause is; one line that points to several makes none certain."""
+    if weight >= _CERTAIN:
+        return Certainty.LIKELY if shared else Certainty.CERTAIN
+    return Certainty.LIKELY if weight >= _LIKELY else Certainty.POSSIBLE
 
 
 def _counted(evidence: list[str], context: Context) -> list[str]:

@@ -107,6 +107,13 @@ _INSIDE = Lazy(
     r"(?:/merged|/aufs/mnt/[0-9a-f]{12,}(?:-init)?)/[^\s:'\"]+[^\n:]*: "
     r"(?!(?:failed|error)[^\n]*mount)"
 )
+#: What is asked for in a container's tree and is not there says nothing of its layers.
+_OWN = frozenset({"ENOENT", "ENOTDIR", "EISDIR", "EEXIST"})
+#: Tools that look at any path, and what they say to who may not.
+_TOOL = Lazy(
+    r"^\W*(?:sudo: )?(?:find|du|df|ls|cat|rsync|grep|tar|stat|cd|ba?sh|ncdu|cp|head|wc)\b[^\n]*?: "
+)
+_DENIED = _OWN | {"EACCES", "EPERM"}
 _STRACE = Lazy(r"^(?:\[pid +\d+\] |\d+ +)?(?:[\d:.]+ )?(\w+)\(.*\) += (-?\d+|0x[0-9a-f]+|\?)")
 #: What is only listed, or told as a fact.
 _LISTED = Lazy(
@@ -172,6 +179,11 @@ def _event(line: Line, command: bool) -> Event | None:
     stage = stage_of(text)
     if other is not None:
         return Event(line, Kind.OTHER, stage, what=other, told=told, failed=failed)
+    names = {one.name for one in told}
+    if marked and told and _INSIDE.search(text) and names <= _OWN:
+        failed, told = False, ()  # the container's own files are what they are
+    if marked and told and _TOOL.match(text) and names <= _DENIED:
+        failed, told = False, ()  # a store is root's: who looks into it may not read it
     if marked:
         fstype = "aufs" if "aufs" in text and "overlay" not in text else "overlay"
         return Event(line, Kind.LAYERED, stage, fstype, told=told, failed=failed)

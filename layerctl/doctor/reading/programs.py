@@ -138,7 +138,7 @@ _ENGINES = (
          "layer-link-missing-after-crash", 93),
     # Docker makes the directories and the target itself: what is missing is in its own store.
     _say(r"creating overlay mount to \S*/overlay2/[^\n]*no such file|"
-         r"(?:l?stat|open|readlink) \S*/overlay2/[0-9a-f]{12,}[^\n]*no such file",
+         r"(?:l?stat|open|readlink) \S*/overlay2/[0-9a-f]{12,}(?!\S*/merged/)[^\n]*no such file",
          "layer-link-missing-after-crash missing-layer-directory", 78),
     _say(r"cannot mount using driver overlay in rootless mode",
          "fuse-overlayfs-not-installed userns-overlay-not-permitted-old-kernel", 88),
