@@ -74,6 +74,8 @@ SELECTION: tuple[tuple[str, str, str], ...] = (
     ("inspect-merged", "prlimit64", "EPERM"),
     ("inspect-two", "clone", "EAGAIN"),
     ("inspect-two", "pipe2", "EMFILE"),
+    ("inspect-two", "fgetxattr", "ENOSYS"),
+    ("umount", "close", "EIO"),
     ("inspect-thorough", "lgetxattr", "EIO"),
     ("inspect-changes", "getdents64", "EIO"),
     ("list", "write", "ENOSPC"),

@@ -7,12 +7,13 @@ through a pipe and is put where it belongs. A short walk never forks.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 from layerctl.inspecting.marks import BEGIN, END, HOLE
 
@@ -27,6 +28,10 @@ _HEAVY_SHARES, _HEAVY_PARENTS = 7, (1, 3, 5)
 #: As much dearer is an entry then.
 _HEAVY = 4
 _LENGTH_BYTES = 8
+#: Stands in a length where what follows is what ended the child.
+_FAILED = 1 << 63
+#: Stands in the length of what the child has to tell at its end.
+_END = 1 << 62
 _PIPE_SIZE = 1 << 20
 #: How many characters the child gathers before it sends them.
 _BLOCK = 1 << 16
@@ -109,13 +114,38 @@ class Team:
             os.close(reader)
             self._writer = writer
 
-    def _send(self, data: bytes) -> None:
-        view = memoryview(len(data).to_bytes(_LENGTH_BYTES, "little") + data)
-        while view:
-            view = view[os.write(self._writer, view) :]
+    def _send(self, data: bytes, mark: int = 0) -> None:
+        view = memoryview((len(data) | mark).to_bytes(_LENGTH_BYTES, "little") + data)
+        try:
+            while view:
+                view = view[os.write(self._writer, view) :]
+        except OSError:  # a part may have gone: the other process must not take more for its rest
+            os._exit(1)
 
-    def _receive(self) -> bytes:
-        return self._read(int.from_bytes(self._read(_LENGTH_BYTES), "little"))
+    def _receive(self, mark: int = 0) -> bytes:
+        length = int.from_bytes(self._read(_LENGTH_BYTES), "little")
+        data = self._read(length & ~(_FAILED | _END))
+        if length & _FAILED:
+            import pickle
+
+            raise pickle.loads(data)  # noqa: S301 - from our own child
+        if length & _END != mark:  # each takes its own way through the upper levels
+            raise OSError(errno.ESTALE, "two readings of the layers differ")
+        return data
+
+    def fail(self, error: BaseException) -> NoReturn:
+        """Tell the parent what ended the child early, and end it."""
+        import pickle
+        import traceback
+
+        if not isinstance(error, (OSError, MemoryError)):
+            error = RuntimeError(
+                f"the second process failed: {''.join(traceback.format_exception(error))}"
+            )
+        try:
+            self._send(pickle.dumps(error), _FAILED)
+        finally:
+            os._exit(1)
 
     def _read(self, length: int) -> bytes:
         assert self._reader is not None  # noqa: S101 - only who has a child reads
@@ -150,18 +180,9 @@ class Team:
                     self._send(b"")
             import pickle
 
-            self._send(pickle.dumps((self._report(), "")))
-        except BrokenPipeError:
-            pass
-        except (OSError, MemoryError) as error:
-            import pickle
-
-            self._send(pickle.dumps((None, error)))
-        except BaseException:
-            import pickle
-            import traceback
-
-            self._send(pickle.dumps((None, traceback.format_exc())))
+            self._send(pickle.dumps(self._report()), _END)
+        except BaseException as error:
+            self.fail(error)
         finally:
             os._exit(0)
 
@@ -170,13 +191,7 @@ class Team:
         if self._child:
             import pickle
 
-            data = self._receive()
-            report, failure = pickle.loads(data)  # noqa: S301 - from our own child
-            if isinstance(failure, Exception):
-                raise failure
-            if failure:
-                raise RuntimeError(f"the second process failed: {failure}")
-            self._merge(report)
+            self._merge(pickle.loads(self._receive(_END)))  # noqa: S301 - from our own child
 
     def close(self) -> None:
         """End the child, if it has not ended."""
@@ -205,6 +220,10 @@ def spread(team: Team, items: Iterator[list[str]], separator: str) -> Iterator[l
         if team.is_child:
             _hand_over(team, HOLE, items, separator)
         team.finish()
+    except BaseException as error:
+        if team.is_child:
+            team.fail(error)
+        raise
     finally:
         team.close()
 

@@ -58,10 +58,12 @@ def mount_point(entry: MountEntry) -> Iterator[str]:
         try:
             _demand(fd, entry)
         finally:
-            os.close(fd)
+            with contextlib.suppress(OSError):
+                os.close(fd)
         yield f"{beneath.name_of(parent)}/{name}"
     finally:
-        os.close(parent)
+        with contextlib.suppress(OSError):  # the mount may be gone by now
+            os.close(parent)
 
 
 def _demand(fd: int, entry: MountEntry) -> None:
