@@ -57,6 +57,8 @@ def judge(context: Context) -> None:
 _SPEAKER = Lazy(r"^\W*[\w./-]+: ")
 
 
+#: What makes a copy-up of a directory, with the ACL of a remote lower one.
+_CREATING = Lazy(r"\b(?:mkdir|touch|cannot (?:create|touch))\b")
 #: What docker info and podman info say of their store.
 _DRIVER = Lazy(r"(?:Storage Driver|graphDriverName): (?:overlay|aufs)")
 
@@ -74,8 +76,12 @@ def _in_tree(context: Context, plain: list[Event]) -> list[Event]:
         return [_of_command(one) for one in plain]
     if not context.tried and not _DRIVER.search(context.plain):
         return []
+    remote = "nfs" in context.families
     return [
-        one for one in plain if not {told.name for told in one.told} <= _ORDINARY
+        one
+        for one in plain
+        if not {told.name for told in one.told} <= _ORDINARY
+        or (remote and _CREATING.search(one.line.text))
     ]  # what is only listed may have nothing to do with an ordinary error
 
 

@@ -165,6 +165,8 @@ _TELLING = {
     "ECONNABORTED": 72,
     "EMLINK": 64,
 }
+#: A program, or a path: an errno beside these is that program's, of that path.
+_NAMED = Lazy(r"^\W*[\w./-]+: |/|['\"`]")
 _VOLATILE = Lazy(r"[\[,( ]volatile[\], ]")  # fmt: skip
 #: Docker's overlay drivers refuse zfs by name, so what is odd in their trees is xfs.
 _DOCKER = Lazy(r"/overlay2?/[0-9a-f]{64}(?:-init)?/merged/")
@@ -174,6 +176,7 @@ _READING = Lazy(r"(?<![-\w])(?:ls|cat|find|readdir|getdents)\b|reading directory
 def clues(context: Context) -> Iterator[Clue]:
     """Yield what the errnos of the events that count mean."""
     if context.tier <= Tier.PECULIAR:
+        yield from _alone(context)
         return
     for event in context.heard:
         for told in event.told:
@@ -184,6 +187,22 @@ def clues(context: Context) -> Iterator[Clue]:
             yield from _meaning(context, event, name)
     if context.tier is Tier.LAYERED and not context.told and not context.matches:
         yield from _unsaid(context)
+
+
+#: Errnos that are asked about more often for a mount than for work in a tree.
+_OF_MOUNTS = ("EPERM", "EACCES", "ENODEV", "ENOENT", "ENOTDIR", "ELOOP", "EBUSY", "ENOMEM")
+
+
+def _alone(context: Context) -> Iterator[Clue]:
+    """Yield what an errno can mean where it is the whole text: whoever asks here means a layer."""
+    whole = [line.text for line in context.lines]
+    if len(whole) > 3 or any(len(text) > 60 or _NAMED.search(text) for text in whole):
+        return
+    for event in context.heard:
+        for name in dict.fromkeys(one.name for one in event.told):
+            table = _MOUNT if name in _OF_MOUNTS else _USE
+            for step, cause in enumerate(table.get(name, "").split()):
+                yield Clue(cause, 40 - 2 * step, event.line.text)
 
 
 def _meaning(context: Context, event: Event, name: str) -> Iterator[Clue]:
@@ -201,6 +220,8 @@ def _meaning(context: Context, event: Event, name: str) -> Iterator[Clue]:
             first = 64 if name == "ENOENT" else 56
     elif table is _USE:
         yield from _of_use(name, line)
+        if name == "EACCES" and "nfs" in context.families:
+            yield Clue("nfs4-acl-copy-up", 62, line)
     elif table is _AUFS and name == "ENODEV":  # the type is what is missing
         yield Clue("aufs-module-missing", 92, line)
     elif table is _FUSE_TREE and name in ("EPERM", "EACCES") and _OWNERS.search(line):

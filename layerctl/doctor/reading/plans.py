@@ -50,7 +50,7 @@ def clues(
     if attempt.by == "fuse-overlayfs":
         yield from _lies(stack, attempt, told)
         return
-    if stack.layers or stack.options:
+    if (stack.layers or stack.options) and attempt.by != "listing":
         yield from _problems(stack, attempt, told)
     if attempt.by == "listing" and stack.read_only and stack.upper is not None:
         yield Clue("mounted-read-only", 70, attempt.line)
