@@ -407,13 +407,17 @@ class LayerctlError(Exception):
         details: tuple[str, ...] = (),
     ) -> None:
         """`findings` are further diagnoses, `details` verbatim lines (the kernel's own words)."""
-        super().__init__(message)
+        super().__init__(id, message)  # what pickle makes it anew from
         self.id = id
         self.message = message
         self.why = why
         self.hint = hint
         self.findings = findings
         self.details = details
+
+    def __str__(self) -> str:
+        """Return what happened."""
+        return self.message
 
 
 class RequestError(LayerctlError):

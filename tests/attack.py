@@ -1,9 +1,9 @@
 """A hostile neighbour for tests: swaps names in a directory of its own for symbolic links.
 
 What the links lead to is root's, and must look the same afterwards. `Lab` is a place with both;
-`at_every_call` lets the neighbour act just before each call of the program that opens, makes,
-changes, removes or mounts something, one run a call. `watching` is a real one: a process of
-another user that reacts to inotify.
+`at_every_call` lets the neighbour act just before a call that opens, makes, changes, removes or
+mounts something, of the program or of a child of its, one run a call. `watching` is a real one: a
+process of another user that reacts to inotify.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import ctypes
+import mmap
 import os
 import select
 import signal
@@ -69,6 +70,7 @@ class Lab:
         (self.precious / "new" / "x").mkdir()  # empty, so that a removal by path would succeed
         self.mal.mkdir()
         os.chown(self.mal, NEIGHBOUR, NEIGHBOUR)
+        self.mal_fd = os.open(self.mal, os.O_RDONLY | os.O_DIRECTORY)  # also from another root
         self.before = self.look()
 
     def _fill(self, directory: Path, *, deeper: bool) -> None:
@@ -110,7 +112,7 @@ class Lab:
     def swap(self) -> None:
         """Swap every name of the neighbour's for a link to root's, with the neighbour's rights."""
         with as_neighbour():
-            swap(self.mal, self.precious)
+            swap(self.mal_fd, self.precious)
 
     def check(self, when: object) -> None:
         """Fail if anything of root's has changed."""
@@ -145,7 +147,7 @@ def as_neighbour() -> Iterator[None]:
         os.setegid(0)
 
 
-def swap(mal: Path, precious: Path) -> None:
+def swap(mal: int, precious: Path) -> None:
     """Put a link to something of root's in the place of every name in a directory."""
     for name in os.listdir(mal):
         if name.endswith("~"):
@@ -155,21 +157,30 @@ def swap(mal: Path, precious: Path) -> None:
 
 
 class _Clock:
-    """Counts calls, and lets the neighbour act before the one that is due."""
+    """Counts calls, of children too, and lets the neighbour act before the one that is due."""
 
     def __init__(self, due: int, act: Callable[[], None], calls: frozenset[str] | None) -> None:
-        self.left = due
+        self.due = due
         self.act = act
         self.calls = calls
-        self.struck = False
-        self.name = ""
+        self._memory = mmap.mmap(-1, mmap.PAGESIZE)  # shared with children
+        self._count = memoryview(self._memory).cast("q")
+
+    @property
+    def struck(self) -> bool:
+        return self._count[0] >= self.due
+
+    @property
+    def name(self) -> str:
+        return bytes(self._memory[8:64]).rstrip(b"\0").decode()
 
     def wrap(self, real: Callable[..., Any], name: str) -> Callable[..., Any]:
         def call(*arguments: Any, **keywords: Any) -> Any:
-            if self.left > 0 and (self.calls is None or name in self.calls):
-                self.left -= 1
-                if not self.left:
-                    self.struck, self.name = True, name
+            if self.calls is None or name in self.calls:
+                self._count[0] += 1
+                if self._count[0] == self.due:
+                    self._memory[8 : 8 + len(name)] = name.encode()
+                    self._count[0] += 1  # its own calls do not count
                     self.act()
             return real(*arguments, **keywords)
 
@@ -225,7 +236,7 @@ def watching(lab: Lab, *, restless: bool = False) -> Iterator[None]:
             os.setgroups([])
             os.setresgid(NEIGHBOUR, NEIGHBOUR, NEIGHBOUR)
             os.setresuid(NEIGHBOUR, NEIGHBOUR, NEIGHBOUR)
-            _watch(lab.mal, lab.precious, writer, restless=restless)
+            _watch(lab.mal_fd, lab.mal, lab.precious, writer, restless=restless)
         finally:
             os._exit(0)
     os.close(writer)
@@ -238,10 +249,10 @@ def watching(lab: Lab, *, restless: bool = False) -> Iterator[None]:
         os.waitpid(child, 0)
 
 
-def _watch(mal: Path, precious: Path, ready: int, *, restless: bool) -> None:
+def _watch(mal: int, path: Path, precious: Path, ready: int, *, restless: bool) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     fd = libc.inotify_init1(0)
-    assert libc.inotify_add_watch(fd, os.fsencode(mal), _IN) >= 0
+    assert libc.inotify_add_watch(fd, os.fsencode(path), _IN) >= 0
     os.write(ready, b"1")
     poll = select.poll()
     poll.register(fd, select.POLLIN)
@@ -258,20 +269,24 @@ def _watch(mal: Path, precious: Path, ready: int, *, restless: bool) -> None:
             raw = raw[header.size + length :]
             if name and not name.endswith("~"):
                 with contextlib.suppress(OSError):
-                    if not stat.S_ISLNK(os.lstat(mal / name).st_mode):
+                    if not _is_link(mal, name):
                         _swap_one(mal, precious, name)
 
 
-def _swap_one(mal: Path, precious: Path, name: str) -> None:
-    os.rename(mal / name, mal / f"{name}~")
-    os.symlink(precious / name if name in NAMES else precious, mal / name)
+def _is_link(mal: int, name: str) -> bool:
+    return stat.S_ISLNK(os.stat(name, dir_fd=mal, follow_symlinks=False).st_mode)
 
 
-def _to_and_fro(mal: Path, precious: Path) -> None:
+def _swap_one(mal: int, precious: Path, name: str) -> None:
+    os.rename(name, f"{name}~", src_dir_fd=mal, dst_dir_fd=mal)
+    os.symlink(precious / name if name in NAMES else precious, name, dir_fd=mal)
+
+
+def _to_and_fro(mal: int, precious: Path) -> None:
     for name in os.listdir(mal):
         with contextlib.suppress(OSError):
             if name.endswith("~"):
-                os.unlink(mal / name[:-1])
-                os.rename(mal / name, mal / name[:-1])
-            elif not stat.S_ISLNK(os.lstat(mal / name).st_mode):
+                os.unlink(name[:-1], dir_fd=mal)
+                os.rename(name, name[:-1], src_dir_fd=mal, dst_dir_fd=mal)
+            elif not _is_link(mal, name):
                 _swap_one(mal, precious, name)

@@ -21,7 +21,7 @@ from layerctl.errors import (
     RefusedError,
     RequestError,
 )
-from layerctl.kernel import context, facts, paths
+from layerctl.kernel import beneath, context, facts, paths
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import Finding, Severity, Stack
 from layerctl.mounting import prepare
@@ -219,12 +219,25 @@ def _plan(prepared: Prepared, api: str | None) -> Plan | None:
     if stack.fstype == "fuse-overlayfs":
         return None
     features = context.overlay_features() if stack.fstype == "overlay" else context.Features()
-    return choose(stack, features, api, prepared.facts.ways)
+    if features.by_descriptor and api not in ("fsconfig", "mount"):
+        return choose(stack, features, api, prepared.facts.ways)
+    swappable, apart = _swappable(prepared), False
+    if swappable and stack.fstype == "overlay":
+        from layerctl.kernel import private_root
+
+        apart = private_root.possible()
+    return choose(stack, features, api, swappable, apart=apart)
+
+
+def _swappable(prepared: Prepared) -> set[str]:
+    """Return the directories that another user could replace, lower layers too."""
+    layers = (layer.path for layer in prepared.stack.layers)
+    return {*prepared.facts.ways, *(path for path in layers if beneath.look(path).swap is not None)}
 
 
 def _by_mount2(prepared: Prepared) -> Plan:
     """Return the plan without the new calls. Raises RefusedError where there is none."""
-    return choose(prepared.stack, context.Features(unknown="-"), None, prepared.facts.ways)
+    return choose(prepared.stack, context.Features(unknown="-"), None, _swappable(prepared))
 
 
 def _refusal(failures: list[Finding], findings: tuple[Finding, ...]) -> LayerctlError:

@@ -229,6 +229,16 @@ def _untrusted(path: str, link: Swap) -> RefusedError:
     )
 
 
+def replaced(path: str) -> RefusedError:
+    """Return the error for a path that leads to another directory than it did."""
+    return RefusedError(
+        "directory-swapped",
+        f"{path} is another directory now than the one that was checked",
+        why="somebody put it there in the meantime; nothing is mounted",
+        hint=f"see who may write to the directories above it: namei -l {path}",
+    )
+
+
 class _Walk:
     """A walk along an absolute path, name by name; `fd` is where it has come to (O_PATH).
 

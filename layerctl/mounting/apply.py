@@ -9,18 +9,19 @@ import contextlib
 import errno
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from layerctl.codecs import overlay
-from layerctl.errors import BugError, RefusedError
+from layerctl.errors import RefusedError
 from layerctl.kernel import beneath, mounts, syscalls
 from layerctl.kernel.beneath import Identity
 from layerctl.kernel.kmsg import KernelLog
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import Stack
-from layerctl.mounting import directories, readback
-from layerctl.mounting.plan import FD_DIRECTORY, MAX_STRING, Plan, fill, named, paths_of, size
+from layerctl.mounting import build, directories, readback
+from layerctl.mounting.plan import Plan, fill, named, paths_of
+from layerctl.mounting.run import Run, close, inside, judging, uncut
 from layerctl.rules import flags
 from layerctl.rules.words import count
 
@@ -43,65 +44,6 @@ class MountFailedError(Exception):
         self.kernel_log = tuple(kernel_log)
 
 
-class Run:
-    """The state of carrying a plan out.
-
-    Every directory is opened once, and what is `open` is what counts from then on. `checked` are
-    those that were checked before, by their paths; `always` closes what was opened.
-    """
-
-    def __init__(
-        self, plan: Plan, target: str, source: str, checked: Mapping[str, Identity]
-    ) -> None:
-        self.plan = plan
-        self.target = target
-        self.source = source
-        self.checked = dict(checked)
-        self.undo = contextlib.ExitStack()
-        self.always = contextlib.ExitStack()
-        self.open: dict[str, int] = {}
-        self.mount_fd = -1
-        self.stage = ""
-        self.judged = False
-        self.context_log: list[str] = []
-
-    @property
-    def descriptors(self) -> list[int]:
-        """The descriptors that the marks in a plan's strings stand for."""
-        return [self.open[path] for path in self.plan.opened]
-
-    def enter(self, path: str) -> int:
-        """Open a directory for the rest of the run; return its descriptor.
-
-        Raises what `beneath.open_directory` does, and RefusedError for another than was checked.
-        """
-        if path not in self.open:
-            fd = beneath.open_directory(path)
-            self.always.callback(_close, fd)
-            self._demand(path, fd)
-            self.open[path] = fd
-        return self.open[path]
-
-    def look_again(self, paths: Iterable[str]) -> None:
-        """Raise RefusedError where a path leads to another directory than the one that is open."""
-        for path in paths:
-            self.checked[path] = beneath.identity(self.open[path])
-            fd = beneath.open_directory(path)
-            try:
-                self._demand(path, fd)
-            finally:
-                os.close(fd)
-
-    def _demand(self, path: str, fd: int) -> None:
-        if self.checked.get(path, beneath.identity(fd)) != beneath.identity(fd):
-            raise RefusedError(
-                "directory-swapped",
-                f"{path} is another directory now than the one that was checked",
-                why="somebody put it there in the meantime; nothing is mounted",
-                hint=f"see who may write to the directories above it: namei -l {path}",
-            )
-
-
 class Step(NamedTuple):
     """One step: `description` for people, and what it does; it pushes its own undoing."""
 
@@ -117,14 +59,18 @@ def steps(plan: Plan, target: str, make: Sequence[str] = ()) -> list[Step]:
     out = [_make_directory(path, plan.stack) for path in make]
     number = len({*paths_of(plan.stack), *plan.opened, target})
     out.append(Step(f"open {count(number, 'directory')}", _open_all))
-    if plan.api == "mount":
+    if plan.apart:
+        calls = "mount(2), open_tree" if plan.api == "mount" else "fsopen, fsconfig, fsmount"
+        out.append(Step(f"{calls}: build the mount in a namespace of its own", build.apart))
+        out.append(Step(f"move_mount: attach it to {target}", _attach))
+    elif plan.api == "mount":
         out.append(Step(f"mount(2) {plan.stack.fstype} on {target}", _mount_by_string))
         out.extend(
             Step(f"remount with {count(batch.count('append='), 'more branch')}", _append(batch))
             for batch in plan.appends
         )
     else:
-        out.append(Step("fsopen, fsconfig, fsmount: build the mount", _build))
+        out.append(Step("fsopen, fsconfig, fsmount: build the mount", build.plain))
         out.append(Step(f"move_mount: attach it to {target}", _attach))
     return out
 
@@ -188,10 +134,11 @@ def _take_all(run: Run, each: Sequence[Step]) -> None:
 
 def _by_mount2(run: Run, error: OSError, otherwise: Callable[[], Plan]) -> Plan | None:
     """Return the plan by mount(2) where a new call did not answer for itself, None where it did."""
-    if run.plan.api == "mount" or error.errno not in (errno.ENOSYS, errno.EPERM):
-        return None
-    if error.errno == errno.EPERM and run.context_log:
-        return None
+    if run.stage != build.STAGE:
+        if run.plan.api == "mount" or error.errno not in (errno.ENOSYS, errno.EPERM):
+            return None
+        if error.errno == errno.EPERM and run.context_log:
+            return None
     try:
         other = otherwise()
     except RefusedError:
@@ -224,13 +171,8 @@ def signals_come(mask: set[int]) -> Iterator[None]:
 
 def _close_mount(run: Run) -> None:
     if run.mount_fd >= 0:
-        _close(run.mount_fd)
+        close(run.mount_fd)
         run.mount_fd = -1
-
-
-def _close(fd: int) -> None:
-    with contextlib.suppress(OSError):  # it is closed all the same (close(2))
-        os.close(fd)
 
 
 def _make_directory(path: str, stack: Stack) -> Step:
@@ -253,74 +195,6 @@ def _open_all(run: Run) -> None:
         run.enter(path)
 
 
-@contextlib.contextmanager
-def _inside(directory: str | None) -> Iterator[None]:
-    """Work from `directory` for a moment: relative names start there."""
-    if directory is None:
-        yield
-        return
-    here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        if directory == FD_DIRECTORY:
-            os.chdir(directory)
-        else:
-            there = beneath.open_directory(directory)
-            try:
-                os.fchdir(there)
-            finally:
-                os.close(there)
-        yield
-    finally:
-        os.fchdir(here)
-        os.close(here)
-
-
-@contextlib.contextmanager
-def _judging(run: Run) -> Iterator[None]:
-    """Tell that what fails in here is the mount as a whole."""
-    run.judged = True
-    yield
-    run.judged = False
-
-
-def _build(run: Run) -> None:
-    stack = run.plan.stack
-    run.stage = "fsopen"
-    context = syscalls.fsopen(stack.fstype)
-    try:
-        with _inside(run.plan.cwd):
-            _configure(run, context)
-        run.stage = "fsmount"
-        run.mount_fd = syscalls.fsmount(context, attributes=flags.attributes(stack.flags))
-        run.look_again(named(run.plan))
-    except OSError:
-        with contextlib.suppress(OSError):
-            run.context_log = syscalls.context_log(context)
-        raise
-    finally:
-        _close(context)
-
-
-def _configure(run: Run, context: int) -> None:
-    run.stage = "fsconfig source"
-    syscalls.fsconfig(context, syscalls.FSCONFIG_SET_STRING, "source", run.source)
-    for setting in run.plan.settings:
-        run.stage = f"fsconfig {setting.key}"
-        if setting.value is not None:
-            value = fill(setting.value, run.descriptors)
-            syscalls.fsconfig(context, syscalls.FSCONFIG_SET_STRING, setting.key, value)
-        elif setting.path is not None:
-            fd = run.enter(setting.path)
-            syscalls.fsconfig(context, syscalls.FSCONFIG_SET_FD, setting.key, None, fd)
-        else:
-            syscalls.fsconfig(context, syscalls.FSCONFIG_SET_FLAG, setting.key, None)
-    for word in flags.superblock_words(run.plan.stack.flags):
-        syscalls.fsconfig(context, syscalls.FSCONFIG_SET_FLAG, word, None)
-    run.stage = "fsconfig create"
-    with _judging(run):
-        syscalls.fsconfig(context, syscalls.FSCONFIG_CMD_CREATE, None, None)
-
-
 def _attach(run: Run) -> None:
     run.stage = "move_mount"
     syscalls.move_mount(run.mount_fd, run.enter(run.target), run.target)
@@ -336,13 +210,13 @@ def _mount_by_string(run: Run) -> None:
     stack = run.plan.stack
     target = run.enter(run.target)
     above = os.open(os.pardir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=target)
-    run.always.callback(_close, above)
+    run.always.callback(close, above)
     below = mounts.mount_id_of(target)
     name = _name_of(target)
-    with _inside(run.plan.cwd):
-        data = _checked(fill(run.plan.string, run.descriptors))
+    with inside(run.plan.cwd):
+        data = uncut(fill(run.plan.string, run.descriptors))
         bits = flags.mount2_flags(stack.flags)
-        with _judging(run):
+        with judging(run):
             syscalls.mount(run.source, beneath.name_of(target), stack.fstype, bits, data)
     # From here on a mount stands. Nobody can rename what it lies on, so the name leads to it.
     with contextlib.suppress(OSError):
@@ -369,19 +243,13 @@ def _name_of(fd: int) -> str:
 def _append(batch: str) -> Callable[[Run], None]:
     def append(run: Run) -> None:
         run.stage = "remount"
-        data = _checked(fill(batch, run.descriptors))
+        data = uncut(fill(batch, run.descriptors))
         bits = flags.mount2_flags(run.plan.stack.flags) | syscalls.MS_REMOUNT
         name = beneath.name_of(run.mount_fd)
-        with _judging(run):
+        with judging(run):
             syscalls.mount(run.source, name, run.plan.stack.fstype, bits, data)
 
     return append
-
-
-def _checked(data: str) -> str:
-    if size(data) > MAX_STRING:
-        raise BugError("bug", f"{size(data)} bytes of options would be cut by the kernel")
-    return data
 
 
 def _read_back(run: Run) -> tuple[Mounted, tuple[str, ...]]:

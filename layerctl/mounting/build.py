@@ -1,0 +1,94 @@
+"""Build a mount that lies nowhere yet: by fsopen(2) and what follows, or in a root of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import NamedTuple
+
+from layerctl.kernel import private_root, syscalls
+from layerctl.mounting.plan import fill, named, paths_of
+from layerctl.mounting.run import Run, close, inside, judging, uncut
+from layerctl.rules import flags
+
+#: What goes wrong in this stage is no answer to the mount itself.
+STAGE = "a namespace of its own"
+
+
+def plain(run: Run) -> None:
+    """Build the mount by the new calls; it lies nowhere yet."""
+    stack = run.plan.stack
+    run.stage = "fsopen"
+    context = syscalls.fsopen(stack.fstype)
+    try:
+        with inside(run.plan.cwd):
+            _configure(run, context)
+        run.stage = "fsmount"
+        run.mount_fd = syscalls.fsmount(context, attributes=flags.attributes(stack.flags))
+        run.look_again(named(run.plan))
+    except OSError:
+        with contextlib.suppress(OSError):
+            run.context_log = syscalls.context_log(context)
+        raise
+    finally:
+        close(context)
+
+
+class _Told(NamedTuple):
+    """What a child has to say of a mount that the kernel refused."""
+
+    error: OSError
+    stage: str
+    judged: bool
+    context_log: list[str]
+
+
+def apart(run: Run) -> None:
+    """Build the mount in a root of its own, where no name can be swapped; it lies nowhere yet."""
+    run.stage = STAGE
+    names = {path: run.open[path] for path in paths_of(run.plan.stack)}
+    run.mount_fd, told = private_root.build(names, lambda: _try(run))
+    if told is not None:
+        run.stage, run.judged, run.context_log = told.stage, told.judged, told.context_log
+        raise told.error
+
+
+def _try(run: Run) -> tuple[int, _Told | None]:
+    try:
+        (_aside if run.plan.api == "mount" else plain)(run)
+    except OSError as error:
+        return -1, _Told(error, run.stage, run.judged, run.context_log)
+    return run.mount_fd, None
+
+
+def _aside(run: Run) -> None:
+    """Mount by mount(2) in the root of a child, and take the mount from there."""
+    run.stage = "mount"
+    stack = run.plan.stack
+    place = f"/{os.urandom(8).hex()}"
+    os.mkdir(place)
+    data = uncut(run.plan.string)
+    with judging(run):
+        syscalls.mount(run.source, place, stack.fstype, flags.mount2_flags(stack.flags), data)
+    run.stage = "open_tree"
+    run.mount_fd = syscalls.open_tree(place)
+
+
+def _configure(run: Run, context: int) -> None:
+    run.stage = "fsconfig source"
+    syscalls.fsconfig(context, syscalls.FSCONFIG_SET_STRING, "source", run.source)
+    for setting in run.plan.settings:
+        run.stage = f"fsconfig {setting.key}"
+        if setting.value is not None:
+            value = fill(setting.value, run.descriptors)
+            syscalls.fsconfig(context, syscalls.FSCONFIG_SET_STRING, setting.key, value)
+        elif setting.path is not None:
+            fd = run.enter(setting.path)
+            syscalls.fsconfig(context, syscalls.FSCONFIG_SET_FD, setting.key, None, fd)
+        else:
+            syscalls.fsconfig(context, syscalls.FSCONFIG_SET_FLAG, setting.key, None)
+    for word in flags.superblock_words(run.plan.stack.flags):
+        syscalls.fsconfig(context, syscalls.FSCONFIG_SET_FLAG, word, None)
+    run.stage = "fsconfig create"
+    with judging(run):
+        syscalls.fsconfig(context, syscalls.FSCONFIG_CMD_CREATE, None, None)

@@ -1,0 +1,109 @@
+"""The state of carrying a plan out, and what every way in needs for it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+
+from layerctl.errors import BugError
+from layerctl.kernel import beneath
+from layerctl.kernel.beneath import Identity
+from layerctl.mounting.plan import FD_DIRECTORY, MAX_STRING, Plan, size
+
+
+class Run:
+    """The state of carrying a plan out.
+
+    Every directory is opened once, and what is `open` is what counts from then on. `checked` are
+    those that were checked before, by their paths; `always` closes what was opened.
+    """
+
+    def __init__(
+        self, plan: Plan, target: str, source: str, checked: Mapping[str, Identity]
+    ) -> None:
+        self.plan = plan
+        self.target = target
+        self.source = source
+        self.checked = dict(checked)
+        self.undo = contextlib.ExitStack()
+        self.always = contextlib.ExitStack()
+        self.open: dict[str, int] = {}
+        self.mount_fd = -1
+        self.stage = ""
+        self.judged = False
+        self.context_log: list[str] = []
+
+    @property
+    def descriptors(self) -> list[int]:
+        """The descriptors that the marks in a plan's strings stand for."""
+        return [self.open[path] for path in self.plan.opened]
+
+    def enter(self, path: str) -> int:
+        """Open a directory for the rest of the run; return its descriptor.
+
+        Raises what `beneath.open_directory` does, and RefusedError for another than was checked.
+        """
+        if path not in self.open:
+            fd = beneath.open_directory(path)
+            self.always.callback(close, fd)
+            self._demand(path, fd)
+            self.open[path] = fd
+        return self.open[path]
+
+    def look_again(self, paths: Iterable[str]) -> None:
+        """Raise RefusedError where a path leads to another directory than the one that is open."""
+        for path in paths:
+            self.checked[path] = beneath.identity(self.open[path])
+            fd = beneath.open_directory(path)
+            try:
+                self._demand(path, fd)
+            finally:
+                os.close(fd)
+
+    def _demand(self, path: str, fd: int) -> None:
+        if self.checked.get(path, beneath.identity(fd)) != beneath.identity(fd):
+            raise beneath.replaced(path)
+
+
+def close(fd: int) -> None:
+    """Close a descriptor; what fails at that is of no matter."""
+    with contextlib.suppress(OSError):  # it is closed all the same (close(2))
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def inside(directory: str | None) -> Iterator[None]:
+    """Work from `directory` for a moment: relative names start there."""
+    if directory is None:
+        yield
+        return
+    here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if directory == FD_DIRECTORY:
+            os.chdir(directory)
+        else:
+            there = beneath.open_directory(directory)
+            try:
+                os.fchdir(there)
+            finally:
+                os.close(there)
+        yield
+    finally:
+        os.fchdir(here)
+        os.close(here)
+
+
+@contextlib.contextmanager
+def judging(run: Run) -> Iterator[None]:
+    """Tell that what fails in here is the mount as a whole."""
+    run.judged = True
+    yield
+    run.judged = False
+
+
+def uncut(data: str) -> str:
+    """Return a string of options. Raises BugError where the kernel would cut it."""
+    if size(data) > MAX_STRING:
+        raise BugError("bug", f"{size(data)} bytes of options would be cut by the kernel")
+    return data
