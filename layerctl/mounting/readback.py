@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from layerctl.model import Layer, Stack
-from layerctl.rules.aufs import with_permissions
 from layerctl.rules.flags import in_effect
 from layerctl.rules.words import count
 
@@ -45,17 +44,16 @@ def compare(asked: Stack, shown: Stack, same: Callable[[str, str], bool]) -> Com
     """
     differences: list[str] = []
     notes: list[str] = []
-    want = with_permissions(asked).layers if asked.fstype == "aufs" else asked.layers
-    if len(want) != len(shown.layers):
-        asked_for = count(len(want), "layer")
+    if len(asked.layers) != len(shown.layers):
+        asked_for = count(len(asked.layers), "layer")
         differences.append(f"instead of {asked_for} it has {len(shown.layers)}")
-    for index, (one, other) in enumerate(zip(want, shown.layers, strict=False)):
+    for index, (one, other) in enumerate(zip(asked.layers, shown.layers, strict=False)):
         if one.role is not other.role:
             differences.append(f"layer {index} became {other.role} instead of {one.role}")
         elif not same(one.path, other.path):
             differences.append(f"layer {index} is {other.path} instead of {one.path}")
         else:
-            _permissions(asked.layers[index], one, other, differences, notes)
+            _permissions(one, other, differences, notes)
     if (
         asked.work is not None
         and asked.upper is not None
@@ -67,10 +65,8 @@ def compare(asked: Stack, shown: Stack, same: Callable[[str, str], bool]) -> Com
     return Comparison(tuple(differences), tuple(notes))
 
 
-def _permissions(
-    asked: Layer, one: Layer, other: Layer, differences: list[str], notes: list[str]
-) -> None:
-    if one.permission is None or other.permission is None or asked.permission is None:
+def _permissions(one: Layer, other: Layer, differences: list[str], notes: list[str]) -> None:
+    if one.permission is None or other.permission is None:
         return  # a default is the kernel's to choose: 'rr' for a natively read-only filesystem
     base, *attributes = one.permission.split("+")
     shown_base, *shown_attributes = other.permission.split("+")
