@@ -25,8 +25,9 @@ from layerctl.kernel.mount_table import MountTable
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import MountEntry
 
-#: How many names of a layer are compared with the mount before it counts as not proven.
-_BUDGET = 300
+#: How many names of a layer, and of one directory in it, are compared with the mount before it
+#: counts as not proven.
+_BUDGET, _OF_ONE = 300, 40
 #: xino puts the filesystem's number into the highest bits (ovl_map_dev_ino).
 _INODE = (1 << 48) - 1
 _TRIES = 3
@@ -223,7 +224,7 @@ def _is_in(fd: int, top: int) -> bool | None:
         while todo and left > 0:
             below, above = todo.pop(0)
             try:
-                for name in sorted(os.listdir(below))[:left]:
+                for name in sorted(os.listdir(below))[: min(left, _OF_ONE)]:
                     left -= 1
                     one, other = layers.status(name, below), layers.status(name, above)
                     if one is None or other is None:
@@ -266,9 +267,11 @@ def _ways(table: MountTable, path: str, *, everywhere: bool) -> Iterator[Way]:
     Not `everywhere`, it looks beneath the mounts that lie over the path alone.
     """
     mount = table.then(path)
-    if mount is not None:
+    if mount is not None and everywhere:
         yield True, uncover.copying(mount, path[len(mount.target.rstrip("/")) :])
     for certain, targets in table.beneath(path):
+        if certain and not everywhere:
+            continue  # which is where the path leads
         yield certain, uncover.uncovering(targets, path)
     if not everywhere:
         return

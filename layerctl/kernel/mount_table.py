@@ -24,6 +24,7 @@ class MountTable:
         for one in self.entries:
             self._children.setdefault(one.parent_id, []).append(one)
         self._own = self._with_all_inside(entry)
+        self._below = self._ancestors(entry)
         self._since = self._order.get(entry.mount_id, len(self.entries))
         root = mounts.mount_id("/")
         device = os.stat("/").st_dev
@@ -43,6 +44,15 @@ class MountTable:
                     found.add(one.mount_id)
                     todo.append(one.mount_id)
         return frozenset(found)
+
+    def _ancestors(self, entry: MountEntry) -> frozenset[int]:
+        """Return the ids of the mounts that a mount lies on: they were there before it."""
+        by_id = {one.mount_id: one for one in self.entries}
+        found: set[int] = set()
+        while entry.parent_id in by_id and entry.parent_id not in found:
+            entry = by_id[entry.parent_id]
+            found.add(entry.mount_id)
+        return frozenset(found - self._own)
 
     def is_younger(self, one: MountEntry) -> bool:
         """Tell whether a mount came after ours: mountinfo lists mounts as they came."""
@@ -99,7 +109,7 @@ class MountTable:
         hidden = set(self._own)
         while True:
             mount = self.walk(path, lambda one: one.mount_id not in hidden)
-            if mount.mount_id == self._root.mount_id:
+            if mount.mount_id == self._root.mount_id or mount.mount_id in self._below:
                 return
             hidden.add(mount.mount_id)
             yield False, self.without(path, lambda one: one.mount_id in hidden)
