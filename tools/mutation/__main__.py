@@ -1,6 +1,6 @@
 """Break important lines one at a time, and see whether the tests notice.
 
-    python -m tools.mutation [--count N] [--seed N] [--room ROOM]... [--again]
+    python -m tools.mutation [--count N] [--seed N] [--room ROOM]... [--again] [--also TESTS]...
 
 First the whole suite runs once under coverage, which tells the tests that come by each line; then
 of each mutant of a random sample (the same for the same seed) only those run. A mutant that none
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import os
 import random
 import shutil
@@ -86,10 +87,11 @@ class Suite:
         return self.lines.get(file, {}).get(mutant.line, ())
 
 
-def measure() -> None:
-    """Run every test once, and keep which lines each of them comes by."""
-    shutil.rmtree(DATA, ignore_errors=True)
-    DATA.mkdir()
+def measure(tests: Sequence[str] = ()) -> None:
+    """Run every test once, and keep which lines each of them comes by; or some tests besides."""
+    if not tests:
+        shutil.rmtree(DATA, ignore_errors=True)
+    kept = DATA / str(len(list(DATA.glob("*"))))
     with tempfile.TemporaryDirectory(prefix="layerctl-mutation-") as name:
         directory = Path(name)
         directory.chmod(0o755)
@@ -105,35 +107,45 @@ def measure() -> None:
             REPORT: str(data / "report"),
         }
         pytest = [sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "tools.mutation.contexts"]
+        pytest += tests
         done = subprocess.run(pytest, cwd=copy, env=environment, check=False)
         if done.returncode not in (0, 1):
             raise SystemExit(f"the tests do not run: pytest ended with {done.returncode}")
         combine = [sys.executable, "-m", "coverage", "combine", "-q", f"--rcfile={settings}"]
         subprocess.run(combine, cwd=copy, check=True)
-        shutil.copy2(data / "coverage", DATA)
-        shutil.copy2(data / "report", DATA)
-        (DATA / "copy").write_text(str(copy))
+        shutil.copytree(copy / "layerctl", kept / "layerctl")
+        shutil.copy2(data / "coverage", kept)
+        shutil.copy2(data / "report", kept)
+        (kept / "copy").write_text(str(copy))
 
 
 def suite() -> Suite:
     """Return the tests that come by each line of each module, those that cover least first."""
-    report = (DATA / "report").read_text().splitlines()
-    seconds = {test: float(text) for test, _, text in (line.rpartition("\t") for line in report)}
-    copy = (DATA / "copy").read_text()
+    seconds: dict[str, float] = {}
     lines: dict[str, dict[int, set[str]]] = {}
     sizes: Counter[str] = Counter()
-    with sqlite3.connect(DATA / "coverage") as database:
-        rows = database.execute(
-            "SELECT path, context, numbits FROM line_bits"
-            " JOIN file ON file.id = file_id JOIN context ON context.id = context_id"
-        )
+    for kept in sorted(DATA.iterdir()):
+        for line in (kept / "report").read_text().splitlines():
+            test, _, text = line.rpartition("\t")
+            seconds[test] = float(text)
+        copy = (kept / "copy").read_text()
+        with sqlite3.connect(kept / "coverage") as database:
+            rows = database.execute(
+                "SELECT path, context, numbits FROM line_bits"
+                " JOIN file ON file.id = file_id JOIN context ON context.id = context_id"
+            ).fetchall()
+        moved: dict[str, dict[int, int]] = {}
         for path, contexts, numbits in rows:
             numbers = numbits_to_nums(numbits)
+            file = str(Path(path).relative_to(copy))
+            if file not in moved:
+                moved[file] = _moved(kept / file, ROOT / file)
+            module = lines.setdefault(file, {})
             for test in _tests(contexts, seconds):
                 sizes[test] += len(numbers)
-                module = lines.setdefault(str(Path(path).relative_to(copy)), {})
                 for number in numbers:
-                    module.setdefault(number, set()).add(test)
+                    if number in moved[file]:
+                        module.setdefault(moved[file][number], set()).add(test)
     ordered = {
         file: {
             number: sorted(tests, key=lambda test: (sizes[test], test))
@@ -142,6 +154,19 @@ def suite() -> Suite:
         for file, module in lines.items()
     }
     return Suite(seconds, ordered)
+
+
+def _moved(old: Path, new: Path) -> dict[int, int]:
+    """Return where the lines of a module stand now that are the same as when it was measured."""
+    if not new.exists():
+        return {}
+    one, other = old.read_text().splitlines(), new.read_text().splitlines()
+    blocks = difflib.SequenceMatcher(None, one, other, autojunk=False).get_matching_blocks()
+    return {
+        block.a + number: block.b + number
+        for block in blocks
+        for number in range(1, block.size + 1)
+    }
 
 
 def _tests(context: str, known: Mapping[str, float]) -> list[str]:
@@ -239,10 +264,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="another sample (1)")
     parser.add_argument("--room", action="append", help="only these rooms")
     parser.add_argument("--again", action="store_true", help="keep the coverage of the last run")
+    parser.add_argument("--also", action="append", help="and measure these tests besides")
     parser.add_argument("--jobs", type=int, default=2, help="how many at a time (2)")
     wanted = parser.parse_args()
-    if not (wanted.again and (DATA / "coverage").exists()):
+    if not (wanted.again and DATA.exists()):
         measure()
+    if wanted.also:
+        measure(wanted.also)
     tests = suite()
     reasons = explained.read()
     rooms = wanted.room or ROOMS
