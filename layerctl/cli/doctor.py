@@ -22,7 +22,6 @@ from layerctl.errors import (
     RefusedError,
     RequestError,
 )
-from layerctl.kernel import facts, mounts, paths
 from layerctl.model import Finding, MountEntry, Severity, Stack
 from layerctl.render.errors import note
 from layerctl.render.human import signs, wants_colour
@@ -122,6 +121,8 @@ def _plan(request: Request, target: str | None, shown: Shown, *, probe: bool) ->
     from layerctl.kernel import probes
 
     stack = with_work(stack_from_flags(request))
+    from layerctl.kernel import facts, paths
+
     where = None if target is None else paths.absolute(target)
     made = {stack.work} if stack.work is not None and request.work is None else set()
     gathered = facts.gather(stack, where, made)
@@ -150,6 +151,7 @@ def with_work(stack: Stack) -> Stack:
 def _live(target: str, shown: Shown, *, probe: bool) -> int:
     from layerctl.cli.common import resolve_relative
     from layerctl.doctor import live
+    from layerctl.kernel import mounts
 
     mounted = mounts.find_layered(target)
     try:

@@ -157,6 +157,8 @@ def short(text: str) -> str:
 
 def _event(line: Line, command: bool) -> Event | None:
     text = short(line.text)
+    if line.fs is not None and line.own and line.kernel:
+        return Event(line, Kind.LAYERED, Stage.MOUNT, line.fs)
     heard = tuple(errnos.find(text))
     if not command and not heard and not _WORTH.search(text):
         return None

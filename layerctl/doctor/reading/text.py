@@ -55,6 +55,10 @@ def lines(text: str) -> list[Line]:
     return [_line(raw.strip()) for raw in text.split("\n") if raw.strip()]
 
 
+#: The kernel's own time, behind what syslog put before it.
+_STAMP = Lazy(r"\[\s*[\d.]+\]")
+
+
 def _line(text: str) -> Line:
     logged = _LOG.search(text)
     found = _NAME.search(text)
@@ -63,7 +67,7 @@ def _line(text: str) -> Line:
     fs = "aufs" if found[1] == "aufs" else "overlay"
     starts = found.start() == 0 or not text[: found.start()].strip(" \"'`>*-")
     before = text[logged.end() if logged is not None else 0 : found.start()]
-    own = starts or bool(found[2]) or not before.strip(" :")
+    own = starts or bool(found[2]) or not _STAMP.sub("", before).strip(" :")
     return Line(text, logged is not None or starts or bool(found[2]), text[found.end() :], fs, own)
 
 
