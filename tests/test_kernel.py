@@ -176,7 +176,7 @@ def test_attributes_of_files_and_directories(lab: Path) -> None:
     here = os.getcwd()
     names = ["file", "plain", "link", "nosuch", "dir"]
     wanted = {"trusted.overlay.metacopy", "trusted.overlay.opaque"}
-    assert layers.with_attributes(fd, names, wanted) == {
+    assert layers.with_attributes(fd, names, wanted, lambda *_: None) == {
         "file": ["trusted.overlay.metacopy"], "dir": ["trusted.overlay.opaque"],
     }  # fmt: skip
     assert os.getcwd() == here
@@ -699,9 +699,11 @@ sys.stdin.read()
             assert held[two.pid]["program"] == f"{lab}/m/sleep"
             assert set(held) == {one.pid, two.pid}
             assert found.below == (f"{lab}/m/sub",)
+            assert found.unseen == 0
             lines = list(found.lines())
             assert any(f"pid {two.pid}, root): program {lab}/m/sleep" in line for line in lines)
             assert f"held by: the mount {lab}/m/sub below it" in lines
+            assert holders.of(mounts.find("other")).lines is not None
             assert holders.of(mounts.find("other")).processes == ()
         finally:
             one.kill()
@@ -775,3 +777,18 @@ def test_errors_of_targets(tmp_path: Path) -> None:
     with pytest.raises(LayerctlError) as caught:
         mounts.find(str(tmp_path / "nosuch"))
     assert json.loads(json.dumps(caught.value.hint))
+
+
+@pytest.mark.namespace
+def test_attributes_that_cannot_be_read_are_said(
+    lab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object, **__: object) -> list[str]:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    (lab / "file").touch()
+    unread: list[tuple[str, int | None]] = []
+    fd = os.open(lab, os.O_RDONLY)
+    monkeypatch.setattr(os, "listxattr", failing)
+    found = layers.with_attributes(fd, ["file"], ["x"], lambda n, e: unread.append((n, e.errno)))
+    assert (found, unread) == ({}, [("file", errno.EIO)])

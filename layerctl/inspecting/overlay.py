@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from layerctl.inspecting.inodes import Alias, Table, aliased, find, look_up, settle
@@ -326,13 +326,18 @@ class Overlay:
     def _read_files_of(self, directory: Directory, part: Part, *, hides: bool) -> None:
         files = [name for name, kind in part.names.items() if kind.letter == "f"]
         whiteout, metacopy = self.settings.prefix + "whiteout", self.settings.prefix + "metacopy"
-        found = layers.with_attributes(part.fd, files, (whiteout, metacopy))
+        found = layers.with_attributes(part.fd, files, (whiteout, metacopy), self.unread(part))
         for name, attributes in found.items():
             kind = part.names[name]
             if whiteout in attributes and self.is_xattr_whiteout(name, part.fd):
                 part.names[name] = self.xattr_whiteout(part, kind, hides=hides)
             elif metacopy in attributes:
                 part.names[name] = self._metacopy(directory, name, kind, hides=hides)
+
+    def unread(self, part: Part) -> Callable[[str, OSError], None]:
+        """Return what notes that attributes of a file in a directory of a layer are unknown."""
+        inside = f"{part.path}/" if part.path else ""
+        return lambda name, error: self.reasons.add(part.layer, inside + name, error)
 
     def xattr_whiteout(self, part: Part, kind: Kind, *, hides: bool) -> Kind:
         """Return what a whiteout by attribute is to a listing, which may look it up or not."""

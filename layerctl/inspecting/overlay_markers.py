@@ -66,7 +66,8 @@ class OverlayMarks:
             return
         if files:
             hides = directory.whiteouts and resolver.looks_up(directory, part)
-            for name in layers.with_attributes(part.fd, files, (f"{self._prefix}whiteout",)):
+            wanted = (f"{self._prefix}whiteout",)
+            for name in layers.with_attributes(part.fd, files, wanted, resolver.unread(part)):
                 if self._is_xattr(part, name, table["f"]):
                     part.names[name] = resolver.xattr_whiteout(part, table["f"], hides=hides)
 

@@ -212,10 +212,20 @@ def scan_marks(
     return found
 
 
-def with_attributes(fd: int, names: Iterable[str], wanted: Collection[str]) -> dict[str, list[str]]:
+#: A filesystem without attributes, or a file that has gone: nothing is missed then.
+_WITHOUT = frozenset({errno.ENOTSUP, errno.ENOENT, errno.ENODATA})
+
+
+def with_attributes(
+    fd: int,
+    names: Iterable[str],
+    wanted: Collection[str],
+    unread: Callable[[str, OSError], None],
+) -> dict[str, list[str]]:
     """Return which files of a directory have any of the wanted attributes, and which they have.
 
-    Goes to the directory for the while: one call for each file, and no path to walk.
+    Goes to the directory for the while: one call for each file, and no path to walk. `unread` is
+    told of the files whose attributes cannot be read.
     """
     found: dict[str, list[str]] = {}
     back = os.open(".", os.O_PATH | os.O_CLOEXEC)
@@ -224,8 +234,10 @@ def with_attributes(fd: int, names: Iterable[str], wanted: Collection[str]) -> d
         for name in names:
             try:
                 attributes = os.listxattr(name, follow_symlinks=False)
-            except OSError:
-                continue  # gone, or on a filesystem without attributes
+            except OSError as error:
+                if error.errno not in _WITHOUT:
+                    unread(name, error)
+                continue
             if attributes:
                 present = [attribute for attribute in attributes if attribute in wanted]
                 if present:
@@ -257,7 +269,7 @@ def attribute_names(fd: int, name: str | None = None) -> list[str]:
     try:
         return os.listxattr(fd) if name is None else _of_file(os.listxattr, fd, name)
     except OSError as error:
-        if error.errno in (errno.ENOTSUP, errno.ENOENT, errno.ENODATA):
+        if error.errno in _WITHOUT:
             return []
         raise
 
@@ -269,7 +281,7 @@ def attribute(attribute_name: str, fd: int, name: str | None = None) -> bytes | 
             return os.getxattr(fd, attribute_name)
         return os.getxattr(_beneath(fd, name), attribute_name, follow_symlinks=False)
     except OSError as error:
-        if error.errno in (errno.ENODATA, errno.ENOTSUP, errno.ENOENT):
+        if error.errno in _WITHOUT:
             return None
         raise
 
