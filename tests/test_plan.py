@@ -177,3 +177,117 @@ def test_every_aufs_call_is_one_the_kernel_survives(paths: list[str]) -> None:
     ]
     assert plan.opened == tuple(paths)
     assert {one.permission for one in read.layers} == {"ro"}
+
+
+UPPER = Stack("overlay", (Layer("/h/u", Role.UPPER), *lowers("/h/l", "/h/k").layers), "/h/w")
+
+
+@pytest.mark.parametrize(
+    ("features", "api", "expected"),
+    [
+        (OLD, None, "mount"), (APPEND, None, "fsconfig"), (NEW, None, "fd"),
+        (OLD, "mount", "mount"), (APPEND, "mount", "mount"), (NEW, "mount", "mount"),
+        (APPEND, "fsconfig", "fsconfig"), (NEW, "fsconfig", "fsconfig"), (NEW, "fd", "fd"),
+        (OLD, "fsconfig", "lowerdir+ (6.7)"), (OLD, "fd", "descriptors of layers"),
+        (APPEND, "fd", "descriptors of layers"),
+    ],
+)  # fmt: skip
+def test_which_way_is_taken_or_can_be_asked_for(
+    features: Features, api: str | None, expected: str
+) -> None:
+    if " " in expected:
+        with pytest.raises(RefusedError) as caught:
+            choose(UPPER, features, api)
+        assert caught.value.id == "mount-api-call-limit"
+        assert expected in caught.value.why
+        return
+    plan = choose(UPPER, features, api)
+    assert (plan.api, plan.stack) == (expected, UPPER)
+    assert plan.why.startswith("asked for; ") == (api is not None)
+    keys = [setting.key for setting in plan.settings]
+    assert keys == ([] if expected == "mount" else ["lowerdir+"] * 2 + ["upperdir", "workdir"])
+    assert bool(plan.string) == (expected == "mount")
+
+
+def test_aufs_has_one_way_in() -> None:
+    stack = Stack("aufs", (Layer("/b", Role.BRANCH, "rw"),))
+    assert choose(stack, NEW) == choose(stack, OLD, "mount")
+    for api in ("fd", "fsconfig"):
+        with pytest.raises(RefusedError) as caught:
+            choose(stack, NEW, api)
+        assert caught.value.id == "mount-api-call-limit"
+
+
+def test_data_layers_need_a_kernel_that_has_them() -> None:
+    stack = Stack("overlay", (Layer("/l", Role.LOWER), Layer("/d", Role.DATA)))
+    for features in (APPEND, Features(context=True), Features(unknown="not asked")):
+        assert choose(stack, features).stack == stack
+    with pytest.raises(RefusedError) as caught:
+        choose(stack, OLD)
+    assert caught.value.id == "data-layers-unsupported-old-kernel"
+    assert [setting.key for setting in choose(stack, APPEND).settings] == ["lowerdir+", "datadir+"]
+
+
+def test_a_value_of_just_255_bytes_is_a_string() -> None:
+    for length, by_string in ((MAX_VALUE, True), (MAX_VALUE + 1, False)):
+        path = "/" + "x" * (length - 1)
+        plan = choose(lowers(path, "/c"), APPEND)
+        assert (plan.api == "fsconfig" and plan.cwd is None) == by_string
+        option = Stack("overlay", lowers("/a", "/b").layers, None, {"context": "y" * length})
+        assert choose(option, NEW).api == ("fd" if by_string else "mount")
+
+
+def test_a_string_of_just_4095_bytes_is_given() -> None:
+    for length, whole in ((MAX_STRING, True), (MAX_STRING + 1, False)):
+        value = "z" * (length - len("lowerdir=/h/a:/h/b,context="))
+        stack = Stack("overlay", lowers("/h/a", "/h/b").layers, None, {"context": value})
+        plan = choose(stack, OLD)
+        assert (plan.cwd is None) == whole
+        assert size(plan.string) == (MAX_STRING if whole else MAX_STRING + 1 - 2 * len("/h/"))
+
+
+def test_an_upper_directory_with_a_backslash_is_shown_otherwise_by_descriptor() -> None:
+    """mountinfo shows a descriptor's path as it is, and a string without its escapes."""
+    layers = (Layer("/u\\x", Role.UPPER), Layer("/l\\x", Role.LOWER), Layer("/k", Role.LOWER))
+    stack = Stack("overlay", layers, "/w\\x", {"index": "on", "userxattr": None})
+    plan = choose(stack, NEW)
+    given = {setting.key + (setting.path or ""): setting.value for setting in plan.settings}
+    assert given == {
+        "lowerdir+/l\\x": None, "lowerdir+/k": None, "upperdir": "/u\\\\x", "workdir": "/w\\\\x",
+        "index": "on", "userxattr": None,
+    }  # fmt: skip
+    strings = {setting.key: setting.value for setting in choose(stack, APPEND).settings}
+    assert strings["upperdir"] == "/u\\\\x"
+    swappable = choose(stack, NEW, None, {"/u\\x"})
+    assert "/u\\x" in [setting.path for setting in swappable.settings]
+    deep = "/" + "\\" * 150  # doubled it is longer than a value
+    long = Stack("overlay", (Layer(deep, Role.UPPER), Layer("/l", Role.LOWER)), "/w")
+    assert [setting.path for setting in choose(long, NEW).settings] == ["/l", deep, "/w"]
+
+
+def test_long_names_go_relative_and_then_by_descriptors_one_by_one_too() -> None:
+    many = lowers(*(f"{LONG}/more{number:03d}" for number in range(400)))
+    plan = choose(many, APPEND)
+    assert (plan.api, plan.cwd) == ("fsconfig", LONG)
+    assert [setting.value for setting in plan.settings[:2]] == ["more000", "more001"]
+    assert plan.stack == many
+    apart = lowers("/short", *(f"/{number:03d}/{'y' * 255}" for number in range(20)))
+    plan = choose(apart, APPEND)
+    assert (plan.api, plan.cwd) == ("fsconfig", None)
+    assert plan.opened == tuple(layer.path for layer in apart.layers[1:])
+    values = [fill(setting.value or "", range(30, 50)) for setting in plan.settings]
+    assert values == ["/short", *(f"/proc/self/fd/{number}" for number in range(30, 50))]
+    for features in (OLD, APPEND):
+        forced = choose(apart, features, "mount")
+        assert (forced.api, forced.cwd) == ("mount", "/proc/self/fd")
+        assert forced.opened == tuple(layer.path for layer in apart.layers)
+
+
+def test_a_layer_that_is_the_parent_of_the_others_is_no_place_to_start_from() -> None:
+    names = [f"{LONG}/{number:03d}" for number in range(30)]
+    plan = choose(lowers(LONG, *names), OLD)
+    assert plan.cwd == "/proc/self/fd"
+    below = choose(lowers(f"/p{LONG}", *(f"/p{name}" for name in names)), OLD)
+    assert below.cwd in ("/p", "/proc/self/fd")
+    assert size(fill(below.string, [999] * len(below.opened))) <= MAX_STRING
+    assert size("a\udcff\u00e4") == 4
