@@ -22,7 +22,7 @@ from tests.support import ROOT
 
 DELAYED = (
     "mkdirat,mkdir,rmdir,unlinkat,unlink,fchmodat,chmod,fchownat,chown,openat2,fsconfig,"
-    "move_mount,mount,umount2,renameat2,setxattr,fsetxattr"
+    "move_mount,mount,umount2,renameat2,setxattr,fsetxattr,unshare,chroot,open_tree"
 )
 STACK = ("-l", "mal/lo", "-u", "mal/up", "-w", "mal/work")
 
@@ -60,6 +60,10 @@ COMMANDS: dict[str, tuple[tuple[str, ...], Callable[[Lab], None]]] = {
     "mount --mkdir, undone": (
         ("mount", "--mkdir", "-l", "mal/lo", "-u", "mal/new/x", "-o", "context=no:such", "mal/m"),
         _make("lo"),
+    ),
+    "mount --api fsconfig": (
+        ("mount", "--api", "fsconfig", *STACK, "mal/m"),
+        _make("lo", "up", "work", "m"),
     ),
     "mount --api mount": (
         ("mount", "--api", "mount", *STACK, "mal/m"),
