@@ -20,7 +20,7 @@ from tests.attack import NEIGHBOUR, Lab, as_neighbour, at_every_call
 from tests.support import layerctl, layerctl_json
 
 #: How many calls there are from one run's act to the next one's.
-STEP = {"new": 3, "old": 7}
+STEP = {"new": 4, "old": 9}
 STACK = ("-l", "mal/lo", "-u", "mal/up", "-w", "mal/work")
 
 
