@@ -1,8 +1,9 @@
 """The error tree, and the tables of errors and of exit codes.
 
-An error says what happened (`message`), why (`why`, may be empty) and one command or step that
-helps (`hint`). `id` is stable for scripts: a row of ERRORS, or a cause of doctor's catalogue where
-that is the reason. Only `layerctl.cli.main` turns errors into exit codes.
+An error says what happened (`message`), why (`why`, may be empty) and what helps: a sentence or a
+command (`hint`), and the commands of that sentence (`commands`). `id` is stable for scripts: a row
+of ERRORS, or a cause of doctor's catalogue if that is the reason. Only `layerctl.cli.main` turns
+errors into exit codes.
 """
 
 from __future__ import annotations
@@ -32,19 +33,19 @@ EXIT_INTERRUPTED = 130
 
 EXIT_CODES: tuple[ExitCode, ...] = (
     ExitCode(EXIT_OK, "done"),
-    ExitCode(EXIT_FOUND, "doctor or a dry run found what will fail"),
-    ExitCode(EXIT_USAGE, "the request itself is wrong (no look at the system was needed)"),
+    ExitCode(EXIT_FOUND, "doctor or a dry run found something that will fail"),
+    ExitCode(EXIT_USAGE, "the request itself is wrong, whatever the state of the system"),
     ExitCode(
         EXIT_NOT_FOUND,
-        "TARGET is not there, or is no such mount, or inspect merged shows nothing at PATH",
+        "TARGET does not exist or is not such a mount, or inspect merged shows nothing at PATH",
     ),
     ExitCode(EXIT_NOT_PERMITTED, "not permitted"),
     ExitCode(
         EXIT_REFUSED,
-        "a mount was refused, by the checks or by the kernel, or an unmount failed",
+        "the checks or the kernel refused a mount, or an unmount failed",
     ),
     ExitCode(EXIT_BUG, "a bug in layerctl"),
-    ExitCode(EXIT_SYSTEM, "the system failed: a call that must succeed ended with an error"),
+    ExitCode(EXIT_SYSTEM, "the system failed: a call that must succeed did not"),
     ExitCode(EXIT_OUTPUT, "the output could not be written"),
     ExitCode(EXIT_INTERRUPTED, "interrupted"),
 )
@@ -68,116 +69,116 @@ ERRORS: dict[str, ErrorKind] = {
         ErrorKind(
             "aufs-branch-busy",
             EXIT_REFUSED,
-            "A branch cannot be removed while files on it are in use",
-            "aufs keeps a branch while one of its files or directories is open, is a working "
-            "directory, or is mapped into memory.",
-            "End what uses the branch, then remove it.",
+            "A branch cannot be removed while it is in use",
+            "aufs keeps a branch as long as one of its files or directories is open, is a working "
+            "directory or is mapped into memory.",
+            "Stop what is using the branch, then remove it.",
             ("fuser -vm TARGET",),
         ),
         ErrorKind(
             "aufs-pseudo-links-lost",
             EXIT_REFUSED,
-            "Unmounting this aufs would make hard links other files",
-            "Names of one lower file show the copy that was made when one of them was changed; "
-            "aufs holds them together while it is mounted. A read-only mount cannot join them on "
-            "the branch.",
-            "Make the mount writable, then unmount it; or lose them with --force.",
+            "Unmounting this aufs would break hard links",
+            "When a lower file with several names was changed, aufs copied it and showed the copy "
+            "under all of its names. It keeps them linked only while mounted, and a read-only "
+            "mount cannot create the links on the branch.",
+            "Make the mount writable, then unmount it; or use --force and lose the links.",
             ("layerctl mount -o remount,rw TARGET", "layerctl umount TARGET"),
         ),
         ErrorKind(
             "aufs-remount-refused",
             EXIT_REFUSED,
             "aufs refused to change its branches",
-            "The kernel's answer is an error number; its log has the reason in words.",
-            "Read what aufs wrote to the kernel log.",
+            "The kernel returned only an error number; the reason is in its log.",
+            "Read the aufs messages in the kernel log.",
             ("dmesg | grep aufs | tail",),
         ),
         ErrorKind(
             "bug",
             EXIT_BUG,
             "A bug in layerctl",
-            "Something happened that the program takes to be impossible.",
-            "Run the command again with LAYERCTL_DEBUG=1 in the environment, and report what it "
-            "prints.",
+            "Something happened that should be impossible.",
+            "Run the command again with LAYERCTL_DEBUG=1 in the environment, and report the "
+            "output.",
         ),
         ErrorKind(
             "data-layers-unsupported-old-kernel",
             EXIT_REFUSED,
-            "The kernel has no data-only layers",
-            "Data-only layers came with Linux 6.5.",
+            "The kernel does not support data-only layers",
+            "Data-only layers need Linux 6.5 or later.",
             "Use a newer kernel, or make the data layers ordinary lower layers.",
         ),
         ErrorKind(
             "directory-not-made",
             EXIT_REFUSED,
-            "A directory that --mkdir asked for cannot be made",
-            "mkdir(2) failed; its error number is the reason.",
-            "Make the directory by hand, or name another place.",
+            "--mkdir cannot create a directory",
+            "mkdir(2) failed; the error number gives the reason.",
+            "Create the directory yourself, or use another path.",
         ),
         ErrorKind(
             "directory-swapped",
             EXIT_REFUSED,
-            "A directory was replaced while it was used",
-            "Between the checks and the mount another directory or link was put in its place. "
-            "Nothing is mounted.",
-            "See who may write to the directories above it; keep others from it, and run the "
-            "command again.",
+            "A directory was replaced while it was in use",
+            "Another directory or link took its place between the checks and the mount. Nothing "
+            "was mounted.",
+            "Find out who can write to its parent directories, revoke that, and run the command "
+            "again.",
             ("namei -l DIR",),
         ),
         ErrorKind(
             "fuse-overlayfs-failed",
             EXIT_REFUSED,
             "fuse-overlayfs could not mount",
-            "The program ended with an error; what it wrote is shown.",
-            "Read its message; most of the causes of the overlay type count for it too.",
+            "The program failed; its own messages are shown.",
+            "Read its messages; most causes of overlay failures apply to it as well.",
         ),
         ErrorKind(
             "interrupted",
             EXIT_INTERRUPTED,
             "The program was interrupted",
-            "SIGINT was received, as Ctrl-C sends it. Whatever had been begun was undone.",
+            "It received SIGINT, as sent by Ctrl-C, and undid whatever it had begun.",
             "Run the command again.",
         ),
         ErrorKind(
             "layer-unknown",
             EXIT_NOT_FOUND,
-            "A layer of a live mount cannot be found for certain",
-            "The kernel keeps the name that a layer had. Something may be mounted over that name "
-            "since, or another directory may have it. An answer from the wrong directory would be "
-            "wrong, so none is given.",
-            "See what is mounted there.",
+            "A layer of the mount cannot be identified for certain",
+            "The kernel keeps only the name that a layer had at mount time. Something may have "
+            "been mounted there since, or another directory may have that name. Reading the wrong "
+            "directory would give a wrong answer, so there is no answer.",
+            "List what is mounted there.",
             ("findmnt -A TARGET",),
         ),
         ErrorKind(
             "layer-unreadable",
             EXIT_NOT_PERMITTED,
             "A layer cannot be read",
-            "The caller lacks permission to open the directory or one above it.",
+            "The caller does not have permission to open the directory or one of its parents.",
             "Run the command as root.",
         ),
         ErrorKind(
             "layers-unknown",
             EXIT_NOT_FOUND,
-            "The layers of the mount are not known",
-            "The kernel does not know the layers of a FUSE filesystem, so that mountinfo does not "
-            "show them.",
-            "Name the layers with -l and -u instead of the mount.",
+            "The layers of the mount are unknown",
+            "The kernel does not know the layers of a FUSE filesystem, so mountinfo does not show "
+            "them.",
+            "Name the layers with -l and -u instead of naming the mount.",
         ),
         ErrorKind(
             "missing-library",
             EXIT_REFUSED,
-            "A Python library that the program imports is not installed",
-            "layerctl imports click, psutil and rich. A package manager's Python has them as "
-            "packages of their own; pipx brings them along.",
-            "Install the libraries for the Python that runs layerctl.",
+            "A required Python library is not installed",
+            "layerctl needs click, psutil and rich. Distributions package each of them separately; "
+            "pipx installs them automatically.",
+            "Install the libraries for the Python interpreter that runs layerctl.",
             ("apt-get install python3-click python3-psutil python3-rich",),
         ),
         ErrorKind(
             "mount-not-found",
             EXIT_REFUSED,
             "The new mount cannot be found",
-            "The mount succeeded, but mountinfo does not show it on the target: something else "
-            "unmounted or covered it meanwhile.",
+            "The mount succeeded, but mountinfo does not show it at the target: something else has "
+            "unmounted or covered it.",
             "List what is mounted there.",
             ("findmnt -A TARGET",),
         ),
@@ -185,16 +186,16 @@ ERRORS: dict[str, ErrorKind] = {
             "mount-refused",
             EXIT_REFUSED,
             "The kernel refused the mount",
-            "None of the causes of the catalogue fits the kernel's answer.",
+            "No known cause matches the kernel's answer.",
             "Read the kernel log.",
             ("dmesg | tail",),
         ),
         ErrorKind(
             "mount8-cannot-express",
             EXIT_REFUSED,
-            "mount(8) cannot make this mount",
-            "An option string has no way to write some of the names, or is too long.",
-            "Mount with layerctl, which gives the kernel each layer separately.",
+            "mount(8) cannot express this mount",
+            "Some of the names cannot be written in an option string, or the string is too long.",
+            "Mount with layerctl, which passes each layer to the kernel separately.",
         ),
         ErrorKind(
             "no-aufs-sysfs",
@@ -208,8 +209,8 @@ ERRORS: dict[str, ErrorKind] = {
         ErrorKind(
             "no-layers",
             EXIT_USAGE,
-            "No layer is named",
-            "There is nothing to look at without a layer.",
+            "No layers were given",
+            "The command needs at least one layer to look at.",
             "Name the layers with -l, -u or -b.",
         ),
         ErrorKind(
@@ -223,8 +224,8 @@ ERRORS: dict[str, ErrorKind] = {
         ErrorKind(
             "no-proc",
             EXIT_REFUSED,
-            "/proc is not mounted, or not the one of this process",
-            "layerctl reads in /proc what is mounted and who uses it.",
+            "/proc is not mounted, or belongs to another process",
+            "layerctl needs /proc to find out what is mounted and what is using it.",
             "Mount /proc.",
             ("mount -t proc proc /proc",),
         ),
@@ -232,40 +233,39 @@ ERRORS: dict[str, ErrorKind] = {
             "no-such-branch",
             EXIT_REFUSED,
             "The directory is not a branch of this aufs",
-            "Only a branch of the mount can be removed or changed.",
+            "Only branches of the mount can be removed or changed.",
             "List the branches.",
             ("layerctl branch list TARGET",),
         ),
         ErrorKind(
             "no-such-directory",
             EXIT_NOT_FOUND,
-            "The merged tree has no directory there",
-            "With --tree or what narrows a listing, PATH names the directory to list. A whiteout "
-            "may hide it, it may be a file, or a lookup may be refused.",
-            "Ask for the story of the path.",
+            "There is no such directory in the merged tree",
+            "With --tree or an option that filters the listing, PATH is the directory to list. A "
+            "whiteout may hide it, it may not be a directory, or a lookup of it may fail.",
+            "Show how each layer treats the path.",
             ("layerctl inspect merged TARGET PATH",),
         ),
         ErrorKind(
             "no-such-layer",
             EXIT_USAGE,
-            "There is no layer with this number",
-            "Layers are numbered from 0, the topmost.",
+            "There is no layer with that number",
+            "Layers are numbered from 0 (the topmost).",
             "List the layers.",
             ("layerctl inspect mount TARGET",),
         ),
         ErrorKind(
             "not-as-asked",
             EXIT_REFUSED,
-            "The kernel made something else than was asked for",
-            "What mountinfo shows after the change differs from the request. The change was "
-            "undone.",
-            "Read the details of the error; report it if the request was right.",
+            "The result differs from the request",
+            "After the change, mountinfo does not show what was requested. The change was undone.",
+            "Read the details of the error; if the request was right, report a bug.",
         ),
         ErrorKind(
             "not-aufs",
             EXIT_NOT_FOUND,
             "The mount is not an aufs",
-            "Only aufs can change its layers while it is mounted.",
+            "Only aufs can change its layers while mounted.",
             "List the layered mounts.",
             ("layerctl list",),
         ),
@@ -273,7 +273,7 @@ ERRORS: dict[str, ErrorKind] = {
             "not-layered",
             EXIT_NOT_FOUND,
             "The mount is not an overlay or aufs",
-            "TARGET is a mount point, but of another filesystem type.",
+            "TARGET is a mount point of another filesystem type.",
             "List the layered mounts.",
             ("layerctl list",),
         ),
@@ -281,7 +281,7 @@ ERRORS: dict[str, ErrorKind] = {
             "not-mounted",
             EXIT_NOT_FOUND,
             "TARGET is not a mount point",
-            "Nothing is mounted there in this mount namespace; another namespace may have it.",
+            "Nothing is mounted there in this mount namespace; it may be mounted in another one.",
             "List the layered mounts.",
             ("layerctl list",),
         ),
@@ -289,100 +289,101 @@ ERRORS: dict[str, ErrorKind] = {
             "output-not-written",
             EXIT_OUTPUT,
             "The output could not be written",
-            "Standard output is closed, or its filesystem is full or failed.",
-            "Make room, or write somewhere else.",
+            "Standard output is closed, or its filesystem is full or has failed.",
+            "Free some space, or write somewhere else.",
         ),
         ErrorKind(
             "relative-layers",
             EXIT_NOT_FOUND,
-            "The mount was made with relative layer names",
-            "The kernel shows the names as they were given, not the directory they start at.",
-            "Run the command in the directory where the mount was made.",
+            "The mount has relative layer names",
+            "The kernel shows the names as they were given, but not the directory that they start "
+            "from.",
+            "Run the command in the directory where it was mounted.",
         ),
         ErrorKind(
             "not-at-remount",
             EXIT_REFUSED,
-            "A live mount cannot be changed in this way",
-            "The filesystem reads the option only when it is mounted first. overlay takes no new "
-            "layers, and few of its options, at a remount.",
-            "Unmount it, and mount it with what you want.",
+            "An existing mount cannot be changed in this way",
+            "The filesystem reads the option only when it is first mounted. On a remount, overlay "
+            "accepts no new layers and only few of its options.",
+            "Unmount it, and mount it again with the options you want.",
         ),
         ErrorKind(
             "remount-busy",
             EXIT_REFUSED,
-            "The mount cannot become read-only while it is in use",
+            "The mount cannot be made read-only while it is in use",
             "A file on it is open for writing.",
-            "End what uses the mount.",
+            "Stop what is using the mount.",
             ("fuser -vm TARGET",),
         ),
         ErrorKind(
             "remount-refused",
             EXIT_REFUSED,
             "The kernel refused to change the mount",
-            "mount(2) failed with MS_REMOUNT; its error number is the reason.",
-            "See what is wrong with the mount.",
+            "mount(2) with MS_REMOUNT failed; the error number gives the reason.",
+            "Examine the mount.",
             ("layerctl doctor TARGET",),
         ),
         ErrorKind(
             "tmpfiles-cannot-express",
             EXIT_REFUSED,
-            "No line of tmpfiles.d can make a directory",
-            "A name with a line break has no spelling in tmpfiles.d(5).",
-            "Rename the directory, or make it by hand.",
+            "tmpfiles.d cannot express a directory",
+            "tmpfiles.d(5) has no way to write a name that contains a line break.",
+            "Rename the directory, or create it yourself.",
         ),
         ErrorKind(
             "out-of-memory",
             EXIT_SYSTEM,
-            "Memory ran out",
-            "The system gave the program no more memory; a limit may be set for it.",
-            "Raise the limit, or free memory, and run the command again.",
+            "Out of memory",
+            "The system refused to give the program more memory; a limit may be set.",
+            "Raise the limit or free some memory, then run the command again.",
             ("ulimit -v",),
         ),
         ErrorKind(
             "program-unreadable",
             EXIT_SYSTEM,
             "A part of the program cannot be loaded",
-            "One of its modules, or of those that it needs, is missing or cannot be read.",
-            "Run the command again; if it fails again, install the program anew.",
+            "One of its modules, or of the modules it needs, is missing or unreadable.",
+            "Run the command again; if it still fails, reinstall the program.",
         ),
         ErrorKind(
             "system-error",
             EXIT_SYSTEM,
-            "A system call failed that must succeed",
-            "The system answered with an error that says nothing about the request: no more "
-            "processes or files may be opened, a disk has failed, a policy forbids the call.",
-            "Run the command again; if it fails again, read the kernel log.",
+            "A system call that must succeed failed",
+            "The error has nothing to do with the request: too many processes or open files, a "
+            "failed disk, or a policy that forbids the call.",
+            "Run the command again; if it still fails, read the kernel log.",
             ("dmesg | tail",),
         ),
         ErrorKind(
             "umount-failed",
             EXIT_REFUSED,
             "The mount cannot be unmounted",
-            "umount(2) failed; its error number is the reason.",
-            "See what uses the mount.",
+            "umount(2) failed; the error number gives the reason.",
+            "List what is using the mount.",
             ("fuser -vm TARGET",),
         ),
         ErrorKind(
             "unit-cannot-express",
             EXIT_REFUSED,
-            "No systemd unit can make this mount",
-            "A mount unit hands its options to mount(8), which cannot make the mount.",
+            "A systemd unit cannot express this mount",
+            "A mount unit passes its options to mount(8), which cannot express the mount.",
             "Write a service unit that runs layerctl mount.",
         ),
         ErrorKind(
             "unknown-cause",
             EXIT_NOT_FOUND,
-            "There is no such cause, error or error number",
-            "`layerctl explain` knows the causes that doctor can find, the errors of this program, "
-            "and the names and numbers of errno(3).",
-            "List them all.",
+            "Unknown cause, error or error number",
+            "`layerctl explain` covers the causes that doctor can find, the errors of this "
+            "program, and the names and numbers of errno(3).",
+            "List all of them.",
             ("layerctl explain",),
         ),
         ErrorKind(
             "usage",
             EXIT_USAGE,
             "The command line is wrong",
-            "A command, an option or an argument is unknown or missing, or two of them cannot be "
+            "A command, option or argument is unknown or missing, or two of them cannot be "
             "combined.",
             "Read the help of the command.",
             ("layerctl --help",),
@@ -403,6 +404,7 @@ class LayerctlError(Exception):
         *,
         why: str = "",
         hint: str = "",
+        commands: tuple[str, ...] = (),
         findings: tuple[Finding, ...] = (),
         details: tuple[str, ...] = (),
     ) -> None:
@@ -412,6 +414,7 @@ class LayerctlError(Exception):
         self.message = message
         self.why = why
         self.hint = hint
+        self.commands = commands
         self.findings = findings
         self.details = details
 

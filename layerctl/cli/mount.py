@@ -29,7 +29,7 @@ from layerctl.mounting.apply import MountFailedError, carry_out
 from layerctl.mounting.forms import FORMS
 from layerctl.mounting.plan import APIS, Plan, choose
 from layerctl.mounting.prepare import Prepared
-from layerctl.render.errors import RUN, note
+from layerctl.render.errors import note
 from layerctl.rules import validity
 from layerctl.rules.options import find
 
@@ -251,10 +251,16 @@ def _from_finding(
 ) -> LayerctlError:
     kind = _ERRORS.get(finding.cause, RefusedError)
     what = "; ".join(finding.evidence) or finding.title
-    commands = " && ".join(finding.fix.commands)
-    hint = finding.fix.text + RUN + commands if commands else finding.fix.text
     why = f"{finding.title}. {finding.why}" if finding.evidence else finding.why
-    return kind(finding.cause, what, why=why, hint=hint, findings=others, details=details)
+    return kind(
+        finding.cause,
+        what,
+        why=why,
+        hint=finding.fix.text,
+        commands=finding.fix.commands,
+        findings=others,
+        details=details,
+    )
 
 
 def _failure(error: MountFailedError, prepared: Prepared) -> LayerctlError:

@@ -176,7 +176,7 @@ def places(machine: Machine) -> Iterator[Hit]:
 def fuse(machine: Machine) -> Iterator[Hit]:
     """fuse-overlayfs has what it needs, where it is installed."""
     if machine.fuse_overlayfs and not machine.dev_fuse:
-        yield Hit("dev-fuse-missing", ("/dev/fuse is not there",), severity=Severity.WARNING)
+        yield Hit("dev-fuse-missing", ("/dev/fuse does not exist",), severity=Severity.WARNING)
 
 
 CHECKS: tuple[Callable[[Machine], Iterator[Hit]], ...] = (

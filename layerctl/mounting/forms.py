@@ -83,7 +83,7 @@ def cannot(what: str, why: str) -> RefusedError:
     """Return the error for what mount(8) has no words for."""
     return RefusedError(
         "option-string-too-long" if "bytes" in what else "mount8-cannot-express",
-        f"mount(8) cannot make this mount: {what}",
+        f"mount(8) cannot express this mount: {what}",
         why=why,
         hint="leave --print out: layerctl mount reaches the layers by other names",
     )

@@ -138,7 +138,7 @@ def _unknown(name: str) -> RequestError:
     close = nearest(name, [option.name for option in FLAGS])
     return RequestError(
         "unknown-mount-option-old-kernel",
-        f"'{name}' is no option that is known here",
+        f"'{name}' is not an option that is known here",
         why="what is not known cannot be read back, and mount(2) would ignore it in silence",
         hint=f"write: -o remount,{close[0]}" if close else "layerctl mount --help",
     )

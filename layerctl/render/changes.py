@@ -1,4 +1,4 @@
-"""Changes, for scripts, for people and in the letters of `docker diff`."""
+"""Changes, for scripts, for people and in the format of `docker diff`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def change_document(change: Change) -> Document:
 
 
 def json_batches(changes: Iterable[Change | list[str]]) -> Iterator[list[str]]:
-    """Turn changes into batches of JSON text; what many have in common is spelled once."""
+    """Turn changes into batches of JSON text; common parts are encoded once."""
     ends: dict[tuple[object, ...], str] = {}
 
     def spell(change: Change) -> str:
@@ -67,7 +67,7 @@ def docker_lines(changes: Iterable[Change]) -> list[str]:
 
 
 def print_changes(changes: Iterable[Change], color: str) -> int:
-    """Print a line for each change, sorted by path; return how many there were."""
+    """Print one line per change, sorted by path; return their number."""
     found = sorted(changes, key=lambda change: change.path)
     colour = wants_colour(color)
     lines = []
@@ -85,7 +85,7 @@ def _remark(change: Change) -> str:
     if change.change == "replaced":
         return f"  (a {change.type} in place of a {change.was})"
     if change.change == "unchanged":
-        return "  (copied up, nothing changed)"
+        return "  (copied up, unchanged)"
     if change.differs:
         return f"  ({', '.join(change.differs)})"
     return ""

@@ -1,7 +1,7 @@
-"""What a column is: its name and help, its place in JSON and its cell, all said once.
+"""What a column is: its name, help, JSON schema and cell, each defined once.
 
-A row is the JSON document of one entry. A column stands for the key of the same name in lower
-case; one that has no `schema` is made for tables alone. Tables, raw lines, NUL-separated fields,
+A row is the JSON document of one entry. A column is the key of the same name in lower case; without
+a `schema` it is only for tables. Tables, raw lines, NUL-separated fields,
 `--list-columns`, `layerctl schema`, manual pages and completions all come from these.
 """
 
@@ -22,7 +22,7 @@ _BASE64 = {"type": "string", "contentEncoding": "base64"}
 
 
 class Column(NamedTuple):
-    """One column. `is_path` says that bytes which are no UTF-8 stand beside, as `{key}_bytes`.
+    """One column. With `is_path`, bytes that are not UTF-8 are added as `{key}_bytes`.
 
     `cell` makes the column's text from the whole row; without it the value itself is shown.
     `for_people` makes it for tables alone, where that is another. `has_paths` says that there are

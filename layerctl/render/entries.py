@@ -48,7 +48,7 @@ def story_document(story: Story, layers: Sequence[str]) -> Document:
 
 
 def alias_fields(alias: Alias) -> Document:
-    """Return what is published of another path to the same file: the id, that path, and words."""
+    """Return the published fields of another path to the same file: id, path and reason."""
     document: Document = {"cause": alias.what.value}
     if alias.of_two:
         document |= path_fields("other", alias.other)
@@ -81,7 +81,7 @@ def entry_documents(chunks: Iterable[Chunk], layers: Sequence[str]) -> Iterator[
 
 
 def unknown_fields(opened: Opened) -> Document:
-    """Return what limits an answer: `notes`, and in `unknown` what could not be read."""
+    """Return the limits of an answer: `notes`, and in `unknown` what could not be read."""
     document: Document = {"notes": list(opened.notes)} if opened.notes else {}
     reasons = opened.resolver.reasons
     if reasons.kept:
@@ -97,9 +97,9 @@ _NAME, _KIND = itemgetter(0), itemgetter(1)
 
 
 class JsonEntries:
-    """Turns chunks of a walk into JSON text, one object an entry.
+    """Turns chunks of a walk into JSON text, one object per entry.
 
-    What all entries of a kind share is spelled once, and what all of a directory share once.
+    Parts common to a kind of entry, or to a directory, are encoded once.
     `separator` stands between two objects.
     """
 

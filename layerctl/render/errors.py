@@ -9,12 +9,9 @@ import sys
 from layerctl.codecs.escape import printable
 from layerctl.errors import LayerctlError
 
-#: What stands in a hint between the words and the command that they are about.
-RUN = " Run: "
-
 
 def error_text(error: LayerctlError) -> str:
-    """Return what happened, why and what helps, a line each; then the words of the kernel."""
+    """Return what happened, why and what helps, one per line, then the kernel's messages."""
     lines = [f"layerctl: {printable(error.message)}"]
     if error.why:
         from layerctl.render.human import wrapped
@@ -23,10 +20,8 @@ def error_text(error: LayerctlError) -> str:
     if error.hint:
         from layerctl.render.human import wrapped
 
-        text, _, command = error.hint.partition(RUN)
-        lines += [f"  help: {line}" for line in wrapped(printable(text))]
-        if command:
-            lines.append(f"    $ {printable(command)}")
+        lines += [f"  help: {line}" for line in wrapped(printable(error.hint))]
+    lines += [f"    $ {printable(command)}" for command in error.commands]
     lines.extend(f"  {printable(detail)}" for detail in error.details)
     return "\n".join(lines)
 
@@ -35,19 +30,19 @@ def _write(text: str) -> None:
     try:
         sys.stderr.buffer.write(text.encode("utf-8", "replace") + b"\n")
         sys.stderr.flush()
-    except OSError:  # there is nobody left to tell; what is in the buffer would fail again at exit
+    except OSError:  # nobody is listening; flushing the buffer at exit would fail again
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - it stays open until the end
 
 
 def report(error: LayerctlError, *, as_json: bool) -> None:
-    """Write an error to standard error, behind what standard output has; see `tell`."""
+    """Write an error to standard error, after flushing standard output; see `tell`."""
     with contextlib.suppress(OSError):  # what cannot be written now is told of in the error's place
         sys.stdout.flush()
     tell(error, as_json=as_json)
 
 
 def tell(error: LayerctlError, *, as_json: bool) -> None:
-    """Write an error to standard error, as a JSON document where scripts asked for JSON."""
+    """Write an error to standard error, as a JSON document if JSON was requested."""
     if as_json:
         from layerctl.render import json
 

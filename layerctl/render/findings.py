@@ -24,7 +24,7 @@ def _mark(severity: Severity) -> str:
 
 
 def verdict(findings: Iterable[Finding], *, strict: bool = False) -> str:
-    """Return `failure`, `warning` or `ok`, the gravest of the findings; `strict` fails warnings."""
+    """Return `failure`, `warning` or `ok`, the worst severity; `strict` fails warnings."""
     severities = {finding.severity for finding in findings}
     if Severity.FAILURE in severities or (strict and Severity.WARNING in severities):
         return "failure"
@@ -61,7 +61,7 @@ def reading_document(reading: Reading, *, strict: bool = False) -> Document:
 
 
 def lines(finding: Finding, *, colour: bool = False, note: str = "") -> list[str]:
-    """Return a finding as lines of text: what, what was seen, why, and what to do."""
+    """Return a finding as lines of text: title, evidence, why and fix."""
     mark = f"{_mark(finding.severity)} {finding.title}"
     if colour:
         mark = f"\x1b[{_COLOURS[finding.severity]}m{mark}\x1b[0m"
@@ -75,7 +75,7 @@ def lines(finding: Finding, *, colour: bool = False, note: str = "") -> list[str
 
 
 def check_lines(checks: Iterable[Checked], findings: Sequence[Finding]) -> Iterator[str]:
-    """Yield a line for each check that was made, marked with the gravest of what it found."""
+    """Yield one line per check, marked with the worst of what it found."""
     severities = {one.cause: one.severity for one in reversed(findings)}  # gravest first
     for check in checks:
         found = {severities[cause] for cause in check.causes if cause in severities}
@@ -84,9 +84,9 @@ def check_lines(checks: Iterable[Checked], findings: Sequence[Finding]) -> Itera
 
 
 def summary(findings: Sequence[Finding], *, lacking: int = 0, notes: int = 0) -> str:
-    """Return one line that says how it stands.
+    """Return a one-line verdict.
 
-    `lacking` is what was marked as not to be had, `notes` how many findings were not shown.
+    `lacking` counts the features that are unavailable, `notes` the findings that were not shown.
     """
     more = f"; {count(notes, 'note')}, -v shows {'it' if notes == 1 else 'them'}" if notes else ""
     return _summary(findings, lacking) + more
@@ -101,12 +101,12 @@ def _summary(findings: Sequence[Finding], lacking: int) -> str:
     if warnings:
         return count(warnings, "warning")
     if lacking:
-        return f"nothing is wrong; what is marked {signs().bad} is not to be had here"
+        return f"no problems found; features marked {signs().bad} are not available here"
     return "all is well"
 
 
 def reading_lines(reading: Reading, *, colour: bool, verbose: bool) -> list[str]:
-    """Return what a text says: what is certain or comes first in full, the others a line each."""
+    """Return what a text says: certain and first diagnoses in full, the others on one line each."""
     out: list[str] = []
     others = []
     if reading.unsaid:
@@ -119,22 +119,22 @@ def reading_lines(reading: Reading, *, colour: bool, verbose: bool) -> list[str]
         elif one.finding.severity is not Severity.INFO:
             others.append(one)
     if others:
-        start = "it could be" if reading.unsaid else "or else"
-        out.append(f"{start}, the likelier first (layerctl explain CAUSE tells more):")
+        start = "possible causes" if reading.unsaid else "other candidates"
+        out.append(f"{start}, most likely first (see layerctl explain CAUSE):")
         out += [
             f"    {one.finding.title}  [{one.finding.cause}]  ({one.certainty.value})"
             for one in others
         ]
         out.append("")
     if reading.decide:
-        out += ["what would decide:", *(f"    $ {printable(one)}" for one in reading.decide), ""]
+        out += ["to find out which:", *(f"    $ {printable(one)}" for one in reading.decide), ""]
     if reading.noise:
-        out.append("what means nothing bad:")
+        out.append("harmless lines:")
         for noise in reading.noise:
             out += [f"    {printable(noise.line)}", f"      {noise.meaning}"]
         out.append("")
     if reading.others:
-        out.append("what is not layered:")
+        out.append("unrelated to layered mounts:")
         for other in reading.others:
             out += [f"    {printable(other.line)}", f"      {other.meaning}"]
         out.append("")
@@ -142,12 +142,12 @@ def reading_lines(reading: Reading, *, colour: bool, verbose: bool) -> list[str]
 
 
 def told(reading: Reading) -> str:
-    """Return one line that says how much a text tells."""
+    """Return a one-line summary of a diagnosis."""
     certain = sum(one.certainty.value == "certain" for one in reading.diagnoses)
     if certain:
-        return f"{count(certain, 'cause')} told by the text"
+        return f"{count(certain, 'cause')} identified in the text"
     bad = [one for one in reading.diagnoses if one.finding.severity is not Severity.INFO]
     if bad:
-        many = f"{len(bad)} candidates, the likeliest first"
-        return many if len(bad) > 1 else "1 cause, which the text suggests"
-    return "no layered mount is at fault" if reading.others else "nothing in it is bad"
+        many = f"{len(bad)} candidates, most likely first"
+        return many if len(bad) > 1 else "1 likely cause"
+    return "no problem with a layered mount" if reading.others else "no problems found in the text"

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 if TYPE_CHECKING:
     from rich.console import Console
 
-#: Wide enough that nothing is folded where output goes to a file or a pipe.
+#: Wide enough not to fold output to a file or a pipe.
 _PIPE_WIDTH = 10_000
 
 
 #: The colours of layers, which no default palette makes unreadable on black or white: no blue.
 _HUES = (32, 36, 33, 35, 31, 92, 96, 93, 95, 91)
-#: Once the hues are used up they come again underlined, inverse, and both.
+#: Once the hues are used up they repeat underlined, inverse, and both.
 _STYLES = ("", "4;", "7;", "4;7;")
 
-#: What marks each word for what was done, or how a layer takes part.
+#: The colour of each word for a change, or for the state of a layer.
 WORDS = {
     "added": "32", "modified": "33", "metadata": "36", "deleted": "31", "replaced": "35",
     "renamed": "95", "unchanged": "2", "provides": "32;1", "merged": "36", "hidden": "33",
@@ -27,7 +27,7 @@ WORDS = {
 
 
 class Signs(NamedTuple):
-    """What is drawn beside words: the branches of trees, rules of tables, marks of findings."""
+    """Graphic characters: branches of trees, rules of tables, marks of findings."""
 
     branch: str
     last: str
@@ -48,7 +48,7 @@ _ASCII = Signs("|-- ", "`-- ", "|   ", "-", "+", "x", "-")
 
 
 def signs() -> Signs:
-    """Return what this locale can show: under C, which Python takes for UTF-8, ASCII alone."""
+    """Return what this locale can show: only ASCII under C, which Python takes for UTF-8."""
     names = (os.environ.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG"))
     locale = next((name for name in names if name), "")
     if locale == "C.UTF-8" and sys.flags.utf8_mode and not os.environ.get("LC_ALL"):
@@ -64,12 +64,12 @@ def layer_code(layer: int) -> str:
 
 
 def paint(text: str, code: str, *, colour: bool) -> str:
-    """Return the text in the colour of an escape code, where there is to be colour."""
+    """Return the text in the colour of an escape code, if colour is wanted."""
     return f"\033[{code}m{text}\033[0m" if colour else text
 
 
 def wants_colour(color: str = "auto") -> bool:
-    """Tell whether standard output is to be coloured: where it is a terminal, or was asked for."""
+    """Tell whether to colour standard output: if it is a terminal, or if requested."""
     if color == "auto":
         return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     return color == "always"
@@ -113,7 +113,7 @@ def wrapped(text: str) -> list[str]:
 
 
 def size_of(number: int) -> str:
-    """Return a number of bytes in the largest unit of which there is at least one: 80.0 MiB."""
+    """Return a number of bytes in the largest unit that gives at least 1: 80.0 MiB."""
     if number < 1024:
         return f"{number} B"
     size, units = float(number), iter("KMGTPE")

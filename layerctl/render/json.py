@@ -1,4 +1,4 @@
-"""JSON for scripts: one document, UTF-8, paths as valid text with their bytes beside."""
+"""JSON for scripts: one document, UTF-8, paths as valid text plus their bytes."""
 
 from __future__ import annotations
 
@@ -68,6 +68,8 @@ def error_document(error: LayerctlError) -> Document:
         "hint": error.hint,
         "exit_code": error.exit_code,
     }
+    if error.commands:
+        body["commands"] = list(error.commands)
     if error.details:
         body["details"] = list(error.details)
     if error.findings:

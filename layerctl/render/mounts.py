@@ -35,7 +35,7 @@ def stack_document(stack: Stack, target: str | None, source: str | None) -> Docu
 
 
 def layer_rows(mount: Document) -> list[Document]:
-    """Return the layers of a mount's document as rows, each with the mount that it belongs to."""
+    """Return the layers of a mount's document as rows, each with its mount."""
     shared = {
         key: value
         for key, value in mount.items()
@@ -54,7 +54,7 @@ def mounted_document(mounted: Mounted, stack: Stack | None = None) -> Document:
 
 
 def listed_document(mounted: Mounted, container: Container | None) -> Document:
-    """Return a live mount as `list` shows it, with the container it is the root of."""
+    """Return a live mount as `list` shows it, with the container whose root it is."""
     document = mounted_document(mounted)
     if container is not None:
         document["container"] = container._asdict()
@@ -62,7 +62,7 @@ def listed_document(mounted: Mounted, container: Container | None) -> Document:
 
 
 def stack_lines(stack: Stack) -> list[str]:
-    """Return a stack as lines of text: a layer each, then work, options and flags."""
+    """Return a stack as lines of text: one per layer, then work, options and flags."""
     lines = []
     for index, layer in enumerate(stack.layers):
         permission = "" if layer.permission is None else f" ({layer.permission})"

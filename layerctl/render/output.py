@@ -1,4 +1,4 @@
-"""Rows to standard output in the format that was asked for. See docs/output.md for the contract."""
+"""Rows to standard output in the requested format. See docs/output.md for the contract."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ class Output(NamedTuple):
 
     @property
     def as_json(self) -> bool:
-        """Whether the one document of --json was asked for."""
+        """Whether the one document of --json was requested."""
         return self.format is Format.JSON
 
     @property
     def whole(self) -> bool:
-        """Whether rows are to be written as they are, without a choice of columns."""
+        """Whether to write rows as they are, without a choice of columns."""
         return self.columns is None
 
     def chosen(self, listing: Listing) -> tuple[Column, ...]:
         """Return the columns to show.
 
-        Raises RequestError for a name that is none, or for what this format cannot hold.
+        Raises RequestError for an unknown column, or for one that this format cannot hold.
         """
         if self.columns is None:
             names: tuple[str, ...] = listing.shown
@@ -59,9 +59,9 @@ class Output(NamedTuple):
         if self.format is Format.NUL and several and len(columns) > 1:
             raise RequestError(
                 "usage",
-                f"-0 writes {several[0]} only by itself",
-                why="it has several paths, and nothing but a NUL can stand between them",
-                hint=f"write: -0 --output {several[0]}, or take --json",
+                f"-0 cannot combine {several[0]} with other columns",
+                why="the column holds several paths, and only NUL bytes can separate them",
+                hint=f"use -0 --output {several[0]}, or --json",
             )
         return columns
 
@@ -75,9 +75,9 @@ def _column(listing: Listing, name: str) -> Column:
         close = nearest(name.upper(), known)
         raise RequestError(
             "usage",
-            f"'{name}' is no column here",
+            f"'{name}' is not a column of this command",
             why="the columns are " + ", ".join(known),
-            hint=f"write: --output {close[0] if close else ','.join(listing.shown)}",
+            hint=f"use --output {close[0] if close else ','.join(listing.shown)}",
         )
     return column
 
@@ -92,8 +92,8 @@ def write(
 ) -> None:
     """Write rows to standard output.
 
-    `human` writes the face for people; it is used where neither a format nor columns were asked
-    for. `beside` gives the document's other keys when all rows are there, for --json alone.
+    `human` writes the face for people; it is used if neither a format nor columns were requested.
+    `beside` gives the document's other keys when all rows are there, for --json alone.
     """
     columns = output.chosen(listing)
     match output.format:
@@ -128,9 +128,9 @@ def _reduced(row: Document, columns: tuple[Column, ...]) -> Document:
 
 
 def _raw(columns: tuple[Column, ...], rows: Iterable[Document], *, headings: bool) -> None:
-    """Write a line a row: blanks between cells, and nothing in a cell that could be mistaken.
+    """Write one row per line, cells separated by spaces; escape whatever is ambiguous in a cell.
 
-    An empty cell is `-`, so that every line has as many words; a `-` itself is escaped.
+    An empty cell is `-`, so that every line has the same number of words; a `-` itself is escaped.
     """
     out = sys.stdout.buffer
     if headings:

@@ -1,4 +1,4 @@
-"""A pager for what people read on a terminal, as git(1) has one."""
+"""A pager for output to a terminal, as in git(1)."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _wanted = True
 #: screen as it is; the same for lv. These are git's.
 _DEFAULTS = {"LESS": "FRX", "LV": "-c"}
 
-#: What tells that root was lent: then the pager may run nothing and write nothing (less(1)).
+#: Set if another user became root: then the pager must not run or write anything (less(1)).
 _LENT = ("SUDO_UID", "PKEXEC_UID", "DOAS_USER")
 
 
 def switch_off() -> None:
-    """Let nothing be paged, as --no-pager asks."""
+    """Disable the pager, as --no-pager requests."""
     global _wanted  # noqa: PLW0603 - one program, one answer
     _wanted = False
 
@@ -40,9 +40,9 @@ class _Page(io.TextIOWrapper):
 
 @contextmanager
 def paged() -> Iterator[None]:
-    """Lead standard output through the pager while the context lasts, where it is a terminal.
+    """Pipe standard output through the pager during the context, if it is a terminal.
 
-    A pager that the user ends early ends what is written, and is no error.
+    If the user quits the pager early, output stops; that is not an error.
     """
     process = _start() if _wanted and sys.stdout.isatty() else None
     if process is None or process.stdin is None:
@@ -67,7 +67,7 @@ def paged() -> Iterator[None]:
 
 
 def command() -> list[str]:
-    """Return the pager's command line; it is empty where nothing is to be paged.
+    """Return the pager's command line, empty if there is no pager.
 
     It is LAYERCTL_PAGER, else PAGER, else less; not on a terminal that cannot move its cursor.
     """

@@ -62,7 +62,7 @@ def print_form(prepared: Prepared, form: str) -> None:
 
 
 def form_notes(prepared: Prepared, form: str) -> tuple[str, ...]:
-    """Return what there is to say beside another form: what it leaves to be made, and when."""
+    """Return notes on another form: which directories to create, and when."""
     out = list(prepared.notes)
     if prepared.default_work is not None:
         out.append(f"the work directory is {prepared.default_work}")
@@ -70,22 +70,25 @@ def form_notes(prepared: Prepared, form: str) -> tuple[str, ...]:
     missing = [path for path in prepared.make if path not in lost]
     if missing and form in ("options", "fstab", "unit"):
         names = ", ".join(missing)
-        out.append(f"to make before the mount: {names} (mkdir -p, or what --print tmpfiles prints)")
+        out.append(
+            f"create before mounting: {names} (with mkdir -p, or with the output of --print "
+            "tmpfiles)"
+        )
     if missing and form == "tmpfiles":
         out.append(
-            "make them now with: systemd-tmpfiles --create FILE, since at boot it runs after the "
-            "mounts of /etc/fstab"
+            "create them now with systemd-tmpfiles --create FILE; at boot it runs after the mounts "
+            "in /etc/fstab"
         )
     if lost and form in ("fstab", "unit"):
         out.append(
-            f"on a tmpfs, and gone after a boot: {', '.join(lost)} (put what --print tmpfiles "
-            "prints into /etc/tmpfiles.d; the mount waits for it)"
+            f"on a tmpfs, so lost at reboot: {', '.join(lost)} (put the output of --print tmpfiles "
+            "into /etc/tmpfiles.d; the mount waits for it)"
         )
     return tuple(out)
 
 
 def show(prepared: Prepared, plan: Plan | None, *, as_json: bool) -> None:
-    """Write a dry run to standard output; `plan` is None where there is no way in."""
+    """Write a dry run to standard output; `plan` is None if no mount API will do."""
     stack, target = prepared.stack, prepared.target
     options, command, why_not = _strings(prepared)
     planned = [] if plan is None else steps(plan, target, prepared.make)
@@ -96,7 +99,7 @@ def show(prepared: Prepared, plan: Plan | None, *, as_json: bool) -> None:
     out.append(f"option string: {printable(options or why_not)}")
     out.append(f"command: {printable(command or why_not)}")
     if plan is not None:
-        out += [f"way in: {plan.api} ({plan.why})", "steps:"]
+        out += [f"mount API: {plan.api} ({plan.why})", "steps:"]
         out += [f"  {n}. {printable(step.description)}" for n, step in enumerate(planned, 1)]
     out += [f"note: {printable(text)}" for text in _dry_notes(prepared)]
     out.append(f"checks: {verdict(prepared.findings)}")
@@ -119,7 +122,7 @@ def _spelled(prepared: Prepared) -> Stack:
 
 
 def _dry_notes(prepared: Prepared) -> tuple[str, ...]:
-    """Return the notes of a dry run, whose steps say what would be made."""
+    """Return the notes of a dry run, whose steps show what would be created."""
     work = prepared.default_work
     return prepared.notes if work is None else (*prepared.notes, f"the work directory is {work}")
 

@@ -1,4 +1,4 @@
-"""A line on standard error that tells how far a long walk has come; on a terminal only."""
+"""Progress of a long walk, on one line of standard error; only on a terminal."""
 
 from __future__ import annotations
 

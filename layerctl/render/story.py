@@ -15,7 +15,7 @@ def print_story(story: Story, color: str) -> None:
         link = "" if story.link is None else f" to {printable(story.link)}"
         head = f"{path}: a {noun(story.letter)}{link}, from layer {story.provider}"
         if not story.reachable:
-            head += " (listed, but a lookup is denied)"
+            head += " (listed, but a lookup fails)"
     else:
         head = f"{path}: not visible"
     colour = wants_colour(color)

@@ -1,4 +1,4 @@
-"""Documents and lines written as they are found, so that memory does not grow with them."""
+"""Documents and lines written as they are found, so that memory use stays constant."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from layerctl.render.json import Document, dumps
 
 Item = TypeVar("Item")
 
-#: How many lines are gathered before they are written.
+#: How many lines to gather before writing them.
 _BATCH = 1000
 #: And how many characters, where several lines are one text already.
 _BLOCK = 1 << 16
 
 
 def write_lines(batches: Iterable[list[str]]) -> None:
-    """Write objects, which are JSON text already, a line each."""
+    """Write objects, which are JSON text already, one per line."""
     block: list[str] = []
     size = 0
     for batch in batches:

@@ -1,4 +1,4 @@
-"""Every command's columns: the one table that outputs, schemas, manual pages and docs come from."""
+"""Every command's columns: the one source of outputs, schemas, manual pages and docs."""
 
 from __future__ import annotations
 
@@ -43,27 +43,27 @@ def _upper(row: Document) -> list[str]:
 
 
 LAYER = (
-    number("INDEX", "place in the stack, 0 the topmost"),
-    choice("ROLE", "what the layer is for", ("upper", "lower", "data", "branch")),
+    number("INDEX", "position in the stack; 0 is the topmost"),
+    choice("ROLE", "role of the layer", ("upper", "lower", "data", "branch")),
     path("PATH", "the layer's directory, as the kernel shows it"),
-    text("PERMISSION", "what aufs may do with the branch", required=False),
+    text("PERMISSION", "aufs permission of the branch", required=False),
 )
 
 MOUNT = (
-    path("TARGET", "where it is mounted", nullable=True)._replace(style=lambda _: "bold"),
+    path("TARGET", "mount point", nullable=True)._replace(style=lambda _: "bold"),
     choice("TYPE", "filesystem type", _TYPES),
-    path("SOURCE", "the source as given to mount", nullable=True),
+    path("SOURCE", "source, as given to mount", nullable=True),
     records("LAYERS", "the layers, topmost first", LAYER, _layer_cells),
     path("WORK", "the work directory of an overlay", required=False),
     Column(
         "OPTIONS",
-        "the filesystem's own options in effect",
+        "filesystem options in effect",
         {"type": "object", "additionalProperties": {"type": ["string", "boolean"]}},
         cell=_option_cells,
     ),
-    texts("FLAGS", "options of any mount, such as nosuid"),
-    flag("READ_ONLY", "whether nothing can be written"),
-    texts("NOTES", "what could not be read", required=False),
+    texts("FLAGS", "generic mount options, such as nosuid"),
+    flag("READ_ONLY", "whether the mount is read-only"),
+    texts("NOTES", "parts that could not be read", required=False),
     Column(
         "MODE",
         "ro or rw",
@@ -75,7 +75,7 @@ MOUNT = (
     Column("UPPER", "the upper directory of an overlay", cell=_upper),
 )
 MOUNTS = Listing("mounts", MOUNT, ("TARGET", "TYPE", "MODE", "DEPTH", "TOP"))
-#: One mount's layers, a row each: what a script takes apart.
+#: The layers of one mount, one per row, for scripts.
 LAYERS = Listing(
     "layers",
     (*LAYER, *(column for column in MOUNT if column.name in ("TARGET", "TYPE", "SOURCE"))),
@@ -87,7 +87,7 @@ LAYERS = Listing(
 CONTAINER = (
     text("ENGINE", "docker, podman or containerd"),
     text("ID", "the container's id"),
-    text("NAME", "its name, where one can be read", nullable=True),
+    text("NAME", "its name, if it can be read", nullable=True),
 )
 
 
@@ -103,26 +103,26 @@ def _engine(row: Document) -> list[str]:
 LIST = MOUNTS._replace(
     columns=(
         *MOUNT,
-        one("CONTAINER", "the container it is the root of", CONTAINER)._replace(
+        one("CONTAINER", "container whose root it is", CONTAINER)._replace(
             required=False, cell=_container
         ),
-        Column("ENGINE", "what runs that container", cell=_engine),
+        Column("ENGINE", "engine that runs the container", cell=_engine),
     ),
     shown=("TARGET", "TYPE", "MODE", "DEPTH", "CONTAINER", "TOP"),
 )
 
 BRANCH = (
-    number("INDEX", "place in the stack, 0 the topmost"),
-    number("ID", "the branch's id, which stays when its place changes", nullable=True),
+    number("INDEX", "position in the stack; 0 is the topmost"),
+    number("ID", "id of the branch, which stays the same when its position changes", nullable=True),
     path("PATH", "the branch's directory"),
     text("PERMISSION", "the permission in effect"),
 )
 AUFS = Listing(
     "aufs",
     (
-        text("ID", "the id of the mount, as in /sys/fs/aufs/si_ID"),
-        path("TARGET", "where it is mounted", nullable=True),
-        path("XINO", "where the inode number table lies", nullable=True),
+        text("ID", "id of the mount, as in /sys/fs/aufs/si_ID"),
+        path("TARGET", "mount point", nullable=True),
+        path("XINO", "path of the inode number table", nullable=True),
         records("BRANCHES", "the branches, topmost first", BRANCH, _branch_cells),
     ),
     ("ID", "TARGET", "XINO", "BRANCHES"),
@@ -131,37 +131,37 @@ AUFS = Listing(
 _ENTRY_TYPES = ("dir", "file", "symlink", "char", "block", "fifo", "socket")
 _UNCERTAIN = flag(
     "UNCERTAIN",
-    "whether what cannot be read, or the order of lookups, could change this",
+    "whether unreadable parts or the order of lookups could change this",
     required=False,
 )
 _WHY = (
-    text("CAUSE", "the id of that, where another path or the index is the cause", required=False),
+    text("CAUSE", "id of the cause, if another path or the index is involved", required=False),
     path("OTHER", "the other path to the same file", required=False),
-    text("WHY", "why it is not reachable, or hangs on another path", required=False),
+    text("WHY", "why it is not reachable or depends on another path", required=False),
 )
 _UNKNOWN = (
-    texts("NOTES", "what limits the answer, in words", required=False),
+    texts("NOTES", "limits of the answer, in words", required=False),
     objects(
         "UNKNOWN",
-        "what could not be read",
+        "parts that could not be read",
         (
             number("LAYER", "the layer's index"),
-            path("PATH", "the path inside the layer"),
+            path("PATH", "path inside the layer"),
             text("REASON", "why it could not be read"),
         ),
         required=False,
     ),
-    number("UNKNOWN_MORE", "how much more could not be read", required=False),
+    number("UNKNOWN_MORE", "how many more could not be read", required=False),
 )
 
 ENTRIES = Listing(
     "entries",
     (
-        path("PATH", "the name in the merged tree, without a leading slash"),
+        path("PATH", "path in the merged tree, without a leading slash"),
         choice("TYPE", "what it is", _ENTRY_TYPES),
-        number("LAYER", "index of the layer that provides it, for a directory the topmost"),
+        number("LAYER", "index of the layer that provides it; for a directory, of the topmost"),
         path("PROVIDER", "that layer's directory"),
-        flag("REACHABLE", "no where a listing shows it and a lookup denies it"),
+        flag("REACHABLE", "false if it is listed but a lookup of it fails"),
         paths("MERGED_FROM", "the layers of a merged directory", required=False),
         *_WHY,
         _UNCERTAIN,
@@ -172,34 +172,34 @@ ENTRIES = Listing(
 STORY = Listing(
     "layers",
     (
-        number("INDEX", "place in the stack, 0 the topmost"),
+        number("INDEX", "position in the stack; 0 is the topmost"),
         path("PATH", "the layer's directory"),
         choice(
             "STATE",
-            "what the layer does with the path",
+            "how the layer treats the path",
             ("provides", "merged", "hidden", "whiteout", "absent"),
         ),
         text("REASON", "why"),
-        path("FILE", "what the layer has there", nullable=True),
+        path("FILE", "path of what the layer has there", nullable=True),
         text("TYPE", "what that is", nullable=True),
     ),
     ("INDEX", "STATE", "PATH", "REASON"),
     (
-        path("PATH", "the path in the merged tree"),
+        path("PATH", "path in the merged tree"),
         flag("VISIBLE", "whether it is there"),
         text("TYPE", "what it is", nullable=True),
         number("LAYER", "index of the layer that provides it", nullable=True),
         path("PROVIDER", "that layer's directory", nullable=True),
-        flag("REACHABLE", "no where a listing shows it and a lookup denies it"),
+        flag("REACHABLE", "false if it is listed but a lookup of it fails"),
         *_WHY,
         _UNCERTAIN,
-        path("LINK", "where a symbolic link leads", required=False),
+        path("LINK", "target of a symbolic link", required=False),
         one(
             "DATA",
-            "where the data of a metacopy file lies",
-            (number("LAYER", "the layer's index"), path("PATH", "the path inside the layer")),
+            "location of the data of a metacopy file",
+            (number("LAYER", "the layer's index"), path("PATH", "path inside the layer")),
         )._replace(required=False),
-        texts("STORY", "how the lookup went, in words"),
+        texts("STORY", "course of the lookup, in words"),
     ),
     "PATH",
     "with PATH",
@@ -207,12 +207,12 @@ STORY = Listing(
 SUMMARY = Listing(
     "summary",
     (
-        number("INDEX", "place in the stack, 0 the topmost"),
+        number("INDEX", "position in the stack; 0 is the topmost"),
         path("PATH", "the layer's directory"),
-        number("ENTRIES", "how many visible entries it provides"),
-        share("SHARE", "its part of all entries, from 0 to 1"),
-        size("BYTES", "the size of the files among them"),
-        share("BYTES_SHARE", "its part of all bytes, from 0 to 1"),
+        number("ENTRIES", "number of visible entries that it provides"),
+        share("SHARE", "its share of all entries, from 0 to 1"),
+        size("BYTES", "size of the files among them"),
+        share("BYTES_SHARE", "its share of all bytes, from 0 to 1"),
     ),
     ("INDEX", "ENTRIES", "SHARE", "BYTES", "BYTES_SHARE", "PATH"),
     alone="PATH",
@@ -221,18 +221,18 @@ SUMMARY = Listing(
 WHITEOUTS = Listing(
     "whiteouts",
     (
-        path("PATH", "the name that it hides; of the root's own marker empty")._replace(
+        path("PATH", "path that it hides; empty for a marker of the root")._replace(
             cell=lambda row: original(row, "path") or "."
         ),
-        path("MARKER", "the file or directory that does it"),
+        path("MARKER", "file or directory that is the marker"),
         number("LAYER", "index of the layer that has the marker"),
-        choice("KIND", "how it is marked", ("chardev", "xattr", "aufs", "opaque")),
-        numbers("HIDES", "the layers of what it hides"),
+        choice("KIND", "kind of marker", ("chardev", "xattr", "aufs", "opaque")),
+        numbers("HIDES", "layers whose entries it hides"),
         choice("EFFECTIVE", "whether it has any effect", ("yes", "lookup-only", "no"))._replace(
             style=lambda row: "green" if row["effective"] == "yes" else "yellow"
         ),
         text("REASON", "why"),
-        number("BY", "index of the layer that makes it needless", required=False),
+        number("BY", "index of the layer that makes it redundant", required=False),
     ),
     ("PATH", "LAYER", "KIND", "EFFECTIVE", "REASON"),
     _UNKNOWN,
@@ -241,43 +241,43 @@ WHITEOUTS = Listing(
 
 _GRAVITY = {"failure": "bold red", "warning": "bold yellow", "info": "cyan"}
 _SEVERITIES = ("failure", "warning", "info")
-_FIX = one("FIX", "what to do", (text("TEXT", "in words"), texts("COMMANDS", "to be pasted")))
+_FIX = one("FIX", "what to do", (text("TEXT", "in words"), texts("COMMANDS", "ready to paste")))
 CHANGES = Listing(
     "changes",
     (
         path("PATH", "the name in the merged tree"),
         choice(
             "CHANGE",
-            "what was done; unchanged is a copy of something that is still the same",
+            "kind of change; unchanged is a copy without changes",
             ("added", "modified", "metadata", "deleted", "replaced", "renamed", "unchanged"),
         ),
-        choice("TYPE", "what is there now, nothing where it was deleted", _ENTRY_TYPES)._replace(
+        choice("TYPE", "current type; null if deleted", _ENTRY_TYPES)._replace(
             schema={"enum": [*_ENTRY_TYPES, None]}
         ),
-        choice("WAS", "what was there before, nothing where it is new", _ENTRY_TYPES)._replace(
+        choice("WAS", "previous type; null if added", _ENTRY_TYPES)._replace(
             schema={"enum": [*_ENTRY_TYPES, None]}
         ),
-        number("LAYER", "index of the layer that did it"),
-        texts("DIFFERS", "what is different: size, content, target, device, mode, mtime ..."),
-        path("FROM", "the path before it, or its directory, was renamed", required=False),
+        number("LAYER", "index of the layer that made the change"),
+        texts("DIFFERS", "differences: size, content, target, device, mode, mtime, ..."),
+        path("FROM", "path before it or its directory was renamed", required=False),
     ),
     ("PATH", "CHANGE", "TYPE", "WAS", "DIFFERS"),
     _UNKNOWN,
 )
 
 FINDING = (
-    text("CAUSE", "the cause's id, which stays the same for scripts"),
-    choice("SEVERITY", "how bad it is", _SEVERITIES)._replace(
+    text("CAUSE", "id of the cause, stable for scripts"),
+    choice("SEVERITY", "severity", _SEVERITIES)._replace(
         style=lambda row: _GRAVITY[row["severity"]]
     ),
     text("TITLE", "what it is"),
-    text("WHY", "why that is so"),
-    texts("EVIDENCE", "what was seen"),
+    text("WHY", "why it happens"),
+    texts("EVIDENCE", "what was observed"),
     _FIX._replace(cell=lambda row: row["fix"]["text"]),
-    text("CERTAINTY", "how sure a text makes it, with --from", required=False),
-    Column("COMMANDS", "what to run", cell=lambda row: row["fix"]["commands"]),
+    text("CERTAINTY", "certainty, with --from", required=False),
+    Column("COMMANDS", "commands to run", cell=lambda row: row["fix"]["commands"]),
 )
-_VERDICT = choice("VERDICT", "the gravest of the findings", ("ok", "warning", "failure"))
+_VERDICT = choice("VERDICT", "worst severity of the findings", ("ok", "warning", "failure"))
 FINDINGS = Listing(
     "findings",
     FINDING,
@@ -286,40 +286,38 @@ FINDINGS = Listing(
         _VERDICT,
         objects(
             "CHECKS",
-            "what was looked at",
+            "what was checked",
             (
-                text("CHECK", "the check's name"),
-                text("WHAT", "what it looks at"),
-                texts("CAUSES", "what it found"),
+                text("CHECK", "name of the check"),
+                text("WHAT", "what it checks"),
+                texts("CAUSES", "causes that it found"),
             ),
         ),
         objects(
             "MACHINE",
-            "the state of this machine",
+            "state of this machine",
             (
-                text("GROUP", "what it belongs to"),
-                text("WHAT", "what was looked at"),
-                text("STATE", "how it stands"),
+                text("GROUP", "group"),
+                text("WHAT", "what was checked"),
+                text("STATE", "state"),
                 Column("WELL", "whether that is good", {"type": ["boolean", "null"]}),
             ),
             required=False,
         ),
         objects(
             "NOISE",
-            "lines of a text that mean nothing bad",
+            "harmless lines of the text",
             (text("LINE", "the line"), text("MEANING", "what it means")),
             required=False,
         ),
         objects(
             "OTHERS",
-            "failures that are no layered mount's",
+            "failures that do not concern layered mounts",
             (text("LINE", "the line"), text("MEANING", "what it is")),
             required=False,
         ),
-        text(
-            "UNSAID", "what is known of a failure of which only the errno is told", required=False
-        ),
-        texts("DECIDE", "commands that would decide between causes", required=False),
+        text("UNSAID", "what is known if the text has only an errno", required=False),
+        texts("DECIDE", "commands that tell the causes apart", required=False),
     ),
     "CAUSE",
 )
@@ -327,31 +325,31 @@ CHECKS = Listing(
     "checks",
     (
         choice("OF", "what is checked", ("plan", "mount", "machine")),
-        text("CHECK", "the check's name"),
-        text("WHAT", "what it looks at"),
+        text("CHECK", "name of the check"),
+        text("WHAT", "what it checks"),
     ),
     ("OF", "CHECK", "WHAT"),
     alone="CHECK",
     when="with --list-checks",
 )
 CAUSE = (
-    text("CAUSE", "the id of the cause or of the error"),
-    choice("SEVERITY", "how bad it is", _SEVERITIES)._replace(
+    text("CAUSE", "id of the cause or error"),
+    choice("SEVERITY", "severity", _SEVERITIES)._replace(
         style=lambda row: _GRAVITY[row["severity"]]
     ),
     text("TITLE", "what it is"),
-    text("WHY", "why that is so"),
-    texts("CONFIRM", "commands that tell whether it is so"),
+    text("WHY", "why it happens"),
+    texts("CONFIRM", "commands that confirm it"),
     _FIX._replace(cell=lambda row: row["fix"]["text"]),
-    text("SINCE", "the first release of Linux that it concerns, may be empty"),
-    text("UNTIL", "the first release of Linux that it no longer concerns, may be empty"),
-    texts("LINKS", "where more is written"),
-    Column("EXIT_CODE", "the exit code of an error", {"type": ["integer", "null"]}),
+    text("SINCE", "first affected Linux release; may be empty"),
+    text("UNTIL", "first Linux release no longer affected; may be empty"),
+    texts("LINKS", "further documentation"),
+    Column("EXIT_CODE", "exit code of an error", {"type": ["integer", "null"]}),
 )
 CAUSES = Listing("causes", CAUSE, ("CAUSE", "TITLE"))
 
-_API = (text("NAME", "the way into the kernel"), text("WHY", "why this one"))
-_NOTES = texts("NOTES", "what was done besides, in words")
+_API = (text("NAME", "mount API"), text("WHY", "why it was chosen"))
+_NOTES = texts("NOTES", "what else was done, in words")
 _STACK = tuple(column for column in MOUNT if column.name != "NOTES")
 
 MOUNTED = Listing(
@@ -359,52 +357,51 @@ MOUNTED = Listing(
     (*MOUNT, one("API", "how it was mounted", _API)),
     (),
     (
-        paths("MADE", "directories that were made"),
+        paths("MADE", "directories that were created"),
         _NOTES,
-        objects("FINDINGS", "what the checks found", FINDING),
+        objects("FINDINGS", "findings of the checks", FINDING),
     ),
 )
 DRY_RUN = Single(
     (
         *_STACK,
         one("API", "how it would be mounted", _API, nullable=True),
-        path("OPTION_STRING", "the options as mount(2) takes them", nullable=True),
+        path("OPTION_STRING", "option string for mount(2)", nullable=True),
         path("COMMAND", "the equivalent mount(8) command", nullable=True),
-        paths("MAKE", "directories that would be made"),
-        texts("STEPS", "what would be done, in order"),
+        paths("MAKE", "directories to create"),
+        texts("STEPS", "steps, in order"),
         _NOTES,
         _VERDICT,
-        objects("FINDINGS", "what the checks found", FINDING),
+        objects("FINDINGS", "findings of the checks", FINDING),
     )
 )
 UNMOUNTED = Listing("unmounted", MOUNT, ())
 
 _TARGET = path("TARGET", "where the aufs is mounted")
 BRANCHES = Listing("branches", LAYER, ("INDEX", "PERMISSION", "PATH"), (_TARGET,), "PATH")
-#: What changes branches, and with --dry-run says by which options of a remount.
-CHANGED = BRANCHES._replace(
-    beside=(_TARGET, texts("REMOUNTS", "options of the remounts", required=False))
-)
+#: Output of the commands that change branches; with --dry-run also the remount options.
+CHANGED = BRANCHES._replace(beside=(_TARGET, texts("REMOUNTS", "remount options", required=False)))
 
 ERROR = Single(
     (
         one(
             "ERROR",
-            "what went wrong, on standard error",
+            "error document on standard error",
             (
-                text("ID", "the error's id, or that of its cause"),
+                text("ID", "id of the error or of its cause"),
                 text("MESSAGE", "what happened"),
-                text("WHY", "why, may be empty"),
-                text("HINT", "what helps, may be empty"),
+                text("WHY", "why; may be empty"),
+                text("HINT", "what helps; may be empty"),
                 number("EXIT_CODE", "the exit code"),
-                texts("DETAILS", "the kernel's own words", required=False),
-                objects("FINDINGS", "what else the checks found", FINDING, required=False),
+                texts("COMMANDS", "commands to run", required=False),
+                texts("DETAILS", "kernel messages, verbatim", required=False),
+                objects("FINDINGS", "further findings of the checks", FINDING, required=False),
             ),
         ),
     )
 )
 
-#: What every command writes with --json, and `error` what any of them does when it fails.
+#: The --json documents of every command; `error` is what any of them writes when it fails.
 DOCUMENTS: dict[str, tuple[Listing | Single, ...]] = {
     "mount": (MOUNTED, DRY_RUN),
     "umount": (UNMOUNTED,),

@@ -1,4 +1,4 @@
-"""The merged tree, drawn for people: a colour for each layer, and a legend."""
+"""The merged tree, drawn for people, with a colour per layer and a legend."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MARKS = {"d": "/", "l": "@", "p": "|", "s": "=", "c": "%", "b": "%", "w": "%"}
 
 
 class Tree:
-    """Draws chunks of a walk, line by line; directories appear once something in them does."""
+    """Draws chunks of a walk, line by line; a directory appears once something in it does."""
 
     def __init__(self, layers: Sequence[str], *, colour: bool) -> None:
         self._layers = layers
@@ -22,7 +22,7 @@ class Tree:
         self._more: list[bool] = []  # for each open directory, whether siblings follow it
 
     def legend(self) -> list[str]:
-        """Return a line for each layer."""
+        """Return one line per layer."""
         width = len(str(len(self._layers) - 1))
         return [
             self._paint(f"{index:>{width}}  {printable(path)}", index)
@@ -68,7 +68,7 @@ def print_tree(chunks: Iterable[Chunk], layers: Sequence[str], color: str) -> No
 
 
 def write_lines(lines: Sequence[str]) -> None:
-    """Write lines to standard output; what its encoding lacks is escaped."""
+    """Write lines to standard output; escape what its encoding lacks."""
     if lines:
         text = "\n".join(lines) + "\n"
         sys.stdout.buffer.write(text.encode(sys.stdout.encoding, "backslashreplace"))

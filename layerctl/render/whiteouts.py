@@ -28,7 +28,7 @@ def whiteout_document(whiteout: Whiteout) -> Document:
 
 
 def json_batches(whiteouts: Iterable[Whiteout | list[str]]) -> Iterator[list[str]]:
-    """Turn whiteouts into batches of JSON text; what many have in common is spelled once."""
+    """Turn whiteouts into batches of JSON text; common parts are encoded once."""
     ends: dict[tuple[object, ...], str] = {}
 
     def spell(whiteout: Whiteout) -> str:

@@ -110,9 +110,9 @@ def permission_problem(permission: str) -> str:
     """
     base, *attributes = permission.split("+")
     if base not in PERMISSIONS:
-        return f"'{base}' is no branch permission: rw, ro or rr"
+        return f"'{base}' is not a branch permission; use rw, ro or rr"
     for attribute in attributes:
         if attribute not in ATTRIBUTES[base]:
             known = ", ".join("+" + name for name in ATTRIBUTES[base])
-            return f"'+{attribute}' is no attribute of a {base} branch: {known}"
+            return f"'+{attribute}' is not an attribute of a {base} branch: {known}"
     return ""

@@ -2,7 +2,7 @@
 
 Sources: Documentation/filesystems/overlayfs.rst and fs/overlayfs/params.c for overlay, aufs.5 and
 fs/aufs/fsctx.c for aufs, mount(2) and mount_setattr(2) for flags. `since` names the first release
-for people; nothing here is ever decided by comparing versions.
+for the reader; no decision depends on it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 
 class Takes(StrEnum):
-    """What stands behind an option's `=`."""
+    """What follows the `=` of an option."""
 
     NOTHING = "nothing"
     CHOICE = "choice"
@@ -27,9 +27,9 @@ class Takes(StrEnum):
 class Option(NamedTuple):
     """One mount option of one filesystem type.
 
-    `values` are the words it takes (for CHOICE; a trailing `:` marks one that takes a number
-    behind a colon). INTEGER is read as the kernel reads it (`-1`, `0x10`, `010`), and lies between
-    `least` and `most`. `shown` is what mountinfo says while it is in effect, empty where nothing.
+    `values` are the words it takes (for CHOICE; a trailing `:` marks one that is followed by a
+    number). INTEGER is read as the kernel reads it (`-1`, `0x10`, `010`), and lies between
+    `least` and `most`. `shown` is what mountinfo shows while it is in effect, or empty.
     `conflicts` and `needs` are written `name` or `name=value`.
     """
 
@@ -51,21 +51,21 @@ OVERLAY: tuple[Option, ...] = (
     Option(
         "lowerdir",
         Takes.LAYERS,
-        "lower layers, topmost first, ':' between",
+        "lower layers, topmost first, separated by ':'",
         since="3.18",
         shown="lowerdir=",
     ),
     Option(
         "lowerdir+",
         Takes.PATH,
-        "one more lower layer, taken literally",
+        "add one lower layer; no escaping",
         since="6.7",
         shown="lowerdir+=",
     ),
     Option(
         "datadir+",
         Takes.PATH,
-        "one more data-only layer, taken literally",
+        "add one data-only layer; no escaping",
         since="6.7",
         shown="datadir+=",
     ),
@@ -87,14 +87,14 @@ OVERLAY: tuple[Option, ...] = (
     Option(
         "default_permissions",
         Takes.NOTHING,
-        "check permissions by mode bits alone",
+        "check permissions only by mode bits",
         since="4.1",
         shown="default_permissions",
     ),
     Option(
         "redirect_dir",
         Takes.CHOICE,
-        "rename directories by a redirect",
+        "rename lower directories with redirects",
         (*_ON_OFF, "follow", "nofollow"),
         "4.10",
         "redirect_dir=",
@@ -102,7 +102,7 @@ OVERLAY: tuple[Option, ...] = (
     Option(
         "index",
         Takes.CHOICE,
-        "keep hard links whole across copy-up; upper exclusive",
+        "preserve hard links across copy-up; claim the upper directory",
         _ON_OFF,
         "4.13",
         "index=",
@@ -110,7 +110,7 @@ OVERLAY: tuple[Option, ...] = (
     Option(
         "uuid",
         Takes.CHOICE,
-        "identity of the overlay and check of the lowers'",
+        "UUID of the overlay, and checks of the lower UUIDs",
         (*_ON_OFF, "null", "auto"),
         "5.11",
         "uuid=",
@@ -118,7 +118,7 @@ OVERLAY: tuple[Option, ...] = (
     Option(
         "nfs_export",
         Takes.CHOICE,
-        "file handles that survive, for NFS export",
+        "persistent file handles for NFS export",
         _ON_OFF,
         "4.16",
         "nfs_export=",
@@ -128,7 +128,7 @@ OVERLAY: tuple[Option, ...] = (
     Option(
         "xino",
         Takes.CHOICE,
-        "inode numbers that are unique and last",
+        "unique and persistent inode numbers",
         (*_ON_OFF, "auto"),
         "4.17",
         "xino=",
@@ -136,7 +136,7 @@ OVERLAY: tuple[Option, ...] = (
     Option(
         "metacopy",
         Takes.CHOICE,
-        "copy up metadata alone until data is written",
+        "copy up only metadata until data is written",
         _ON_OFF,
         "4.19",
         "metacopy=",
@@ -146,7 +146,7 @@ OVERLAY: tuple[Option, ...] = (
     Option(
         "verity",
         Takes.CHOICE,
-        "check metacopy data by fs-verity digest",
+        "verify metacopy data by its fs-verity digest",
         (*_ON_OFF, "require"),
         "6.6",
         "verity=",
@@ -154,14 +154,14 @@ OVERLAY: tuple[Option, ...] = (
     Option(
         "volatile",
         Takes.NOTHING,
-        "never sync: fast, lost by a crash",
+        "never sync: fast, but a crash loses data",
         since="5.10",
         shown="volatile",
     ),
     Option(
         "fsync",
         Takes.CHOICE,
-        "when the upper layer is synced",
+        "when to sync the upper layer",
         ("volatile", "auto", "strict"),
         "7.0",
         "fsync=",
@@ -169,16 +169,22 @@ OVERLAY: tuple[Option, ...] = (
     Option(
         "userxattr",
         Takes.NOTHING,
-        "markers in user.overlay.* instead of trusted.overlay.*",
+        "use user.overlay.* attributes instead of trusted.overlay.*",
         since="5.11",
         shown="userxattr",
         conflicts=("metacopy=on", "redirect_dir=on", "redirect_dir=follow"),
     ),
     Option(
-        "override_creds", Takes.NOTHING, "act on layers as who mounted (the default)", since="6.15"
+        "override_creds",
+        Takes.NOTHING,
+        "access layers with the mounter's credentials (default)",
+        since="6.15",
     ),
     Option(
-        "nooverride_creds", Takes.NOTHING, "act on layers as who set the mount up", since="6.15"
+        "nooverride_creds",
+        Takes.NOTHING,
+        "access layers with the caller's credentials",
+        since="6.15",
     ),
 )
 
@@ -201,15 +207,15 @@ _AUFS_CREATE = (
 AUFS_MAX_SECONDS = 3600
 
 AUFS: tuple[Option, ...] = (
-    Option("br", Takes.LAYERS, "branches, topmost first, ':' between, each PATH[=PERM]"),
-    Option("dirs", Takes.LAYERS, "the same as br="),
+    Option("br", Takes.LAYERS, "branches, topmost first, separated by ':', each PATH[=PERM]"),
+    Option("dirs", Takes.LAYERS, "same as br="),
     Option("add", Takes.LAYERS, "insert one branch: INDEX:PATH[=PERM]"),
-    Option("ins", Takes.LAYERS, "the same as add="),
-    Option("append", Takes.LAYERS, "add one branch below all: PATH[=PERM]"),
-    Option("prepend", Takes.LAYERS, "add one branch above all: PATH[=PERM]"),
-    Option("del", Takes.LAYERS, "take one branch away: PATH"),
-    Option("mod", Takes.LAYERS, "change one branch's permission: PATH=PERM"),
-    Option("xino", Takes.PATH, "where the inode number table lies", conflicts=("noxino",)),
+    Option("ins", Takes.LAYERS, "same as add="),
+    Option("append", Takes.LAYERS, "add one branch at the bottom: PATH[=PERM]"),
+    Option("prepend", Takes.LAYERS, "add one branch at the top: PATH[=PERM]"),
+    Option("del", Takes.LAYERS, "remove one branch: PATH"),
+    Option("mod", Takes.LAYERS, "change the permission of one branch: PATH=PERM"),
+    Option("xino", Takes.PATH, "path of the inode number table", conflicts=("noxino",)),
     Option("noxino", Takes.NOTHING, "no inode number table", shown="noxino", conflicts=("xino",)),
     Option(
         "trunc_xino",
@@ -224,139 +230,162 @@ AUFS: tuple[Option, ...] = (
     ),
     Option("trunc_xib", Takes.NOTHING, "truncate the xino bitmap"),
     Option("notrunc_xib", Takes.NOTHING, "do not truncate the xino bitmap"),
-    Option("plink", Takes.NOTHING, "pseudo-links: hard links across branches (the default)"),
+    Option("plink", Takes.NOTHING, "pseudo-links: hard links across branches (default)"),
     Option("noplink", Takes.NOTHING, "no pseudo-links", shown="noplink"),
-    Option("clean_plink", Takes.NOTHING, "forget the pseudo-links"),
+    Option("clean_plink", Takes.NOTHING, "remove the pseudo-links"),
     Option(
         "udba",
         Takes.CHOICE,
-        "notice changes made to branches directly",
+        "how to notice direct changes to branches",
         ("none", "reval", "notify", "fsnotify"),
         shown="udba=",
     ),
     Option("dio", Takes.NOTHING, "allow O_DIRECT", shown="dio"),
-    Option("nodio", Takes.NOTHING, "no O_DIRECT (the default)"),
+    Option("nodio", Takes.NOTHING, "no O_DIRECT (default)"),
     Option("dirren", Takes.NOTHING, "rename directories without copying", shown="dirren"),
-    Option("nodirren", Takes.NOTHING, "no renaming of lower directories (the default)"),
-    Option("fhsm_sec", Takes.INTEGER, "seconds between two looks at free space", least=0),
+    Option("nodirren", Takes.NOTHING, "no renaming of lower directories (default)"),
+    Option("fhsm_sec", Takes.INTEGER, "seconds between checks of free space", least=0),
     Option(
         "diropq",
         Takes.CHOICE,
-        "make new directories opaque always, or over whiteouts alone",
+        "make new directories opaque always, or only over whiteouts",
         ("a", "w", "always", "whiteouted"),
         shown="diropq=",
     ),
-    Option("warn_perm", Takes.NOTHING, "warn of branches whose root permissions differ"),
-    Option("nowarn_perm", Takes.NOTHING, "do not warn of them", shown="nowarn_perm"),
+    Option("warn_perm", Takes.NOTHING, "warn if the permissions of branch roots differ"),
+    Option(
+        "nowarn_perm",
+        Takes.NOTHING,
+        "do not warn if the permissions of branch roots differ",
+        shown="nowarn_perm",
+    ),
     Option("shwh", Takes.NOTHING, "show whiteouts (read-only mounts)", shown="shwh"),
-    Option("noshwh", Takes.NOTHING, "hide whiteouts (the default)"),
+    Option("noshwh", Takes.NOTHING, "hide whiteouts (default)"),
     Option(
         "dirperm1",
         Takes.NOTHING,
-        "the topmost directory's permissions count alone",
+        "only the topmost directory's permissions count",
         shown="dirperm1",
     ),
-    Option("nodirperm1", Takes.NOTHING, "every branch's directory permissions count (the default)"),
+    Option(
+        "nodirperm1", Takes.NOTHING, "the directory permissions of every branch count (default)"
+    ),
     Option("verbose", Takes.NOTHING, "log more", shown="verbose"),
-    Option("v", Takes.NOTHING, "the same as verbose"),
+    Option("v", Takes.NOTHING, "same as verbose"),
     Option("noverbose", Takes.NOTHING, "log less"),
     Option("quiet", Takes.NOTHING, "log less"),
     Option("q", Takes.NOTHING, "log less"),
     Option("silent", Takes.NOTHING, "log less"),
     Option("sum", Takes.NOTHING, "df shows the sum of all branches", shown="sum"),
-    Option("nosum", Takes.NOTHING, "df shows the first branch (the default)"),
+    Option("nosum", Takes.NOTHING, "df shows the first branch (default)"),
     Option("wsum", Takes.NOTHING, "df shows the sum of the writable branches", shown="wsum"),
     Option(
         "rdcache",
         Takes.INTEGER,
-        "seconds a listing is kept",
+        "seconds to cache a directory listing",
         shown="rdcache=",
         most=AUFS_MAX_SECONDS,
     ),
-    Option("rdblk", Takes.INTEGER, "bytes of a listing's block", ("def",), "", "rdblk=", least=0),
     Option(
-        "rdhash", Takes.INTEGER, "size of a listing's hash table", ("def",), "", "rdhash=", least=0
+        "rdblk",
+        Takes.INTEGER,
+        "block size of a cached listing, in bytes",
+        ("def",),
+        "",
+        "rdblk=",
+        least=0,
     ),
-    Option("dirwh", Takes.INTEGER, "whiteouts that rmdir removes at once", shown="dirwh="),
-    Option("acl", Takes.NOTHING, "POSIX ACLs of the branches count"),
-    Option("noacl", Takes.NOTHING, "they do not"),
+    Option(
+        "rdhash",
+        Takes.INTEGER,
+        "hash table size of a cached listing",
+        ("def",),
+        "",
+        "rdhash=",
+        least=0,
+    ),
+    Option(
+        "dirwh", Takes.INTEGER, "number of whiteouts that rmdir removes directly", shown="dirwh="
+    ),
+    Option("acl", Takes.NOTHING, "respect POSIX ACLs of the branches"),
+    Option("noacl", Takes.NOTHING, "ignore POSIX ACLs of the branches"),
     Option(
         "create",
         Takes.CHOICE,
-        "which writable branch gets a new file",
+        "which writable branch gets new files",
         _AUFS_CREATE,
         shown="create=",
     ),
-    Option("create_policy", Takes.CHOICE, "the same as create=", _AUFS_CREATE),
+    Option("create_policy", Takes.CHOICE, "same as create=", _AUFS_CREATE),
     Option(
         "cpup",
         Takes.CHOICE,
-        "which writable branch gets a copied-up file",
+        "which writable branch gets copied-up files",
         ("tdp", "bup", "bu", "top-down-parent", "bottom-up-parent", "bottom-up"),
         shown="cpup=",
     ),
-    Option("copyup", Takes.CHOICE, "the same as cpup=", ("tdp", "bup", "bu")),
-    Option("copyup_policy", Takes.CHOICE, "the same as cpup=", ("tdp", "bup", "bu")),
+    Option("copyup", Takes.CHOICE, "same as cpup=", ("tdp", "bup", "bu")),
+    Option("copyup_policy", Takes.CHOICE, "same as cpup=", ("tdp", "bup", "bu")),
 )
 
 FUSE_OVERLAYFS: tuple[Option, ...] = (
-    Option("lowerdir", Takes.LAYERS, "lower layers, topmost first, ':' between"),
+    Option("lowerdir", Takes.LAYERS, "lower layers, topmost first, separated by ':'"),
     Option("upperdir", Takes.PATH, "the writable layer", needs=("workdir",)),
     Option("workdir", Takes.PATH, "scratch space on the upper layer's filesystem"),
-    Option("uidmapping", Takes.TEXT, "shift owners: UID:MAPPED-UID:LENGTH"),
-    Option("gidmapping", Takes.TEXT, "shift groups: GID:MAPPED-GID:LENGTH"),
-    Option("squash_to_root", Takes.NOTHING, "everything is root's"),
-    Option("squash_to_uid", Takes.NUMBER, "everything is this user's"),
-    Option("squash_to_gid", Takes.NUMBER, "everything is this group's"),
-    Option("static_nlink", Takes.NOTHING, "a directory's link count is always 1"),
+    Option("uidmapping", Takes.TEXT, "map owners: UID:MAPPED-UID:LENGTH"),
+    Option("gidmapping", Takes.TEXT, "map groups: GID:MAPPED-GID:LENGTH"),
+    Option("squash_to_root", Takes.NOTHING, "show all files as owned by root"),
+    Option("squash_to_uid", Takes.NUMBER, "show all files as owned by this user"),
+    Option("squash_to_gid", Takes.NUMBER, "show all files as owned by this group"),
+    Option("static_nlink", Takes.NOTHING, "always report a link count of 1"),
     Option("noacl", Takes.NOTHING, "no POSIX ACLs"),
-    Option("volatile", Takes.NOTHING, "never sync: fast, lost by a crash"),
-    Option("xattr_permissions", Takes.NUMBER, "keep modes and owners in attributes"),
-    Option("allow_other", Takes.NOTHING, "other users may use the mount"),
-    Option("allow_root", Takes.NOTHING, "root may use the mount"),
-    Option("default_permissions", Takes.NOTHING, "the kernel checks permissions"),
-    Option("clone_fd", Takes.NOTHING, "a device descriptor for each thread"),
-    Option("max_threads", Takes.NUMBER, "most worker threads"),
-    Option("max_idle_threads", Takes.NUMBER, "most idle worker threads"),
+    Option("volatile", Takes.NOTHING, "never sync: fast, but a crash loses data"),
+    Option("xattr_permissions", Takes.NUMBER, "keep modes and owners in extended attributes"),
+    Option("allow_other", Takes.NOTHING, "allow other users to use the mount"),
+    Option("allow_root", Takes.NOTHING, "allow root to use the mount"),
+    Option("default_permissions", Takes.NOTHING, "let the kernel check permissions"),
+    Option("clone_fd", Takes.NOTHING, "use a separate device descriptor per thread"),
+    Option("max_threads", Takes.NUMBER, "maximum number of worker threads"),
+    Option("max_idle_threads", Takes.NUMBER, "maximum number of idle worker threads"),
 )
 
 _FLAG_WORDS = {
     "ro": "read-only",
     "rw": "read-write",
-    "nosuid": "set-user-ID bits have no effect",
-    "suid": "set-user-ID bits have effect",
-    "nodev": "device files cannot be opened",
-    "dev": "device files can be opened",
-    "noexec": "programs cannot be run",
-    "exec": "programs can be run",
-    "noatime": "access times are not updated",
-    "atime": "access times as the kernel likes",
-    "relatime": "access times are updated seldom",
+    "nosuid": "ignore set-user-ID bits",
+    "suid": "honour set-user-ID bits",
+    "nodev": "do not allow access to device files",
+    "dev": "allow access to device files",
+    "noexec": "do not allow running programs",
+    "exec": "allow running programs",
+    "noatime": "do not update access times",
+    "atime": "update access times by the kernel's default",
+    "relatime": "update access times rarely",
     "norelatime": "the opposite of relatime",
-    "strictatime": "access times are always updated",
+    "strictatime": "always update access times",
     "nostrictatime": "the opposite of strictatime",
-    "nodiratime": "directory access times are not updated",
-    "diratime": "directory access times are updated",
-    "nosymfollow": "symbolic links are not followed",
-    "symfollow": "symbolic links are followed",
-    "sync": "every write goes to the disk at once",
-    "async": "writes are buffered",
-    "dirsync": "every directory change goes to the disk at once",
-    "lazytime": "times are written lazily",
-    "nolazytime": "times are written soon",
-    "silent": "the kernel logs less",
-    "loud": "the kernel logs as usual",
-    "mand": "mandatory locks",
-    "nomand": "no mandatory locks",
-    "iversion": "inode versions",
-    "noiversion": "no inode versions",
-    "defaults": "a word for no option at all",
+    "nodiratime": "do not update directory access times",
+    "diratime": "update directory access times",
+    "nosymfollow": "do not follow symbolic links",
+    "symfollow": "follow symbolic links",
+    "sync": "write all data to disk at once",
+    "async": "buffer writes",
+    "dirsync": "write directory changes to disk at once",
+    "lazytime": "write timestamps to disk lazily",
+    "nolazytime": "write timestamps to disk soon",
+    "silent": "log fewer kernel messages",
+    "loud": "log kernel messages as usual",
+    "mand": "allow mandatory locks",
+    "nomand": "do not allow mandatory locks",
+    "iversion": "maintain inode versions",
+    "noiversion": "do not maintain inode versions",
+    "defaults": "use the default options",
 }
 FLAGS: tuple[Option, ...] = tuple(
     Option(name, Takes.NOTHING, text) for name, text in _FLAG_WORDS.items()
 )
 
-#: Words that mount(8) reads in an fstab and never hands to the kernel.
+#: Words that mount(8) reads in fstab and never passes to the kernel.
 USERSPACE_ONLY = frozenset(
     {
         "auto",
@@ -374,7 +403,7 @@ USERSPACE_ONLY = frozenset(
     }
 )
 
-#: Options of the Linux security module: any filesystem takes them where the module is active.
+#: Options of the Linux security module; any filesystem takes them if the module is active.
 LSM_OPTIONS = frozenset({"context", "fscontext", "defcontext", "rootcontext", "seclabel"})
 
 TABLES: dict[str, tuple[Option, ...]] = {
@@ -383,7 +412,7 @@ TABLES: dict[str, tuple[Option, ...]] = {
     "fuse-overlayfs": FUSE_OVERLAYFS,
 }
 
-#: Filesystem types by every name that users have for them.
+#: Filesystem types by every name that users give them.
 TYPE_NAMES = {
     "overlay": "overlay",
     "overlay2": "overlay",
@@ -408,7 +437,7 @@ def integer(text: str) -> int | None:
 
 
 def find(fstype: str, name: str) -> Option | None:
-    """Return the row of an option, None where the table has none."""
+    """Return the row of an option, or None if it is unknown."""
     return next((option for option in TABLES.get(fstype, ()) if option.name == name), None)
 
 
@@ -424,7 +453,7 @@ def is_userspace(name: str) -> bool:
 
 
 def flag_value(word: str) -> str | None:
-    """Return the value that was given to a flag which takes none, None where there is none."""
+    """Return the value given to a flag that takes none, or None."""
     name, equals, value = word.partition("=")
     return value if equals and name in _FLAG_WORDS else None
 

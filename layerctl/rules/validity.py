@@ -37,8 +37,8 @@ def _overlay_layers(stack: Stack) -> list[RequestError]:
         found.append(
             RequestError(
                 "too-few-layers",
-                "no lower layer was named",
-                why="an overlay is made of at least one lower layer and an upper, or of two lowers",
+                "no lower layer was given",
+                why="an overlay needs at least one lower and one upper layer, or two lower layers",
                 hint="name the lower layers, topmost first: -l DIR",
             )
         )
@@ -46,10 +46,10 @@ def _overlay_layers(stack: Stack) -> list[RequestError]:
         found.append(
             RequestError(
                 "too-few-layers",
-                "one lower layer and no upper make no overlay",
-                why="without an upper directory the kernel wants at least two lower layers",
-                hint="add an upper (-u DIR) or a second lower (-l DIR); "
-                "to see one directory elsewhere, use: mount --bind DIR TARGET",
+                "one lower layer without an upper is not an overlay",
+                why="without an upper directory the kernel requires at least two lower layers",
+                hint="add an upper (-u DIR) or a second lower layer (-l DIR), or use a bind mount "
+                "to show one directory elsewhere",
             )
         )
     elif not stack.of_role(Role.LOWER):
@@ -57,7 +57,7 @@ def _overlay_layers(stack: Stack) -> list[RequestError]:
             RequestError(
                 "too-few-layers",
                 "every layer is data-only",
-                why="a data-only layer shows no names of its own: a lower layer must refer to it",
+                why="a data-only layer shows no names of its own; a lower layer must refer to it",
                 hint="name at least one lower layer: -l DIR",
             )
         )
@@ -65,9 +65,10 @@ def _overlay_layers(stack: Stack) -> list[RequestError]:
         found.append(
             RequestError(
                 "too-many-layers",
-                f"{lowers} lower layers are more than overlay takes ({MAX_LOWERS})",
-                why="OVL_MAX_STACK is compiled into the kernel; data-only layers count too",
-                hint="merge some layers into one directory, or mount a part of them first and use "
+                f"{lowers} lower layers exceed the limit of overlay ({MAX_LOWERS})",
+                why="the limit (OVL_MAX_STACK) is compiled into the kernel and includes data-only "
+                "layers",
+                hint="merge some layers into one directory, or mount some of them first and use "
                 "that mount as one lower layer",
             )
         )
@@ -76,8 +77,8 @@ def _overlay_layers(stack: Stack) -> list[RequestError]:
             RequestError(
                 "missing-workdir",
                 "an upper directory needs a work directory",
-                why="overlay prepares files there before it moves them into the upper directory",
-                hint="name one beside the upper directory: -w DIR",
+                why="overlay prepares files there before it renames them into the upper directory",
+                hint="name one next to the upper directory: -w DIR",
             )
         )
     return found
@@ -88,8 +89,8 @@ def _fuse_layers(stack: Stack) -> list[RequestError]:
         return [
             RequestError(
                 "fuse-overlayfs-unsupported-option",
-                "fuse-overlayfs has no data-only layers",
-                hint="leave --data out, or use -t overlay",
+                "fuse-overlayfs does not support data-only layers",
+                hint="remove --data, or use -t overlay",
             )
         ]
     if not stack.of_role(Role.LOWER):
@@ -103,8 +104,8 @@ def _aufs_layers(stack: Stack) -> list[RequestError]:
         found.append(
             RequestError(
                 "too-few-layers",
-                "no branch was named",
-                why="aufs is made of at least one branch",
+                "no branch was given",
+                why="an aufs needs at least one branch",
                 hint="name the branches, topmost first: -b DIR=rw -b DIR=ro",
             )
         )
@@ -112,7 +113,7 @@ def _aufs_layers(stack: Stack) -> list[RequestError]:
         found.append(
             RequestError(
                 "aufs-too-many-branches",
-                f"{len(stack.layers)} branches are more than aufs takes ({aufs.MAX_BRANCHES})",
+                f"{len(stack.layers)} branches exceed the limit of aufs ({aufs.MAX_BRANCHES})",
                 why="the limit is compiled into the kernel (AUFS_BRANCH_MAX)",
                 hint="merge some branches into one directory",
             )
@@ -122,7 +123,7 @@ def _aufs_layers(stack: Stack) -> list[RequestError]:
             found.append(
                 RequestError(
                     "aufs-br-syntax",
-                    "an empty branch was named",
+                    "the name of a branch is empty",
                     hint="name the branches, topmost first: -b DIR=rw -b DIR=ro",
                 )
             )
@@ -133,8 +134,8 @@ def _aufs_layers(stack: Stack) -> list[RequestError]:
                     RequestError(
                         "aufs-branch-permission-unknown",
                         f"branch {layer.path}: {problem}",
-                        why="aufs would take an unknown permission for ro and drop an unknown "
-                        "attribute, with a line in the kernel log alone",
+                        why="aufs would treat an unknown permission as ro, drop an unknown "
+                        "attribute, and say so only in the kernel log",
                         hint=f"write it as: -b {layer.path}=rw (or =ro, =ro+wh)",
                     )
                 )
@@ -151,7 +152,7 @@ def value_problems(stack: Stack) -> list[RequestError]:
             found.append(
                 RequestError(
                     "bad-option-value",
-                    f"option '{name}': it takes no value, but '{given}' was given",
+                    f"option '{name}': it does not take a value, but got '{given}'",
                     hint=f"write it as: -o {name}",
                 )
             )
@@ -171,8 +172,8 @@ def value_problems(stack: Stack) -> list[RequestError]:
             found.append(
                 RequestError(
                     "aufs-br-syntax",
-                    f"'{name}' is no option",
-                    why="aufs takes br: and br=, but of dirs only dirs=",
+                    f"'{name}' is not an option",
+                    why="aufs accepts br: and br=, but only dirs=",
                     hint="write br= or dirs=",
                 )
             )
@@ -182,24 +183,24 @@ def value_problems(stack: Stack) -> list[RequestError]:
 def value_problem(option: Option, value: str | None) -> str:
     """Say what is wrong with an option's value, empty where nothing is."""
     if option.takes is Takes.NOTHING:
-        return f"it takes no value, but '{value}' was given" if value is not None else ""
+        return f"it does not take a value, but got '{value}'" if value is not None else ""
     if not value:
         return "it needs a value"
     if option.takes is Takes.CHOICE and not _is_choice(option, value):
         close = nearest(value, option.values)
         meant = f"; did you mean '{close[0]}'?" if close else ""
-        return f"'{value}' is none of {', '.join(option.values)}{meant}"
+        return f"'{value}' is not one of {', '.join(option.values)}{meant}"
     if option.takes is Takes.INTEGER and value not in option.values:
         return _integer_problem(option, value)
     if option.takes is Takes.NUMBER and value not in option.values and not value.isdecimal():
-        return f"'{value}' is no number"
+        return f"'{value}' is not a number"
     return ""
 
 
 def _integer_problem(option: Option, value: str) -> str:
     number = integer(value)
     if number is None:
-        return f"'{value}' is no number"
+        return f"'{value}' is not a number"
     if number < option.least:
         return f"{value} is less than {option.least}"
     if number > option.most:
@@ -265,46 +266,47 @@ def _overlay_conflicts(stack: Stack) -> list[RequestError]:
         pairs.append(
             (
                 ("metacopy=on", f"redirect_dir={redirect}"),
-                "metacopy finds a file's data by its redirect",
-                "leave redirect_dir out, or set redirect_dir=on",
+                "metacopy uses redirects to find the data of a file",
+                "remove redirect_dir, or set redirect_dir=on",
             )
         )
     if exported and metacopy:
         pairs.append(
             (
                 ("nfs_export=on", "metacopy=on"),
-                "a file handle cannot stand for data and metadata in two layers",
-                "choose one of the two",
+                "a file handle cannot refer to data and metadata in two layers",
+                "use only one of them",
             )
         )
     if exported and get("index") == "off":
         pairs.append(
             (
                 ("nfs_export=on", "index=off"),
-                "the index is where file handles are found again",
-                "set index=on, or leave nfs_export out",
+                "NFS export looks up file handles in the index",
+                "set index=on, or remove nfs_export",
             )
         )
     if userxattr and redirect in ("on", "follow"):
         pairs.append(
             (
                 ("userxattr", f"redirect_dir={redirect}"),
-                "anyone could write a redirect in user.overlay.*, so it is not trusted",
-                "leave redirect_dir out, or mount as root without userxattr",
+                "any user can write a redirect to user.overlay.*, so the kernel does not trust it",
+                "remove redirect_dir, or mount as root without userxattr",
             )
         )
     if userxattr and metacopy:
         pairs.append(
             (
                 ("userxattr", "metacopy=on"),
-                "anyone could write a metacopy mark in user.overlay.*, so it is not trusted",
-                "leave metacopy out, or mount as root without userxattr",
+                "any user can write a metacopy marker to user.overlay.*, so the kernel does not "
+                "trust it",
+                "remove metacopy, or mount as root without userxattr",
             )
         )
     return [
         RequestError(
             "conflicting-options",
-            f"{one} and {other} cannot stand together",
+            f"{one} and {other} cannot be combined",
             why=why,
             hint=hint,
         )
@@ -318,8 +320,8 @@ def _aufs_options(stack: Stack) -> list[RequestError]:
         found.append(
             RequestError(
                 "conflicting-options",
-                "xino=PATH and noxino cannot stand together",
-                hint="choose one of the two",
+                "xino=PATH and noxino cannot be combined",
+                hint="use only one of them",
             )
         )
     return found

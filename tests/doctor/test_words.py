@@ -38,7 +38,7 @@ def test_numbers_agree_with_their_nouns(number: int, noun: str, words: str) -> N
 @pytest.mark.parametrize("root", [True, False])
 def test_nobody_tells_root_to_become_root(root: bool) -> None:
     found, _ = preflight.run_checks([], ("a file",), root=root)
-    assert ("as root of the machine" in found[0].fix.text) is not root
+    assert ("as root on the host" in found[0].fix.text) is not root
     assert Caller(0, True, False).is_root
     assert not Caller(0, True, True).is_root
     assert not Caller(0, False, False).is_root

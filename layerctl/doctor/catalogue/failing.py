@@ -11,11 +11,11 @@ CAUSES = table(
     Cause(
         "mount-count-limit",
         _F,
-        "There are too many mounts (fs.mount-max)",
-        "A mount namespace holds at most fs.mount-max mounts, 100,000 by default. mount(2) itself "
-        "then answers ENOSPC, with room on every disk. Mounts that are never unmounted, and "
-        "propagation that doubles them, use it up.",
-        "Find what leaves its mounts behind and unmount them; raise the limit until then.",
+        "Too many mounts (fs.mount-max)",
+        "A mount namespace holds at most fs.mount-max mounts, 100,000 by default. Beyond that, "
+        "mount(2) fails with ENOSPC even though every disk has space. Mounts that are never "
+        "unmounted, and propagation that duplicates them, use up the limit.",
+        "Find out what leaves mounts behind, and unmount them; until then, raise the limit.",
         ("sysctl fs.mount-max=200000",),
         ("wc -l < /proc/self/mountinfo", "sysctl fs.mount-max"),
         since="4.9",
@@ -24,10 +24,10 @@ CAUSES = table(
     Cause(
         "mount-point-not-mounted",
         _F,
-        "Nothing is mounted where a mount was to be changed",
-        "A remount changes the mount at exactly this path. mount(8) answers 'mount point not "
-        "mounted or bad option' where the path is no mount point, often because the overlay "
-        "was never mounted, or covers the one that was meant.",
+        "There is no mount to change at this path",
+        "A remount changes the mount at exactly this path. mount(8) reports 'mount point not "
+        "mounted or bad option' if the path is not a mount point, often because the overlay was "
+        "never mounted or another mount covers it.",
         "Remount the path that findmnt names, or mount it first.",
         ("findmnt -T {target}",),
         ("findmnt -T {target}",),
@@ -35,10 +35,10 @@ CAUSES = table(
     Cause(
         "already-mounted",
         _F,
-        "The same is mounted there already",
-        "mount(8) says 'already mounted or mount point busy' for EBUSY: the target has this mount "
-        "already, or the upper or work directory serves another overlay.",
-        "See what is mounted at the target; unmount it, or leave it as it is.",
+        "The target already has this mount",
+        "mount(8) reports EBUSY as 'already mounted or mount point busy': the target already has "
+        "this mount, or another overlay uses the upper or work directory.",
+        "Check what is mounted at the target, and unmount it if it is not what you want.",
         ("findmnt {target}",),
         ("findmnt {target}",),
     ),
@@ -46,10 +46,10 @@ CAUSES = table(
         "fuse-overlayfs-crashed",
         _F,
         "fuse-overlayfs is no longer running",
-        "The process that serves the mount crashed or was killed (the OOM killer, a stop of the "
-        "session). Each access then answers 'Transport endpoint is not connected', and one that "
-        "was under way 'Software caused connection abort'.",
-        "Unmount what is left and start the container again; then look for why it ended.",
+        "The process that serves the mount crashed or was killed (by the OOM killer, or at the end "
+        "of the session). Every access then fails with 'Transport endpoint is not connected', and "
+        "one that was in progress with 'Software caused connection abort'.",
+        "Unmount what is left and restart the container; then find out why the process ended.",
         ("fusermount3 -u {target}",),
         ("dmesg | grep -i -e fuse-overlayfs -e 'killed process'", "pgrep -a fuse-overlayfs"),
         links=("https://github.com/containers/fuse-overlayfs",),
@@ -58,19 +58,20 @@ CAUSES = table(
         "apparmor-denies-layer-path",
         _F,
         "AppArmor denies a path of a layer",
-        "Overlay opens the files of its layers with the rights of who mounted it, and AppArmor "
-        "checks the layer's own path: a profile must allow that as well as the merged one.",
-        "Allow the layers' directory in the profile, and load it again.",
+        "Overlay opens files in its layers with the mounter's credentials, and AppArmor checks the "
+        "path in the layer: a profile must allow that path as well as the merged one.",
+        "Allow the layer directories in the profile, and reload it.",
         ("apparmor_parser -r /etc/apparmor.d/PROFILE",),
         ("dmesg | grep apparmor=",),
     ),
     Cause(
         "remote-lower-misbehaves",
         _W,
-        "A lower layer's remote filesystem answers as overlay does not expect",
-        "GPFS, 9p, virtiofs, Lustre and their like serve handles, attributes or listings in ways "
-        "of their own: errno 524 (ENOTSUPP), EINVAL or empty directories come through.",
-        "Copy the layer to a local filesystem, or update the client of the remote one.",
+        "The remote filesystem of a lower layer does not behave as overlay expects",
+        "GPFS, 9p, virtiofs, Lustre and similar filesystems have their own ideas of file handles, "
+        "attributes and directory listings. The result is errno 524 (ENOTSUPP), EINVAL or empty "
+        "directories.",
+        "Copy the layer to a local filesystem, or update the client of the remote filesystem.",
         (),
         ("findmnt -T {lower}", "dmesg | tail -20"),
         links=(OVERLAY_DOC,),
@@ -78,11 +79,11 @@ CAUSES = table(
     Cause(
         "idmapping-refused",
         _F,
-        "The kernel refuses to map the owners of a mount",
-        "An idmapped mount needs a filesystem that can be mapped, a user namespace with the ids, "
-        "and the right to mount in the filesystem's own namespace.",
-        "Map ids that the namespace has, on a filesystem that can be mapped (ext4, xfs, btrfs, "
-        "tmpfs ...), as root of the machine.",
+        "The kernel refused to idmap a mount",
+        "An idmapped mount needs a filesystem that supports idmapping, a user namespace with the "
+        "ids, and the privilege to mount in the user namespace that owns the filesystem.",
+        "Map ids that the namespace has, on a filesystem that supports idmapping (ext4, xfs, "
+        "btrfs, tmpfs, ...), as root on the host.",
         (),
         ("cat /proc/self/uid_map", "findmnt -T {lower}"),
         since="5.12",

@@ -11,19 +11,19 @@ CAUSES = table(
     Cause(
         "unknown-type",
         _F,
-        "The type is no layered filesystem",
+        "The type is not a layered filesystem",
         "layerctl mounts overlay (overlay2 is Docker's name for it) and aufs.",
-        "Write -t overlay or -t aufs.",
+        "Use -t overlay or -t aufs.",
         ("grep -E 'overlay|aufs' /proc/filesystems",),
     ),
     Cause(
         "unknown-mount-option-old-kernel",
         _F,
         "The kernel does not know a mount option",
-        "The option came with a newer kernel than this one, belongs to another filesystem, or is "
-        "misspelled. The kernel refuses the whole mount with EINVAL and names it in its log: "
-        "'Unknown parameter', before 6.5 'unrecognized mount option'.",
-        "Leave the option out, correct it, or use a kernel that knows it.",
+        "The option needs a newer kernel, belongs to another filesystem, or is misspelled. The "
+        "kernel refuses the whole mount with EINVAL and names the option in its log: 'Unknown "
+        "parameter', or 'unrecognized mount option' before 6.5.",
+        "Remove the option, correct it, or use a kernel that supports it.",
         ("{command}",),
         ("uname -r", "dmesg | tail"),
         links=(OVERLAY_DOC,),
@@ -31,10 +31,10 @@ CAUSES = table(
     Cause(
         "bad-option-value",
         _F,
-        "An option has a value that it does not take",
-        "Most of overlay's options take on or off and nothing else; 1, yes or an empty value are "
-        "refused with EINVAL, and the log says 'Bad value for'.",
-        "Write one of the values that the option takes.",
+        "An option has an invalid value",
+        "Most overlay options take only on or off. The kernel refuses 1, yes or an empty value "
+        "with EINVAL, and logs 'Bad value for'.",
+        "Use one of the values that the option takes.",
         ("{command}",),
         ("dmesg | tail",),
         links=(OVERLAY_DOC,),
@@ -42,11 +42,11 @@ CAUSES = table(
     Cause(
         "conflicting-options",
         _F,
-        "Two options cannot stand together",
-        "Some features rest on others: metacopy needs redirect_dir, nfs_export needs index and "
-        "cannot have metacopy, userxattr has neither. The kernel refuses what was asked for in "
-        "words.",
-        "Leave one of them out.",
+        "Two options cannot be combined",
+        "Some features depend on others: metacopy needs redirect_dir, nfs_export needs index and "
+        "excludes metacopy, and userxattr excludes redirect_dir and metacopy. The kernel refuses a "
+        "conflict between options that were given explicitly.",
+        "Remove one of them.",
         ("{command}",),
         ("dmesg | grep 'conflicting options'",),
         links=(OVERLAY_DOC,),
@@ -54,10 +54,11 @@ CAUSES = table(
     Cause(
         "malformed-option-string",
         _F,
-        "The option string is not well formed",
-        "Colons part layers and commas part options: one at the start or the end, a third in a "
-        "row, an empty name or an unclosed quote make no list. The kernel says EINVAL.",
-        "Write the list anew, or name each layer by itself (-l DIR), where nothing is escaped.",
+        "The option string is malformed",
+        "Colons separate layers, and commas separate options. A separator at the start or end, "
+        "three in a row, an empty name or an unclosed quote makes the list invalid, and the kernel "
+        "answers EINVAL.",
+        "Correct the list, or give each layer separately (-l DIR), which needs no escaping.",
         ("{command}",),
         ("dmesg | tail",),
         links=(OVERLAY_DOC,),
@@ -65,12 +66,12 @@ CAUSES = table(
     Cause(
         "option-string-too-long",
         _F,
-        "The option string is longer than the kernel reads",
-        "mount(2) takes one page (4096 bytes) of options. Many layers or long paths exceed it: "
-        "engines shorten names with links, and then stop with 'max depth exceeded' or ENOENT for "
-        "half a name.",
-        "Mount with the new calls, which take each layer by itself (layerctl does), use shorter "
-        "names, or merge layers.",
+        "The option string is too long for the kernel",
+        "mount(2) takes one page (4096 bytes) of options. Many layers or long paths exceed it. "
+        "Engines shorten names with links, and beyond that fail with 'max depth exceeded' or with "
+        "ENOENT for a truncated name.",
+        "Mount through the new mount API, which takes each layer separately (as layerctl does), "
+        "use shorter names, or merge layers.",
         ("{command}",),
         ("grep -c . /proc/self/mountinfo", "getconf PAGE_SIZE"),
         links=(MOUNT_API_DOC, OVERLAY_DOC),
@@ -78,11 +79,11 @@ CAUSES = table(
     Cause(
         "option-string-truncated",
         Severity.WARNING,
-        "The option string was cut at a page, and mounted with fewer layers",
-        "mount(2) ends the string silently at byte 4095. Where that falls between two layers, the "
-        "kernel mounts the first part and reports success; layers are simply missing.",
-        "Mount with the new calls, which take each layer by itself (layerctl does), or shorten "
-        "the names.",
+        "The option string was truncated at one page, so layers are missing",
+        "mount(2) silently truncates the string at byte 4095. If that falls between two layers, "
+        "the kernel mounts the first part and reports success; the other layers are missing.",
+        "Mount through the new mount API, which takes each layer separately (as layerctl does), or "
+        "shorten the names.",
         ("{command}",),
         ("findmnt -no OPTIONS {target}",),
         links=(MOUNT_API_DOC,),
@@ -91,11 +92,11 @@ CAUSES = table(
         "new-mount-api-string-limit",
         _F,
         "One option is longer than the 255 bytes that fsconfig(2) takes",
-        "util-linux from 2.39 on mounts with the new calls, and those take no value longer than "
-        "255 bytes: a lowerdir of several long paths fails with EINVAL, where older versions "
-        "went through mount(2).",
-        "Name each layer by itself (lowerdir+= on 6.7, layerctl does), use shorter paths, or let "
-        "mount(8) use the old call.",
+        "util-linux 2.39 and later use the new mount API, which takes no value longer than 255 "
+        "bytes: a lowerdir= with several long paths fails with EINVAL, where older versions used "
+        "mount(2).",
+        "Give each layer separately (lowerdir+= since 6.7, as layerctl does), use shorter paths, "
+        "or make mount(8) use mount(2).",
         ("LIBMOUNT_FORCE_MOUNT2=always {mountcommand}",),
         ("mount --version",),
         since="5.2",
@@ -104,10 +105,10 @@ CAUSES = table(
     Cause(
         "mount-api-call-limit",
         _F,
-        "The kernel takes only so many options in one new-style mount",
-        "A filesystem context of a kernel that has not converted to the new calls gathers at most "
-        "a page of options. Long stacks fail there with EINVAL.",
-        "Use a kernel from 6.7 on, or fewer and shorter layers.",
+        "The new mount API limits the options of one mount on this kernel",
+        "Where the kernel's overlay has not been converted to the new mount API, a filesystem "
+        "context holds at most one page of options. Larger stacks fail with EINVAL.",
+        "Use Linux 6.7 or later, or fewer layers with shorter names.",
         (),
         ("mount --version", "uname -r"),
         links=(MOUNT_API_DOC,),
@@ -115,11 +116,11 @@ CAUSES = table(
     Cause(
         "layers-by-descriptor-unsupported",
         _F,
-        "This kernel takes no layers by file descriptor",
-        "fsconfig(2) can hand a layer over as an open descriptor (FSCONFIG_SET_FD) since 6.13, and "
-        "one opened with O_PATH somewhat later. Older kernels answer EBADF, EINVAL or "
+        "This kernel does not accept layers as file descriptors",
+        "Since 6.13, fsconfig(2) accepts a layer as an open file descriptor (FSCONFIG_SET_FD), and "
+        "somewhat later also one opened with O_PATH. Older kernels answer EBADF, EINVAL or "
         "EOPNOTSUPP.",
-        "Give the layers by name, or through /proc/self/fd/N.",
+        "Give the layers by name, or as /proc/self/fd/N.",
         (),
         ("uname -r",),
         until="6.13",
@@ -128,11 +129,11 @@ CAUSES = table(
     Cause(
         "colon-in-path",
         _F,
-        "A layer's path holds a colon, which parts two layers",
-        "In lowerdir= a colon ends a layer's name. An unescaped one makes two names of one, and "
+        "A layer's path contains a colon, which separates layers",
+        "In lowerdir= a colon ends a layer's name. An unescaped colon splits the name in two, and "
         "the kernel looks for directories that do not exist.",
-        r"Put a backslash before it (\:), or name the layer by itself (-l DIR), where nothing is "
-        "escaped.",
+        r"Put a backslash before it (\:), or give the layer separately (-l DIR), which needs no "
+        r"escaping.",
         ("{command}",),
         ("ls -ld {path}",),
         links=(OVERLAY_DOC + "#multiple-lower-layers",),
@@ -140,11 +141,11 @@ CAUSES = table(
     Cause(
         "comma-in-path",
         _F,
-        "A layer's path holds a comma, which parts two options",
-        "A comma ends an option, and mount(8) of some versions splits at it even where the kernel "
-        "would take a backslash. Linux 6.5.0 lost the escape for a while.",
-        r"Put a backslash before it (\,), or name the layer by itself (-l DIR), where nothing is "
-        "escaped.",
+        "A layer's path contains a comma, which separates options",
+        "A comma ends an option, and some versions of mount(8) split at it even where the kernel "
+        "accepts a backslash. Linux 6.5 had lost the escape for a while.",
+        r"Put a backslash before it (\,), or give the layer separately (-l DIR), which needs no "
+        r"escaping.",
         ("{command}",),
         ("ls -ld {path}",),
         links=(OVERLAY_DOC,),
@@ -152,10 +153,10 @@ CAUSES = table(
     Cause(
         "context-option-comma-split",
         _F,
-        "The commas of a context= option were taken for separators",
+        "The commas in a context= option were taken for separators",
         'An SELinux context with categories holds commas, and must stand in quotes: context="a,b". '
-        "Programs and kernels (6.5) that split at every comma hand over half of it.",
-        "Quote the value, or use a kernel and a mount(8) that keep it whole.",
+        "Programs and kernels (6.5) that split at every comma pass on only a part of it.",
+        "Quote the value, or use a kernel and a mount(8) that handle the quotes.",
         ("{command}",),
         ("findmnt -no OPTIONS {target}",),
         since="6.5",
@@ -164,8 +165,8 @@ CAUSES = table(
         "data-layer-needs-metacopy",
         _F,
         "Data-only layers need metacopy=on on this kernel",
-        "A data-only layer ('::') is reached from metacopy files alone. Up to 6.15 the kernel "
-        "refuses it without metacopy=on; since 6.16 it does without.",
+        "Only metacopy files refer to a data-only layer ('::'). Up to 6.15 the kernel refuses such "
+        "a layer without metacopy=on; since 6.16 it accepts it.",
         "Add metacopy=on (and redirect_dir=on, which it needs).",
         ("{command}",),
         ("uname -r",),
@@ -177,19 +178,19 @@ CAUSES = table(
         "option-without-effect",
         Severity.INFO,
         "An option has no effect here",
-        "index, volatile and workdir are about an upper layer; xino=on is about layers on several "
-        "filesystems. The kernel takes such an option and says that it ignores it.",
-        "Leave it out.",
+        "index, volatile and workdir apply only with an upper layer; xino=on applies to layers on "
+        "several filesystems. The kernel accepts such an option, ignores it, and logs that.",
+        "Remove it.",
         links=(OVERLAY_DOC,),
     ),
     Cause(
         "feature-fell-back",
         Severity.WARNING,
-        "A feature that was asked for is switched off",
-        "Overlay mounts with less where the filesystems or other options do not allow a feature, "
-        "and says so in the kernel log alone.",
-        "See which of the layers lacks what it needs; leave the option out where it does not "
-        "matter.",
+        "A requested feature is switched off",
+        "If the filesystems or other options do not allow a feature, overlay mounts without it and "
+        "says so only in the kernel log.",
+        "Find out which layer lacks what the feature needs; if you do not need the feature, remove "
+        "the option.",
         (),
         ("findmnt -no OPTIONS {target}", "dmesg | grep 'falling back'"),
         links=(OVERLAY_DOC,),
@@ -197,8 +198,8 @@ CAUSES = table(
     Cause(
         "wrong-layer-flag",
         _F,
-        "A layer flag does not go with the type",
-        "Lower, upper and work directories are overlay's; branches are aufs's.",
-        "Use the flags of the type, or name another type (-t).",
+        "A layer option does not match the filesystem type",
+        "Overlay has lower, upper and work directories; aufs has branches.",
+        "Use the options of this type, or another type (-t).",
     ),
 )

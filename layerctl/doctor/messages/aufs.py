@@ -46,7 +46,7 @@ _MOUNT = rows(
       "%pd Invalid whiteout entry type 0%o.")),
     (_F, "aufs-too-many-branches", "more branches than aufs takes",
      ("number of branches exceeded %s",)),
-    (_F, "too-few-layers", "no branch was named", ("no branches",)),
+    (_F, "too-few-layers", "no branch was given", ("no branches",)),
     (_F, "missing-layer-directory layer-not-a-directory",
      "a branch's path leads nowhere (-2), or is no directory (-20)", ("lookup failed %s (%d)",)),
     (_F, "missing-layer-directory", "a branch's directory was removed", ("no existence %s",)),
