@@ -58,7 +58,7 @@ def test_bad_input_is_refused_and_changes_nothing(lab: Path) -> None:
     before = Path("/proc/self/mountinfo").read_text(), sorted(lab.rglob("*"))
     for code, identity, arguments in BAD:
         if not arguments[1:] and arguments != ("nosuchcommand",) and arguments != ("umount",):
-            assert layerctl(*arguments).stderr.startswith("layerctl: no command was named\n")
+            assert layerctl(*arguments).stderr.startswith("layerctl: no command was given\n")
             continue
         flag = "--jsonl" if {"--raw", "schema"} & set(arguments) else "--json"
         done = layerctl(*arguments, *([] if arguments[0] == "schema" else [flag]))

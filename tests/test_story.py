@@ -117,7 +117,7 @@ def test_a_path_that_is_no_directory_cannot_be_listed(lab: Path) -> None:
     for path, message in {
         "usr": "'usr' is not visible",
         "usr/bin": "'usr' is not visible",
-        "etc/passwd": "'etc/passwd' is no directory",
+        "etc/passwd": "'etc/passwd' is not a directory",
     }.items():
         done = layerctl(*stack, path, "--max-depth", "2")
         assert (done.returncode, done.stdout) == (3, "")

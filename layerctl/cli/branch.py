@@ -21,7 +21,7 @@ from layerctl.render.output import Output, write
 from layerctl.render.tables import BRANCHES
 
 dry_run_option = click.option(
-    "-n", "--dry-run", is_flag=True, help="Show the options of the remount; change nothing."
+    "-n", "--dry-run", is_flag=True, help="Show the remount options, without changing anything."
 )
 _target = click.argument("target", shell_complete=aufs_targets)
 
@@ -32,7 +32,7 @@ class Branches(WithExamples, click.Group):
 
 @click.group("branch", cls=Branches, context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """List and change the branches of a live aufs."""
+    """List or change the branches of a mounted aufs."""
 
 
 def _mounted(target: str) -> Mounted:
@@ -40,7 +40,7 @@ def _mounted(target: str) -> Mounted:
     if mounted.entry.fstype != "aufs":
         raise NotFoundError(
             "not-aufs",
-            f"{target} is an {mounted.entry.fstype} mount, no aufs",
+            f"{target} is an {mounted.entry.fstype} mount, not an aufs",
             why="overlay cannot change its layers while it is mounted",
             hint="unmount it and mount it again with other layers",
         )
@@ -110,7 +110,7 @@ def list_branches(*, output: Output, target: str) -> None:
 @click.argument("index", type=click.IntRange(min=0))
 @click.argument("branch", metavar="DIR[=PERM]", shell_complete=directories)
 def add(*, dry_run: bool, as_json: bool, target: str, index: int, branch: str) -> None:
-    """Insert a branch at INDEX of TARGET, 0 being the topmost."""
+    """Insert a branch at position INDEX of TARGET; 0 is the top."""
     mounted = _mounted(target)
     changes = [Change("add", _branch(branch), index)]
     _change(target, mounted, changes, dry_run=dry_run, as_json=as_json)
@@ -124,7 +124,7 @@ def add(*, dry_run: bool, as_json: bool, target: str, index: int, branch: str) -
     "names", nargs=-1, required=True, metavar="DIR[=PERM]...", shell_complete=directories
 )
 def append(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...]) -> None:
-    """Add branches below all others of TARGET, in order."""
+    """Add branches at the bottom of TARGET, in order."""
     mounted = _mounted(target)
     changes = [Change("append", _branch(name)) for name in names]
     _change(target, mounted, changes, dry_run=dry_run, as_json=as_json)
@@ -138,7 +138,7 @@ def append(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...])
     "names", nargs=-1, required=True, metavar="DIR[=PERM]...", shell_complete=directories
 )
 def prepend(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...]) -> None:
-    """Add branches above all of TARGET, the first named on top."""
+    """Add branches at the top of TARGET; the first one becomes the topmost."""
     mounted = _mounted(target)
     changes = [Change("prepend", _branch(name)) for name in reversed(names)]
     _change(target, mounted, changes, dry_run=dry_run, as_json=as_json)
@@ -150,7 +150,7 @@ def prepend(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...]
 @_target
 @click.argument("names", nargs=-1, required=True, metavar="DIR...", shell_complete=directories)
 def delete(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...]) -> None:
-    """Take branches away from TARGET; their directories stay."""
+    """Remove branches from TARGET, but keep their directories."""
     mounted = _mounted(target)
     named = [Layer(paths.absolute(name), Role.BRANCH) for name in names]
     changes = [Change("del", _known(mounted, layer)) for layer in named]
@@ -173,7 +173,7 @@ def modify(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...])
         if layer.permission is None:
             raise RequestError(
                 "aufs-br-syntax",
-                f"'{name}' names no permission",
+                f"'{name}' has no permission",
                 hint=f"layerctl branch mod {target} {name}=ro",
             )
         changes.append(Change("mod", layer))

@@ -20,11 +20,11 @@ Decorator = Callable[[Any], Any]
 _SOURCES: tuple[Decorator, ...] = (
     click.option(
         "--sysfs", default=mounts.AUFS_SYSFS, metavar="DIR", show_default=True,
-        shell_complete=directories, help="Read aufs's sysfs from here.",
+        shell_complete=directories, help="Read aufs information from this directory.",
     ),
     click.option(
         "--mountinfo", default=mounts.SELF_MOUNTINFO, metavar="FILE", show_default=True,
-        shell_complete=files, help="Read the mounts from here.",
+        shell_complete=files, help="Read the mount table from this file.",
     ),
 )  # fmt: skip
 
@@ -32,28 +32,29 @@ _DIR: dict[str, Any] = {"metavar": "DIR", "shell_complete": directories}
 _LAYER_FLAGS: tuple[Decorator, ...] = (
     click.option(
         "-t", "--type", "fstype", metavar="TYPE", shell_complete=types,
-        help="overlay (or overlay2), aufs, fuse-overlayfs or auto.",
+        help="Filesystem type: overlay (or overlay2), aufs, fuse-overlayfs or auto.",
     ),
     click.option(
         "-l", "--lower", "lowers", multiple=True, **_DIR,
-        help="A lower layer of an overlay, topmost first.",
+        help="Add a lower layer of an overlay, topmost first.",
     ),
     click.option(
-        "--data", "data", multiple=True, **_DIR, help="A data-only layer, below all lowers."
+        "--data", "data", multiple=True, **_DIR, help="Add a data-only layer, below all lower "
+        "layers."
     ),
-    click.option("-u", "--upper", "upper", **_DIR, help="The writable layer of an overlay."),
+    click.option("-u", "--upper", "upper", **_DIR, help="Set the writable layer of an overlay."),
     click.option(
         "-w", "--work", "work", **_DIR,
-        help="The upper layer's work directory (default: UPPER.work).",
+        help="Set the work directory of an overlay (default: UPPER.work).",
     ),
     click.option(
         "-b", "--branch", "branches", multiple=True, metavar="DIR[=PERM]",
         shell_complete=directories,
-        help="A branch of an aufs, topmost first; PERM is rw, ro, rr, ro+wh ...",
+        help="Add a branch of an aufs, topmost first; PERM is rw, ro, rr, ro+wh, ...",
     ),
     click.option(
         "-o", "--options", "options", multiple=True, metavar="OPTIONS",
-        shell_complete=mount_options, help="Mount options, as mount(8) takes them; layers too.",
+        shell_complete=mount_options, help="Mount options as for mount(8), including layers.",
     ),
     click.option("-r", "--read-only", "read_only", is_flag=True, help="Mount read-only."),
 )  # fmt: skip
@@ -126,15 +127,15 @@ def find_stack(target: str | None, request: Request) -> Asked:
         if target is not None:
             raise RequestError(
                 "usage",
-                "TARGET and layer flags were both given",
-                hint="name either a mount or the layers",
+                "TARGET and layer options cannot be combined",
+                hint="name either a mount or its layers",
             )
         return Asked(stack_from_flags(request))
     if target is None:
         raise RequestError(
             "usage",
-            "neither a mount nor layers were named",
-            hint="name a mount (layerctl list shows them), or layers with -l, -u, -b or -o",
+            "neither a mount nor layers were given",
+            hint="name a mount, or layers with -l, -u, -b or -o",
         )
     mounted = mounts.find_layered(target)
     return Asked(*resolve_relative(mounted), mounted.entry)
@@ -159,11 +160,13 @@ def resolve_relative(mounted: mounts.Mounted) -> tuple[Stack, tuple[str, ...]]:
         raise NotFoundError(
             "relative-layers",
             f"{mounted.entry.target} was mounted with the relative layer name '{lost[0]}'",
-            why="the kernel keeps the name as it was given, and here it leads nowhere",
-            hint="run this where the mount was made, or name the layers from / with -l, -u or -b",
+            why="the kernel keeps the name as given, and it does not exist relative to this "
+            "directory",
+            hint="run the command in the directory where it was mounted, or give absolute paths "
+            "with -l, -u or -b",
         )
     note = (
-        f"{mounted.entry.target} was mounted with relative layer names; "
-        "they are taken from this directory"
+        f"{mounted.entry.target} was mounted with relative layer names; using this directory as "
+        "their start"
     )
     return absolute_stack(stack), (*mounted.notes, note)

@@ -41,15 +41,17 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--from", "source", metavar="FILE", shell_complete=files,
-    help="Explain a text: commands, errors, logs; - is standard input.",
+    help="Explain the text in FILE: commands, errors, logs (- for standard input).",
 )  # fmt: skip
-@click.option("--kernel", metavar="VERSION", help="With --from: the kernel it is about.")
-@click.option("--fs", metavar="TYPE", help="With --from: the upper directory's filesystem.")
+@click.option(
+    "--kernel", metavar="VERSION", help="With --from: kernel version that the text is about."
+)
+@click.option("--fs", metavar="TYPE", help="With --from: filesystem of the upper directory.")
 @click.option("--host", is_flag=True, help="Examine the whole machine: mounts, stores, space.")
-@click.option("--no-probe", is_flag=True, help="Only read; try nothing out.")
-@click.option("--strict", is_flag=True, help="Let warnings count as failures.")
-@click.option("-v", "--verbose", is_flag=True, help="Show what is well, too.")
-@click.option("--list-checks", is_flag=True, help="List every check and what it looks at.")
+@click.option("--no-probe", is_flag=True, help="Only read; do not probe filesystems or the kernel.")
+@click.option("--strict", is_flag=True, help="Treat warnings as failures.")
+@click.option("-v", "--verbose", is_flag=True, help="Also show the checks that passed.")
+@click.option("--list-checks", is_flag=True, help="List the checks, and exit.")
 @click.argument("target", required=False, shell_complete=targets)
 def command(
     *,
@@ -65,10 +67,10 @@ def command(
     list_checks: bool,
     target: str | None,
 ) -> int:
-    """Say why a layered mount fails, or would, and what to do about it.
+    """Find out why a layered mount fails or would fail, and how to fix it.
 
-    With layer flags TARGET is where the mount is planned; without, a mount that is there. With
-    neither, the state of this machine.
+    With layer options, check the planned mount on TARGET; without them, check the existing mount on
+    TARGET. With neither, check this machine.
     """
     shown = Shown(output, strict=strict, verbose=verbose)
     planned = request.names_layers or request.fstype is not None
@@ -86,14 +88,12 @@ def command(
         if planned or target is not None:
             raise RequestError(
                 "usage",
-                "--from reads a text, and takes neither layers nor a target",
+                "--from cannot be combined with layers or a target",
                 hint="layerctl doctor --from FILE",
             )
         return _text(source, kernel, fs, shown)
     if kernel is not None or fs is not None:
-        raise RequestError(
-            "usage", "--kernel and --fs go with --from", hint="layerctl doctor --help"
-        )
+        raise RequestError("usage", "--kernel and --fs need --from", hint="layerctl doctor --help")
     if planned:
         return _plan(request, target, shown, probe=not no_probe)
     if target is not None:
@@ -262,7 +262,9 @@ def _text(source: str, kernel: str | None, fs: str | None, shown: Shown) -> int:
     number = None if kernel is None else version(kernel)
     if kernel is not None and number is None:
         raise RequestError(
-            "bad-option-value", f"'{kernel}' is no kernel version", hint="write: --kernel 5.15"
+            "bad-option-value",
+            f"'{kernel}' is not a kernel version",
+            hint="use a version such as --kernel 5.15",
         )
     reading = _explain(_read(source), number, fs)
     _write(
@@ -288,7 +290,9 @@ def _print_reading(reading: Reading, shown: Shown) -> None:
     from layerctl.render.findings import reading_lines
 
     if not reading.diagnoses and not reading.noise and not reading.others:
-        note("nothing in the text is known; add the command, its error and the lines of dmesg")
+        note(
+            "the text contains nothing known; add the command, its error message and the kernel log"
+        )
         return
     colour = wants_colour(shown.output.color)
     click.echo("\n".join(reading_lines(reading, colour=colour, verbose=shown.verbose)))

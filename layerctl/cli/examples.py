@@ -1,4 +1,4 @@
-"""Two examples for every command, in help and manual pages; the tests run each of them in order."""
+"""Two examples per command, for help and manual pages; the tests run them in order."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Example(NamedTuple):
 #: An aufs is mounted on /srv/aufs where the kernel has it.
 EXAMPLES: dict[str, tuple[Example, Example]] = {
     "": (
-        Example("Mount a writable copy of a directory.", "layerctl mount -u upper -l lower merged"),
-        Example("Unmount it; what was changed stays in upper.", "layerctl umount merged"),
+        Example("Mount a writable view of a directory.", "layerctl mount -u upper -l lower merged"),
+        Example("Unmount it; the changes stay in upper.", "layerctl umount merged"),
     ),
     "mount": (
         Example(
-            "Three layers, topmost first; the changes go to upper.",
+            "Mount three layers, topmost first; changes go to upper.",
             "layerctl mount -u upper -l lower -l base merged",
         ),
         Example(
@@ -32,93 +32,95 @@ EXAMPLES: dict[str, tuple[Example, Example]] = {
         ),
     ),
     "list": (
-        Example("Every layered mount, and whose container it is.", "layerctl list"),
+        Example("List every layered mount, and its container.", "layerctl list"),
         Example(
-            "Targets and upper directories for a script.",
+            "Print targets and upper directories for a script.",
             "layerctl list --raw --noheadings --output TARGET,UPPER",
         ),
     ),
     "inspect": (
-        Example("Which layer does a file come from?", "layerctl inspect merged merged etc/fstab"),
-        Example("What was deleted?", "layerctl inspect whiteouts merged"),
+        Example("Show which layer a file comes from.", "layerctl inspect merged merged etc/fstab"),
+        Example("Show what was deleted.", "layerctl inspect whiteouts merged"),
     ),
     "inspect mount": (
-        Example("The layers and options of a mount.", "layerctl inspect mount merged"),
+        Example("Show the layers and options of a mount.", "layerctl inspect mount merged"),
         Example("The same as JSON.", "layerctl inspect mount merged --json"),
     ),
     "inspect merged": (
-        Example("The whole tree, each name with its layer.", "layerctl inspect merged merged"),
+        Example("Show the whole tree, each name with its layer.", "layerctl inspect merged merged"),
         Example(
-            "One path in layers that nobody has mounted.",
+            "Show one path in layers that are not mounted.",
             "layerctl inspect merged -u upper -l lower -l base etc/fstab",
         ),
     ),
     "inspect whiteouts": (
-        Example("What the layers hide, and how.", "layerctl inspect whiteouts merged"),
+        Example("Show what the layers hide, and how.", "layerctl inspect whiteouts merged"),
         Example(
-            "The marker files themselves, for xargs -0.",
+            "Print the marker files, for xargs -0.",
             "layerctl inspect whiteouts merged -0",
         ),
     ),
     "inspect changes": (
-        Example("What was done in the upper layer?", "layerctl inspect changes merged"),
+        Example("Show the changes in the upper layer.", "layerctl inspect changes merged"),
         Example(
-            "The same in the letters of docker diff.",
+            "The same in the format of docker diff.",
             "layerctl inspect changes merged --format docker",
         ),
     ),
     "inspect aufs": (
-        Example("Every aufs with its branches and xino file.", "layerctl inspect aufs"),
-        Example("One of them, as JSON.", "layerctl inspect aufs --json /srv/aufs", 3),
+        Example("Show every aufs with its branches and xino file.", "layerctl inspect aufs"),
+        Example("Show one of them as JSON.", "layerctl inspect aufs --json /srv/aufs", 3),
     ),
     "doctor": (
-        Example("What is wrong with a mount that is there?", "layerctl doctor merged"),
+        Example("Find out what is wrong with an existing mount.", "layerctl doctor merged"),
         Example(
-            "Would this mount work, and if not, why?",
+            "Check whether a mount would work, and if not, why.",
             "layerctl doctor -u upper -l lower -l no-such-layer merged",
             1,
         ),
     ),
     "explain": (
-        Example("Why is this, and what to do?", "layerctl explain overlapping-layers"),
+        Example("Show why it happens, and what to do.", "layerctl explain overlapping-layers"),
         Example("What can EXDEV mean?", "layerctl explain EXDEV"),
     ),
     "umount": (
         Example("Unmount.", "layerctl umount merged"),
-        Example("Detach a mount that is busy.", "layerctl umount --lazy merged", 3),
+        Example("Detach a busy mount.", "layerctl umount --lazy merged", 3),
     ),
     "branch": (
-        Example("The branches of an aufs.", "layerctl branch list /srv/aufs", 3),
-        Example("One more branch below all.", "layerctl branch append /srv/aufs base=ro", 3),
+        Example("List the branches of an aufs.", "layerctl branch list /srv/aufs", 3),
+        Example("Add a branch at the bottom.", "layerctl branch append /srv/aufs base=ro", 3),
     ),
     "branch list": (
-        Example("The branches, topmost first.", "layerctl branch list /srv/aufs", 3),
-        Example("Their directories, for xargs -0.", "layerctl branch list -0 /srv/aufs", 3),
+        Example("List the branches, topmost first.", "layerctl branch list /srv/aufs", 3),
+        Example("Print their directories, for xargs -0.", "layerctl branch list -0 /srv/aufs", 3),
     ),
     "branch add": (
         Example(
-            "A branch on top, which becomes where new files go.",
+            "Add a branch at the top, for new files.",
             "layerctl branch add /srv/aufs 0 fresh=rw",
             3,
         ),
-        Example("Only show how.", "layerctl branch add -n /srv/aufs 1 patches=ro+wh", 3),
+        Example(
+            "Only show the remount options.", "layerctl branch add -n /srv/aufs 1 patches=ro+wh", 3
+        ),
     ),
     "branch append": (
-        Example("A branch below all.", "layerctl branch append /srv/aufs base=ro", 3),
-        Example("Several, in order.", "layerctl branch append /srv/aufs one=ro two=ro", 3),
+        Example("Add a branch at the bottom.", "layerctl branch append /srv/aufs base=ro", 3),
+        Example("Add several, in order.", "layerctl branch append /srv/aufs one=ro two=ro", 3),
     ),
     "branch prepend": (
-        Example("A branch above all.", "layerctl branch prepend /srv/aufs fresh=rw", 3),
-        Example("Only show how.", "layerctl branch prepend -n /srv/aufs fresh=rw", 3),
+        Example("Add a branch at the top.", "layerctl branch prepend /srv/aufs fresh=rw", 3),
+        Example(
+            "Only show the remount options.", "layerctl branch prepend -n /srv/aufs fresh=rw", 3
+        ),
     ),
     "branch del": (
-        Example(
-            "Take a branch away; its directory stays.", "layerctl branch del /srv/aufs base", 3
-        ),
-        Example("Only show how.", "layerctl branch del -n /srv/aufs base", 3),
+        Example("Remove a branch; its directory stays.", "layerctl branch del /srv/aufs base", 3),
+        Example("Only show the remount options.", "layerctl branch del -n /srv/aufs base", 3),
     ),
     "branch mod": (
-        Example("Write to a branch no more.", "layerctl branch mod /srv/aufs upper=ro", 3),
+        Example("Stop writing to a branch.", "layerctl branch mod /srv/aufs upper=ro", 3),
         Example(
             "Honour the whiteouts of a read-only branch.",
             "layerctl branch mod /srv/aufs lower=ro+wh",
@@ -126,7 +128,7 @@ EXAMPLES: dict[str, tuple[Example, Example]] = {
         ),
     ),
     "schema": (
-        Example("What does list --json write?", "layerctl schema list"),
-        Example("And what stands on standard error when it fails?", "layerctl schema error"),
+        Example("Show what list --json writes.", "layerctl schema list"),
+        Example("Show what a failing command writes to standard error.", "layerctl schema error"),
     ),
 }

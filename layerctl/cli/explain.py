@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 @output_options(CAUSES)
 @click.argument("cause", required=False, shell_complete=causes)
 def command(*, output: Output, cause: str | None) -> None:
-    """Explain a cause that doctor named, an error, or an errno; without CAUSE, list all causes.
+    """Explain a cause, an error or an errno; without CAUSE, list all of them.
 
-    An errno is a name (EXDEV) or a number (18): listed are the causes that it can have.
+    An errno is a name (EXDEV) or a number (18); list the causes that it can have.
     """
     from layerctl.doctor.catalogue import CAUSES as FOUND
 
@@ -45,7 +45,7 @@ def command(*, output: Output, cause: str | None) -> None:
         raise NotFoundError(
             "unknown-cause",
             f"unknown cause, error or errno '{cause}'",
-            hint=f"layerctl explain {close[0]}" if close else "layerctl explain lists them all",
+            hint=f"layerctl explain {close[0]}" if close else "layerctl explain",
         )
     if output.as_json and output.whole:
         json.write(_document(cause))
@@ -122,20 +122,20 @@ def _print(name: str) -> None:
 
     cause = _cause(name)
     click.echo(f"{cause.title}  [{cause.id}]")
-    click.echo(f"  how bad:  {cause.severity.value}")
+    click.echo(f"  severity:  {cause.severity.value}")
     for label, text in (("why", cause.why), ("fix", fill(cause.fix, {}))):
         for paragraph in wrapped(text):
             click.echo(f"  {label}:  {paragraph}")
     for line in _fix(cause):
         click.echo(f"    $ {fill(line, {})}")
     if cause.confirm:
-        click.echo("  to confirm it:")
+        click.echo("  to confirm:")
         for line in cause.confirm:
             click.echo(f"    $ {fill(line, {})}")
     if cause.since:
-        click.echo(f"  concerns Linux from:  {cause.since}")
+        click.echo(f"  affects Linux from:  {cause.since}")
     if cause.until:
-        click.echo(f"  concerns Linux before:  {cause.until}")
+        click.echo(f"  affects Linux before:  {cause.until}")
     if name in ERRORS:
         click.echo(f"  exit code:  {ERRORS[name].exit_code}")
     for link in cause.links:

@@ -7,11 +7,11 @@ import click
 from layerctl.cli.main import LazyGroup
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "mount": ("layerctl.cli.inspect_mount", "Decode one mount's stack."),
-    "merged": ("layerctl.cli.inspect_merged", "Show what is visible and from which layer."),
+    "mount": ("layerctl.cli.inspect_mount", "Show the layers and options of a mount."),
+    "merged": ("layerctl.cli.inspect_merged", "Show the merged tree and where it comes from."),
     "whiteouts": ("layerctl.cli.inspect_whiteouts", "List whiteouts and opaque directories."),
-    "changes": ("layerctl.cli.inspect_changes", "Show what the upper layer changed."),
-    "aufs": ("layerctl.cli.inspect_aufs", "Show aufs's branches as sysfs tells them."),
+    "changes": ("layerctl.cli.inspect_changes", "Show the changes in the upper layer."),
+    "aufs": ("layerctl.cli.inspect_aufs", "Show the branches of aufs from sysfs."),
 }
 
 
@@ -22,4 +22,4 @@ COMMANDS: dict[str, tuple[str, str]] = {
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 def command() -> None:
-    """Look inside a layered mount, or at layers that nobody has mounted."""
+    """Examine a layered mount, or layers that are not mounted."""

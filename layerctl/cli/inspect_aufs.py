@@ -18,6 +18,7 @@ from layerctl.kernel import mounts
 from layerctl.render.json import Document, path_fields
 from layerctl.render.output import Format, Output, write
 from layerctl.render.tables import AUFS
+from layerctl.rules.words import with_article
 
 
 @click.command("aufs", cls=WithExamples)
@@ -25,7 +26,7 @@ from layerctl.render.tables import AUFS
 @source_options
 @click.argument("which", required=False, metavar="[TARGET|si_ID]", shell_complete=aufs_targets)
 def command(*, output: Output, sysfs: str, mountinfo: str, which: str | None) -> None:
-    """Show every aufs as /sys/fs/aufs tells it: branches, permissions, ids, xino path."""
+    """Show aufs mounts from /sys/fs/aufs: branches, permissions, ids, xino path."""
     targets = _targets(mountinfo)
     if which is None:
         names = sorted(set(mounts.aufs_instances(sysfs)) | set(targets))
@@ -37,7 +38,7 @@ def command(*, output: Output, sysfs: str, mountinfo: str, which: str | None) ->
     if not instances and output.format is Format.HUMAN:
         from layerctl.render.errors import note
 
-        note("no aufs is mounted here")
+        note("no aufs is mounted in this mount namespace")
         return
 
     def human() -> None:
@@ -74,8 +75,8 @@ def _instance_of(target: str, mountinfo: str) -> str:
     if entry.fstype != "aufs" or identity is None:
         raise NotFoundError(
             "not-layered",
-            f"{target} is a {entry.fstype} mount, no aufs",
-            hint="layerctl inspect aufs shows every aufs",
+            f"{target} is {with_article(entry.fstype)} mount, not an aufs",
+            hint="layerctl inspect aufs",
         )
     return f"si_{identity}"
 
@@ -87,9 +88,9 @@ def _read(name: str, sysfs: str) -> SysfsInstance:
         raise NotFoundError(
             "no-aufs-sysfs",
             f"{os.path.join(sysfs, name)} cannot be read: {error.strerror}",
-            why="aufs shows its branches there while the mount lives, unless its module was "
-            "loaded with brs=0",
-            hint="layerctl inspect aufs shows every aufs",
+            why="aufs shows its branches there while mounted, unless its module was loaded with "
+            "brs=0",
+            hint="layerctl inspect aufs",
         ) from None
 
 

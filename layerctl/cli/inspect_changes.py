@@ -23,13 +23,13 @@ from layerctl.render.tables import CHANGES
 @layer_flags
 @output_options(CHANGES)
 @click.option(
-    "--format", "letters", type=click.Choice(["docker"]), help="docker: as docker diff writes it."
+    "--format", "letters", type=click.Choice(["docker"]), help="Use the format of docker diff."
 )
 @click.option(
     "--since", type=int, metavar="N", default=1, show_default=True,
-    help="What all layers above N did, N and those below being what was there.",
+    help="Compare the layers above N with the tree below them.",
 )  # fmt: skip
-@click.option("--content", is_flag=True, help="Compare what files hold even if their times agree.")
+@click.option("--content", is_flag=True, help="Compare file contents even if the times match.")
 @click.argument("target", required=False, shell_complete=targets)
 def command(
     *,
@@ -40,12 +40,12 @@ def command(
     content: bool,
     target: str | None,
 ) -> None:
-    """Show what the upper layer did to what lies below: added, modified, deleted, renamed ..."""
+    """Show what the upper layer added, modified, deleted or renamed."""
     if letters is not None and (output.format is not Format.HUMAN or not output.whole):
         raise RequestError(
             "usage",
-            "--format goes with no other form of output",
-            hint="leave --format out",
+            "--format cannot be combined with other output options",
+            hint="remove --format",
         )
     stack, notes, mount = find_stack(target, request)
     for text in notes:
@@ -53,10 +53,10 @@ def command(
     if not 0 < since < len(stack.layers):
         raise RequestError(
             "no-such-layer",
-            f"layer {since} has nothing above it or is not there",
-            hint=f"name one of 1 to {len(stack.layers) - 1}"
-            if len(stack.layers) > 1
-            else "changes need at least two layers",
+            _since_problem(len(stack.layers)),
+            hint=f"layerctl inspect mount {target}"
+            if target
+            else "layerctl inspect changes --help",
         )
     with opened(stack, mount) as view:
         for text in view.notes:
@@ -66,6 +66,12 @@ def command(
         else:
             _write(view, since, output, letters, content=content)
         tell_unknown(view)
+
+
+def _since_problem(count: int) -> str:
+    if count < 2:
+        return "there is only one layer, and so nothing to compare"
+    return "--since must be 1 here" if count == 2 else f"--since must be between 1 and {count - 1}"
 
 
 def _write(view: Opened, since: int, output: Output, letters: str | None, *, content: bool) -> None:
@@ -82,7 +88,7 @@ def _write(view: Opened, since: int, output: Output, letters: str | None, *, con
 
     def for_people() -> None:
         if not changes.print_changes(found, output.color):
-            note("nothing was changed")
+            note("no changes")
 
     write(
         CHANGES,

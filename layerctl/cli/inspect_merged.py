@@ -45,15 +45,21 @@ def _listing(_: Output, given: dict[str, Any]) -> Listing:
 @click.command("merged", cls=WithExamples)
 @layer_flags
 @output_options(ENTRIES, STORY, SUMMARY, which=_listing)
-@click.option("--tree", "as_tree", is_flag=True, help="Draw the tree (as without other options).")
-@click.option("--summary", is_flag=True, help="Sum up entries and bytes, layer by layer.")
-@click.option("--layer", type=int, metavar="N", help="Only what layer N provides.")
+@click.option("--tree", "as_tree", is_flag=True, help="Draw the tree (default).")
+@click.option("--summary", is_flag=True, help="Sum up entries and bytes per layer.")
+@click.option("--layer", type=int, metavar="N", help="Show only what layer N provides.")
 @click.option(
-    "--type", "types", multiple=True, type=click.Choice(_TYPE_NAMES), help="Only this type."
+    "--type", "types", multiple=True, type=click.Choice(_TYPE_NAMES), help="Show only this type."
 )
-@click.option("--max-depth", type=click.IntRange(min=1), metavar="N", help="Go N levels down.")
-@click.option("--glob", metavar="PATTERN", help="Only names (with a slash in it: paths) like this.")
-@click.option("--thorough", is_flag=True, help="Read the attributes of every file too.")
+@click.option(
+    "--max-depth", type=click.IntRange(min=1), metavar="N", help="Descend at most N levels."
+)
+@click.option(
+    "--glob",
+    metavar="PATTERN",
+    help="Show only matching names (paths, if PATTERN contains a slash).",
+)
+@click.option("--thorough", is_flag=True, help="Also read the attributes of every file.")
 @click.argument("arguments", nargs=-1, metavar="[TARGET] [PATH]", shell_complete=merged_arguments)
 def command(
     *,
@@ -68,20 +74,20 @@ def command(
     thorough: bool,
     arguments: tuple[str, ...],
 ) -> int:
-    """Show what is visible and which layer provides it; with PATH, that one path's story.
+    """Show the merged tree and which layer provides each entry.
 
-    TARGET is a mount, or layer flags stand in its place. Without TARGET the one argument is PATH,
-    which is relative to the merged root. A PATH that shows nothing ends with exit code 3.
+    TARGET is a mount; with layer options, leave it out. With PATH, relative to the merged root,
+    show how each layer treats that path; exit with 3 if it is not visible.
 
-    With --tree, --summary, --layer, --type, --max-depth or --glob, PATH is the directory to list.
+    With --tree, --summary, --layer, --type, --max-depth or --glob, list the directory PATH.
     """
     listing = _listing(output, locals())
     plain = output.format is not Format.HUMAN or not output.whole
     if as_tree and (plain or summary):
         raise RequestError(
             "usage",
-            "--tree goes with no other form of output",
-            hint="leave --tree out",
+            "--tree cannot be combined with other output options",
+            hint="remove --tree",
         )
     target, path = _target_and_path(request, arguments)
     stack, notes, mount = find_stack(target, request)
@@ -91,7 +97,7 @@ def command(
         raise RequestError(
             "no-such-layer",
             f"there is no layer {layer}",
-            hint=f"name one of 0 (the topmost) to {len(stack.layers) - 1}",
+            hint=f"use 0 (the topmost) to {len(stack.layers) - 1}",
         )
     with opened(stack, mount, thorough=thorough) as view:
         for text in view.notes:
@@ -129,9 +135,9 @@ def _target_and_path(request: Request, arguments: tuple[str, ...]) -> tuple[str 
         raise RequestError(
             "usage",
             f"too many arguments: {given[1]}",
-            hint="with layer flags the one argument is PATH, else TARGET and PATH"
+            hint="with layer options, PATH is the only argument"
             if request.names_layers
-            else "name one TARGET and at most one PATH",
+            else "give one TARGET and at most one PATH",
         )
     return target, relative(given[0], target) if given else None
 
@@ -214,7 +220,7 @@ def _summary(view: Opened, chunks: Iterable[Chunk], output: Output) -> None:
 
 
 def tell_unknown(view: Opened) -> None:
-    """Say on standard error what could not be read."""
+    """Report on standard error what could not be read."""
     for one in view.resolver.reasons.kept[:20]:
         note(f"layer {one.layer}: {printable(one.path) or '.'} cannot be read: {one.reason}")
     more = len(view.resolver.reasons.kept[20:]) + view.resolver.reasons.more

@@ -38,10 +38,10 @@ def _listing(output: Output, _: object) -> Listing:
 def command(
     *, request: Request, output: Output, sysfs: str, mountinfo: str, target: str | None
 ) -> None:
-    """Decode the stack of the mount at TARGET: type, layers, options in effect.
+    """Show the type, layers and effective options of the mount on TARGET.
 
-    With layer flags in its place, the stack that they name: also what an option string means.
-    With --raw and -0 each layer is a row.
+    With layer options instead of TARGET, show what they mean. With --raw and -0, write one row per
+    layer.
     """
     if target is None or request.names_layers:
         stack = find_stack(target, request).stack

@@ -21,9 +21,7 @@ from layerctl.render.tables import WHITEOUTS
 @click.command("whiteouts", cls=WithExamples)
 @layer_flags
 @output_options(WHITEOUTS)
-@click.option(
-    "--thorough", is_flag=True, help="Look at every empty file for whiteouts by attribute."
-)
+@click.option("--thorough", is_flag=True, help="Check every empty file for a whiteout attribute.")
 @click.argument("target", required=False, shell_complete=targets)
 def command(
     *,
@@ -32,7 +30,7 @@ def command(
     thorough: bool,
     target: str | None,
 ) -> None:
-    """List whiteouts and opaque directories: what each hides, and whether it has any effect."""
+    """List whiteouts and opaque directories, and what they hide."""
     stack, notes, mount = find_stack(target, request)
     for text in notes:
         note(text)
@@ -52,7 +50,7 @@ def command(
         rows = map(whiteout_document, found_so_far)
         first = next(rows, None)
         if first is None and output.format is Format.HUMAN:
-            note("no whiteouts and no opaque directories")
+            note("no whiteouts or opaque directories")
         else:
             found = chain([] if first is None else [first], rows)
             write(WHITEOUTS, found, output, beside=lambda: unknown_fields(view))

@@ -1,4 +1,4 @@
-"""What is said where a library that the program imports is not there: imported without any."""
+"""The error for a missing library; imports no library itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LIBRARIES = ("click", "psutil", "rich")
 
 
 def missing(error: ImportError) -> RefusedError | None:
-    """Return what to tell of a failed import, None where it is no library but a bug."""
+    """Return the error for a failed import, or None if it is not a library but a bug."""
     name = (error.name or "").partition(".")[0]
     if name not in LIBRARIES:
         return None
@@ -19,6 +19,6 @@ def missing(error: ImportError) -> RefusedError | None:
         "missing-library",
         f"the Python library {name} is not installed for {sys.executable}",
         why=str(error),
-        hint=f"on Debian: apt-get install {packages}; or install layerctl with pipx, which brings "
-        "the libraries along",
+        hint="install the libraries (this is for Debian), or install layerctl with pipx",
+        commands=(f"apt-get install {packages}",),
     )

@@ -17,10 +17,9 @@ from layerctl.render.tables import LIST
 @output_options(LIST)
 @source_options
 def command(*, output: Output, sysfs: str, mountinfo: str) -> None:
-    """List every overlay and aufs mount that this process can see.
+    """List the overlay and aufs mounts in this mount namespace.
 
-    The container that a mount is the root of is named where the directories of Docker, podman or
-    containerd tell it.
+    If a mount is the root of a container of Docker, podman or containerd, show the container.
     """
     found = mounts.layered(mountinfo, sysfs)
     if mountinfo == mounts.SELF_MOUNTINFO:
@@ -28,6 +27,6 @@ def command(*, output: Output, sysfs: str, mountinfo: str) -> None:
     if not found and output.format is Format.HUMAN:
         from layerctl.render.errors import note
 
-        note("no overlay or aufs is mounted here (other mount namespaces are not looked at)")
+        note("no overlay or aufs is mounted in this mount namespace")
         return
     write(LIST, (listed_document(one, containers.of(one)) for one in found), output)

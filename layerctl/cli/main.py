@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 #: Every command: its name, the module that holds it, its one line of help.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "mount": ("layerctl.cli.mount", "Mount a stack of layers."),
+    "mount": ("layerctl.cli.mount", "Mount layers."),
     "umount": ("layerctl.cli.umount", "Unmount a layered mount."),
-    "list": ("layerctl.cli.list", "List every overlay and aufs mount."),
-    "branch": ("layerctl.cli.branch", "List and change the branches of a live aufs."),
-    "inspect": ("layerctl.cli.inspect", "Look inside a mount or bare layers."),
-    "doctor": ("layerctl.cli.doctor", "Say why a mount fails or would fail."),
-    "explain": ("layerctl.cli.explain", "Explain a cause that doctor named."),
+    "list": ("layerctl.cli.list", "List overlay and aufs mounts."),
+    "branch": ("layerctl.cli.branch", "List or change the branches of a mounted aufs."),
+    "inspect": ("layerctl.cli.inspect", "Examine a mount or unmounted layers."),
+    "doctor": ("layerctl.cli.doctor", "Find out why a mount fails."),
+    "explain": ("layerctl.cli.explain", "Explain a cause or an error."),
     "schema": ("layerctl.cli.schema", "Print the JSON Schema of a command's output."),
 }
 
@@ -90,15 +90,15 @@ class LazyGroup(WithExamples, click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command, or say which one may have been meant."""
+        """Find the command, or suggest the one that was probably meant."""
         if args and args[0] not in self.lazy and not args[0].startswith("-"):
             from layerctl.rules.options import nearest
 
             close = nearest(args[0], list(self.lazy))
             raise RequestError(
                 "usage",
-                f"'{args[0]}' is no command of {ctx.command_path}",
-                hint=f"{ctx.command_path} {close[0] if close else '--help'}",
+                f"unknown command '{args[0]}'" + (f"; did you mean '{close[0]}'?" if close else ""),
+                hint=f"{ctx.command_path} {close[0] + ' ' if close else ''}--help",
             )
         return super().resolve_command(ctx, args)
 
@@ -120,7 +120,7 @@ def _no_pager(_: click.Context, __: click.Parameter, value: bool) -> None:
     is_flag=True,
     expose_value=False,
     callback=_no_pager,
-    help="Write to the terminal without a pager.",
+    help="Do not use a pager.",
 )
 @click.version_option(__version__, message=_VERSION.replace("%", "%%"))
 def cli() -> None:
@@ -167,12 +167,12 @@ def _bug(error: Exception) -> BugError:
         "bug",
         f"a bug in layerctl: {type(error).__name__}: {error}",
         why=f"raised at {_place(error)}",
-        hint="run it again with LAYERCTL_DEBUG=1 in the environment and report what it prints",
+        hint="run the command again with LAYERCTL_DEBUG=1 in the environment, and report the output",
     )
 
 
 def _system(error: OSError) -> LayerctlError:
-    """Return what to say of an error of the system that no room expected."""
+    """Return the error for a system call that failed unexpectedly."""
     if error.errno == errno.ENOENT and str(error.filename).startswith("/proc/self/"):
         return _without_proc()
     name = errno.errorcode.get(error.errno or 0, "an error")
@@ -180,17 +180,18 @@ def _system(error: OSError) -> LayerctlError:
     return SystemFailedError(
         "system-error",
         f"{error.filename}: {words}" if error.filename else f"a system call failed: {words}",
-        why=f"the system answered {name}, and without this call the answer could be wrong "
+        why=f"the call failed with {name}, and without it the result could be wrong "
         f"({_place(error)})",
-        hint="run it again; if it fails again, read the kernel log. Run: dmesg | tail",
+        hint="run the command again; if it still fails, read the kernel log",
+        commands=("dmesg | tail",),
     )
 
 
 def _memory() -> SystemFailedError:
     return SystemFailedError(
         "out-of-memory",
-        "the system gave the program no more memory",
-        hint="free memory, or raise the limit that is set for it (ulimit -v)",
+        "out of memory",
+        hint="free some memory, or raise the limit (ulimit -v)",
     )
 
 
@@ -198,13 +199,13 @@ def _unloaded(error: ImportError) -> SystemFailedError:
     return SystemFailedError(
         "program-unreadable",
         f"a part of the program cannot be loaded: {error}",
-        why="the module is missing, or cannot be read",
-        hint="run it again; if it fails again, install the program anew",
+        why="the module is missing or unreadable",
+        hint="run the command again; if it still fails, reinstall the program",
     )
 
 
 def _place(error: BaseException) -> str:
-    """Return where in the program an error came up."""
+    """Return where in the program an error was raised."""
     import traceback
 
     frame = traceback.extract_tb(error.__traceback__)[-1]
@@ -214,14 +215,14 @@ def _place(error: BaseException) -> str:
 def _without_proc() -> RefusedError:
     return RefusedError(
         "no-proc",
-        "/proc is not mounted, or is not the process's own",
-        why="what is mounted and who asks is read there; nothing is mounted unseen",
+        "/proc is not mounted, or belongs to another process",
+        why="layerctl needs it to find out what is mounted",
         hint="mount -t proc proc /proc",
     )
 
 
 def _die_of(number: signal.Signals) -> NoReturn:
-    """End as a program does that did not catch the signal, so that a shell sees the same."""
+    """End as if the signal had not been caught, so that a shell sees that."""
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
     os._exit(128 + number)

@@ -42,7 +42,7 @@ _ERRORS: dict[str, type[LayerctlError]] = {
 
 @click.command("mount", cls=WithExamples)
 @layer_flags
-@click.option("--mkdir", is_flag=True, help="Make a missing target, upper or work directory.")
+@click.option("--mkdir", is_flag=True, help="Create missing target, upper and work directories.")
 @click.option(
     "--aufs-xino",
     metavar="auto|default|none|PATH",
@@ -52,10 +52,10 @@ _ERRORS: dict[str, type[LayerctlError]] = {
     "--print",
     "form",
     type=click.Choice(FORMS),
-    help="Print the mount in another form; mount nothing.",
+    help="Print the mount in this form; do not mount.",
 )
-@click.option("--api", type=click.Choice(APIS), help="Force one way into the kernel.")
-@click.option("-n", "--dry-run", is_flag=True, help="Show what would be done; change nothing.")
+@click.option("--api", type=click.Choice(APIS), help="Force this mount API.")
+@click.option("-n", "--dry-run", is_flag=True, help="Show what would be done, without doing it.")
 @json_option
 @click.argument("where", nargs=-1, metavar="[SOURCE] TARGET", shell_complete=directories)
 def command(
@@ -69,10 +69,10 @@ def command(
     as_json: bool,
     where: tuple[str, ...],
 ) -> int:
-    """Mount a stack of layers on TARGET and prove that it is what was asked for.
+    """Mount layers on TARGET and verify the result.
 
-    Layers are named topmost first, by flags or in -o as for mount(8). With -o remount the flags
-    of a mount that is there are changed.
+    Give the layers topmost first, as options or in -o as for mount(8). With -o remount, change the
+    options of an existing mount.
     """
     source, target = _where(where)
     changes = as_remount(request)
@@ -124,9 +124,9 @@ def _remount(
     if any(others):
         raise RequestError(
             "usage",
-            "--mkdir, --aufs-xino, --print and --api do not go with -o remount",
-            why="a remount changes a mount that is there, by mount(2)",
-            hint="leave them out, or leave out remount",
+            "--mkdir, --aufs-xino, --print and --api cannot be combined with -o remount",
+            why="a remount changes an existing mount with mount(2)",
+            hint="remove them, or remove remount",
         )
     return remount.run(words, target, dry_run=dry_run, as_json=as_json)
 
@@ -135,8 +135,8 @@ def _where(where: tuple[str, ...]) -> tuple[str | None, str]:
     if not where or len(where) > 2:
         raise RequestError(
             "usage",
-            "no target was named" if not where else f"{len(where)} arguments are too many",
-            why="it is SOURCE TARGET, or TARGET alone",
+            "no target was given" if not where else f"{len(where)} arguments are too many",
+            why="the arguments are [SOURCE] TARGET",
             hint="layerctl mount --help",
         )
     return (None, where[0]) if len(where) == 1 else (where[0], where[1])
@@ -149,9 +149,9 @@ def _prepare(
     if aufs_xino is not None and asked.fstype != "aufs":
         raise RequestError(
             "usage",
-            "--aufs-xino goes with aufs alone",
-            why=f"the stack is of type {asked.fstype}, whose option is -o xino=on|off|auto",
-            hint="leave it out, or use -t aufs",
+            "--aufs-xino works only with aufs",
+            why=f"the type is {asked.fstype}, which has -o xino=on|off|auto instead",
+            hint="remove it, or use -t aufs",
         )
     stack = absolute_stack(asked)
     default_work = prepare.work_directory(stack)
@@ -203,7 +203,7 @@ def _fall_back(
     other = _prepare(
         request._replace(fstype="fuse-overlayfs"), source, target, mkdir=mkdir, aufs_xino=None
     )
-    said = f"the kernel's overlay cannot ({reason}): fuse-overlayfs is used"
+    said = f"using fuse-overlayfs, because the kernel's overlay is not possible: {reason}"
     return other._replace(notes=(said, *other.notes))
 
 
@@ -264,7 +264,7 @@ def _from_finding(
 
 
 def _failure(error: MountFailedError, prepared: Prepared) -> LayerctlError:
-    """Return what to say of a mount that the kernel refused: cause, its words, the errno."""
+    """Return the error for a mount that the kernel refused: cause, kernel messages, errno."""
     from layerctl.doctor import explain
     from layerctl.kernel import probes
 
@@ -286,9 +286,10 @@ def _failure(error: MountFailedError, prepared: Prepared) -> LayerctlError:
     return RefusedError(
         "mount-refused",
         f"the kernel refused the mount on {prepared.target}: {error.strerror}",
-        why="the checks foresaw nothing, and the kernel said no more than this"
-        + (f"; it could be: {could_be}" if could_be else ""),
-        hint="run as root: dmesg | tail",
+        why="the checks found no reason, and the kernel gave only the error number"
+        + (f"; possible causes: {could_be}" if could_be else ""),
+        hint="read the kernel log as root",
+        commands=("dmesg | tail",),
         findings=tuple(found.possible),
         details=tuple(details),
     )
@@ -326,7 +327,7 @@ def _report(
 
 
 def _print(prepared: Prepared, form: str) -> int:
-    """Write another form of the mount; it can be made by another user, so privilege is no matter.
+    """Write another form of the mount; another user may mount it, so privilege does not matter.
 
     Returns EXIT_FOUND where the mount would fail all the same.
     """

@@ -15,9 +15,9 @@ from layerctl.render.output import Format, Output
 
 _FORMATS = (
     ("--json", Format.JSON, "Write one JSON document."),
-    ("--jsonl", Format.JSONL, "Write one JSON document a row, a line each."),
-    ("--raw", Format.RAW, "Write a line a row, unsafe bytes as \\xNN."),
-    ("-0/--null", Format.NUL, "End every field with a NUL byte, unescaped."),
+    ("--jsonl", Format.JSONL, "Write one JSON object per line."),
+    ("--raw", Format.RAW, "Write one row per line; escape unsafe bytes as \\xNN."),
+    ("-0/--null", Format.NUL, "End each field with NUL; do not escape."),
 )
 
 
@@ -46,8 +46,8 @@ def output_options(
             if len(formats) > 1:
                 raise RequestError(
                     "usage",
-                    "more than one output format was asked for",
-                    hint="choose one of --json, --jsonl, --raw and -0",
+                    "more than one output format was given",
+                    hint="use only one of --json, --jsonl, --raw and -0",
                 )
             output = Output(
                 formats[0] if formats else Format.HUMAN,
@@ -66,16 +66,16 @@ def output_options(
             click.option(
                 "--output", "columns", metavar="COL,...",
                 shell_complete=lambda _, __, incomplete: columns(listings, incomplete),
-                help="Show these columns; +COL,... adds to the usual ones.",
+                help="Show these columns; +COL,... adds to the default.",
             ),
             click.option(
                 "--list-columns", is_flag=True, is_eager=True, expose_value=False,
-                callback=list_columns, help="List the columns that there are, and exit.",
+                callback=list_columns, help="List the available columns, and exit.",
             ),
-            click.option("--noheadings", is_flag=True, help="Leave the line of headings out."),
+            click.option("--noheadings", is_flag=True, help="Do not print column headings."),
             click.option(
                 "--color", type=click.Choice(["auto", "always", "never"]), default="auto",
-                help="When to colour what people read.",
+                help="When to use colour.",
             ),
         ]  # fmt: skip
         return add_options(function, wrapper, options)

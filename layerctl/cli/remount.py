@@ -1,4 +1,4 @@
-"""`layerctl mount -o remount`: change a mount that is there. A part of `layerctl mount`."""
+"""`layerctl mount -o remount`: change an existing mount. A part of `layerctl mount`."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from layerctl.rules.validity import value_problems
 
 
 def run(words: RemountWords, target: str, *, dry_run: bool, as_json: bool) -> int:
-    """Change the mount at `target` as the words say, prove it, and tell of it."""
+    """Change the mount on `target` as requested, verify it, and report it."""
     mounted = _find(target)
     fstype = mounted.stack.fstype
     request = words.request
     if request.fstype not in (None, "auto") and fstype_of(request) != fstype:
         raise RequestError(
             "usage",
-            f"{mounted.entry.target} is of type {fstype}, not {request.fstype}",
-            hint="leave -t out at a remount",
+            f"{mounted.entry.target} has type {fstype}, not {request.fstype}",
+            hint="remove -t",
         )
     asked, changes = _asked(request._replace(fstype=fstype), mounted.stack)
     for problem in value_problems(asked):

@@ -22,18 +22,18 @@ def _complete(context: click.Context, _: click.Parameter, incomplete: str) -> li
 @click.command("schema", cls=WithExamples)
 @click.argument("words", nargs=-1, metavar="COMMAND", shell_complete=_complete)
 def command(*, words: tuple[str, ...]) -> None:
-    """Print the JSON Schema of what COMMAND writes with --json.
+    """Print the JSON Schema of COMMAND --json.
 
-    The rows stand under $defs: each line of --jsonl is one of them. `error` is not a command but
-    what every command writes to standard error when it fails.
+    The rows are under $defs; each line of --jsonl is one of them. `error` is not a command: it is
+    the document that every command writes to standard error when it fails.
     """
     name = " ".join(words)
     documents = DOCUMENTS.get(name)
     if documents is None:
         raise RequestError(
             "usage",
-            f"there is no schema of '{name}'" if name else "no command was named",
-            why="there are those of " + ", ".join(DOCUMENTS),
+            f"'{name}' has no schema" if name else "no command was given",
+            why="schemas exist for: " + ", ".join(DOCUMENTS),
             hint="layerctl schema list",
         )
     json.write(schema(f"layerctl {name} --json", documents))

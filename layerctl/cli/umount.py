@@ -14,7 +14,9 @@ from layerctl.mounting.unmount import unmount
 
 @click.command("umount", cls=WithExamples)
 @json_option
-@click.option("--lazy", is_flag=True, help="Detach it now; it ends when nothing uses it any more.")
+@click.option(
+    "--lazy", is_flag=True, help="Detach the mount now; clean up when it is no longer busy."
+)
 @click.option(
     "--force", is_flag=True, help="Unmount an aufs even where that makes hard links other files."
 )
@@ -22,8 +24,8 @@ from layerctl.mounting.unmount import unmount
 def command(*, as_json: bool, lazy: bool, force: bool, target: str) -> None:
     """Unmount the layered mount on TARGET.
 
-    Where it is busy, who holds it is said. No directory is removed. Hard links of an aufs that were
-    changed are made whole first; where that cannot be, it is refused without --force.
+    If it is busy, list what is using it. Directories are never removed. Hard links of an aufs that
+    were changed are made whole first; where that cannot be, it is refused without --force.
     """
     entry = mounts.find(target)
     standing.demand_name(target, entry)

@@ -93,7 +93,7 @@ class _Branches:
             raise RequestError(
                 "aufs-br-syntax",
                 f"the option '{name}' has no value",
-                hint="see aufs(5), or name the branches with -b DIR=PERM",
+                hint="name the branches with -b DIR=PERM",
             )
         given = f"{name}={value}"
         if name in ("add", "ins"):
@@ -138,8 +138,8 @@ class _Branches:
         there = len(self._made)
         return RequestError(
             "aufs-br-syntax",
-            f"'{given}' names no place for a branch",
-            why=f"it is INDEX:PATH[=PERM], with an index of at most {there} here"
+            f"'{given}' has no position for the branch",
+            why=f"the format is INDEX:PATH[=PERM], with an index of at most {there} here"
             if given.startswith(("add", "ins"))
             else f"aufs gives it the place {self._named}, of which there are only {there} so far",
             hint=f"write add={there}:PATH to put it below all",
@@ -151,7 +151,7 @@ class _Branches:
                 return place
         raise RequestError(
             "aufs-br-syntax",
-            f"'{given}' names no branch of this stack",
+            f"'{given}' does not name a branch of this aufs",
             hint="name one of: " + ", ".join(layer.path for layer, _ in self._made),
         )
 
@@ -160,7 +160,7 @@ def _branches(name: str, value: str | None) -> tuple[Layer, ...]:
     if not value:
         raise RequestError(
             "aufs-br-syntax",
-            f"the option '{name}' names no branch",
+            f"the option '{name}' has no branches",
             hint=f"name the branches, topmost first: -o {name}=/top=rw:/below=ro",
         )
     names = value.split(":")
@@ -169,9 +169,9 @@ def _branches(name: str, value: str | None) -> tuple[Layer, ...]:
     if "" in names:
         raise RequestError(
             "aufs-br-syntax",
-            f"an empty branch stands in '{name}={value}'",
-            why="aufs would silently drop every branch behind it",
-            hint="write one ':' between two branches",
+            f"'{name}={value}' contains an empty branch",
+            why="aufs would silently drop every branch after it",
+            hint="put one ':' between two branches",
         )
     return tuple(map(parse_branch, names))
 
@@ -204,9 +204,9 @@ def remount_words(text: str) -> tuple[str, tuple[BranchWord, ...]]:
             if not number.isdecimal() or not branch:
                 raise RequestError(
                     "aufs-br-syntax",
-                    f"'{name}={value}' names no place for a branch",
-                    why="it is INDEX:PATH[=PERM]",
-                    hint=f"write {name}=0:PATH to put it above all",
+                    f"'{name}={value}' has no position for the branch",
+                    why="the format is INDEX:PATH[=PERM]",
+                    hint=f"use {name}=0:PATH to add it at the top",
                 )
             changes.append(BranchWord("add", parse_branch(branch), int(number)))
         else:
@@ -220,7 +220,7 @@ def _no_value(name: str) -> RequestError:
     return RequestError(
         "aufs-br-syntax",
         f"the option '{name}' has no value",
-        hint="see aufs(5), or name the branches with -b DIR=PERM",
+        hint="name the branches with -b DIR=PERM",
     )
 
 

@@ -44,7 +44,7 @@ def split_lowerdir(value: str) -> list[Layer]:
             raise LayerOrderError("it starts with a colon")
         path = backslash_unescape(name)
         if not path:
-            raise LayerOrderError("nothing stands before or behind a backslash")
+            raise LayerOrderError("there is nothing before or after a backslash")
         layers.append(Layer(path, role))
         position = match.end()
         if not colons:
@@ -52,7 +52,7 @@ def split_lowerdir(value: str) -> list[Layer]:
         if position == len(value):
             raise LayerOrderError("it ends with a colon")
         if len(colons) > 2:
-            raise LayerOrderError("more than two colons stand together")
+            raise LayerOrderError("it has more than two colons in a row")
         if len(colons) == 1 and role is Role.DATA:
             raise LayerOrderError("a lower layer follows a data-only layer")
         role = Role.DATA if len(colons) == 2 else Role.LOWER
@@ -86,9 +86,11 @@ def parse(text: str, *, base: Stack | None = None) -> Stack:
                 if plain:
                     raise RequestError(
                         "malformed-option-string",
-                        f"'{name}' follows 'lowerdir' in the options",
-                        why="the kernel takes either one lowerdir list or lowerdir+ and datadir+",
-                        hint="name every layer by itself: -l DIR for lowers, --data DIR for data",
+                        f"'{name}' cannot be combined with 'lowerdir'",
+                        why="the kernel accepts either one lowerdir list, or lowerdir+ and "
+                        "datadir+",
+                        hint="give each layer separately: -l DIR for lower layers, --data DIR for "
+                        "data-only layers",
                     )
                 role = Role.LOWER if name == "lowerdir+" else Role.DATA
                 lowers.append(Layer(value, role))
@@ -114,10 +116,10 @@ def _lowerdir(value: str) -> list[Layer]:
     except LayerOrderError as error:
         raise RequestError(
             "malformed-option-string",
-            f"the lowerdir value makes no list of layers: {error}",
-            why="':' stands between two lower layers, '::' before a data-only layer, "
-            "and a colon inside a name is written '\\:'",
-            hint="name every layer by itself, without escapes: -l DIR -l DIR",
+            f"invalid lowerdir list: {error}",
+            why="':' separates lower layers, '::' precedes a data-only layer, and '\\:' is a colon "
+            "in a name",
+            hint="give each layer separately, without escapes: -l DIR -l DIR",
         ) from None
 
 

@@ -71,9 +71,9 @@ def fstype_of(request: Request) -> str:
             close = nearest(request.fstype, list(TYPE_NAMES))
             raise RequestError(
                 "unknown-type",
-                f"'{request.fstype}' is no layered filesystem type",
-                why="layerctl mounts overlay (Docker's overlay2), aufs and fuse-overlayfs",
-                hint=f"write: -t {close[0] if close else 'overlay'}",
+                f"'{request.fstype}' is not a layered filesystem type",
+                why="layerctl can mount overlay (overlay2 in Docker), aufs and fuse-overlayfs",
+                hint=f"use -t {close[0] if close else 'overlay'}",
             )
         return known
     if request.branches:
@@ -107,7 +107,7 @@ def _refuse_layers(stack: Stack, names: tuple[str, ...], instead: str) -> None:
 def _misplaced(flag: str, fstype: str, instead: str) -> RequestError:
     return RequestError(
         "wrong-layer-flag",
-        f"{flag} does not go with {fstype}",
+        f"{flag} cannot be used with {fstype}",
         hint=f"use {instead}, or another type (-t)",
     )
 
@@ -166,8 +166,8 @@ def _overlay(request: Request) -> Stack:
         if in_flags and in_options:
             raise RequestError(
                 "conflicting-options",
-                f"{what} stand both in {flag} and in -o",
-                hint=f"name them in one place, best with {flag}",
+                f"{what} given both with {flag} and in -o",
+                hint=f"use only {flag}",
             )
     uppers = [x for x in (*flagged.layers, *stack.layers) if x.role is Role.UPPER]
     others = [x for x in (*flagged.layers, *stack.layers) if x.role is not Role.UPPER]
@@ -175,13 +175,13 @@ def _overlay(request: Request) -> Stack:
         if not layer.path:
             raise RequestError(
                 "malformed-option-string",
-                f"the {layer.role} layer has an empty name",
+                f"the name of the {layer.role} layer is empty",
                 hint="name a directory",
             )
     work = request.work if request.work is not None else stack.work
     if work == "":
         raise RequestError(
-            "malformed-option-string", "the work directory has an empty name",
-            hint="name a directory, or leave it out: UPPER.work is used",
+            "malformed-option-string", "the name of the work directory is empty",
+            hint="name a directory, or remove it to use UPPER.work",
         )  # fmt: skip
     return stack._replace(layers=(*uppers, *others), work=work)

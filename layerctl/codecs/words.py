@@ -35,9 +35,9 @@ def split_options(text: str, *, escapes: bool) -> list[str]:
         if _open_quote(name):
             raise RequestError(
                 "malformed-option-string",
-                f"a quote is not closed in the option '{name}'",
-                why='a value that starts with a double quote ends with one: context="a,b"',
-                hint="close the quote (inside single quotes, so that the shell leaves it alone)",
+                f"the option '{name}' has an unclosed quote",
+                why='a value that starts with a double quote must end with one: context="a,b"',
+                hint="close the quote; protect it from the shell with single quotes",
             )
     return words
 

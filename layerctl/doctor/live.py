@@ -119,7 +119,7 @@ def layers_there(live: Live) -> Iterator[Hit]:
 def covered(live: Live) -> Iterator[Hit]:
     """No mount covers the directory of a layer."""
     for path, cover in live.covers:
-        seen = (f"{path} is covered by the {cover.fstype or 'root'} mounted on {cover.target}",)
+        seen = (f"{path} is covered by the {cover.fstype or 'root'} mount on {cover.target}",)
         yield Hit("layer-covered", seen, {"path": path})
 
 

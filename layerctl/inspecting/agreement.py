@@ -46,8 +46,8 @@ def check(view: Opened, mount: MountEntry, top: int) -> None:
         if not left:
             raise NotFoundError(
                 "layer-unknown",
-                f"the layers of {mount.target} are not as the mount shows them: {difference}",
-                why="directories of its layers were changed, moved or covered since it was mounted",
+                f"the layers of {mount.target} differ from what the mount shows: {difference}",
+                why="layer directories were changed, moved or covered while mounted",
                 hint=f"layerctl inspect mount {mount.target}",
             )
 
@@ -63,12 +63,12 @@ def _difference(view: Opened, top: int, covered: Collection[str]) -> str:
             names = {name for name, _ in entries}
             for name in sorted(shown - names)[:_MOST]:
                 if _shown(name, top) is not None:
-                    return f"'{name}' is in the mount and in no layer"
+                    return f"'{name}' is in the mount but in no layer"
             for name in sorted(names - shown)[:_MOST]:
                 # a listing leaves out what a lookup refuses, which says nothing of the layers
                 gone = _shown(name, top) is None and not _refused(name, top)
                 if gone and _is_there(resolver, directory, name):
-                    return f"'{name}' is in a layer and not in the mount"
+                    return f"'{name}' is in a layer but not in the mount"
         parts = {part.layer: part.fd for part in directory.parts}
         for name, kind in entries[:_MOST]:
             fd = parts.get(kind.layer, -1)
@@ -80,7 +80,7 @@ def _difference(view: Opened, top: int, covered: Collection[str]) -> str:
             # two names that redirects lead to one inode show the times of either
             same = times(one) == times(other) or same_inode(one, other)
             if not same and not _is_shown(resolver, directory, name, other):
-                return f"'{name}' is another file in layer {kind.layer}"
+                return f"'{name}' is a different file in layer {kind.layer}"
     finally:
         directory.close()
     return ""

@@ -33,7 +33,7 @@ PREFIX = ".wh."
 OPAQUE = ".wh..wh..opq"
 #: How aufs's own files begin that stand beside the whiteouts: .wh..wh.aufs, .wh..wh.plnk ...
 META = ".wh..wh."
-_CONFLICT = "it stands in one branch together with its own whiteout"
+_CONFLICT = "a branch contains both it and its whiteout"
 
 
 class Settings(NamedTuple):
@@ -78,7 +78,8 @@ class Aufs:
         """Look one name up in a merged directory."""
         found = Found()
         if name.startswith(PREFIX) and not self.settings.shows_whiteouts:
-            found.error, found.refused = errno.EPERM, f"aufs keeps names with '{PREFIX}' to itself"
+            found.error, found.refused = errno.EPERM, "aufs reserves names that start with "
+            f"'{PREFIX}'"
             return found
         try:
             self._lookup(directory, name, found)
@@ -163,7 +164,7 @@ class Aufs:
             return False
         if layers.letter_of(status) == "f":
             return True
-        found.error, found.refused = errno.EIO, f"'{marker}' is no regular file"
+        found.error, found.refused = errno.EIO, f"'{marker}' is not a regular file"
         return False
 
     def read(self, directory: Directory) -> list[Entry]:
@@ -214,7 +215,7 @@ class Aufs:
         found = self.lookup(directory, name)
         if found.error or found.letter != "d":
             found.close()
-            why = found.refused or "a lookup finds no directory here"
+            why = found.refused or "a lookup does not find a directory here"
             return self.kinds.get(kind.letter, kind.layer, reachable=False, why=why), None
         child = self.directory(directory, name, found)
         if len(child.parts) == 1:

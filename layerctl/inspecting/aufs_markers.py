@@ -84,7 +84,7 @@ class AufsMarks:
 
     def _not_honoured(self, layer: int) -> str:
         permission = self._stack.layers[layer].permission
-        return f"its branch is {permission}: without +wh its whiteouts do not count"
+        return f"its branch is {permission}, and without +wh its whiteouts have no effect"
 
     def _above(self, directory: Directory, position: int, name: str) -> tuple[int, str] | None:
         """Return what in a higher layer keeps a lookup from coming down to this marker."""
@@ -130,7 +130,7 @@ class AufsMarks:
 
     def on_root(self, root: Directory) -> Iterator[Whiteout]:
         """Yield markers in the branches' own directories, which do nothing."""
-        reason = "aufs does not ask for it in a branch's own directory"
+        reason = "aufs ignores it in the root directory of a branch"
         for part in root.parts:
             if self._has(OPAQUE, part):
                 marker = self._places.path(part, OPAQUE)
@@ -154,7 +154,8 @@ class AufsMarks:
             if not self._honours[part.layer]:
                 reason = self._not_honoured(part.layer)
             elif below.opaque != part.layer:
-                reason = f"the directory in layer {below.opaque} is opaque too, and aufs goes by it"
+                reason = f"the directory in layer {below.opaque} is also opaque, and takes "
+                "precedence"
             else:
                 hides = self._directories_below(directory, name, part.layer)
                 effect = "yes" if hides else "no"

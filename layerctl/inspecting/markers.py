@@ -9,9 +9,9 @@ from layerctl.inspecting.story import noun
 from layerctl.inspecting.view import Directory, Entry, Part
 
 #: Why a marker has no effect; the words are shared, the decision is each filesystem's own.
-NOTHING_BELOW = "no layer below holds the name"
-INSIDE_OPAQUE = "inside an opaque directory, where nothing from below shows anyway"
-MADE_NEW = "no directory of that name lies below: it was merely made new"
+NOTHING_BELOW = "no lower layer has the name"
+INSIDE_OPAQUE = "inside an opaque directory, where nothing from below is visible anyway"
+MADE_NEW = "no lower layer has that directory: it is new"
 
 
 class Whiteout(NamedTuple):

@@ -54,7 +54,7 @@ def opened(
     paths = tuple(layer.path for layer in stack.layers)
     if not paths:
         raise RequestError(
-            "no-layers", "no layer is named", hint="name the layers with -l, -u or -b"
+            "no-layers", "no layers were given", hint="name the layers with -l, -u or -b"
         )
     layers.directories_at_once(len(paths))
     top = None if mount is None else live_layers.open_top(mount)
@@ -102,18 +102,18 @@ def _unknown(number: int, layer: Layer, mount: MountEntry, place: Place) -> Laye
         return NotFoundError(
             "layer-unknown",
             what,
-            why="the directory that has this name now is not the one that was mounted",
-            hint="name the layers where they are now with -l, -u or -b",
+            why="the directory with this name is not the one that was mounted",
+            hint="name the current directories with -l, -u or -b",
         )
     cover = place.cover
-    why = f"the {cover.fstype or 'root'} mounted on {cover.target} covers it"
+    why = f"the {cover.fstype or 'root'} mount on {cover.target} covers it"
     if place.privilege:
         return NotPermittedError(
-            "layer-covered", what, why=f"{why}; to look beneath takes CAP_SYS_ADMIN",
+            "layer-covered", what, why=f"{why}; looking beneath it requires CAP_SYS_ADMIN",
             hint=f"sudo layerctl inspect mount {mount.target}",
         )  # fmt: skip
     return NotFoundError(
-        "layer-unknown", what, why=f"{why}, and it is not to be found beneath",
+        "layer-unknown", what, why=f"{why}, and the layer cannot be found beneath it",
         hint=f"findmnt -A {cover.target}",
     )  # fmt: skip
 
@@ -150,7 +150,7 @@ def _look_beneath_mounts(view: Opened) -> None:
         except OSError:
             view.notes.append(
                 f"something is mounted inside layer {index}, at {targets[place]}; the kernel sees "
-                "what lies beneath it, which cannot be looked at without CAP_SYS_ADMIN"
+                "what is beneath it, and reading that requires CAP_SYS_ADMIN"
             )
         else:
             os.close(root)
@@ -160,20 +160,20 @@ def _unopened(error: OSError) -> LayerctlError:
     path = error.filename
     if error.errno == errno.ENOTDIR:
         return NotFoundError(
-            "layer-not-a-directory", f"the layer {path} is no directory", hint="name a directory"
+            "layer-not-a-directory", f"layer {path} is not a directory", hint="name a directory"
         )
     if error.errno in (errno.EACCES, errno.EPERM):
         return NotPermittedError(
             "layer-unreadable",
-            f"the layer {path} cannot be read: {error.strerror}",
-            why="what is merged is worked out from the layers themselves",
-            hint="run it as root, or as who owns the layers",
+            f"layer {path} cannot be read: {error.strerror}",
+            why="layerctl needs to read the layers themselves",
+            hint="run the command as root, or as the owner of the layers",
         )
     return NotFoundError(
         "missing-layer-directory",
-        f"the layer {path} cannot be opened: {error.strerror}",
-        hint="check the path; it may lie in another mount namespace or below an unmounted "
-        "filesystem",
+        f"layer {path} cannot be opened: {error.strerror}",
+        hint="check the path; it may be in another mount namespace or on a filesystem that is not "
+        "mounted",
     )
 
 

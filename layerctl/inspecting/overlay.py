@@ -345,7 +345,7 @@ class Overlay:
             return self.kinds.get("w", part.layer, why=BY_ATTRIBUTE)
         return self.kinds.get(
             "f", part.layer, reachable=False, uncertain=kind.uncertain,
-            why="a whiteout by attribute: a lookup finds nothing here, a listing shows the marker",
+            why="an xattr whiteout: a listing shows the marker, but a lookup finds nothing",
         )  # fmt: skip
 
     def _metacopy(self, directory: Directory, name: str, kind: Kind, *, hides: bool) -> Kind:
@@ -376,7 +376,7 @@ class Overlay:
             found.close()
             if any(p.layer == kind.layer and self.looks_up(directory, p) for p in directory.parts):
                 return None, None
-            why = found.refused or "a lookup finds no directory here"
+            why = found.refused or "a lookup does not find a directory here"
             return (
                 self.kinds.get(
                     kind.letter, kind.layer, reachable=False, uncertain=kind.uncertain, why=why

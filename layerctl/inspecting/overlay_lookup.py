@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 #: A metacopy value of one to three bytes is malformed (OVL_METACOPY_MIN_SIZE).
 _METACOPY_MIN = 4
 
-_METACOPY = "its data lies elsewhere (metacopy), which this mount refuses to follow"
-_REDIRECT = "it was renamed (redirect), which this mount refuses to follow"
-_BAD_INDEX = "the index has something of another type for it"
+_METACOPY = "its data is elsewhere (metacopy), and this mount does not follow that"
+_REDIRECT = "it was renamed (redirect), and this mount does not follow that"
+_BAD_INDEX = "the index entry for it has another type"
 _UNCOVERED = "the index has it as another directory, which was renamed or copied up from it"
-_TWICE = "the index has its lower directory under another upper one"
-_NOT_ORIGIN = "its data lies elsewhere (metacopy), and not in the file that it was copied from"
-_NO_DATA = "its data lies elsewhere (metacopy), and no layer below holds it"
+_TWICE = "the index has its lower directory under another upper directory"
+_NOT_ORIGIN = "its data is elsewhere (metacopy), but not in the file that it was copied from"
+_NO_DATA = "its data is elsewhere (metacopy), but no lower layer has it"
 
 
 class _RefusedError(Exception):
@@ -323,7 +323,7 @@ class Lookup:
         if letter == "f":
             value = self._overlay.value("metacopy", element.fd, element.name)
             if value is not None and 0 < len(value) < _METACOPY_MIN:
-                raise _RefusedError(errno.EIO, "its metacopy mark is too short")
+                raise _RefusedError(errno.EIO, "its metacopy attribute is too short")
             self._metacopy = value is not None
         if not self._metacopy:
             self._stop(letter, element)
@@ -343,7 +343,7 @@ class Lookup:
         first, *others = target.split("/")
         absolute = target.startswith("/")
         if (absolute and "" in others) or (not absolute and (others or not first)):
-            raise _RefusedError(errno.EINVAL, f"its redirect '{target}' makes no sense")
+            raise _RefusedError(errno.EINVAL, f"its redirect '{target}' is invalid")
         found = self._found
         found.redirects = (*found.redirects, (element.base.layer, target))
         if absolute:

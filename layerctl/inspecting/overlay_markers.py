@@ -119,7 +119,7 @@ class OverlayMarks:
             return Whiteout(path, marker, part.layer, sort, (), "no", NOTHING_BELOW)
         hides, what = self._places.words(hidden)
         if not kind.reachable:
-            reason = f"hides {what} from lookup; a listing shows the marker itself"
+            reason = f"hides {what} from lookups, but a listing shows the marker itself"
             return Whiteout(path, marker, part.layer, sort, hides, "lookup-only", reason)
         return Whiteout(path, marker, part.layer, sort, hides, "yes", f"hides {what}")
 
@@ -149,7 +149,7 @@ class OverlayMarks:
 
     def on_root(self, root: Directory) -> Iterator[Whiteout]:
         """Yield markers on the layers' own directories, where `y` does nothing."""
-        reason = "it stands on a layer's own directory; the root always merges all layers"
+        reason = "it is on the root directory of a layer, and the root always merges all layers"
         for part in root.parts:
             if self._bears_opaque(part):
                 marker = self._places.path(part)

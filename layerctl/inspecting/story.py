@@ -262,30 +262,30 @@ class _Teller:
     ) -> tuple[str, str]:
         found = self.found
         if trouble:
-            return "hidden", f"cannot be read ({trouble}): what it holds here is unknown"
+            return "hidden", f"cannot be read ({trouble}); its contents are unknown"
         if index in parts:
             return self._shown(index, parts, letter or "f")
         if found.data is not None and found.data[0] == index and self.whole:
-            return "merged", "holds the contents of the file, whose metadata lie above (metacopy)"
+            return "merged", "has the data of the file; the metadata is in a layer above (metacopy)"
         if self.whole and any(layer == index for layer, _ in found.between):
-            return "hidden", "holds metadata alone (metacopy), hidden by those above"
+            return "hidden", "has only metadata (metacopy), hidden by the layers above"
         whiteout = self._whiteout(index, holds)
         if whiteout is not None:
             return whiteout
         if holds is None:
             return "absent", self._why_absent(index)
         if self._is_data(index):
-            return "hidden", "a data-only layer shows no names; it only holds contents"
+            return "hidden", "a data-only layer provides only data, not names"
         excluded = self.trail.excluded.get(index)
         if excluded is not None:
             stop, at = excluded
             place = "" if at == self.path else f" at '{at}'"
             return "hidden", f"hidden by {_stop_words(stop)}{place}"
         if found.error:
-            return "hidden", f"a lookup ends in an error: {found.refused}"
+            return "hidden", f"a lookup fails: {found.refused}"
         if parts and letter == "d":
             return "hidden", f"a {noun(holds)} under the directory in layer {parts[0]}"
-        return "hidden", "its directory is not part of what is merged here"
+        return "hidden", "its directory is not merged here"
 
     def _is_data(self, index: int) -> bool:
         return self.opened.stack.layers[index].role.value == "data"
@@ -294,9 +294,9 @@ class _Teller:
         opaque = self.found.opaque == index
         if index != parts[0]:
             end = "; opaque, so nothing below it is merged" if opaque else ""
-            return "merged", f"its contents are merged with those of layer {parts[0]}{end}"
+            return "merged", f"merged with layer {parts[0]}{end}"
         if self.found.error:
-            return "provides", f"a listing shows it, a lookup is denied: {self.found.refused}"
+            return "provides", f"listed, but a lookup fails: {self.found.refused}"
         alias = self.found.alias
         if alias is not None and alias.what is not Aliasing.FIRST:
             return "provides", alias.why
@@ -304,11 +304,9 @@ class _Teller:
             return "provides", "the topmost directory; opaque, so nothing below it is merged"
         if letter == "d":
             more = len(parts) > 1
-            return "provides", "the topmost directory" if more else "the only directory that counts"
+            return "provides", "the topmost directory" if more else "the only directory"
         if self.found.metacopy:
-            where = (
-                "" if self.found.data is None else f", its contents from layer {self.found.data[0]}"
-            )
+            where = "" if self.found.data is None else f", data from layer {self.found.data[0]}"
             return "provides", f"the topmost {noun(letter)}; metadata only{where}"
         return "provides", f"the topmost {noun(letter)}"
 
@@ -323,9 +321,7 @@ class _Teller:
                 for letter in [self._holds(below)[0]]
                 if letter not in (None, "w", "x")
             ]
-            what = (
-                " and ".join(hidden) if hidden else "nothing, since no layer below holds the name"
-            )
+            what = " and ".join(hidden) if hidden else "nothing, since no lower layer has the name"
             place = "" if at == self.path else f" of '{at}'"
             return "whiteout", f"whiteout{place} in layer {index} hides {what}"
         if holds in ("w", "x") and self.opened.prefix is not None:
@@ -363,7 +359,7 @@ class _Teller:
     def _why_absent(self, index: int) -> str:
         place = "/".join(self._place(index))
         if place != self.path:
-            return f"nothing at '{place}', where redirects lead"
+            return f"nothing at '{place}', the target of redirects"
         return "nothing there"
 
     # In sentences
@@ -378,14 +374,16 @@ class _Teller:
             if found.error:
                 lines.append(f"'{at}' cannot be entered: {found.refused}")
             elif found.letter == "l":
-                lines.append(f"'{at}' is a symbolic link: ask for the path that it leads to")
+                lines.append(f"'{at}' is a symbolic link; use the path of its target")
             elif found.letter is not None:
-                lines.append(f"'{at}' is a {noun(found.letter)}, so nothing lies below it")
+                lines.append(f"'{at}' is a {noun(found.letter)}, so there is nothing below it")
         for layer in story.layers:
             if layer.state == "whiteout":
                 lines.append(layer.reason)
         for index, target in self.found.redirects:
-            lines.append(f"a redirect in layer {index} sends the search below it to '{target}'")
+            lines.append(
+                f"a redirect in layer {index} redirects the lookup in lower layers to '{target}'"
+            )
         if story.visible and story.provider is not None:
             lines.append(
                 f"it comes from layer {story.provider}, {self.opened.layers[story.provider]}"
@@ -393,5 +391,5 @@ class _Teller:
             if story.alias is not None:
                 lines.append(story.alias.why)
         elif not story.visible and not any(layer.file for layer in story.layers):
-            lines.append("no layer holds it")
+            lines.append("no layer has it")
         return lines

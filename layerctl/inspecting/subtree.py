@@ -32,11 +32,11 @@ def _below(resolver: Resolver, directory: Directory, name: str) -> Directory:
             "no-such-directory",
             f"'{path}' cannot be entered",
             why=found.refused,
-            hint="without other options, layerctl inspect merged TARGET PATH tells more",
+            hint="layerctl inspect merged TARGET PATH",
         )
     raise NotFoundError(
         "no-such-directory",
-        f"'{path}' is not visible" if found.letter is None else f"'{path}' is no directory",
-        why="only what lies below a directory of the merged tree can be listed",
-        hint="without other options, layerctl inspect merged TARGET PATH tells which layer has it",
+        f"'{path}' is not visible" if found.letter is None else f"'{path}' is not a directory",
+        why="only directories of the merged tree can be listed",
+        hint="layerctl inspect merged TARGET PATH",
     )

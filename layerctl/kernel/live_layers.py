@@ -117,7 +117,7 @@ def noted(found: Sequence[Mounted]) -> list[Mounted]:
     for mounted in found:
         table = MountTable(mounted.entry, entries)
         covered = [
-            f"layer {number}, {layer.path}, is covered by the {cover.fstype or 'root'} mounted on "
+            f"layer {number}, {layer.path}, is covered by the {cover.fstype or 'root'} mount on "
             f"{cover.target}"
             for number, layer in enumerate(mounted.stack.layers)
             if layer.path.startswith("/") and (cover := table.cover(layer.path)) is not None

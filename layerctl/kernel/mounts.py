@@ -12,6 +12,7 @@ from layerctl.codecs import mountinfo, overlay
 from layerctl.errors import NotFoundError
 from layerctl.kernel.paths import absolute
 from layerctl.model import Layer, MountEntry, Role, Stack
+from layerctl.rules.words import with_article
 
 if TYPE_CHECKING:
     from layerctl.codecs.aufs import SysfsInstance
@@ -71,9 +72,9 @@ def shown(path: str) -> list[MountEntry]:
             "no-mountinfo",
             f"the mounts cannot be read from {path}",
             why=why or "",
-            hint="name a copy of /proc/PID/mountinfo: --mountinfo FILE"
+            hint="name a copy of /proc/PID/mountinfo with --mountinfo FILE"
             if path != SELF_MOUNTINFO
-            else "mount proc: mount -t proc proc /proc",
+            else "mount -t proc proc /proc",
         ) from None
 
 
@@ -171,21 +172,21 @@ def missing(target: str, error: OSError) -> NotFoundError:
     return NotFoundError(
         "target-missing",
         f"{target}: {error.strerror or 'cannot be opened'}",
-        hint="layerctl list shows every layered mount",
+        hint="layerctl list",
     )
 
 
 def _not_mounted(target: str, inside: MountEntry | None) -> NotFoundError:
     if inside is not None and inside.fstype in LAYERED:
-        why = f"it lies inside the {inside.fstype} mount {inside.target}"
+        why = f"it is inside the {inside.fstype} mount {inside.target}"
         hint = f"name the mount itself: {inside.target}"
     else:
         why = (
-            "it is a directory like any other"
+            "it is an ordinary directory"
             if inside is None
-            else (f"it lies on the {inside.fstype} mount {inside.target}")
+            else (f"it is inside the {inside.fstype} mount {inside.target}")
         )
-        hint = "layerctl list shows every layered mount"
+        hint = "layerctl list"
     return NotFoundError("not-mounted", f"nothing is mounted on {target}", why=why, hint=hint)
 
 
@@ -198,8 +199,8 @@ def find_layered(
         raise NotFoundError(
             "layers-unknown",
             f"{target} is a fuse-overlayfs mount, whose layers the kernel does not know",
-            why="the program that serves it was told them, and shows them nowhere",
-            hint="name the layers instead: -l DIR -u DIR",
+            why="only the fuse-overlayfs process knows them, and it does not show them",
+            hint="name the layers instead, with -l DIR and -u DIR",
         )
     if entry.fstype not in LAYERED:
         raise not_layered(target, entry)
@@ -210,8 +211,8 @@ def not_layered(target: str, entry: MountEntry) -> NotFoundError:
     """Return the error for a mount of another type."""
     return NotFoundError(
         "not-layered",
-        f"{target} is a {entry.fstype} mount, neither overlay nor aufs",
-        hint="layerctl list shows every layered mount",
+        f"{target} is {with_article(entry.fstype)} mount, not an overlay or aufs",
+        hint="layerctl list",
     )
 
 

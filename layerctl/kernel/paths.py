@@ -19,9 +19,9 @@ def absolute(path: str) -> str:
     if not path:
         raise NotFoundError(
             "target-missing",
-            "an empty name was given",
-            why="it leads nowhere, also not to the working directory",
-            hint="name a directory; the working directory is '.'",
+            "the name is empty",
+            why="an empty name does not mean the working directory",
+            hint="name a directory; use '.' for the working directory",
         )
     whole = _from_root(path)
     if os.pardir in path.split("/"):
@@ -56,6 +56,6 @@ def _from_root(path: str) -> str:
     except FileNotFoundError:
         raise NotFoundError(
             "target-missing",
-            "the working directory has been deleted, so that relative paths lead nowhere",
-            hint="cd to a directory that exists, or write paths from /",
+            "the working directory was deleted, so relative paths cannot be resolved",
+            hint="change to an existing directory, or use absolute paths",
         ) from None

@@ -70,7 +70,7 @@ def _demand(fd: int, entry: MountEntry) -> None:
     if mounts.mount_id_of(fd) != entry.mount_id:
         raise NotFoundError(
             "not-mounted",
-            f"{entry.target} is another mount now",
-            why="it was mounted over, moved or unmounted in the meantime",
-            hint="layerctl list shows every layered mount",
+            f"{entry.target} is a different mount now",
+            why="it was covered, moved or unmounted in the meantime",
+            hint="layerctl list",
         )

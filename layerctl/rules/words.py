@@ -5,18 +5,19 @@ from __future__ import annotations
 from layerctl.model import Aliasing
 
 _ALIASING = {
-    Aliasing.FIRST: "'{other}' was copied from the same file: whichever of the two is looked up "
-    "first is shown",
-    Aliasing.STALE: "'{other}' was copied from the same file: once that is looked up, a lookup "
-    "here ends in ESTALE",
-    Aliasing.SHARED: "'{other}' was copied from this file: once that is looked up, it is shown "
-    "here too",
-    Aliasing.INDEXED: "it was changed by another of its names, and the index has the changed file",
-    Aliasing.BAD_INDEX: "the index has something else in its place: a lookup ends in EIO",
-    Aliasing.ABSENT: "the mount remembers, from before its layers were changed beneath it, that "
-    "there is no such name",
-    Aliasing.PSEUDO_LINK: "it was changed by another of its names, and the copy is shown until the "
-    "mount ends (a pseudo-link)",
+    Aliasing.FIRST: "'{other}' was copied from the same file: the one that is looked up first is "
+    "shown",
+    Aliasing.STALE: "'{other}' was copied from the same file: after a lookup of that, a lookup "
+    "here fails with ESTALE",
+    Aliasing.SHARED: "'{other}' was copied from this file: after a lookup of that, this shows it "
+    "as well",
+    Aliasing.INDEXED: "it was changed under another of its names, and the index has the changed "
+    "file",
+    Aliasing.BAD_INDEX: "the index has something else in its place, so a lookup fails with EIO",
+    Aliasing.ABSENT: "the layers were changed while mounted, and the mount remembers that the name "
+    "did not exist",
+    Aliasing.PSEUDO_LINK: "it was changed under another of its names, and the copy is shown until "
+    "unmounted (a pseudo-link)",
 }
 
 
@@ -28,6 +29,12 @@ def aliasing(what: Aliasing, other: str) -> str:
 def count(number: int, noun: str) -> str:
     """Return a number with its noun: `1 process`, `2 processes`, `0 directories`."""
     return f"{number} {noun if number == 1 else plural(noun)}"
+
+
+def with_article(noun: str) -> str:
+    """Return a noun with the article that its sound wants: `an ext4`, `a tmpfs`, `an xfs`."""
+    vowels = ("a", "e", "i", "o", "f2", "hf", "mq", "nf", "nt", "xf")
+    return f"{'an' if noun.startswith(vowels) else 'a'} {noun}"
 
 
 def plural(noun: str) -> str:
