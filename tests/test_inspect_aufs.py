@@ -207,7 +207,7 @@ def test_markers_that_do_not_count(
         ("hid", True, True, "absent provides hidden", "layer 1"),
         ("opq2", True, True, "provides merged hidden", "layer 0"),
         ("hides2/x", False, True, "absent absent hidden", "'hides2' is a file"),
-        ("nosuch", False, True, "absent absent absent", "no layer holds it"),
+        ("nosuch", False, True, "absent absent absent", "no layer has it"),
         ("last", True, True, "provides whiteout hidden", "layer 0"),
     ],
 )

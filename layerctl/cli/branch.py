@@ -138,7 +138,7 @@ def append(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...])
     "names", nargs=-1, required=True, metavar="DIR[=PERM]...", shell_complete=directories
 )
 def prepend(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...]) -> None:
-    """Add branches at the top of TARGET; the first one becomes the topmost."""
+    """Add branches at the top of TARGET; the first becomes the topmost."""
     mounted = _mounted(target)
     changes = [Change("prepend", _branch(name)) for name in reversed(names)]
     _change(target, mounted, changes, dry_run=dry_run, as_json=as_json)

@@ -167,7 +167,7 @@ def _bug(error: Exception) -> BugError:
         "bug",
         f"a bug in layerctl: {type(error).__name__}: {error}",
         why=f"raised at {_place(error)}",
-        hint="run the command again with LAYERCTL_DEBUG=1 in the environment, and report the output",
+        hint="run it again with LAYERCTL_DEBUG=1 in the environment, and report the output",
     )
 
 
