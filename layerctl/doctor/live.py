@@ -10,7 +10,7 @@ from layerctl.doctor.checks import layers, stacking, storage
 from layerctl.doctor.checks.layers import roles
 from layerctl.doctor.commands import mount_command
 from layerctl.doctor.hits import Hit
-from layerctl.doctor.preflight import Checked, run_checks
+from layerctl.doctor.preflight import FORBIDDEN_ROOT, Checked, run_checks
 from layerctl.kernel import facts as gathering
 from layerctl.kernel import holders, left_marks, live_layers, uncover
 from layerctl.kernel.facts import Facts
@@ -85,12 +85,8 @@ def _examine(
         facts = ask_for_room(stack, facts)
     marks = left_marks.marks(stack, mounted.entry.fstype)
     live = Live(mounted, stack, facts, held, marks, covers)
-    unseen = live.holders.unseen
-    unknown = (
-        (f"what {count(unseen, 'process')} {'holds' if unseen == 1 else 'hold'}",) if unseen else ()
-    )
     calls = [(check, (live,)) for check in CHECKS]
-    return run_checks(calls, (*facts.unknown, *unknown), root=facts.caller.is_root)
+    return run_checks(calls, facts.unknown, root=facts.caller.is_root)
 
 
 def read_only(live: Live) -> Iterator[Hit]:
@@ -240,6 +236,12 @@ def held(live: Live) -> Iterator[Hit]:
             for pid, name, target in live.holders.elsewhere[:5]
         )
         yield Hit("leaked-mount-busy", seen, live.values(), Severity.INFO)
+    unseen = live.holders.unseen
+    if unseen:  # a note for root too: what the mount itself is like is known all the same
+        holds = "holds" if unseen == 1 else "hold"
+        fix = FORBIDDEN_ROOT if live.facts.caller.is_root else None
+        told = f"what {count(unseen, 'process')} {holds}"
+        yield Hit("fact-unreadable", (told,), severity=Severity.INFO, fix=fix)
 
 
 CHECKS: tuple[Callable[[Live], Iterator[Hit]], ...] = (
