@@ -34,6 +34,7 @@ from layerctl.kernel import (
 )  # fmt: skip
 from layerctl.kernel.context import Features
 from layerctl.kernel.facts import TypeState
+from layerctl.kernel.images import is_image
 from layerctl.model import Layer, MountEntry, Role, Stack
 
 TABLE = {letter: letter.upper() for letter in layers.LETTERS}
@@ -792,3 +793,17 @@ def test_attributes_that_cannot_be_read_are_said(
     monkeypatch.setattr(os, "listxattr", failing)
     found = layers.with_attributes(fd, ["file"], ["x"], lambda n, e: unread.append((n, e.errno)))
     assert (found, unread) == ({}, [("file", errno.EIO)])
+
+
+@pytest.mark.parametrize("fs", ["ext4", "xfs", "btrfs"])
+@pytest.mark.namespace
+def test_an_image_is_known_by_its_magic_number(lab: Path, fs: str) -> None:
+    (lab / "text").write_text("no image\n")
+    os.truncate(lab / "text", 1 << 18)
+    assert not is_image(str(lab / "text"))
+    size = 320 << 20 if fs == "xfs" else 128 << 20
+    (lab / "image").touch()
+    os.truncate(lab / "image", size)
+    force = "-F" if fs == "ext4" else "-f"
+    subprocess.run([f"mkfs.{fs}", "-q", force, str(lab / "image")], check=True, capture_output=True)
+    assert is_image(str(lab / "image"))

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from layerctl.codecs.escape import octal_decode
 from layerctl.kernel import beneath, mounts
 from layerctl.kernel.beneath import Way
+from layerctl.kernel.images import is_image
 from layerctl.model import MountEntry, Role, Stack
 from layerctl.rules.aufs import XINO_FALLBACK, XINO_NAME
 
@@ -45,6 +46,7 @@ class Directory(NamedTuple):
     will_be_made: bool = False
     mode: int = 0
     owner: tuple[int, int] = (0, 0)
+    is_image: bool = False
 
     @property
     def fstype(self) -> str | None:
@@ -317,6 +319,7 @@ def directory(path: str, by_id: dict[int, MountEntry], *, will_be_made: bool = F
         will_be_made=will_be_made and not there,
         mode=status.st_mode if there else 0,
         owner=(status.st_uid, status.st_gid) if there else (0, 0),
+        is_image=there and stat.S_ISREG(status.st_mode) and is_image(path),
     )
 
 

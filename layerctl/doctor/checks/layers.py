@@ -125,7 +125,7 @@ def directories(stack: Stack, facts: Facts) -> Iterator[Hit]:
             continue
         values = {"path": path}
         commands: tuple[str, ...] | None = ()
-        if role not in ("upper layer", "work directory") and stat.S_ISREG(place.mode):
+        if role not in ("upper layer", "work directory") and place.is_image:
             mounted = beside(path, ".d")
             better = stack._replace(
                 layers=tuple(
