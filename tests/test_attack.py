@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from layerctl.kernel import mounts, private_root, syscalls
+from layerctl.kernel import mounts, private_names, syscalls
 from tests.attack import NEIGHBOUR, Lab, as_neighbour, at_every_call
 from tests.support import layerctl, layerctl_json
 
@@ -67,7 +67,7 @@ MOUNTS = {
 @pytest.mark.namespace
 @pytest.mark.parametrize("way", MOUNTS)
 def test_mount(lab: Path, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(private_root, "possible", lambda: way != "by names of descriptors")
+    monkeypatch.setattr(private_names, "possible", lambda _: way != "by names of descriptors")
     place = Lab(lab)
     names = ["lo", "up", "m"] if way != "deep" else ["lo", "deep"]
     if "-w" in MOUNTS[way] and way != "mkdir":

@@ -65,15 +65,6 @@ def test_names_are_given_in_a_root_of_their_own_where_one_could_be_swapped(
     assert not choose(stack, NEW, None, {"/h/u"}, apart=True).apart
 
 
-def test_a_layer_below_another_has_no_name_of_its_own() -> None:
-    for upper, lower in (("/h/u", "/h"), ("/h/u", "/"), ("/h/u/x", "/h/u"), ("/h", "/h/l-/x")):
-        stack = Stack("overlay", (Layer(upper, Role.UPPER), Layer(lower, Role.LOWER)), "/w")
-        plan = choose(stack, OLD, None, {upper}, apart=True)
-        assert (plan.apart, upper in named(plan)) == (False, False)
-    stack = Stack("overlay", (Layer("/h/u", Role.UPPER), Layer("/h/u-", Role.LOWER)), "/h/u.w")
-    assert choose(stack, OLD, None, {"/h/u"}, apart=True).apart
-
-
 def test_a_path_over_255_bytes_goes_by_descriptor_else_in_one_string() -> None:
     stack = lowers(LONG + "/" + "x" * 10, "/c")
     by_fd = choose(stack, NEW)

@@ -27,7 +27,7 @@ from layerctl.model import Finding, Severity, Stack
 from layerctl.mounting import prepare
 from layerctl.mounting.apply import MountFailedError, carry_out
 from layerctl.mounting.forms import FORMS
-from layerctl.mounting.plan import APIS, Plan, choose
+from layerctl.mounting.plan import APIS, Plan, choose, paths_of
 from layerctl.mounting.prepare import Prepared
 from layerctl.render.errors import note
 from layerctl.rules import validity
@@ -223,9 +223,9 @@ def _plan(prepared: Prepared, api: str | None) -> Plan | None:
         return choose(stack, features, api, prepared.facts.ways)
     swappable, apart = _swappable(prepared), False
     if swappable and stack.fstype == "overlay":
-        from layerctl.kernel import private_root
+        from layerctl.kernel import private_names
 
-        apart = private_root.possible()
+        apart = private_names.possible(paths_of(stack))
     return choose(stack, features, api, swappable, apart=apart)
 
 
@@ -304,7 +304,12 @@ def _report(
     as_json: bool,
 ) -> None:
     warnings = [one for one in prepared.findings if one.severity is Severity.WARNING]
-    said = (*prepared.said, *changes, *mounted.notes)
+    unnamed = (
+        (plan.why,)
+        if plan is not None and plan.opened and mounted.entry.fstype == "overlay"
+        else ()
+    )
+    said = (*prepared.said, *changes, *unnamed, *mounted.notes)
     for text in said:
         note(text)
     for finding in warnings:

@@ -1,4 +1,4 @@
-"""Build a mount that lies nowhere yet: by fsopen(2) and what follows, or in a root of its own."""
+"""Build a mount that lies nowhere yet: by the new calls, or in a namespace of its own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import os
 from typing import NamedTuple
 
-from layerctl.kernel import private_root, syscalls
+from layerctl.kernel import private_names, syscalls
 from layerctl.mounting.plan import fill, named, paths_of
 from layerctl.mounting.run import Run, close, inside, judging, uncut
 from layerctl.rules import flags
@@ -44,28 +44,31 @@ class _Told(NamedTuple):
 
 
 def apart(run: Run) -> None:
-    """Build the mount in a root of its own, where no name can be swapped; it lies nowhere yet."""
+    """Build the mount where no name can be swapped; it lies nowhere yet."""
     run.stage = STAGE
     names = {path: run.open[path] for path in paths_of(run.plan.stack)}
-    run.mount_fd, told = private_root.build(names, lambda: _try(run))
+    run.mount_fd, told = private_names.build(names, lambda own: _try(run, own))
     if told is not None:
         run.stage, run.judged, run.context_log = told.stage, told.judged, told.context_log
         raise told.error
 
 
-def _try(run: Run) -> tuple[int, _Told | None]:
+def _try(run: Run, own: str) -> tuple[int, _Told | None]:
     try:
-        (_aside if run.plan.api == "mount" else plain)(run)
+        if run.plan.api == "mount":
+            _aside(run, own)
+        else:
+            plain(run)
     except OSError as error:
         return -1, _Told(error, run.stage, run.judged, run.context_log)
     return run.mount_fd, None
 
 
-def _aside(run: Run) -> None:
-    """Mount by mount(2) in the root of a child, and take the mount from there."""
+def _aside(run: Run, own: str) -> None:
+    """Mount by mount(2) in the child's own directory, and take the mount from there."""
     run.stage = "mount"
     stack = run.plan.stack
-    place = f"/{os.urandom(8).hex()}"
+    place = os.path.join(own, os.urandom(8).hex())
     os.mkdir(place)
     data = uncut(run.plan.string)
     with judging(run):

@@ -9,14 +9,13 @@ The names that the kernel gets are what mountinfo shows later, so absolute paths
 4. the same two with names relative to the layers' common parent;
 5. the same two with names of descriptors (/proc/self/fd/N), which mean nothing afterwards.
 
-Where somebody else can swap a directory meanwhile, the names are given in a root of their own
-(kernel/private_root.py), where each leads to the directory that is open. Where there is none, what
+Where somebody else can swap a directory meanwhile, the names are given in a namespace of their own
+(kernel/private_names.py), where each leads to the directory that is open. Where there is none, what
 is written to is not given by name at all.
 """
 
 from __future__ import annotations
 
-import itertools
 import os.path
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
@@ -55,7 +54,7 @@ class Plan(NamedTuple):
     `settings` are for the new calls. `string` is mount(2)'s, and `appends` what remounts add to
     it (aufs). `cwd` is the directory that relative names start from. `opened` are paths that are
     opened before, in order; `mark(n)` stands in the strings for the n-th's descriptor number.
-    `apart` tells that the mount is built in a root of its own, where no name can be swapped.
+    `apart` tells that the mount is built where no name can be swapped.
     """
 
     stack: Stack
@@ -95,11 +94,9 @@ _AGAINST_SWAPS = (
 _APART = "another user could replace {path}: the mount is built where nobody else has its names"
 
 
-def _stands_alone(plan: Plan) -> bool:
-    """Tell whether all is named by absolute paths, none of which lies below another."""
-    paths = sorted({f"{path.rstrip('/')}/" for path in paths_of(plan.stack)})
-    apart = not any(one.startswith(before) for before, one in itertools.pairwise(paths))
-    return apart and plan.cwd is None and not plan.opened
+def _is_absolute(plan: Plan) -> bool:
+    """Tell whether all is named by absolute paths."""
+    return plan.cwd is None and not plan.opened
 
 
 def named(plan: Plan) -> list[str]:
@@ -121,8 +118,8 @@ def choose(
     """Return the plan for a stack of absolute paths; `api` forces one way.
 
     `swappable` are those that somebody else can put another directory in the place of, and `apart`
-    tells that a root of its own can be had for them. Raises RefusedError where the stack cannot be
-    told to this kernel, or not without danger.
+    tells that a namespace of its own can be had for them. Raises RefusedError where the stack
+    cannot be told to this kernel, or not without danger.
     """
     if stack.fstype == "aufs":
         if api not in (None, "mount"):
@@ -147,7 +144,7 @@ def choose(
         plan = attempt(stack)
         if plan is not None:
             risky = [path for path in named(plan) if path in swappable]
-            if risky and apart and _stands_alone(plan):
+            if risky and apart and _is_absolute(plan):
                 plan = plan._replace(apart=True, why=f"{plan.why}; {_APART.format(path=risky[0])}")
             written = [path for path in risky if path in (stack.upper, stack.work)]
             if written and not plan.apart:

@@ -1,4 +1,4 @@
-"""Mounts that are built in a root of their own, where nobody else can swap a name.
+"""Mounts that are built in a namespace of their own, where nobody else can swap a name.
 
 `sudo layerctl mount` in a home, on a kernel that takes no descriptors of layers: what mountinfo
 shows must be the names of the directories.
@@ -17,7 +17,7 @@ import pytest
 
 from layerctl.cli.main import main
 from layerctl.errors import RefusedError
-from layerctl.kernel import beneath, context, mounts, private_root, syscalls
+from layerctl.kernel import beneath, context, mounts, private_names, syscalls
 from layerctl.kernel.context import Features
 from tests.attack import NEIGHBOUR
 from tests.support import layerctl, layerctl_json
@@ -36,6 +36,7 @@ def api(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def home(lab: Path, *names: str) -> Path:
     """Make directories of another user, and go there."""
+    lab.chmod(0o755)  # it is a sticky directory, like /tmp
     place = lab / "home"
     for path in (place, *(place / name for name in names)):
         path.mkdir(parents=True)
@@ -108,23 +109,49 @@ def test_another_directory_under_the_name_is_refused(lab: Path) -> None:
     place = home(lab, "a", "b")
     fd = os.open("a", os.O_PATH)
     with pytest.raises(RefusedError) as caught:
-        private_root.build({f"{place}/b": fd}, lambda: (-1, None))
+        private_names.build({f"{place}/b": fd}, lambda _: (-1, None))
     assert caught.value.id == "directory-swapped"
     assert str(place / "b") in caught.value.message
 
-    def look() -> tuple[int, tuple[bool, list[str]]]:
+    def look(own: str) -> tuple[int, tuple[bool, list[str], str]]:
         here = os.open(place / "a", os.O_PATH)
-        return -1, (beneath.identity(here) == beneath.identity(fd), sorted(os.listdir("/")))
+        return -1, (beneath.identity(here) == beneath.identity(fd), os.listdir(place), own)
 
-    top = place.parts[1]
-    assert private_root.build({f"{place}/a": fd}, look) == (-1, (True, sorted({"proc", top})))
+    found = private_names.build({f"{place}/a": fd, "/": os.open("/", os.O_PATH)}, look)
+    assert found == (-1, (True, ["a"], str(place)))
+    (lab / "link").symlink_to(place)  # leads to where the names are
+    assert not private_names.possible([f"{lab}/link", f"{place}/a"])
 
 
 @pytest.mark.namespace
-def test_in_a_root_that_is_no_mount_there_is_none(
+def test_a_layer_above_the_names_keeps_its_name_and_one_between_them_has_none(
     lab: Path, api: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert private_root.possible()
+    place = home(lab, "up", "work", "m", "lo")
+    flags = ("-u", "up", "-w", "work")
+    for lower in (str(lab), "/"):
+        assert main(["mount", "-l", lower, *flags, "m"]) == 0
+        stack = mounts.find_layered("m").stack
+        assert [layer.path for layer in stack.layers] == [f"{place}/up", lower]
+        assert sorted(os.listdir("m")) == sorted(os.listdir(lower))
+        assert main(["umount", "m"]) == 0
+    for lower in (str(place), "up"):
+        if lower == "up":
+            home(place / "up", "in")
+            os.chdir(place)
+            flags = ("-u", "up/home/in", "-w", "work")
+        capfd.readouterr()
+        assert not private_names.possible([str(place / lower), str(place / flags[1])])
+        assert main(["mount", "-l", lower, *flags, "m"]) == 0
+        assert "mountinfo will not show" in capfd.readouterr().err
+        assert main(["umount", "m"]) == 0
+
+
+@pytest.mark.namespace
+def test_in_a_root_that_is_no_mount_there_are_none(
+    lab: Path, api: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert private_names.possible([])
     home(lab, "up", "lo", "work", "m")
     for force in (["--api", "mount"], []):  # everything is imported by that
         assert main(["mount", *force, "-l", "lo", "-u", "up", "-w", "work", "m"]) == 0
@@ -135,12 +162,12 @@ def test_in_a_root_that_is_no_mount_there_is_none(
     syscalls.mount("/proc", f"{lab}/root/proc", "", syscalls.MS_BIND | syscalls.MS_REC, "")
     os.chroot(lab / "root")
     os.chdir("/")
-    assert not private_root.possible()
-    capfd.readouterr()
+    assert not private_names.possible([])
     words = ["mount", "-l", "/home/lo", "-u", "/home/up", "-w", "/home/work"]
     assert main([*words, "/home/m"]) == 0
     line = Path("/proc/self/mountinfo").read_text().splitlines()[-1]
     assert "/home/up" not in line, line
+    assert "mountinfo will not show" in capfd.readouterr().err
     assert main(["umount", "/home/m"]) == 0
 
 

@@ -1,0 +1,123 @@
+"""A mount namespace for the making of a mount, in which no name is anybody else's.
+
+What a mount is given as names, mountinfo shows later; but whoever may swap a name on the way can
+lead the kernel elsewhere meanwhile. So a child makes the mount, in a private copy of the mount
+namespace: there a tmpfs lies over each directory in which others may swap names, and the names in
+it are links to the directories that are open (/proc/self/fd/N). Nobody else sees that, and it ends
+with the child. The mount is handed over as a descriptor and lies nowhere yet: fsmount(2) or
+open_tree(2), both since Linux 5.2.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
+
+from layerctl.errors import RefusedError
+from layerctl.kernel import beneath, syscalls, uncover
+
+T = TypeVar("T")
+
+
+def possible(paths: Iterable[str]) -> bool:
+    """Tell whether a mount of these directories can be made so, by going there.
+
+    It needs CAP_SYS_ADMIN, Linux 5.2, a root that is a mount, and directories of which none lies
+    below another that somebody may swap. What is not there yet is left out.
+    """
+    names: dict[str, int] = {}
+    try:
+        for path in paths:
+            if os.path.lexists(path):
+                names[path] = beneath.open_directory(path)
+        fd, _ = build(names, lambda _: (syscalls.open_tree("/"), None))
+    except (OSError, RefusedError):
+        return False
+    finally:
+        for opened in names.values():
+            os.close(opened)
+    os.close(fd)
+    return True
+
+
+def build(names: Mapping[str, int], make: Callable[[str], tuple[int, T]]) -> tuple[int, T]:
+    """Return what `make` does where `names` lead to the directories that are open, and to no other.
+
+    `names` are absolute paths with descriptors. `make` gets a directory that nobody else has and
+    returns a descriptor and what else there is to tell; it runs in a child, where the numbers of
+    the descriptors stay, and where no module can be imported for sure. Raises RefusedError where a
+    name leads to another directory by now, what `make` raises, and OSError where this cannot be.
+    """
+    import pickle  # between two processes of our own
+    import socket
+
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        child = os.fork()
+        if child == 0:
+            try:
+                fd, answer = -1, None
+                failure: Exception | None = None
+                try:
+                    fd, answer = make(_enter(names))
+                except Exception as error:
+                    failure = error
+                socket.send_fds(theirs, [pickle.dumps((failure, answer))], [fd] if fd >= 0 else [])
+            finally:
+                os._exit(0)
+        theirs.close()
+        try:
+            raw, fds, _, _ = socket.recv_fds(ours, 1 << 20, 1, socket.MSG_CMSG_CLOEXEC)
+        finally:
+            os.waitpid(child, 0)
+    if not raw:
+        raise OSError(errno.ECHILD, os.strerror(errno.ECHILD))
+    failure, told = pickle.loads(raw)  # noqa: S301 - what the child of ours wrote
+    if failure is not None:
+        raise failure
+    return (fds[0] if fds else -1), told
+
+
+def _enter(names: Mapping[str, int]) -> str:
+    """Go to where nobody else can swap the names; return a directory to work in. For a child."""
+    uncover.leave([])
+    for path, fd in names.items():
+        # The kernel clones no mount of another namespace: the same directory, opened in this one.
+        here = beneath.open_directory(path)
+        if beneath.identity(here) != beneath.identity(fd):
+            raise beneath.replaced(path)
+        os.dup2(here, fd, inheritable=False)
+        os.close(here)
+    covers = _outermost(
+        os.path.dirname(way.swap.path) for way in map(beneath.look, names) if way.swap is not None
+    )
+    linked = [path for path in names if any(_is_in(path, cover) for cover in covers)]
+    if len(_outermost(linked)) < len(linked):
+        raise OSError(errno.ENOTDIR, "one layer lies below another")
+    for cover in covers:
+        below = beneath.open_directory(cover)
+        syscalls.mount("tmpfs", beneath.name_of(below), "tmpfs", 0, "mode=755")
+        os.close(below)
+    for path in linked:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.symlink(beneath.name_of(names[path]), path)
+    for path, fd in names.items():
+        status = os.stat(path)
+        if (status.st_dev, status.st_ino) != beneath.identity(fd):
+            raise OSError(errno.ENOTDIR, "a layer holds the names of others", path)
+    return covers[0] if covers else "/"
+
+
+def _outermost(paths: Iterable[str]) -> list[str]:
+    """Return the paths that lie below no other, each once."""
+    found: list[str] = []
+    for path in sorted(set(paths), key=lambda one: f"{one.rstrip('/')}/"):
+        if not found or not _is_in(path, found[-1]):
+            found.append(path)
+    return found
+
+
+def _is_in(path: str, directory: str) -> bool:
+    return f"{path}/".startswith(f"{directory.rstrip('/')}/")
