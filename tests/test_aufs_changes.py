@@ -440,3 +440,32 @@ def test_an_unmount_goes_on_without_pseudo_links(
 def test_flags_of_a_mount_and_its_filesystem() -> None:
     one = Flags(frozenset({"ro", "nodev"}), frozenset({"sync"}))
     assert one.text == "ro,nodev,sync"
+
+
+@pytest.mark.parametrize(
+    ("options", "text", "said"),
+    [
+        ("rw,noplink", "dev", "the flag nodev of the mount is still in effect"),
+        ("rw,noplink", "noexec", "the flag noexec of the mount is not in effect"),
+        ("rw,noplink", "sync", "the flag sync of the filesystem is not in effect"),
+        ("rw,sync,noplink", "async", "the flag sync of the filesystem is still in effect"),
+        ("rw", "noplink", "noplink is not in effect"),
+    ],
+)
+def test_what_the_kernel_took_and_did_not_do(
+    live: Live, options: str, text: str, said: str
+) -> None:
+    live.super_options = options
+    for number in range(1, 9):
+        live.instead[number] = lambda: None
+    with pytest.raises(RefusedError) as caught:
+        remount.carry_out(remount.plan(described(live), asked(text), bind=False))
+    assert (caught.value.id, caught.value.why) == ("not-as-asked", said)
+
+
+def test_what_the_kernel_does_not_show_is_not_called_proven(live: Live) -> None:
+    _, said = remount.carry_out(remount.plan(described(live), asked("silent"), bind=False))
+    assert said == ("taken, but not shown by the kernel, so not proven: silent",)
+    live.instead[2] = lambda: None
+    _, said = remount.carry_out(remount.plan(described(live), asked("udba=none"), bind=False))
+    assert said == ("taken, but not shown by the kernel, so not proven: udba=none",)

@@ -282,3 +282,19 @@ def test_a_layer_that_is_the_parent_of_the_others_is_no_place_to_start_from() ->
     assert below.cwd in ("/p", "/proc/self/fd")
     assert size(fill(below.string, [999] * len(below.opened))) <= MAX_STRING
     assert size("a\udcff\u00e4") == 4
+
+
+def test_an_option_of_aufs_cannot_hold_a_comma() -> None:
+    layers = (Layer("/b", Role.BRANCH, "rw"),)
+    stack = Stack("aufs", layers, None, {"xino": "/x=y", "noplink": None})
+    assert choose(stack, OLD).string.endswith("/x=y,noplink")
+    with pytest.raises(RefusedError) as caught:
+        choose(stack._replace(options={"xino": "/x,y"}), OLD)
+    assert caught.value.id == "comma-in-path"
+    long = Stack("aufs", tuple(Layer(f"/{number}", Role.BRANCH) for number in range(65)))
+    assert [batch.count("append=") for batch in choose(long, OLD).appends] == [1]
+    assert choose(long._replace(layers=long.layers[:64]), OLD).appends == ()
+    full = stack._replace(options={"nosuch": "x" * MAX_STRING})
+    with pytest.raises(RefusedError) as caught:
+        choose(full, OLD)
+    assert caught.value.id == "option-string-too-long"
