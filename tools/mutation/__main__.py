@@ -193,8 +193,11 @@ def sample(rooms: Sequence[str], count: int, seed: int) -> list[tuple[str, Mutan
     random.Random(seed).shuffle(pool)
     chosen: dict[tuple[str, int], tuple[str, Mutant]] = {}
     for file, mutant in pool:
-        chosen.setdefault((file, mutant.line), (file, mutant))
-    return sorted(list(chosen.values())[:count], key=lambda one: (one[0], one[1].line))
+        if len(chosen) == count:
+            break
+        if (file, mutant.line) not in chosen and mutant.compiles:
+            chosen[file, mutant.line] = (file, mutant)
+    return sorted(chosen.values(), key=lambda one: (one[0], one[1].line))
 
 
 def copies(directory: Path, number: int) -> Iterator[Path]:

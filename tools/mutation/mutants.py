@@ -31,6 +31,15 @@ class Mutant:
     what: str
     source: str
 
+    @property
+    def compiles(self) -> bool:
+        """Whether Python takes it at all."""
+        try:
+            compile(self.source, "mutant", "exec")
+        except SyntaxError:
+            return False
+        return True
+
 
 class _Located(Protocol):
     lineno: int
@@ -40,7 +49,7 @@ class _Located(Protocol):
 
 
 def mutants(source: str) -> list[Mutant]:
-    """Return every mutant of a module's source that still compiles.
+    """Return every mutant of a module's source, also such as do not compile.
 
     Only what runs when a function is called is changed: tables and declarations of a module are
     data, of which most are prose.
@@ -52,10 +61,6 @@ def mutants(source: str) -> list[Mutant]:
         if isinstance(function, ast.FunctionDef):
             for node, new, what in _changes(function, lines):
                 changed = _replaced(lines, node, new)
-                try:
-                    compile(changed, "mutant", "exec")
-                except SyntaxError:
-                    continue
                 text = lines[node.lineno - 1].decode()
                 found.append(Mutant(node.lineno, text, what, changed.decode()))
     return sorted({(m.line, m.what): m for m in found}.values(), key=lambda m: (m.line, m.what))
