@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,9 +82,18 @@ class Suite:
     seconds: Mapping[str, float]
     lines: Mapping[str, Mapping[int, Sequence[str]]]
 
-    def of(self, file: str, mutant: Mutant) -> Sequence[str]:
-        """Return the tests that come by what a mutant changes."""
-        return self.lines.get(file, {}).get(mutant.line, ())
+    def of(self, file: str, mutant: Mutant, there: Collection[str]) -> list[str]:
+        """Return those of the tests that are there that come by what a mutant changes."""
+        tests = self.lines.get(file, {}).get(mutant.line, ())
+        return [test for test in tests if test in there]
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A copy of the project, and the tests in it."""
+
+    path: Path
+    tests: frozenset[str]
 
 
 def measure(tests: Sequence[str] = ()) -> None:
@@ -95,7 +104,7 @@ def measure(tests: Sequence[str] = ()) -> None:
     with tempfile.TemporaryDirectory(prefix="layerctl-mutation-") as name:
         directory = Path(name)
         directory.chmod(0o755)
-        (copy,) = copies(directory, 1)
+        copy = next(copies(directory, 1)).path
         data = directory / "data"
         data.mkdir()
         data.chmod(0o1777)  # tests run parts of themselves as other users
@@ -200,10 +209,10 @@ def sample(rooms: Sequence[str], count: int, seed: int) -> list[tuple[str, Mutan
     return sorted(chosen.values(), key=lambda one: (one[0], one[1].line))
 
 
-def copies(directory: Path, number: int) -> Iterator[Path]:
+def copies(directory: Path, number: int) -> Iterator[Copy]:
     """Make copies of the project, where a mutant harms nobody."""
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    files = subprocess.run(listed, cwd=ROOT, capture_output=True, check=True).stdout.decode()
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    files = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout.decode()
     for one in range(number):
         copy = directory / str(one) / "project"
         for file in filter(None, files.split("\0")):
@@ -212,12 +221,12 @@ def copies(directory: Path, number: int) -> Iterator[Path]:
             (copy / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / file, copy / file, follow_symlinks=False)
         # Compiled once: a mutant's tests start the program again and again.
-        collect = [sys.executable, "-m", "pytest", "-q", "--collect-only", *_PYTEST]
         compiled = [sys.executable, "-m", "compileall", "-q", "layerctl", "tests"]
-        for command in (collect, compiled):
-            env = {**_environment(copy), "PYTHONDONTWRITEBYTECODE": ""}
-            subprocess.run(command, cwd=copy, env=env, stdout=subprocess.DEVNULL, check=True)
-        yield copy
+        collect = [sys.executable, "-m", "pytest", "-q", "--collect-only", *_PYTEST]
+        env = {**_environment(copy), "PYTHONDONTWRITEBYTECODE": ""}
+        subprocess.run(compiled, cwd=copy, env=env, check=True)
+        listed = subprocess.run(collect, cwd=copy, env=env, capture_output=True, check=True)
+        yield Copy(copy, frozenset(listed.stdout.decode().splitlines()))
 
 
 def _environment(copy: Path) -> dict[str, str]:
@@ -249,7 +258,10 @@ def judge(copy: Path, file: str, mutant: Mutant, tests: Sequence[str], seconds: 
         stderr=subprocess.DEVNULL,
     )
     try:
-        return process.wait(seconds * _SLOWER + _PATIENCE) in _NOTICED
+        code = process.wait(seconds * _SLOWER + _PATIENCE)
+        if code not in (0, *_NOTICED):
+            raise RuntimeError(f"{file}:{mutant.line}: pytest ended with {code}")
+        return code in _NOTICED
     except subprocess.TimeoutExpired:
         return True
     finally:
@@ -282,20 +294,20 @@ def main() -> int:
         print(f"explained.txt tells of what is no more: {place}: {what}")
     with tempfile.TemporaryDirectory(prefix="layerctl-mutation-") as directory:
         Path(directory).chmod(0o755)
-        free: SimpleQueue[Path] = SimpleQueue()
+        free: SimpleQueue[Copy] = SimpleQueue()
         for copy in copies(Path(directory), wanted.jobs):
             free.put(copy)
 
         def one(job: tuple[str, Mutant]) -> Result:
             file, mutant = job
-            mine = tests.of(file, mutant)
             why = reasons.get(explained.key(file, mutant))
-            noticed = False
+            noticed, mine = False, []
             if why is None:
                 copy = free.get()
                 try:
+                    mine = tests.of(file, mutant, copy.tests)
                     seconds = sum(tests.seconds[test] for test in mine)
-                    noticed = judge(copy, file, mutant, mine, seconds)
+                    noticed = judge(copy.path, file, mutant, mine, seconds)
                 finally:
                     free.put(copy)
             result = Result(file, mutant, noticed, len(mine), why)
