@@ -66,10 +66,10 @@ def _try(run: Run, own: str) -> tuple[int, _Told | None]:
 
 def _aside(run: Run, own: str) -> None:
     """Mount by mount(2) in the child's own directory, and take the mount from there."""
-    run.stage = "mount"
     stack = run.plan.stack
     place = os.path.join(own, os.urandom(8).hex())
     os.mkdir(place)
+    run.stage = "mount"
     data = uncut(run.plan.string)
     with judging(run):
         syscalls.mount(run.source, place, stack.fstype, flags.mount2_flags(stack.flags), data)
