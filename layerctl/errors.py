@@ -62,7 +62,7 @@ class ErrorKind(NamedTuple):
     commands: tuple[str, ...] = ()
 
 
-#: Every error that is no cause of the catalogue.
+#: Every error that is not a cause of the catalogue.
 ERRORS: dict[str, ErrorKind] = {
     row.id: row
     for row in (
@@ -393,7 +393,7 @@ ERRORS: dict[str, ErrorKind] = {
 
 
 class LayerctlError(Exception):
-    """Base of every error that is told to the user without a traceback."""
+    """Base of every error that is shown to the user without a traceback."""
 
     exit_code: ClassVar[int] = EXIT_BUG
 
@@ -430,7 +430,7 @@ class RequestError(LayerctlError):
 
 
 class NotFoundError(LayerctlError):
-    """TARGET does not exist, or is no mount of the kind asked for."""
+    """TARGET does not exist, or is not a mount of the requested kind."""
 
     exit_code = EXIT_NOT_FOUND
 

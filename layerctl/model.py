@@ -1,6 +1,6 @@
-"""The nouns that travel between the rooms. Pure data: no I/O, no decisions.
+"""The data types shared by all packages. Pure data: no I/O, no decisions.
 
-Paths are `str` as `os.fsdecode` makes them: bytes that are no UTF-8 are surrogate escapes, so
+Paths are `str` as `os.fsdecode` makes them: bytes that are not UTF-8 are surrogate escapes, so
 that every path goes to the kernel and back unharmed. They are named tuples, not dataclasses,
 which cost four times as much at start-up; `_replace` makes a changed copy.
 """
@@ -98,7 +98,7 @@ class Aliasing(StrEnum):
 
 
 class Severity(StrEnum):
-    """How bad a finding is."""
+    """The severity of a finding."""
 
     FAILURE = "failure"
     WARNING = "warning"
@@ -106,7 +106,7 @@ class Severity(StrEnum):
 
 
 class Fix(NamedTuple):
-    """What to do about a finding: a sentence, and commands that can be pasted."""
+    """What to do about a finding: a sentence, and commands to paste."""
 
     text: str
     commands: tuple[str, ...] = ()

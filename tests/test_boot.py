@@ -79,14 +79,14 @@ def test_what_must_be_made_is_said_and_not_called_made(lab: Path, backing: str) 
         done = layerctl("mount", "--print", form, "-l", "l", "-u", "u", "m")
         assert done.returncode == 0
         assert f"the work directory is {lab}/u.work\n" in done.stderr
-        assert "made for it" not in done.stderr
+        assert "created for this mount" not in done.stderr
         assert ("--print tmpfiles" in done.stderr) is (form != "tmpfiles")
     done = layerctl("mount", "--print", "command", "-l", "l", "-u", "u", "m")
     assert "mkdir -p" in done.stdout
     assert "not made yet" not in done.stderr
     dry = layerctl("mount", "--dry-run", "-l", "l", "-u", "u", "m").stdout
-    assert "made for it" not in dry
-    assert f"make the directory {lab}/u.work" in dry
+    assert "created for this mount" not in dry
+    assert f"create the directory {lab}/u.work" in dry
     assert snapshot(lab) == before
     os.mkdir("u.work")
     done = layerctl("mount", "--print", "fstab", "-l", "l", "-u", "u", "m")

@@ -90,7 +90,7 @@ def test_auto_takes_overlay_and_falls_back_only_where_the_kernel_cannot(lab: Pat
     make(lab, "o/u", "o/w")
     done = layerctl("mount", "-t", "auto", "-l", "k", "-u", "o/u", "-w", "o/w", "m")
     assert done.returncode == 0, done.stderr
-    assert "fuse-overlayfs is used" in done.stderr
+    assert "using fuse-overlayfs" in done.stderr
     assert fuse_mounts() == [f"{lab}/m"]
     assert layerctl("umount", "m").returncode == 0
     before = snapshot(lab)

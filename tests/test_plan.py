@@ -179,8 +179,8 @@ UPPER = Stack("overlay", (Layer("/h/u", Role.UPPER), *lowers("/h/l", "/h/k").lay
         (OLD, None, "mount"), (APPEND, None, "fsconfig"), (NEW, None, "fd"),
         (OLD, "mount", "mount"), (APPEND, "mount", "mount"), (NEW, "mount", "mount"),
         (APPEND, "fsconfig", "fsconfig"), (NEW, "fsconfig", "fsconfig"), (NEW, "fd", "fd"),
-        (OLD, "fsconfig", "lowerdir+ (6.7)"), (OLD, "fd", "descriptors of layers"),
-        (APPEND, "fd", "descriptors of layers"),
+        (OLD, "fsconfig", "lowerdir+ (since 6.7)"), (OLD, "fd", "as descriptors"),
+        (APPEND, "fd", "as descriptors"),
     ],
 )  # fmt: skip
 def test_which_way_is_taken_or_can_be_asked_for(
@@ -194,7 +194,7 @@ def test_which_way_is_taken_or_can_be_asked_for(
         return
     plan = choose(UPPER, features, api)
     assert (plan.api, plan.stack) == (expected, UPPER)
-    assert plan.why.startswith("asked for; ") == (api is not None)
+    assert plan.why.startswith("requested; ") == (api is not None)
     keys = [setting.key for setting in plan.settings]
     assert keys == ([] if expected == "mount" else ["lowerdir+"] * 2 + ["upperdir", "workdir"])
     assert bool(plan.string) == (expected == "mount")

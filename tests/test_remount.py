@@ -95,7 +95,7 @@ def test_what_is_in_effect_already_is_taken(lab: Path) -> None:
     ):
         done = layerctl("mount", "-o", f"remount,{options}", "m")
         assert done.returncode == 0, done.stderr
-        assert "in effect already" in done.stderr
+        assert "already in effect" in done.stderr
     done = layerctl("mount", "-l", "l", "-u", "u", "-w", "w", "-o", "remount", "overlay", "m")
     assert done.returncode == 0, done.stderr
     assert mounts.find("m") == before

@@ -179,7 +179,7 @@ def page(name: str, command: click.Command, context: click.Context, pages: list[
             lines += [".TP", rf"\fB{roff(manual_page)}\fR(1)", fill(_summary(inner, inside))]
     lines += [".SH OPTIONS", *_options(command, context)]
     if key in ("mount", "doctor"):
-        lines += [".SH MOUNT OPTIONS", "What stands behind \\fB\\-o\\fR, as for \\fBmount\\fR(8)."]
+        lines += [".SH MOUNT OPTIONS", "Options for \\fB\\-o\\fR, as for \\fBmount\\fR(8)."]
         lines += _mount_options("overlay", OVERLAY)
         lines += _mount_options("aufs", AUFS)
         lines += _mount_options("any filesystem", FLAGS)

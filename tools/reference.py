@@ -64,7 +64,7 @@ def _columns() -> Iterator[str]:
 def reference() -> dict[str, str]:
     """Return the page by its path."""
     lines = [_HEAD.rstrip(), *_commands()]
-    lines.append("## Mount options\n\nWhat stands behind `-o`, as for mount(8).\n")
+    lines.append("## Mount options\n\nOptions for `-o`, as for mount(8).\n")
     lines += _options("overlay", OVERLAY)
     lines += _options("aufs", AUFS)
     lines += _options("Any filesystem", FLAGS)

@@ -129,7 +129,7 @@ def _plan(request: Request, target: str | None, shown: Shown, *, probe: bool) ->
     for more in (probes.look_wider, probes.try_out) if probe else (probes.look_wider,):
         try:
             gathered = more(stack, gathered)
-        except Exception as error:  # what it would have told is not known, and that is said
+        except Exception as error:  # its result is unknown, and reported as such
             told = f"{more.__name__.replace('_', ' ')}: {error}"
             gathered = gathered._replace(unknown=(*gathered.unknown, told))
     found, checks = preflight.run(stack, gathered)
@@ -222,7 +222,7 @@ def _state(state: State, shown: Shown, *, notes: bool = False) -> int:
 
 
 def _write(body: Document, shown: Shown, human: Callable[[], None]) -> None:
-    """Write a report: its findings are the rows, the rest stands beside."""
+    """Write a report: its findings are the rows, the rest are other keys."""
     rows = body.pop("findings")
     write(FINDINGS, rows, shown.output, human=human, beside=lambda: body)
 

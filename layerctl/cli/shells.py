@@ -100,7 +100,7 @@ class _Line(ShellComplete):
     def get_completion_args(self) -> tuple[list[str], str]:
         """Return the arguments before the word at the cursor, and that word."""
         line = os.environ["COMP_LINE"]
-        *arguments, last = split_arg_string(line + "x")  # the cursor may stand behind a blank
+        *arguments, last = split_arg_string(line + "x")  # the cursor may follow a blank
         return arguments[1:], last[:-1]
 
     def format_completion(self, item: CompletionItem[Any]) -> str:
@@ -117,7 +117,7 @@ class Bash(_Line):
     source_template: ClassVar[str] = _BASH
 
     def format_completion(self, item: CompletionItem[Any]) -> str:
-        """Return one line of the answer, without what stands before bash's own word."""
+        """Return one line of the answer, without what precedes bash's own word."""
         line = super().format_completion(item)
         return line if item.type in _SHELLS_OWN else line[self._before() :]
 

@@ -234,7 +234,7 @@ def _parts(path: str) -> tuple[bool, list[str]]:
 
 
 def branch_word(layer: Layer) -> str:
-    """Return `PATH[=PERM]`. Raises ValueError where the path cannot stand in an option string."""
+    """Return `PATH[=PERM]`. Raises ValueError if an option string cannot hold the path."""
     if any(char in layer.path for char in FORBIDDEN):
         raise ValueError(layer.path)
     return layer.path if layer.permission is None else f"{layer.path}={layer.permission}"

@@ -34,7 +34,7 @@ def backslash_unescape(text: str) -> str:
 
 
 def split_unescaped(text: str, separator: str) -> list[str]:
-    """Split at `separator` where no backslash stands before it; escapes are left in the parts."""
+    """Split at each unescaped `separator`; escapes are left in the parts."""
     if separator not in text:
         return [text]
     parts: list[str] = []
@@ -53,7 +53,7 @@ def split_unescaped(text: str, separator: str) -> list[str]:
 
 
 def text_of(name: str) -> str:
-    """Return `name` as valid text: what is no UTF-8 becomes U+FFFD."""
+    """Return `name` as valid text: invalid UTF-8 becomes U+FFFD."""
     if name.isascii():
         return name
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-#: Version, magic, length, flags, type, UUID: what stands before the handle itself.
+#: Version, magic, length, flags, type, UUID: what precedes the handle itself.
 _HEAD = 21
 _MAGIC = 0xFB
 #: OVL_FH_FLAG_ANY_ENDIAN, OVL_FH_FLAG_BIG_ENDIAN and OVL_FH_FLAG_PATH_UPPER.

@@ -7,12 +7,12 @@ from layerctl.model import MountEntry
 
 
 def parse_line(line: str) -> MountEntry:
-    """Decode one line. Raises ValueError where it is no mountinfo line."""
+    """Decode one line. Raises ValueError if it is not a mountinfo line."""
     head, separator, tail = line.rstrip("\n").partition(" - ")
     fields = head.split(" ")
     ends = tail.split(" ")
     if "\0" in line or "\\000" in line:  # no name holds one, and no path can be asked for with it
-        raise ValueError("a NUL stands in it, which no mountinfo has")
+        raise ValueError("it contains a NUL byte, which no mountinfo has")
     if not separator or len(fields) < 6 or len(ends) < 3:
         raise ValueError(f"not a mountinfo line: {line!r}")
     return MountEntry(

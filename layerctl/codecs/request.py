@@ -134,7 +134,7 @@ def _aufs(request: Request) -> Stack:
 def parse_branch_flag(text: str) -> Layer:
     """Read `-b DIR[=PERM]`: unlike in an option string, DIR may hold a `=`.
 
-    What stands behind the last `=` is a permission where it looks like one.
+    What follows the last `=` is a permission if it looks like one.
     """
     path, equals, permission = text.rpartition("=")
     if equals and re.fullmatch(_PERMISSION, permission):

@@ -16,7 +16,7 @@ _OF_THE_UPPER = ("upper", "workdir", "missing-workdir", "btrfs-subvolume-upper",
 
 
 class Causes(NamedTuple):
-    """Why a mount was refused: what is known, the likeliest first, and what else it could be."""
+    """Why a mount was refused: what is known, most likely first, and what else it could be."""
 
     known: list[Finding]
     possible: list[Finding]

@@ -90,7 +90,7 @@ def _examine(
 
 
 def read_only(live: Live) -> Iterator[Hit]:
-    """The mount is writable, if it has a writable layer."""
+    """The mount is writable if it has a writable layer."""
     stack, entry = live.stack, live.mounted.entry
     if entry.fstype != "overlay" or stack.upper is None:
         return
@@ -113,7 +113,7 @@ def layers_there(live: Live) -> Iterator[Hit]:
 
 
 def covered(live: Live) -> Iterator[Hit]:
-    """No mount covers the directory of a layer."""
+    """No mount covers a layer directory."""
     for path, cover in live.covers:
         seen = (f"{path} is covered by the {cover.fstype or 'root'} mount on {cover.target}",)
         yield Hit("layer-covered", seen, {"path": path})
@@ -129,13 +129,14 @@ def volatile(live: Live) -> Iterator[Hit]:
 
 
 def fell_back(live: Live) -> Iterator[Hit]:
-    """No feature fell back for want of attributes on the upper layer."""
+    """No feature is off because the upper layer lacks attributes."""
     options = live.stack.options
     if live.mounted.entry.fstype != "overlay" or live.stack.upper is None:
         return
     if options.get("uuid") == "null" and options.get("redirect_dir") == "nofollow":
         seen = (
-            "the mount shows uuid=null and redirect_dir=nofollow: its upper layer took no marks",
+            "the mount shows uuid=null and redirect_dir=nofollow: its upper layer cannot store "
+            "attributes",
         )
         inside = live.facts.caller.in_user_namespace and "userxattr" not in options
         cause = "userns-needs-userxattr" if inside else "upper-fs-no-xattr"
@@ -146,7 +147,7 @@ def fell_back(live: Live) -> Iterator[Hit]:
 
 
 def renames(live: Live) -> Iterator[Hit]:
-    """Directories of lower layers can be renamed (redirect_dir)."""
+    """Lower directories can be renamed (redirect_dir)."""
     if not _writable_overlay(live):
         return
     value = live.stack.options.get("redirect_dir")
@@ -159,7 +160,7 @@ def renames(live: Live) -> Iterator[Hit]:
 
 
 def hard_links(live: Live) -> Iterator[Hit]:
-    """Hard links of lower files stay whole (index)."""
+    """Hard links of lower files are preserved (index)."""
     if not _writable_overlay(live):
         return
     if not settings(live.stack, live.facts.parameters).indexed:
@@ -172,7 +173,7 @@ def hard_links(live: Live) -> Iterator[Hit]:
 
 
 def inode_numbers(live: Live) -> Iterator[Hit]:
-    """Inode numbers are unique and last (xino, or one filesystem)."""
+    """Inode numbers are unique and persistent (xino, or one filesystem)."""
     if live.mounted.entry.fstype != "overlay":
         return
     mounts = [live.facts.of(layer.path).mount for layer in live.stack.layers]
@@ -191,7 +192,7 @@ def _writes(stack: Stack) -> bool:
 
 
 def space(live: Live) -> Iterator[Hit]:
-    """The upper filesystem has space and inodes left."""
+    """The upper filesystem has free space and inodes."""
     yield from storage.space(live.stack, live.facts)
 
 
@@ -208,13 +209,13 @@ def submounts(live: Live) -> Iterator[Hit]:
 
 
 def marks(live: Live) -> Iterator[Hit]:
-    """The marks in the layers count with these options."""
+    """The markers in the layers take effect with these options."""
     for path, example in live.marks.without_effect:
         seen = f"{path}: {example}"
         yield Hit("markers-without-effect", (seen,), {"path": path, **live.values()})
     if live.marks.stopped:
-        seen = f"looked at the first {live.marks.looked_at} names of the upper layer alone"
-        fix = "doctor looks no further, however it is run; this looks at all of them:"
+        seen = f"checked only the first {live.marks.looked_at} names of the upper layer"
+        fix = "doctor always stops there; this command checks all of them:"
         yield Hit("fact-unreadable", (seen,), live.values(), fix=fix, commands=(_FIND_MARKS,))
 
 
@@ -223,13 +224,13 @@ _FIND_MARKS = "getfattr -Rhd -m overlay {upper}"
 
 
 def foreign_marks(live: Live) -> Iterator[Hit]:
-    """No layer of an overlay holds whiteouts of aufs (among its first names)."""
+    """No layer of an overlay has aufs whiteouts (among its first names)."""
     facts = live.facts._replace(foreign=live.marks.foreign)
     yield from layers.foreign_marks(live.stack, facts)
 
 
 def held(live: Live) -> Iterator[Hit]:
-    """No other mount namespace holds a copy of the mount."""
+    """No other mount namespace has a copy of the mount."""
     if live.holders.elsewhere:
         seen = tuple(
             f"also mounted on {target} in the mount namespace of {name} (process {pid})"

@@ -14,9 +14,9 @@ from layerctl.model import Finding, Severity
 
 _WORKS = {
     TypeState.PRESENT: "in the kernel",
-    TypeState.MODULE: "a module, loaded when it is needed",
+    TypeState.MODULE: "a module, loaded on demand",
     TypeState.ABSENT: "not in this kernel",
-    TypeState.UNKNOWN: "not known",
+    TypeState.UNKNOWN: "unknown",
 }
 
 
@@ -85,13 +85,13 @@ def _rows(machine: Machine) -> Iterator[Row]:
     yield Row("types", "fuse-overlayfs", fuse or "not installed", True if fuse else None)
     caller = machine.caller
     who = f"uid {caller.uid}" + (" in a user namespace" if caller.in_user_namespace else "")
-    right = "may mount" if caller.sys_admin else "may not mount (no CAP_SYS_ADMIN)"
+    right = "can mount" if caller.sys_admin else "cannot mount (no CAP_SYS_ADMIN)"
     yield Row("who", who, right, caller.sys_admin)
     allowed = "no-userns" not in machine.surroundings
-    yield Row("who", "user namespaces", "allowed" if allowed else "switched off", allowed or None)
+    yield Row("who", "user namespaces", "allowed" if allowed else "disabled", allowed or None)
     for place, fstype in machine.places.items():
         good = fstype not in ("overlay", "aufs", "nfs", "nfs4", "ecryptfs")
-        text = fstype + ("" if good else ": no place for an upper layer")
+        text = fstype + ("" if good else ", not usable for an upper layer")
         yield Row("places", place, text, True if good else None)
     for title, tried in (
         ("features", machine.features),
@@ -113,9 +113,10 @@ def _well(title: str, name: str, number: int) -> bool | None:
 
 
 def overlay_type(machine: Machine) -> Iterator[Hit]:
-    """The kernel has overlay, or a module of it."""
+    """The kernel supports overlay, built in or as a module."""
     if machine.types["overlay"] == TypeState.ABSENT:
-        seen = f"/proc/filesystems of {machine.kernel} does not list overlay, and no module has it"
+        seen = f"/proc/filesystems of {machine.kernel} does not list overlay, and there is no "
+        "module"
         cause = "overlay-not-in-kernel"
         if machine.overlay_elsewhere:
             cause = "running-kernel-modules-removed"
@@ -127,14 +128,14 @@ def overlay_type(machine: Machine) -> Iterator[Hit]:
 
 
 def aufs_type(machine: Machine) -> Iterator[Hit]:
-    """The kernel has aufs (most have not)."""
+    """The kernel supports aufs (most do not)."""
     if machine.types["aufs"] == TypeState.ABSENT:
         seen = f"/proc/filesystems of {machine.kernel} does not list aufs"
         yield Hit("aufs-module-missing", (seen,), severity=Severity.INFO)
 
 
 def may_mount(machine: Machine) -> Iterator[Hit]:
-    """The caller may mount, as root or in a user namespace."""
+    """The caller can mount, as root or in a user namespace."""
     if machine.caller.sys_admin:
         return
     seen: tuple[str, ...] = (f"uid {machine.caller.uid} has no CAP_SYS_ADMIN",)
@@ -149,13 +150,13 @@ def may_mount(machine: Machine) -> Iterator[Hit]:
 
 
 def policy(machine: Machine) -> Iterator[Hit]:
-    """No policy forbids what the caller's rights allow."""
+    """No security policy forbids mounting."""
     tried = machine.features or {}
     number = tried.get("overlay with an upper layer", tried.get("namespace", 0))
     if machine.caller.sys_admin and number in (1, 13):
         around = sorted(machine.surroundings & {"container", "seccomp", "apparmor", "selinux"})
         seen = [f"tried: an overlay on a tmpfs: {os.strerror(number)}"]
-        seen += [f"here is: {', '.join(around)}"] if around else []
+        seen += [f"found here: {', '.join(around)}"] if around else []
         yield Hit("container-policy-denies-overlay-mount", tuple(seen))
     if "gvisor" in machine.surroundings:
         yield Hit(
@@ -164,7 +165,7 @@ def policy(machine: Machine) -> Iterator[Hit]:
 
 
 def places(machine: Machine) -> Iterator[Hit]:
-    """The usual places can hold an upper layer."""
+    """The usual directories can hold an upper layer."""
     for place in ("/", "/var/lib", "/home"):
         if machine.places.get(place) == "overlay":
             seen = f"{place} is an overlay: upper and work need a volume or a tmpfs"
@@ -174,7 +175,7 @@ def places(machine: Machine) -> Iterator[Hit]:
 
 
 def fuse(machine: Machine) -> Iterator[Hit]:
-    """fuse-overlayfs has what it needs, where it is installed."""
+    """fuse-overlayfs has what it needs, if it is installed."""
     if machine.fuse_overlayfs and not machine.dev_fuse:
         yield Hit("dev-fuse-missing", ("/dev/fuse does not exist",), severity=Severity.WARNING)
 

@@ -118,10 +118,10 @@ def run(stack: Stack, facts: Facts) -> tuple[list[Finding], list[Checked]]:
     return run_checks(calls, facts.unknown, root=facts.caller.is_root)
 
 
-#: What helps where root of the machine is told that something is not to be read.
+#: What helps if something is unreadable for root on the host.
 FORBIDDEN_ROOT = (
-    "This is root already: a container, a security module or the filesystem itself forbids it, "
-    "or what was to be read is damaged. Look at it by hand."
+    "You are root already: a container, a security module or the filesystem forbids it, or the "
+    "data is damaged. Check it yourself."
 )
 
 

@@ -31,7 +31,7 @@ from layerctl.model import Aliasing
 PREFIX = ".wh."
 #: Marks the directory it lies in as opaque (AUFS_WH_DIROPQ).
 OPAQUE = ".wh..wh..opq"
-#: How aufs's own files begin that stand beside the whiteouts: .wh..wh.aufs, .wh..wh.plnk ...
+#: How the names of aufs's own files start: .wh..wh.aufs, .wh..wh.plnk ...
 META = ".wh..wh."
 _CONFLICT = "a branch contains both it and its whiteout"
 

@@ -13,7 +13,7 @@ class Filter:
     """What of a merged tree is wanted. Without arguments, all of it.
 
     A `glob` with a slash in it is matched against the whole path, else against the name alone;
-    `*` stands for anything, a slash included.
+    `*` matches anything, including a slash.
     """
 
     def __init__(

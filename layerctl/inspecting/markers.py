@@ -1,4 +1,4 @@
-"""What the markers of overlay and aufs have in common: how one is told of, and who reads them."""
+"""What the markers of overlay and aufs have in common: how to describe one, and who reads them."""
 
 from __future__ import annotations
 

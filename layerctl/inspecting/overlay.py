@@ -32,7 +32,7 @@ from layerctl.rules.overlay import FUSE, TRUSTED, USER, Settings
 if TYPE_CHECKING:
     from layerctl.inspecting.inodes import Origins
 
-#: Why a name is gone, where it is no device that hides it.
+#: Why a name is gone, if it is not a device that hides it.
 BY_ATTRIBUTE = "a whiteout by attribute"
 
 
@@ -395,7 +395,7 @@ class Overlay:
     def directory(self, directory: Directory, name: str, found: Found) -> Directory:
         """Make the merged directory out of what a lookup found."""
         child = Directory(directory.child_path(name), found.parts)
-        # ovl_get_inode: an origin on the topmost part tells of a copy-up, hence of whiteouts.
+        # ovl_get_inode: an origin on the topmost part means a copy-up, hence whiteouts.
         child.whiteouts = len(found.parts) > 1 or "origin" in found.parts[0].attributes
         child.xattr_whiteouts = found.xattr_whiteouts
         child.opaque = found.opaque

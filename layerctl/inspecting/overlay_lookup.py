@@ -249,7 +249,7 @@ class Lookup:
         here = Part(base.layer, os.dup(root), "")
         remaining = len(self._name) - 1
         while True:
-            # Counted from the end: a redirect may change what stands before it.
+            # Counted from the end: a redirect may change what precedes it.
             start = len(self._name) - remaining
             name, slash, after = self._name[start:].partition("/")
             try:
@@ -314,7 +314,7 @@ class Lookup:
         self._follow(value, element)
 
     def _single_file(self, element: _Element, letter: str) -> Part | None:
-        """Go on with a lookup that met something that is no directory."""
+        """Go on with a lookup that met something other than a directory."""
         if element.after or self._is_dir:
             self._stop(letter, element)
             return None

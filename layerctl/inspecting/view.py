@@ -31,7 +31,7 @@ class Kind:
     `letter` is its type, `layer` the index of the layer that provides it, `merged` the layers of
     a directory that has several. `reachable` is False for what a listing shows and a lookup
     denies, `uncertain` True where an attribute that cannot be read, or the order of lookups, could
-    change the answer. `alias` tells of another path to the same file.
+    change the answer. `alias` is another path to the same file.
     """
 
     __slots__ = ("alias", "layer", "letter", "merged", "reachable", "uncertain", "why")
@@ -136,7 +136,7 @@ class Stop(NamedTuple):
     """Why a search in the layers went no deeper: what stands in which layer, at which path.
 
     `kind` is `whiteout` (a device 0:0), `xattr` (a whiteout by attribute), `aufs` (`.wh.NAME`),
-    `opaque`, or the letter of a file that is no directory.
+    `opaque`, or the letter of a file that is not a directory.
     """
 
     kind: str

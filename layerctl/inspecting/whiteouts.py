@@ -129,7 +129,7 @@ class Finder:
 
 
 def _end(merged: list[int]) -> tuple[str, int | None]:
-    """Return what leaves a directory out where nothing stands in its way."""
+    """Return what leaves a directory out if nothing prevents it."""
     if merged:
         return f"the directory in layer {merged[-1]}", merged[-1]
     return "a lookup that is denied", None

@@ -233,9 +233,9 @@ def replaced(path: str) -> RefusedError:
     """Return the error for a path that leads to another directory than it did."""
     return RefusedError(
         "directory-swapped",
-        f"{path} is another directory now than the one that was checked",
-        why="somebody put it there in the meantime; nothing is mounted",
-        hint=f"see who may write to the directories above it: namei -l {path}",
+        f"{path} is no longer the directory that was checked",
+        why="another directory took its place in the meantime; nothing was mounted",
+        hint=f"namei -l {path}",
     )
 
 

@@ -70,8 +70,8 @@ class Caller(NamedTuple):
 class Storage(NamedTuple):
     """What is left on the upper layer's filesystem (statvfs(3)).
 
-    `bytes_free` does not count what is kept for root, `bytes_for_root` does. `inodes_free` is None
-    where the filesystem does not count them. `refused` is the errno of writing a little into a
+    `bytes_free` does not count what is reserved for root, `bytes_for_root` does. `inodes_free` is
+    None where the filesystem does not count them. `refused` is the errno of writing a little into a
     file without a name, 0 for success; None where nothing had to be tried, or could be.
     """
 
@@ -124,7 +124,7 @@ class Probed(NamedTuple):
 
 
 class TypeState:
-    """How a filesystem type stands in this kernel."""
+    """The state of a filesystem type in this kernel."""
 
     PRESENT = "present"
     MODULE = "module"
@@ -218,7 +218,7 @@ MODULES = "/lib/modules"
 
 
 def type_state(fstype: str) -> str:
-    """Tell how a filesystem type stands in this kernel: built in or loaded, a module, or absent.
+    """Return the state of a filesystem type: built in or loaded, a module, or absent.
 
     Where the modules of the running kernel cannot be read (they are gone, or this is a container)
     the kernel itself is asked by fsopen(2), which loads a module as mount(2) would.
@@ -343,7 +343,7 @@ class Lookup:
 def gather(stack: Stack, target: str | None, will_be_made: Collection[str] = ()) -> Facts:
     """Gather the facts of a plan whose paths are absolute. Reads only; raises nothing.
 
-    A type that no module file tells of is asked for with fsopen(2).
+    fsopen(2) is asked about a type that no module file names.
     """
     unknown: list[str] = []
     entries: tuple[MountEntry, ...] = ()

@@ -21,7 +21,7 @@ _DOCKER_ROOT, _STORAGE_ROOT = "/var/lib/docker", "/var/lib/containers/storage"
 _LAYER = re.compile(r"[0-9a-f]{64}(?:-init)?")
 _STORE = re.compile(r"(?P<root>/.*?)/(?P<driver>overlay2|overlay)/[0-9a-f]{64}(?:-init)?/")
 _MERGED = re.compile(r"/overlay2?/[0-9a-f]{64}(?:-init)?/merged$")
-#: No tree is counted further: what is larger is told as 'at least'.
+#: No tree is counted further: what is larger is reported as 'at least'.
 MOST_ENTRIES = 200_000
 _PARAMETERS = "/sys/module/overlay/parameters"
 

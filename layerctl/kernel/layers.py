@@ -105,7 +105,7 @@ def directories(root: int, unread: Callable[[str, OSError], None]) -> Iterator[t
     """Yield every directory below an open one, and that itself: open for the while, and its path.
 
     Most are opened from the one above; only one that has directories itself is opened once more.
-    What cannot be read is told to `unread`.
+    What cannot be read is reported to `unread`.
     """
     yield root, ""
     waiting = [("", _directories_in(root, "", unread))]

@@ -28,7 +28,7 @@ class MountTable:
         self._since = self._order.get(entry.mount_id, len(self.entries))
         root = mounts.mount_id("/")
         device = os.stat("/").st_dev
-        # In a root that is no mount point, mountinfo has no line for the mount of the root.
+        # In a root that is not a mount point, mountinfo has no line for the mount of the root.
         self._root = next(
             (one for one in self.entries if one.mount_id == root),
             MountEntry(root, 0, f"{os.major(device)}:{os.minor(device)}", "", "/", (), "", "", ""),

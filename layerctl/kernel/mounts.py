@@ -33,7 +33,7 @@ class Mounted(NamedTuple):
 
 
 def read_text(path: str) -> str:
-    """Return a file of /proc or /sys as text, bytes that are no UTF-8 as surrogate escapes.
+    """Return a file of /proc or /sys as text, bytes that are not UTF-8 as surrogate escapes.
 
     Raises OSError, whatever reading fails with: the files of Python take EAGAIN for no bytes.
     """
@@ -54,7 +54,7 @@ def read_text(path: str) -> str:
 def entries(path: str = SELF_MOUNTINFO) -> list[MountEntry]:
     """Return every mount of a mountinfo file, in its order.
 
-    Raises OSError, EILSEQ where the file is no mountinfo.
+    Raises OSError, EILSEQ if the file is not mountinfo.
     """
     try:
         return mountinfo.parse(read_text(path))

@@ -43,7 +43,7 @@ def added(stack: Stack, facts: Facts, by_id: dict[int, MountEntry]) -> Facts:
 
 #: Errnos of a filesystem, or of a quota, that is full.
 FULL = (errno.ENOSPC, errno.EDQUOT)
-#: Less, in bytes and inodes, is no room for a copy-up and overlay's own files.
+#: Less, in bytes and inodes, is not enough for a copy-up and overlay's own files.
 LITTLE_SPACE, FEW_INODES = 64 << 10, 8
 
 

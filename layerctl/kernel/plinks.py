@@ -38,7 +38,7 @@ class Copies:
     `branches` are the writable ones, each with its place in the stack and its open directory;
     `mount` is the mount's open root. What is shown at a name is asked of the
     mount itself: its inode number names the copy (plink_name in plink.c), and its times are the
-    copy's. Files are left in `DIRECTORY` when they count no more.
+    copy's. Obsolete files stay in `DIRECTORY`.
     """
 
     def __init__(self, branches: Iterable[tuple[int, int]], mount: int) -> None:

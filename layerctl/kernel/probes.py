@@ -120,7 +120,7 @@ def try_out(stack: Stack, facts: Facts) -> Facts:
 def _upper(stack: Stack, facts: Facts, probed: Probed) -> Probed:
     upper = facts.of(stack.upper or "")
     userxattr = "userxattr" in stack.options
-    markless = facts.caller.in_user_namespace and not userxattr  # which another check tells of
+    markless = facts.caller.in_user_namespace and not userxattr  # which another check reports
     place = _scratch_place(stack, facts, upper)
     if place is None:
         return probed
@@ -132,7 +132,7 @@ def _upper(stack: Stack, facts: Facts, probed: Probed) -> Probed:
                 xattr=None if markless else _xattr(directory, "user" if userxattr else "trusted"),
             )
     except OSError:
-        pass  # a place where nothing can be made tells of itself below
+        pass  # a place where nothing can be created is reported below
     finally:
         os.close(place)
     return probed._replace(work=_makes(stack.work, facts))
@@ -224,7 +224,7 @@ def _makes(work: str | None, facts: Facts) -> int | None:
         try:
             fd = beneath.open_directory(work)
         except (OSError, RefusedError):
-            return None  # which other checks tell of
+            return None  # which other checks report
         opened.callback(os.close, fd)
         if not _gives_back(fd):
             return None

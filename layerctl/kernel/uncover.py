@@ -121,7 +121,8 @@ def leave(targets: Sequence[str]) -> None:
     from layerctl.kernel import syscalls
 
     syscalls.unshare(syscalls.CLONE_NEWNS)
-    # Without this the mounts of the others would go too. It fails in a root that is no mount.
+    # Without this the mounts of the others would go too. It fails in a root that is not a mount
+    # point.
     syscalls.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE, "")
     for target in targets:
         syscalls.umount2(target, syscalls.MNT_DETACH | syscalls.UMOUNT_NOFOLLOW)

@@ -1,4 +1,4 @@
-"""Carry a plan out, step by step; whatever fails halfway is undone.
+"""Carry out a plan, step by step; whatever fails halfway is undone.
 
 Signals wait until the mount stands or is gone again: an interrupt undoes it like a failure.
 """
@@ -70,7 +70,7 @@ def steps(plan: Plan, target: str, make: Sequence[str] = ()) -> list[Step]:
             for batch in plan.appends
         )
     else:
-        out.append(Step("fsopen, fsconfig, fsmount: build the mount", build.plain))
+        out.append(Step("fsopen, fsconfig, fsmount: create the mount", build.plain))
         out.append(Step(f"move_mount: attach it to {target}", _attach))
     return out
 
@@ -143,7 +143,7 @@ def _by_mount2(run: Run, error: OSError, otherwise: Callable[[], Plan]) -> Plan 
         other = otherwise()
     except RefusedError:
         return None
-    why = f"the new calls do not work here ({run.stage}: {error.strerror}); {other.why}"
+    why = f"the new mount API does not work here ({run.stage}: {error.strerror}); {other.why}"
     return other._replace(why=why)
 
 
@@ -179,7 +179,7 @@ def _make_directory(path: str, stack: Stack) -> Step:
     def make(run: Run) -> None:
         run.checked[path] = directories.make(path, stack, run.undo, run.always)
 
-    return Step(f"make the directory {path}", make)
+    return Step(f"create the directory {path}", make)
 
 
 def _open_all(run: Run) -> None:
@@ -259,8 +259,8 @@ def _read_back(run: Run) -> tuple[Mounted, tuple[str, ...]]:
         raise RefusedError(
             "mount-not-found",
             f"the mount on {run.target} cannot be found in {mounts.SELF_MOUNTINFO}",
-            why="the kernel took it, but does not show it, so that it cannot be checked",
-            hint="run it where /proc is mounted and is the process's own",
+            why="the kernel accepted it but does not show it, so it cannot be verified",
+            hint="run the command where /proc is mounted and belongs to the process",
         )
     mounted = mounts.describe(entry)
     found = _compare(run, mounted.stack)
@@ -276,9 +276,9 @@ def _read_back(run: Run) -> tuple[Mounted, tuple[str, ...]]:
     if found.differences:
         raise RefusedError(
             "not-as-asked",
-            "the kernel mounted something else than was asked for; it was unmounted again",
+            "the mount differs from the request; it was unmounted again",
             why="; ".join(found.differences),
-            hint="layerctl mount --dry-run shows what the kernel is given",
+            hint="layerctl mount --dry-run shows what is passed to the kernel",
         )
     return mounted, found.notes
 

@@ -65,7 +65,8 @@ def fstab(stack: Stack, source: str, target: str, lost: Sequence[str] = ()) -> s
     if long_values(options):
         raise cannot(
             f"an option is longer than {MAX_VALUE} bytes",
-            "util-linux 2.39 and newer give each option to fsconfig(2), which takes no more",
+            "util-linux 2.39 and later pass each option to fsconfig(2), which has that limit",
+            "option-string-too-long",
         )
     asked = split_options(options, escapes=stack.fstype != "aufs")
     words = [word for word in _waiting(stack, lost) if word not in asked]
@@ -99,14 +100,16 @@ def unit(stack: Stack, source: str, target: str, lost: Sequence[str] = ()) -> st
     options = for_mount8(stack)
     name = unit_name(target)
     if size(name) > _MAX_UNIT_NAME:
-        raise _no_unit(f"its name would have {size(name)} bytes, and may have {_MAX_UNIT_NAME}")
+        raise _no_unit(f"its name would have {size(name)} bytes; the limit is {_MAX_UNIT_NAME}")
     if any(map(_unfit, [source, target, options, *needed(stack)])):
         raise _no_unit(
-            "a name holds control characters or bytes that are no UTF-8, or ends in a blank or a "
-            "backslash, which a unit file reads otherwise"
+            "a name contains control characters or invalid UTF-8, or ends in a space or backslash, "
+            "which a unit file cannot express"
         )
     if long_values(options):
-        raise _no_unit(f"an option is longer than the {MAX_VALUE} bytes of newer mount(8)")
+        raise _no_unit(
+            f"an option is longer than {MAX_VALUE} bytes, the limit of newer versions of mount(8)"
+        )
     first = [f"Requires={_TMPFILES_SERVICE}", f"After={_TMPFILES_SERVICE}"] if lost else []
     if lost and "nofail" not in options.split(","):
         options = f"nofail,{options}"
@@ -134,9 +137,9 @@ def unit(stack: Stack, source: str, target: str, lost: Sequence[str] = ()) -> st
 def _no_unit(why: str) -> RefusedError:
     return RefusedError(
         "unit-cannot-express",
-        "no systemd unit can make this mount",
+        "a systemd unit cannot express this mount",
         why=why,
-        hint="rename the directory, or run layerctl mount from a service",
+        hint="rename the directory, or run layerctl mount from a service unit",
     )
 
 
@@ -164,7 +167,7 @@ def _unit_word(text: str) -> str:
     return text if plain else _unit_quoted(text)
 
 
-#: What a backslash stands before inside double quotes.
+#: What needs a backslash inside double quotes.
 _QUOTED = '\\"'
 
 
@@ -179,13 +182,13 @@ def tmpfiles(directories: Iterable[Made], target: str) -> str:
         if any(char in path for char in "\n\r"):
             raise RefusedError(
                 "tmpfiles-cannot-express",
-                "no line of tmpfiles.d can make a directory whose name holds a line break",
-                hint="rename the directory, or make it with: mkdir -p DIR",
+                "tmpfiles.d cannot express a directory whose name contains a line break",
+                hint="rename the directory, or create it yourself",
             )
         mode = "- - -" if like is None else ":{:04o} :{} :{}".format(*like)
         lines.append(f"d {_specifiers(_unit_word(path))} {mode} -")
     if len(lines) == 1:
-        lines.append("# every directory is there, and outlasts a boot")
+        lines.append("# nothing to create: every directory exists and is persistent")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Changing the branches of a live aufs: by remount, read back, and taken back where it differs."""
+"""Changing the branches of a mounted aufs: by remount, verified, and undone if it differs."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def planned(mounted: Mounted, changes: Sequence[Change]) -> Stack:
             raise RequestError(
                 "aufs-branch-permission-unknown",
                 f"branch {path}: {problem}",
-                why="aufs would go on with another permission, with a line in the kernel log alone",
-                hint="name one of rw, ro, rr, ro+wh, rr+wh, rw+nolwh",
+                why="aufs would use another permission and say so only in the kernel log",
+                hint="use one of rw, ro, rr, ro+wh, rr+wh, rw+nolwh",
             )
         if change.word in ("del", "mod"):
             if not any(layer.path == path for layer in stack.layers):
                 raise RefusedError(
                     "no-such-branch",
-                    f"{path} is no branch of {mounted.entry.target}",
+                    f"{path} is not a branch of {mounted.entry.target}",
                     hint=f"layerctl branch list {mounted.entry.target}",
                 )
         else:
@@ -68,8 +68,8 @@ def planned(mounted: Mounted, changes: Sequence[Change]) -> Stack:
     if not stack.layers:
         raise RequestError(
             "too-few-layers",
-            "that takes the last branch away",
-            why="an aufs has at least one branch",
+            "this would remove the last branch",
+            why="an aufs needs at least one branch",
             hint=f"layerctl umount {mounted.entry.target}",
         )
     return stack
@@ -79,8 +79,8 @@ def _check_new(stack: Stack, path: str) -> None:
     if len(stack.layers) >= MAX_BRANCHES:
         raise RefusedError(
             "aufs-too-many-branches",
-            f"an aufs takes {MAX_BRANCHES} branches, and has them",
-            hint="take one away first: layerctl branch del TARGET DIR",
+            f"the aufs already has the maximum of {MAX_BRANCHES} branches",
+            hint="remove one first: layerctl branch del TARGET DIR",
         )
     try:
         status = os.stat(path)
@@ -109,9 +109,9 @@ def known_path(stack: Stack, path: str) -> str | None:
 def _duplicated(path: str, branch: str) -> RefusedError:
     return RefusedError(
         "aufs-branch-duplicated",
-        f"{path} is a branch already",
+        f"{path} is already a branch",
         why="" if path == branch else f"it is the directory of branch {branch} by another name",
-        hint=f"change its permission with: layerctl branch mod TARGET {branch}=PERM",
+        hint=f"layerctl branch mod TARGET {branch}=PERM",
     )
 
 
@@ -128,8 +128,9 @@ def _after(stack: Stack, change: Change) -> Stack:
             if change.position is None or change.position > len(layers):
                 raise RequestError(
                     "aufs-br-syntax",
-                    f"there is no place {change.position} among {count(len(layers), 'branch')}",
-                    hint=f"name an index from 0 to {len(layers)}",
+                    f"index {change.position} is out of range: there "
+                    f"{'is' if len(layers) == 1 else 'are'} {count(len(layers), 'branch')}",
+                    hint=f"use an index from 0 to {len(layers)}",
                 )
             layers.insert(change.position, change.branch)
         case "del":
@@ -140,7 +141,7 @@ def _after(stack: Stack, change: Change) -> Stack:
 
 
 def apply(mounted: Mounted, changes: Sequence[Change]) -> tuple[Mounted, tuple[str, ...]]:
-    """Make the changes one by one; return the mount as it is now and what there is to say.
+    """Make the changes one by one; return the mount as it is now, and notes.
 
     Raises RefusedError where the kernel refuses one, after taking back those before it.
     """
@@ -170,7 +171,7 @@ def apply(mounted: Mounted, changes: Sequence[Change]) -> tuple[Mounted, tuple[s
         _take_back(mounted, done)
         raise RefusedError(
             "not-as-asked",
-            "aufs made something else of it; it was taken back",
+            "the result differs from the request; it was undone",
             why="; ".join(found.differences),
             hint=f"layerctl branch list {mounted.entry.target}",
         )
@@ -240,7 +241,7 @@ def _refused(
         return NotPermittedError(
             "missing-cap-sys-admin",
             f"the branches of {target} cannot be changed: not permitted",
-            hint="run it as root",
+            hint="run the command as root",
         )
     details = [f"kernel: {line}" for line in kernel_log]
     if error.errno == errno.EBUSY:
@@ -248,7 +249,7 @@ def _refused(
     return RefusedError(
         "aufs-branch-busy" if error.errno == errno.EBUSY else "aufs-remount-refused",
         f"aufs refused {change.option(change.branch.path)} on {target}: {error.strerror}",
-        why="a file of that branch is in use" if error.errno == errno.EBUSY else "",
+        why="a file on that branch is in use" if error.errno == errno.EBUSY else "",
         hint=f"layerctl branch list {target}",
         details=tuple(details),
     )

@@ -11,7 +11,7 @@ from layerctl.mounting.plan import fill, named, paths_of
 from layerctl.mounting.run import Run, close, inside, judging, uncut
 from layerctl.rules import flags
 
-#: What goes wrong in this stage is no answer to the mount itself.
+#: A failure in this stage says nothing about the mount itself.
 STAGE = "a namespace of its own"
 
 

@@ -1,4 +1,4 @@
-"""Directories that a mount makes, and takes away again where it fails.
+"""Directories that a mount creates, and removes again if it fails.
 
 Others may write to where they are made, so that each is made, changed and removed beneath the
 open directory that it is in.
@@ -83,7 +83,7 @@ def _like_the_lower(fd: int, stack: Stack) -> None:
 
 
 def _remove(name: str, above: int, expected: Identity, *, is_work: bool) -> None:
-    if is_work:  # made by us a moment ago: what stands in it now, the filesystem made
+    if is_work:  # made by us a moment ago: whatever is in it was created by the filesystem
         if _in_use(expected):
             return
         with contextlib.suppress(OSError):

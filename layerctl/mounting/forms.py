@@ -23,7 +23,7 @@ FORMS = ("options", "command", "fstab", "unit", "tmpfiles")
 
 
 def option_string(stack: Stack) -> str:
-    """Return everything that stands behind `-o`, flags first.
+    """Return the argument of `-o`, flags first.
 
     Raises RefusedError where mount(8) cannot be told.
     """
@@ -37,22 +37,23 @@ def option_string(stack: Stack) -> str:
             own = aufs.encode(stack)
         except ValueError as error:
             raise cannot(
-                f"aufs has no way to write the path {error}",
+                f"aufs cannot express the path {error}",
                 "',' ':' and '=' cannot be escaped in its option string",
             ) from None
     elif stack.fstype == "fuse-overlayfs" and any(
         char in path for path in paths_of(stack) for char in "\\:,"
     ):
         raise cannot(
-            "a name holds a colon, a comma or a backslash",
-            "fuse-overlayfs knows no escape for it that mount(8) would hand on",
+            "a name contains a colon, a comma or a backslash",
+            "fuse-overlayfs has no escape for it that mount(8) would pass on",
         )
     else:
         own = overlay.encode(renamed(stack, _comma_guarded))
     if size(own) > MAX_STRING:
         raise cannot(
             f"the option string has {size(own)} bytes",
-            f"mount(2) reads {MAX_STRING} and would cut off the rest in silence",
+            f"mount(2) reads {MAX_STRING} and would silently truncate the rest",
+            "option-string-too-long",
         )
     words = spelled(stack.flags)
     return ",".join([*words, own] if own else words)
@@ -68,8 +69,8 @@ def for_mount8(stack: Stack) -> str:
     options = option_string(stack)
     if any(word.count('"') % 2 for word in split_options(options, escapes=stack.fstype != "aufs")):
         raise cannot(
-            "a name holds a double quote",
-            "mount(8) takes it for the start of a quoted value, and knows no escape for it",
+            "a name contains a double quote",
+            "mount(8) takes it for the start of a quoted value, and has no escape for it",
         )
     return options
 
@@ -79,13 +80,13 @@ def _comma_guarded(path: str) -> str:
     return path + "/" if path.endswith(",") else path
 
 
-def cannot(what: str, why: str) -> RefusedError:
-    """Return the error for what mount(8) has no words for."""
+def cannot(what: str, why: str, cause: str = "mount8-cannot-express") -> RefusedError:
+    """Return the error for a mount that mount(8) cannot express."""
     return RefusedError(
-        "option-string-too-long" if "bytes" in what else "mount8-cannot-express",
+        cause,
         f"mount(8) cannot express this mount: {what}",
         why=why,
-        hint="leave --print out: layerctl mount reaches the layers by other names",
+        hint="use layerctl mount, which passes the layers in another way",
     )
 
 

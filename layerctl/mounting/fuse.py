@@ -1,4 +1,4 @@
-"""fuse-overlayfs: the program does the mount, and is told of it in its own words.
+"""fuse-overlayfs: the program makes the mount, and gets its own options.
 
 Its option string goes through libfuse, where a backslash escapes, and only versions from 1.15 on
 know an escape for `:`. A path with such a character is named by an open descriptor instead.
@@ -53,8 +53,8 @@ def carry_out(prepared: Prepared) -> Mounted:
         if entry is None or entry.fstype != mounts.FUSE_OVERLAYFS:
             raise RefusedError(
                 "mount-not-found",
-                f"{PROGRAM} ended well, but nothing of it is mounted on {prepared.target}",
-                hint=f"run it by hand: {PROGRAM} -f -o {options} {prepared.target}",
+                f"{PROGRAM} succeeded, but nothing is mounted on {prepared.target}",
+                hint=f"{PROGRAM} -f -o {options} {prepared.target}",
             )
         undo.pop_all()
         return Mounted(entry, prepared.stack)
@@ -65,9 +65,9 @@ def _check_upper(stack: Stack) -> None:
     if stack.upper is not None and ":" in os.path.realpath(stack.upper):
         raise RefusedError(
             "colon-in-path",
-            f"fuse-overlayfs cannot take the colon in the upper directory {stack.upper}",
-            why="it splits the resolved name at every colon, however it was given",
-            hint="use -t overlay, or a name without a colon (mount --bind makes one)",
+            f"fuse-overlayfs does not support the colon in the upper directory {stack.upper}",
+            why="it splits the resolved name at every colon",
+            hint="use -t overlay, or a name without a colon (such as a bind mount)",
         )
 
 
@@ -80,10 +80,10 @@ def _check_swaps(prepared: Prepared) -> None:
             raise RefusedError(
                 "swappable-directory",
                 f"{way.swap.who} could replace {way.swap.path} while {PROGRAM} mounts it",
-                why=f"{PROGRAM} takes directories by their paths, and would write to whatever "
-                "stands there by then",
-                hint=f"mount as that user, or keep {path} below directories that only root can "
-                "write to",
+                why=f"{PROGRAM} takes directories by path, and could write to whatever is there by "
+                "then",
+                hint=f"mount as that user, or keep {path} in directories that only root can write "
+                "to",
             )
 
 
@@ -121,7 +121,7 @@ def _run(command: list[str], opened: list[int]) -> None:
         raise RefusedError(
             "fuse-overlayfs-not-installed",
             f"the program {PROGRAM} is not installed",
-            hint="apt-get install fuse-overlayfs (or your distribution's way)",
+            hint="apt-get install fuse-overlayfs",
         ) from None
     if done.returncode:
         said = tuple(f"{PROGRAM}: {line}" for line in done.stderr.splitlines() if line)
@@ -129,10 +129,12 @@ def _run(command: list[str], opened: list[int]) -> None:
         raise RefusedError(
             "dev-fuse-missing" if missing else "fuse-overlayfs-failed",
             f"{PROGRAM} could not mount",
-            why="there is no /dev/fuse" if missing else "its own words stand below",
-            hint="modprobe fuse, or give the container the device: --device /dev/fuse"
+            why="/dev/fuse does not exist" if missing else "its own messages are below",
+            hint="load the module (modprobe fuse), or give the container the device (--device "
+            "/dev/fuse)"
             if missing
-            else "see more of its words: " + " ".join([PROGRAM, "-f", *map(quoted, command[1:])]),
+            else "run it in the foreground: "
+            + " ".join([PROGRAM, "-f", *map(quoted, command[1:])]),
             details=said,
         )
 

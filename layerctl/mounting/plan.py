@@ -1,4 +1,4 @@
-"""Which way in: how a stack is given to this kernel. Pure.
+"""Which mount API: how to pass a stack to this kernel. Pure.
 
 The names that the kernel gets are what mountinfo shows later, so absolute paths come first:
 
@@ -53,7 +53,7 @@ class Plan(NamedTuple):
 
     `settings` are for the new calls. `string` is mount(2)'s, and `appends` what remounts add to
     it (aufs). `cwd` is the directory that relative names start from. `opened` are paths that are
-    opened before, in order; `mark(n)` stands in the strings for the n-th's descriptor number.
+    opened before, in order; in the strings, `mark(n)` is the placeholder of the n-th descriptor.
     `apart` tells that the mount is built where no name can be swapped.
     """
 
@@ -69,7 +69,7 @@ class Plan(NamedTuple):
 
 
 def mark(number: int) -> str:
-    """Return what stands for the number of a descriptor until it is open: no path holds a NUL."""
+    """Return the placeholder of a descriptor that is not open yet; no path contains a NUL."""
     return f"\0{number}\0"
 
 
@@ -86,8 +86,8 @@ def size(text: str) -> int:
 
 
 _AGAINST_SWAPS = (
-    f"another user could replace {{path}}: directories are named by descriptors in {FD_DIRECTORY}, "
-    "and mountinfo will not show their paths"
+    f"another user could replace {{path}}, so directories are named by descriptors in "
+    f"{FD_DIRECTORY}, and mountinfo will not show their paths"
 )
 
 
@@ -115,7 +115,7 @@ def choose(
     *,
     apart: bool = False,
 ) -> Plan:
-    """Return the plan for a stack of absolute paths; `api` forces one way.
+    """Return the plan for a stack of absolute paths; `api` forces a mount API.
 
     `swappable` are those that somebody else can put another directory in the place of, and `apart`
     tells that a namespace of its own can be had for them. Raises RefusedError where the stack
@@ -125,8 +125,8 @@ def choose(
         if api not in (None, "mount"):
             raise RefusedError(
                 "mount-api-call-limit",
-                f"aufs is mounted by mount(2) alone, not by '{api}'",
-                hint="leave --api out",
+                f"aufs can be mounted only by mount(2), not by '{api}'",
+                hint="remove --api",
             )
         from layerctl.mounting.plan_aufs import plan_aufs
 
@@ -134,9 +134,10 @@ def choose(
     if stack.of_role(Role.DATA) and not features.context and not features.unknown:
         raise RefusedError(
             "data-layers-unsupported-old-kernel",
-            "this kernel has no data-only layers",
-            why="they came in Linux 6.5, together with the contexts that this kernel lacks",
-            hint="make the data layer the lowest lower layer (-l DIR), whose names then show",
+            "this kernel does not support data-only layers",
+            why="they need Linux 6.5 or later",
+            hint="make the data layer the lowest lower layer (-l DIR); its names then become "
+            "visible",
         )
     tries = _ways_in(features, api, swappable)
     swapped: str | None = None
@@ -152,27 +153,27 @@ def choose(
                 continue
             if swapped is not None and plan.opened:
                 plan = plan._replace(why=_AGAINST_SWAPS.format(path=swapped))
-            return plan if api is None else plan._replace(why=f"asked for; {plan.why}")
+            return plan if api is None else plan._replace(why=f"requested; {plan.why}")
     if not tries:
         raise RefusedError(
             "mount-api-call-limit",
             f"this kernel cannot mount overlay by '{api}'",
-            why="it was asked, and does not take "
-            + ("descriptors of layers (6.13 and newer do)" if api == "fd" else "lowerdir+ (6.7)"),
-            hint="leave --api out",
+            why="it does not accept "
+            + ("layers as descriptors (since 6.13)" if api == "fd" else "lowerdir+ (since 6.7)"),
+            hint="remove --api",
         )
     if swapped is not None:
         raise RefusedError(
             "swappable-directory",
-            f"another user could replace {swapped} while it is mounted",
-            why="this way in names directories by their paths, and the kernel would write to "
-            "whatever stands there by then",
-            hint="leave --api out",
+            f"another user could replace {swapped} during the mount",
+            why="this mount API names directories by path, so the kernel could write to whatever "
+            "is there by then",
+            hint="remove --api",
         )
     raise RefusedError(
         "option-string-too-long",
-        "the options are longer than this kernel reads, however the layers are named",
-        why=f"mount(2) reads {MAX_STRING} bytes and would cut off the rest in silence",
+        "the options are too long for this kernel, however the layers are named",
+        why=f"mount(2) reads {MAX_STRING} bytes and would silently truncate the rest",
         hint="use fewer layers, or fewer and shorter options",
     )
 
@@ -240,7 +241,7 @@ def _by_strings(stack: Stack) -> Plan | None:
     settings = _settings(stack)
     if not all(map(_fits, settings)):
         return None
-    why = "the kernel takes each layer by itself (lowerdir+)"
+    why = "the kernel accepts each layer separately (lowerdir+)"
     strings = tuple(setting._replace(path=None) for setting in settings)
     return Plan(stack, "fsconfig", why, strings)
 
@@ -261,14 +262,14 @@ def _by_descriptors(stack: Stack, swappable: Collection[str]) -> Plan | None:
             given.append(setting._replace(path=None))
         else:
             given.append(setting._replace(value=None))
-    return Plan(stack, "fd", "the kernel takes layers by descriptor", tuple(given))
+    return Plan(stack, "fd", "the kernel accepts layers as file descriptors", tuple(given))
 
 
 def _by_one_string(stack: Stack) -> Plan | None:
     string = overlay.encode(stack)
     if size(string) > MAX_STRING:
         return None
-    return Plan(stack, "mount", "all options fit into one string of mount(2)", string=string)
+    return Plan(stack, "mount", "all options fit into one string for mount(2)", string=string)
 
 
 def _common_parent(stack: Stack) -> str | None:
@@ -294,7 +295,7 @@ def _by_relative_strings(stack: Stack) -> Plan | None:
         return None
     shorter, parent = named
     plan = _by_strings(shorter)
-    why = f"paths are longer than {MAX_VALUE} bytes: named relative to their common parent"
+    why = f"paths are longer than {MAX_VALUE} bytes, so they are relative to their common parent"
     return plan and plan._replace(stack=stack, why=why, cwd=parent)
 
 
@@ -305,8 +306,8 @@ def _by_one_relative_string(stack: Stack) -> Plan | None:
     shorter, parent = named
     plan = _by_one_string(shorter)
     why = (
-        f"the options are longer than the {MAX_STRING} bytes that mount(2) reads: "
-        "layers are named relative to their common parent"
+        f"the options exceed the {MAX_STRING} bytes that mount(2) reads, so the layers are "
+        "relative to their common parent"
     )
     return plan and plan._replace(stack=stack, why=why, cwd=parent)
 
@@ -323,7 +324,8 @@ def _by_fd_strings(stack: Stack) -> Plan | None:
             opened.append(setting.path)
     if not all(map(_fits, out)):
         return None
-    why = f"paths are longer than {MAX_VALUE} bytes: named by descriptors in {FD_DIRECTORY}"
+    why = f"paths are longer than {MAX_VALUE} bytes, so they are given as descriptors in "
+    f"{FD_DIRECTORY}"
     return Plan(stack, "fsconfig", why, tuple(out), opened=tuple(opened))
 
 
@@ -334,7 +336,7 @@ def _by_one_fd_string(stack: Stack) -> Plan | None:
     if size(fill(string, [_HIGHEST_FD] * len(paths))) > MAX_STRING:
         return None
     why = (
-        f"the options are longer than the {MAX_STRING} bytes that mount(2) reads: "
-        f"layers are named by descriptors in {FD_DIRECTORY}"
+        f"the options exceed the {MAX_STRING} bytes that mount(2) reads, so the layers are given "
+        f"as descriptors in {FD_DIRECTORY}"
     )
     return Plan(stack, "mount", why, string=string, cwd=FD_DIRECTORY, opened=tuple(paths))

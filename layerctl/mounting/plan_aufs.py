@@ -1,4 +1,4 @@
-"""How an aufs is told to its kernel: by strings, never too much in one call. Pure."""
+"""How to pass an aufs to the kernel: as strings, never too long for one call. Pure."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def plan_aufs(stack: Stack) -> Plan:
         if value is not None and "," in value:
             raise RefusedError(
                 "comma-in-path",
-                f"aufs cannot take the comma in '{name}={value}'",
-                why="there is no escape in its option string",
+                f"aufs does not support the comma in '{name}={value}'",
+                why="its option string has no escape",
                 hint="use a path without a comma",
             )
     rest = aufs.encode(stack._replace(layers=()))
@@ -45,7 +45,7 @@ def plan_aufs(stack: Stack) -> Plan:
         batch, remaining = _batch(["append=" + word for word in remaining], ",", 0)
         remaining = [word.removeprefix("append=") for word in remaining]
         appends.append(",".join(batch))
-    why = "aufs takes its branches in a string"
+    why = "aufs takes its branches as a string"
     if appends:
         why += f"; {count(len(first), 'branch')} in the first call, "
         why += f"the rest by {count(len(appends), 'remount')}"
@@ -62,8 +62,8 @@ def _batch(words: list[str], separator: str, taken: int) -> tuple[list[str], lis
     if not count and words:
         raise RefusedError(
             "option-string-too-long",
-            "the options of one call are longer than the kernel reads",
-            why=f"mount(2) reads {MAX_STRING} bytes and would cut off the rest in silence",
+            "the options of one call are too long for the kernel",
+            why=f"mount(2) reads {MAX_STRING} bytes and would silently truncate the rest",
             hint="use fewer and shorter options",
         )
     return words[:count], words[count:]

@@ -1,4 +1,4 @@
-"""What a request leaves open is decided here, and said: work directory, xino file, userxattr."""
+"""Settles what a request leaves open, and reports it: work directory, xino file, userxattr."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Prepared(NamedTuple):
         """The notes, with which work directory was taken."""
         if self.default_work is None:
             return self.notes
-        made = ", made for it" if self.default_work in self.make else ""
+        made = ", created for this mount" if self.default_work in self.make else ""
         return (*self.notes, f"the work directory is {self.default_work}{made}")
 
 
@@ -73,16 +73,16 @@ def unmakable(make: Sequence[str]) -> list[Finding]:
     return found
 
 
-_NOT_MADE = "A directory cannot be made"
+_NOT_MADE = "A directory cannot be created"
 
 
 def not_made(path: str, error: OSError) -> RefusedError:
     """Return the error for a directory that cannot be made."""
     return RefusedError(
         "directory-not-made",
-        f"{path} cannot be made: {error.strerror}",
-        why="--mkdir, and the work directory that is not named, want new directories there",
-        hint="name a place where directories can be made (-w DIR for the work directory)",
+        f"{path} cannot be created: {error.strerror}",
+        why="--mkdir or the default work directory needs a new directory there",
+        hint="use a path where directories can be created (-w DIR for the work directory)",
     )
 
 
@@ -95,9 +95,9 @@ def user_xattr(stack: Stack, caller: Caller) -> tuple[Stack, str]:
     if stack.fstype != "overlay" or not caller.in_user_namespace or "userxattr" in stack.options:
         return stack, ""
     note = (
-        "in a user namespace: mounted with userxattr, so markers are kept in user.overlay.* "
-        "(redirect_dir and metacopy are off, and layers made as root with trusted.overlay.* "
-        "show their opaque directories as merged)"
+        "user namespace: using userxattr, which keeps markers in user.overlay.* (redirect_dir and "
+        "metacopy are off; opaque directories in layers that root created with trusted.overlay.* "
+        "appear merged)"
     )
     return stack._replace(options={**stack.options, "userxattr": None}), note
 
@@ -116,8 +116,8 @@ def xino(stack: Stack, choice: str, facts_of: FactsOf) -> tuple[Stack, str]:
     if said:
         raise RequestError(
             "conflicting-options",
-            f"--aufs-xino and -o {said[0]} were both given",
-            hint="say it once",
+            f"--aufs-xino and -o {said[0]} cannot be combined",
+            hint="use only one of them",
         )
     if choice == "none":
         return stack._replace(options={**stack.options, "noxino": None}), ""
@@ -148,8 +148,8 @@ def _auto_xino(stack: Stack, facts_of: FactsOf) -> tuple[Stack, str]:
         if directory.is_directory and directory.fstype == "tmpfs":
             path = f"{candidate}/aufs-{os.urandom(6).hex()}.xino"
             note = (
-                f"aufs cannot keep its xino file in {place} ({fallback.fstype}): "
-                f"it is put on tmpfs instead (xino={path})"
+                f"aufs cannot keep its xino file in {place} ({fallback.fstype}): using a tmpfs "
+                f"instead (xino={path})"
             )
             return stack._replace(options={**stack.options, "xino": path}), note
     return stack, ""

@@ -1,4 +1,4 @@
-"""Did the kernel mount what was asked? Two stacks are compared. Pure over two look-ups."""
+"""Did the kernel mount what was requested? Compares two stacks; pure over two look-ups."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def compare(asked: Stack, shown: Stack, same: Callable[[str, str], bool]) -> Com
     notes: list[str] = []
     if len(asked.layers) != len(shown.layers):
         asked_for = count(len(asked.layers), "layer")
-        differences.append(f"instead of {asked_for} it has {len(shown.layers)}")
+        differences.append(f"it has {len(shown.layers)} instead of {asked_for}")
     for index, (one, other) in enumerate(zip(asked.layers, shown.layers, strict=False)):
         if one.role is not other.role:
             differences.append(f"layer {index} became {other.role} instead of {one.role}")
@@ -86,8 +86,8 @@ def _mode(asked: Stack, shown: Stack, differences: list[str], notes: list[str]) 
         differences.append("it was mounted writable instead of read-only")
     elif writable and shown.read_only and not asked.read_only:
         notes.append(
-            "the kernel mounted it read-only: it could not write to the work directory "
-            "(layerctl doctor TARGET says why)"
+            "the kernel mounted it read-only, because it could not write to the work directory "
+            "(see layerctl doctor TARGET)"
         )
     for word in in_effect(asked.flags):
         if word in ("nosuid", "nodev", "noexec", "nosymfollow") and word not in shown.flags:
@@ -112,6 +112,6 @@ def _options(asked: Stack, shown: Stack, differences: list[str], notes: list[str
         if name in _FALLS_BACK:
             word = name if value is None else f"{name}={value}"
             now = f"{name}={effect[name]} is in effect" if name in effect else "it is not in effect"
-            notes.append(f"{word} was asked for, but {now}")
+            notes.append(f"{word} was requested, but {now}")
         elif name in ("userxattr", "default_permissions") and name not in effect:
             differences.append(f"the option {name} is not in effect")

@@ -1,4 +1,4 @@
-"""Changing a mount that is there: its flags, and of aufs its options. Read back, or taken back.
+"""Changing an existing mount: its flags, and the options of aufs. Verified, or undone.
 
 Sources: do_remount and do_reconfigure_mnt of fs/namespace.c; ovl_reconfigure and ovl_parse_param
 of fs/overlayfs: at a remount overlay takes `ro` and `rw`; mount(2) ignores every other option in
@@ -29,7 +29,7 @@ from layerctl.rules.options import FLAGS, LSM_OPTIONS, find, nearest
 from layerctl.rules.remount import FIXED, UNSHOWN, Flags, in_effect_already, shown, wanted
 
 #: What there is to say of a remount that changes nothing.
-NOTHING = "nothing to change: it is in effect already"
+NOTHING = "nothing to change: already in effect"
 
 
 class Remount(NamedTuple):
@@ -70,7 +70,7 @@ def plan(
     _refuse_layers(mounted, asked)
     fixed = [word for word in asked.flags if word in FIXED and word not in now.superblock]
     if fixed:
-        raise _fixed(mounted, fixed[0], "the kernel sets this flag at the first mount alone")
+        raise _fixed(mounted, fixed[0], "the kernel sets this flag only at the first mount")
     if mounted.entry.fstype == "aufs":
         options = {
             name: value
@@ -84,16 +84,16 @@ def plan(
     if bind and (options or changes):
         raise RequestError(
             "usage",
-            "bind stands beside options of the filesystem",
-            why="it changes the flags of the mount alone",
-            hint="leave bind out",
+            "bind cannot be combined with filesystem options",
+            why="with bind, a remount changes only the flags of the mount",
+            hint="remove bind",
         )
     if changes and (options or flags != now):
         raise RequestError(
             "usage",
-            "branches and other options are to be changed in one call",
-            why="what fails halfway could not be taken back as a whole",
-            hint="change the branches by themselves: layerctl branch --help",
+            "branches and other options cannot be changed in one call",
+            why="if it failed halfway, it could not be undone as a whole",
+            hint="change the branches separately: layerctl branch --help",
         )
     return Remount(mounted, now, flags, options, changes)
 
@@ -109,13 +109,13 @@ def _refuse_layers(mounted: Mounted, asked: Stack) -> None:
         if live.fstype == "aufs":
             raise RefusedError(
                 "not-at-remount",
-                f"the branches of {mounted.entry.target} cannot be named anew as a whole",
+                f"the branches of {mounted.entry.target} cannot be replaced as a whole",
                 why="aufs changes them one by one",
                 hint="layerctl branch --help",
             )
-        raise _fixed(mounted, "", f"{live.fstype} takes no new layers at a remount")
+        raise _fixed(mounted, "", f"{live.fstype} accepts no new layers on a remount")
     if asked.work is not None and not (live.work is not None and _same(asked.work, live.work)):
-        raise _fixed(mounted, "", f"{live.fstype} takes no new work directory at a remount")
+        raise _fixed(mounted, "", f"{live.fstype} accepts no new work directory on a remount")
 
 
 def _refuse_options(mounted: Mounted, asked: Stack) -> None:
@@ -127,10 +127,7 @@ def _refuse_options(mounted: Mounted, asked: Stack) -> None:
             if find(live.fstype, name) is None and name not in LSM_OPTIONS:
                 raise _unknown(name)
             word = name if value is None else f"{name}={value}"
-            why = (
-                f"{live.fstype} takes ro, rw and the flags of any mount at a remount, and none of "
-                "its own options"
-            )
+            why = f"{live.fstype} accepts only ro, rw and generic mount flags on a remount"
             raise _fixed(mounted, word, why)
 
 
@@ -138,9 +135,9 @@ def _unknown(name: str) -> RequestError:
     close = nearest(name, [option.name for option in FLAGS])
     return RequestError(
         "unknown-mount-option-old-kernel",
-        f"'{name}' is not an option that is known here",
-        why="what is not known cannot be read back, and mount(2) would ignore it in silence",
-        hint=f"write: -o remount,{close[0]}" if close else "layerctl mount --help",
+        f"'{name}' is not a known option",
+        why="an unknown option cannot be verified, and mount(2) would silently ignore it",
+        hint=f"use -o remount,{close[0]}" if close else "layerctl mount --help",
     )
 
 
@@ -162,7 +159,7 @@ def _fixed(mounted: Mounted, word: str, why: str) -> RefusedError:
     return RefusedError(
         "not-at-remount",
         f"{what} while {target} is mounted",
-        why=f"{why}: unmount it, and mount it anew",
+        why=f"{why}; unmount it, and mount it again",
         hint=f"layerctl umount {target}",
     )
 
@@ -172,7 +169,7 @@ def _shown_as(stack: Stack, name: str, value: str | None) -> bool:
 
 
 def carry_out(remount: Remount) -> tuple[Mounted, tuple[str, ...]]:
-    """Change the mount; return it as it is then, and what there is to say.
+    """Change the mount; return it as it is then, and notes.
 
     Raises RefusedError or NotPermittedError where the kernel refuses, RefusedError where it made
     something else of it, KeyboardInterrupt after a signal. Each leaves the mount as it was.
@@ -209,7 +206,7 @@ def _proven(remount: Remount) -> Mounted:
     if differences:
         raise RefusedError(
             "not-as-asked",
-            "the kernel made something else of the remount; it was taken back",
+            "the result of the remount differs from the request; it was undone",
             why="; ".join(differences),
             hint=f"layerctl inspect mount {mounted.entry.target}",
         )
@@ -284,7 +281,9 @@ def _notes(remount: Remount, mounted: Mounted) -> tuple[str, ...]:
     ]
     if not unproven:
         return ()
-    return (f"taken, but not shown by the kernel, so not proven: {', '.join(unproven)}",)
+    return (
+        f"accepted, but not verified, because the kernel does not show it: {', '.join(unproven)}",
+    )
 
 
 def _refused(remount: Remount, error: OSError, kernel_log: list[str]) -> LayerctlError:
@@ -296,28 +295,28 @@ def _refused(remount: Remount, error: OSError, kernel_log: list[str]) -> Layerct
         return NotPermittedError(
             "missing-cap-sys-admin",
             what,
-            why="it takes root of the user namespace that made the filesystem; flags that came "
-            "from outside of a user namespace stay locked in it",
-            hint="run it as root"
+            why="this requires root in the user namespace that mounted the filesystem; flags "
+            "inherited from outside a user namespace are locked",
+            hint="run the command as root"
             + (
-                f", or change the mount alone: -o remount,bind,{remount.flags.text}"
+                f", or change only this mount: -o remount,bind,{remount.flags.text}"
                 if whole
                 else ""
             ),
         )
     if error.errno == errno.EBUSY:
         details.extend(holders.of(entry).lines())
-        why = "a file is open for writing there, or holds it in another way"
+        why = "a file on it is open for writing or otherwise in use"
         return RefusedError(
-            "remount-busy", what, why=why, hint="end what uses it", details=tuple(details)
+            "remount-busy", what, why=why, hint="stop what is using it", details=tuple(details)
         )
     why = ""
     if error.errno == errno.EROFS and entry.fstype == "overlay":
         why = (
-            "it has no upper layer to write to"
+            "it has no upper layer"
             if remount.mounted.stack.upper is None
-            else "its upper layer is read-only, or its work directory could not be written to "
-            "when it was mounted"
+            else "its upper layer is read-only, or its work directory was not writable at mount "
+            "time"
         )
     return RefusedError(
         "remount-refused",

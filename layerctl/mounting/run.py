@@ -36,7 +36,7 @@ class Run:
 
     @property
     def descriptors(self) -> list[int]:
-        """The descriptors that the marks in a plan's strings stand for."""
+        """The descriptors of the placeholders in a plan's strings."""
         return [self.open[path] for path in self.plan.opened]
 
     def enter(self, path: str) -> int:
@@ -105,5 +105,5 @@ def judging(run: Run) -> Iterator[None]:
 def uncut(data: str) -> str:
     """Return a string of options. Raises BugError where the kernel would cut it."""
     if size(data) > MAX_STRING:
-        raise BugError("bug", f"{size(data)} bytes of options would be cut by the kernel")
+        raise BugError("bug", f"the kernel would truncate {size(data)} bytes of options")
     return data

@@ -1,4 +1,4 @@
-"""Unmounting, and who stands in its way."""
+"""Unmounting, and what prevents it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from layerctl.rules.words import count
 def unmount(mounted: Mounted, *, lazy: bool = False, force: bool = False) -> None:
     """Unmount a layered mount; of an aufs, pseudo-links are made whole first.
 
-    Raises NotPermittedError, NotFoundError where it is no more there, and RefusedError with who
+    Raises NotPermittedError, NotFoundError if it is gone, and RefusedError with who
     holds it where it is busy, or, without `force`, where hard links would be lost.
     """
     target = mounted.entry.target
@@ -35,7 +35,8 @@ def unmount(mounted: Mounted, *, lazy: bool = False, force: bool = False) -> Non
             raise NotPermittedError(
                 "missing-cap-sys-admin",
                 f"{target} cannot be unmounted: not permitted",
-                why="it takes CAP_SYS_ADMIN in the user namespace that owns this mount namespace",
+                why="it requires CAP_SYS_ADMIN in the user namespace that owns this mount "
+                "namespace",
                 hint=f"sudo layerctl umount {target}",
             ) from None
         if error.errno == errno.EBUSY:
@@ -58,9 +59,9 @@ def _refuse_losses(mounted: Mounted) -> None:
     except OSError as error:
         raise RefusedError(
             "aufs-pseudo-links-lost",
-            f"whether hard links of {target} would be lost is unknown: {error.strerror}",
+            f"cannot tell whether unmounting {target} would break hard links: {error.strerror}",
             why=f"{error.filename} cannot be read" if error.filename else "",
-            hint=f"to unmount it all the same: layerctl umount --force {target}",
+            hint=f"to unmount it anyway: layerctl umount --force {target}",
         ) from None
     if not lost:
         return
@@ -68,15 +69,17 @@ def _refuse_losses(mounted: Mounted) -> None:
     if len(lost) > _TOLD:
         details.append(f"and {len(lost) - _TOLD} more")
     first = (
-        f"layerctl mount -o remount,rw {target}" if mounted.stack.read_only else "run it as root"
+        f"layerctl mount -o remount,rw {target}"
+        if mounted.stack.read_only
+        else "run the command as root"
     )
     raise RefusedError(
         "aufs-pseudo-links-lost",
-        f"{count(len(lost), 'name')} in {target} would be other files afterwards",
-        why="they show the copy of a hard-linked file that was changed by another name; aufs holds "
-        "them together while it is mounted, and cannot join them on the branch "
+        f"{count(len(lost), 'name')} in {target} would no longer be hard links",
+        why="they show the copy of a hard-linked file that was changed under another name; aufs "
+        "links them only while mounted, and cannot link them on the branch "
         + ("while it is read-only" if mounted.stack.read_only else "now"),
-        hint=f"make them whole: {first}; to lose them: layerctl umount --force {target}",
+        hint=f"to keep them: {first}; to lose them: layerctl umount --force {target}",
         details=tuple(details),
     )
 
@@ -85,14 +88,13 @@ def _busy(mounted: Mounted) -> RefusedError:
     target = mounted.entry.target
     found = holders.of(mounted.entry)
     details = tuple(found.lines())
-    why = "something still uses it" if details else "nothing that can be seen from here uses it"
+    why = "it is still in use" if details else "nothing visible from here is using it"
     if found.unseen:
-        why += f" ({count(found.unseen, 'process')} could not be looked at)"
+        why += f" ({count(found.unseen, 'process')} could not be checked)"
     return RefusedError(
         "leaked-mount-busy",
         f"{target} is busy",
         why=why,
-        hint=f"end what uses it, or detach it now and let it end later: "
-        f"layerctl umount --lazy {target}",
+        hint=f"stop what is using it, or detach it now: layerctl umount --lazy {target}",
         details=details,
     )

@@ -36,7 +36,7 @@ def _write(text: str) -> None:
 
 def report(error: LayerctlError, *, as_json: bool) -> None:
     """Write an error to standard error, after flushing standard output; see `tell`."""
-    with contextlib.suppress(OSError):  # what cannot be written now is told of in the error's place
+    with contextlib.suppress(OSError):  # what cannot be written is reported instead of the error
         sys.stdout.flush()
     tell(error, as_json=as_json)
 

@@ -17,7 +17,7 @@ Document = dict[str, Any]
 
 
 def path_fields(name: str, path: str | None) -> Document:
-    """Return `{name: text}`, and `{name}_bytes` in base64 where the bytes are no UTF-8."""
+    """Return `{name: text}`, and `{name}_bytes` in base64 if the bytes are not UTF-8."""
     if path is None or is_text(path):
         return {name: path}
     raw = base64.b64encode(os.fsencode(path)).decode("ascii")

@@ -16,7 +16,7 @@ _FIRST, _NEXT = 1.0, 0.2
 def watched(items: Iterable[T], weigh: Callable[[T], int], *, shown_as_found: bool) -> Iterable[T]:
     """Return `items`, counted on standard error while they go by.
 
-    Nothing is shown where standard error is no terminal, nor where what is found appears on one
+    Nothing is shown if standard error is not a terminal, nor where what is found appears on one
     at once (`shown_as_found`). `weigh` tells how many things an item is.
     """
     if not sys.stderr.isatty() or (shown_as_found and sys.stdout.isatty()):

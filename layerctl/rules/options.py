@@ -1,4 +1,4 @@
-"""The one table of mount options: overlay's, aufs's and those of any mount.
+"""The one table of mount options: of overlay, of aufs and of any mount.
 
 Sources: Documentation/filesystems/overlayfs.rst and fs/overlayfs/params.c for overlay, aufs.5 and
 fs/aufs/fsctx.c for aufs, mount(2) and mount_setattr(2) for flags. `since` names the first release

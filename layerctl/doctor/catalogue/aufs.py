@@ -43,9 +43,9 @@ CAUSES = table(
     Cause(
         "aufs-branch-overlapping",
         _F,
-        "One branch lies inside another",
+        "One branch is inside another",
         "A file would be in two branches at once, and a whiteout in one would hide it in both. "
-        "aufs refuses a branch that contains another branch or lies inside one.",
+        "aufs refuses a branch that contains another branch or is inside one.",
         "Use directories that do not contain each other.",
         ("{command}",),
         ("realpath {path}",),

@@ -154,7 +154,7 @@ CAUSES = table(
         "context-option-comma-split",
         _F,
         "The commas in a context= option were taken for separators",
-        'An SELinux context with categories holds commas, and must stand in quotes: context="a,b". '
+        'An SELinux context with categories contains commas, and must be quoted: context="a,b". '
         "Programs and kernels (6.5) that split at every comma pass on only a part of it.",
         "Quote the value, or use a kernel and a mount(8) that handle the quotes.",
         ("{command}",),

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 
 from layerctl.doctor.checks.layers import command
-from layerctl.doctor.checks.overlap import lies, without
+from layerctl.doctor.checks.overlap import Relation, relation, without
 from layerctl.doctor.checks.storage import is_read_only
 from layerctl.doctor.hits import Hit
 from layerctl.kernel.facts import Directory, Facts
@@ -27,28 +27,28 @@ def _branches(stack: Stack, facts: Facts) -> list[tuple[Layer, Directory]]:
 
 
 def filesystems(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """Every branch is on a filesystem that aufs takes (au_test_fs_unsuppoted)."""
+    """Every branch is on a filesystem that aufs supports (au_test_fs_unsuppoted)."""
     for layer, place in _branches(stack, facts):
         if place.fstype in aufs.UNSUPPORTED_BRANCH | aufs.STACKED:
             target = "?" if place.mount is None else place.mount.target
-            seen = f"branch {layer.path} is on {target}, which is {place.fstype}"
+            seen = f"branch {layer.path} is on {target} ({place.fstype})"
             yield Hit("aufs-branch-fs-unsupported", (seen,), {"path": layer.path})
 
 
 def duplicated(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """No branch is another, or lies in one (test_dup, test_overlap in branch.c)."""
+    """No branch is the same as another or inside one (test_dup, test_overlap in branch.c)."""
     found = _branches(stack, facts)
     for index, (layer, place) in enumerate(found):
         for other_layer, other in found[:index]:
-            how = lies(place, other)
-            back = lies(other, place)
+            how = relation(place, other)
+            back = relation(other, place)
             better = without(stack, index, facts)
-            if how.startswith("is"):
+            if how is Relation.SAME:
                 seen = f"branch {layer.path} is the same directory as branch {other_layer.path}"
                 yield Hit("aufs-branch-duplicated", (seen,), better)
             elif how or back:
                 inner, outer = (layer, other_layer) if how else (other_layer, layer)
-                seen = f"branch {inner.path} lies in branch {outer.path}"
+                seen = f"branch {inner.path} is inside branch {outer.path}"
                 yield Hit("aufs-branch-overlapping", (seen,), {"path": inner.path, **better})
 
 
@@ -61,7 +61,7 @@ def _with(stack: Stack, path: str, permission: str, *options: str) -> Stack:
 
 
 def read_only(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """A branch that is rw lies on something writable (test_br in branch.c)."""
+    """Every rw branch is on a writable filesystem (test_br in branch.c)."""
     for layer, place in _branches(stack, facts):
         if aufs.is_writable(layer.permission or "") and is_read_only(place):
             better = _with(stack, layer.path, "ro")
@@ -73,7 +73,7 @@ def read_only(stack: Stack, facts: Facts) -> Iterator[Hit]:
 
 
 def linkable(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """A writable branch can hold hard links, or was told to do without (test_linkable)."""
+    """Every writable branch supports hard links, or has +nolwh (test_linkable)."""
     for layer, place in _branches(stack, facts):
         permission = layer.permission or ""
         if (
@@ -103,7 +103,7 @@ def writable(stack: Stack, facts: Facts) -> Iterator[Hit]:
 
 
 def whiteouts_shown(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """Whiteouts are shown on read-only mounts alone (au_opts_verify)."""
+    """Whiteouts are shown only on read-only mounts (au_opts_verify)."""
     if stack.fstype == "aufs" and "shwh" in stack.options and not stack.read_only:
         better = stack._replace(flags=(*stack.flags, "ro"))
         yield Hit("aufs-shwh-writable", ("shwh without ro",), {"command": command(better, facts)})
@@ -118,7 +118,7 @@ def _holds(place: Directory | None) -> bool | None:
 
 
 def xino(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """The xino file goes where it can be (au_xino_def, au_xino_create)."""
+    """The xino file is on a filesystem that can hold it (au_xino_def, au_xino_create)."""
     if stack.fstype != "aufs" or "noxino" in stack.options or not stack.layers:
         return
     named = stack.options.get("xino")
@@ -151,4 +151,4 @@ def xino(stack: Stack, facts: Facts) -> Iterator[Hit]:
         yield Hit("aufs-xino-fs-unsupported", (seen,), values)
     elif path in facts.taken:
         values["path"] = path
-        yield Hit("aufs-xino-exists", (f"{path} is there already",), values)
+        yield Hit("aufs-xino-exists", (f"{path} already exists",), values)

@@ -29,10 +29,10 @@ def roles(stack: Stack) -> list[tuple[str, str]]:
 
 
 def foreign_marks(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """No layer of an overlay holds whiteouts of aufs (among its first names)."""
+    """No layer of an overlay has aufs whiteouts (among its first names)."""
     for path, example in facts.foreign:
         named = next((role for role, one in roles(stack) if one == path), "layer")
-        seen = f"{named} {path} holds {path}{example}"
+        seen = f"{named} {path} contains {path}{example}"
         yield Hit("aufs-whiteouts-in-overlay", (seen,), {"path": path})
 
 
@@ -51,7 +51,7 @@ def _strerror(number: int) -> str:
 
 
 def target(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """The target is there and a directory."""
+    """The target is an existing directory."""
     place = facts.target
     if place is None or place.will_be_made:
         return
@@ -73,7 +73,7 @@ def target(stack: Stack, facts: Facts) -> Iterator[Hit]:
 
 
 def kind(place: Directory) -> str:
-    """Say what stands at a path that is no directory."""
+    """Say what is at a path that is not a directory."""
     names = {
         stat.S_IFREG: "a file",
         stat.S_IFBLK: "a block device",
@@ -81,11 +81,11 @@ def kind(place: Directory) -> str:
         stat.S_IFIFO: "a pipe",
         stat.S_IFSOCK: "a socket",
     }
-    return names.get(stat.S_IFMT(place.mode), "no directory")
+    return names.get(stat.S_IFMT(place.mode), "not a directory")
 
 
 def reachable(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """Every layer and the work directory are there."""
+    """Every layer and the work directory exist."""
     for role, path in roles(stack):
         place = facts.of(path)
         if place.error is None or place.will_be_made or _half_of_a_name(path, facts):
@@ -93,7 +93,7 @@ def reachable(stack: Stack, facts: Facts) -> Iterator[Hit]:
         seen = f"{role} {path}: {_strerror(place.error)}"
         late = _unmounted(path, facts)
         if late is not None:
-            why = f"{late} stands in /etc/fstab and is not mounted"
+            why = f"{late} is in /etc/fstab but not mounted"
             values = {"mountpoint": late, "path": path, "command": command(stack, facts)}
             yield Hit("mount-ordering-lower-not-mounted", (seen, why), values)
         else:
@@ -140,21 +140,22 @@ def directories(stack: Stack, facts: Facts) -> Iterator[Hit]:
 
 
 def links(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """No symbolic link on the way belongs to somebody who could change it."""
+    """No other user can change a symbolic link on the paths."""
     for role, path in _named(stack, facts):
         way = facts.ways.get(path)
         if way is not None and way.link is not None:
-            seen = f"{role} {path}: {way.link.path} is a link that {way.link.who} may change"
+            seen = f"{role} {path}: {way.link.path} is a symbolic link that {way.link.who} can "
+            "change"
             yield Hit("untrusted-symlink", (seen,), {"path": path})
 
 
 def swappable(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """Nobody else can put another directory in the place of one that is written to."""
+    """No other user can replace a directory that is written to."""
     seen: dict[str, str] = {}
     for role, path in _named(stack, facts):
         way = facts.ways.get(path)
         if way is not None and way.link is None and way.swap is not None:
-            seen.setdefault(path, f"{role} {path}: {way.swap.who} may replace {way.swap.path}")
+            seen.setdefault(path, f"{role} {path}: {way.swap.who} can replace {way.swap.path}")
     if seen:
         yield Hit("swappable-directory", tuple(seen.values()), {"path": next(iter(seen))})
 
@@ -165,7 +166,7 @@ def _named(stack: Stack, facts: Facts) -> list[tuple[str, str]]:
 
 
 def one_mount(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """Upper and work are on one mount, which is more than on one filesystem."""
+    """Upper and work are on the same mount."""
     pair = upper_and_work(stack, facts)
     if pair is None:
         return
@@ -210,8 +211,8 @@ def real(place: Directory) -> str:
 
 #: What to do where nothing beside the upper directory is on its mount or in its subvolume.
 INSIDE = (
-    "The upper directory is the top of its mount or subvolume, so the work directory cannot stand "
-    "beside it: use two directories in it, and move what it holds into the first."
+    "The upper directory is the root of its mount or subvolume, so the work directory cannot be "
+    "next to it. Use two directories in it, and move its contents into the first."
 )
 
 
@@ -248,7 +249,7 @@ def _work_values(stack: Stack, facts: Facts, upper: Directory, better: str) -> d
 
 
 def apart(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """Upper and work lie beside each other (ovl_workdir_ok)."""
+    """Upper and work do not contain each other (ovl_workdir_ok)."""
     pair = upper_and_work(stack, facts)
     if pair is None:
         return
@@ -258,10 +259,10 @@ def apart(stack: Stack, facts: Facts) -> Iterator[Hit]:
     if upper.mount.mount_id != work.mount.mount_id:
         return
     if is_in(work.inside, upper.inside):
-        how = "is" if work.inside == upper.inside else "lies in"
+        how = "is" if work.inside == upper.inside else "is inside"
         seen = f"work {work.path} {how} upper {upper.path}"
     elif is_in(upper.inside, work.inside):
-        seen = f"upper {upper.path} lies in work {work.path}"
+        seen = f"upper {upper.path} is inside work {work.path}"
     else:
         return
     better = _new_work(upper)

@@ -18,19 +18,19 @@ def _command(stack: Stack, facts: Facts) -> str:
 
 
 def privilege(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """Mounting needs CAP_SYS_ADMIN; aufs needs it on the machine itself."""
+    """The caller has CAP_SYS_ADMIN; for aufs, on the host."""
     caller = facts.caller
     if not caller.sys_admin:
         seen = [f"the process runs as uid {caller.uid}, without CAP_SYS_ADMIN"]
         around = sorted(facts.surroundings & {"container", "seccomp", "apparmor"})
         if around:
-            seen.append(f"here is: {', '.join(around)}")
+            seen.append(f"found here: {', '.join(around)}")
         fix, commands = None, None
         if "no-userns" in facts.surroundings:
-            seen.append("user namespaces are switched off for ordinary users")
-            fix, commands = "Run it as root: user namespaces are switched off here.", ()
+            seen.append("user namespaces are disabled for ordinary users")
+            fix, commands = "Run the command as root; user namespaces are disabled here.", ()
         elif stack.fstype == "aufs":
-            fix, commands = "Run it as root of the machine.", ()
+            fix, commands = "Run the command as root on the host.", ()
         yield Hit(
             "missing-cap-sys-admin",
             tuple(seen),
@@ -46,7 +46,7 @@ def privilege(stack: Stack, facts: Facts) -> Iterator[Hit]:
 
 
 def old_kernel(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """A user namespace may mount overlay (5.11, and patched kernels before)."""
+    """A user namespace can mount overlay (since 5.11, or in patched kernels)."""
     found = re.match(r"(\d+)\.(\d+)", facts.kernel)
     if stack.fstype != "overlay" or not facts.caller.in_user_namespace or found is None:
         return
@@ -56,7 +56,7 @@ def old_kernel(stack: Stack, facts: Facts) -> Iterator[Hit]:
 
 
 def sandbox(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """The kernel is Linux itself, and no sandbox that speaks for it."""
+    """The kernel is Linux, not a sandbox that emulates it."""
     if "gvisor" in facts.surroundings:
         seen = ("/proc/version is gVisor's",)
         yield Hit("gvisor-overlay-limitation", seen, severity=Severity.WARNING)
@@ -65,7 +65,7 @@ def sandbox(stack: Stack, facts: Facts) -> Iterator[Hit]:
 
 
 def filesystem_type(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """The type is not in the kernel, nor to be loaded."""
+    """The kernel supports the filesystem type, built in or as a module."""
     if facts.type_state != TypeState.ABSENT:
         return
     seen = [f"/proc/filesystems of this kernel ({facts.kernel}) does not list {stack.fstype}"]
@@ -74,7 +74,7 @@ def filesystem_type(stack: Stack, facts: Facts) -> Iterator[Hit]:
         seen.append(f"{stack.fstype} is a module of: {', '.join(facts.elsewhere)}")
         yield Hit("running-kernel-modules-removed", tuple(seen), values)
         return
-    seen.append(f"the kernel finds no module '{stack.fstype}' to load")
+    seen.append(f"there is no module '{stack.fstype}' to load")
     if stack.fstype == "aufs":
         yield Hit("aufs-module-missing", tuple(seen), {"command": _command(stack, facts)})
     else:
@@ -82,7 +82,7 @@ def filesystem_type(stack: Stack, facts: Facts) -> Iterator[Hit]:
 
 
 def user_namespace(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """In a user namespace overlay's trusted.* marks cannot be written."""
+    """In a user namespace, overlay uses userxattr."""
     caller = facts.caller
     if (
         stack.fstype == "overlay"
@@ -94,7 +94,7 @@ def user_namespace(stack: Stack, facts: Facts) -> Iterator[Hit]:
         better = stack._replace(options={**stack.options, "userxattr": None})
         yield Hit(
             "userns-needs-userxattr",
-            ("this is a user namespace, and the options do not say userxattr",),
+            ("this is a user namespace, and userxattr is not set",),
             {"command": _command(better, facts)},
             severity=Severity.WARNING,
         )

@@ -23,14 +23,14 @@ _TRUSTED = (
 
 
 def known(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """Every option is one that this kernel takes: its own context was asked."""
+    """The kernel accepts every option (it was asked)."""
     if facts.probed is None:
         return
     for name, said in facts.probed.refused:
         value = stack.options.get(name)
         option = find(stack.fstype, name)
         if option is not None and value_problem(option, value):
-            continue  # wrong in itself, which is told without asking
+            continue  # invalid in itself, which another check reports
         shown = name if value is None else f"{name}={value}"
         better = stack._replace(
             options={key: text for key, text in stack.options.items() if key != name}
@@ -45,7 +45,7 @@ def known(stack: Stack, facts: Facts) -> Iterator[Hit]:
 
 
 def trusted(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """In a user namespace nothing is asked for that rests on trusted.* attributes."""
+    """In a user namespace, no option needs trusted.* attributes."""
     caller = facts.caller
     if stack.fstype != "overlay" or not (caller.sys_admin and caller.in_user_namespace):
         return
@@ -68,7 +68,7 @@ def trusted(stack: Stack, facts: Facts) -> Iterator[Hit]:
 
 
 def follows(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """No redirect is followed in attributes that anyone may write (userxattr)."""
+    """Redirects in user.* attributes are not followed (userxattr)."""
     off = stack.options.get("redirect_dir") == "off"
     # `on` and `follow` are refused whatever the system looks like: see layerctl.rules.validity.
     if off and "userxattr" in stack.options and redirect_mode("off", facts.parameters) == "follow":
@@ -77,7 +77,7 @@ def follows(stack: Stack, facts: Facts) -> Iterator[Hit]:
             "conflicting-options",
             (
                 "redirect_dir=off still follows redirects (redirect_always_follow is Y), which "
-                "userxattr rules out",
+                "userxattr does not allow",
             ),
             {"command": command(stack._replace(options=options), facts)},
         )
@@ -101,7 +101,7 @@ def without_effect(stack: Stack, facts: Facts) -> Iterator[Hit]:
 
 
 def export(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """NFS export has what it needs: redirect_dir=nofollow where there is no upper layer."""
+    """NFS export without an upper layer has redirect_dir=nofollow."""
     if stack.fstype != "overlay" or stack.options.get("nfs_export") != "on":
         return
     if stack.upper is None and stack.options.get("redirect_dir") != "nofollow":
@@ -115,7 +115,7 @@ def export(stack: Stack, facts: Facts) -> Iterator[Hit]:
 
 
 def inode_numbers(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """xino=on has an effect: the layers are on several filesystems."""
+    """xino=on is used only if the layers are on several filesystems."""
     if stack.fstype != "overlay" or stack.options.get("xino") != "on":
         return
     devices = {facts.of(layer.path).mount for layer in stack.layers}
@@ -124,7 +124,7 @@ def inode_numbers(stack: Stack, facts: Facts) -> Iterator[Hit]:
 
 
 def volatile(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """Nobody asked for an upper layer that a crash breaks."""
+    """The upper layer survives a crash (no volatile)."""
     if stack.upper is None or stack.fstype != "overlay":
         return
     if "volatile" in stack.options or stack.options.get("fsync") == "volatile":
@@ -136,14 +136,14 @@ def volatile(stack: Stack, facts: Facts) -> Iterator[Hit]:
         better = stack._replace(options=options)
         yield Hit(
             "volatile-upper",
-            ("the options say volatile",),
+            ("volatile is set",),
             {"command": command(better, facts)},
             Severity.INFO,
         )
 
 
 def colons(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """No layer's name was cut at a colon: the two halves are not there, the whole is."""
+    """No layer name was split at a colon."""
     lowers = [layer for layer in stack.layers if layer.role is Role.LOWER]
     for whole in facts.joined:
         head = whole.partition(":")[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from enum import Enum
 from typing import NamedTuple
 
 from layerctl.doctor.checks.layers import command, is_in
@@ -29,19 +30,26 @@ def _placed(stack: Stack, facts: Facts) -> list[_Placed]:
     return [one for one in found if one.place.inside is not None and one.place.mount is not None]
 
 
-def lies(inner: Directory, outer: Directory) -> str:
-    """Say how one directory lies to another in their filesystem, empty where apart."""
+class Relation(Enum):
+    """How one directory lies to another in their filesystem."""
+
+    SAME = "is the same directory as"
+    INSIDE = "is inside"
+
+
+def relation(inner: Directory, outer: Directory) -> Relation | None:
+    """Return how one directory lies to another in their filesystem, None if apart."""
     if inner.mount is None or outer.mount is None or inner.inside is None or outer.inside is None:
-        return ""
+        return None
     if inner.mount.device != outer.mount.device or "//deleted" in inner.inside + outer.inside:
-        return ""
+        return None
     if inner.inside == outer.inside:
-        return "is the same directory as"
-    return "lies in" if is_in(inner.inside, outer.inside) else ""
+        return Relation.SAME
+    return Relation.INSIDE if is_in(inner.inside, outer.inside) else None
 
 
 def refused(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """What overlay refuses with ELOOP: a lower that is another layer or work, or lies in one.
+    """No lower layer is the same as, or inside, another layer or the work directory.
 
     ovl_setup_trap and ovl_check_layer look at each lower layer's parents (5.2).
     """
@@ -63,13 +71,13 @@ def refused(stack: Stack, facts: Facts) -> Iterator[Hit]:
         for other_index in sorted(near):
             other = placed[other_index]
             pair = frozenset((index, other_index))
-            how = lies(one.place, other.place) if index != other_index else ""
-            if not how or pair in told:
+            how = relation(one.place, other.place) if index != other_index else None
+            if how is None or pair in told:
                 continue
             told.add(pair)
             yield Hit(
                 "overlapping-layers",
-                (f"{one.name} {how} {other.name}",),
+                (f"{one.name} {how.value} {other.name}",),
                 {"path": one.place.path, **without(stack, index, facts)},
             )
 
@@ -89,7 +97,7 @@ def without(stack: Stack, index: int, facts: Facts) -> dict[str, str]:
 
 
 def undefined(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """What overlay takes and calls undefined: an upper or work inside a lower."""
+    """Upper and work are not inside a lower layer."""
     if stack.fstype != "overlay":
         return
     placed = _placed(stack, facts)
@@ -98,14 +106,14 @@ def undefined(stack: Stack, facts: Facts) -> Iterator[Hit]:
         if one.layer is not None and one.layer.role is not Role.UPPER:
             continue
         for lower in lowers:
-            if lies(one.place, lower.place) == "lies in":
+            if relation(one.place, lower.place) is Relation.INSIDE:
                 yield Hit(
                     "overlapping-layers",
-                    (f"{one.name} lies in {lower.name}: every change shows up in it",),
+                    (f"{one.name} is inside {lower.name}, so every change shows up in it",),
                     {"path": one.place.path, **_moved_out(stack, facts, lower.place.path)},
                     severity=Severity.WARNING,
-                    fix="Use an upper and a work directory outside of the lower layer. The "
-                    "kernel takes it as it is, and what comes of it is undefined.",
+                    fix="Use an upper and a work directory outside the lower layer. The kernel "
+                    "accepts this, but the result is undefined.",
                     commands=("mkdir -p {newupper} {newwork}", "{command}"),
                 )
 
@@ -124,16 +132,18 @@ def _moved_out(stack: Stack, facts: Facts, lower: str) -> dict[str, str]:
 
 
 def target_in_layer(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """The target is no layer, lies in none and covers none."""
+    """The target is not a layer, not inside one, and does not cover one."""
     target = facts.target
     if target is None or target.error is not None:
         return
     for one in _placed(stack, facts):
-        how = lies(target, one.place)
-        seen = f"target {target.path} {how} {one.name}"
-        if not how and lies(one.place, target):
-            how = seen = f"{one.name} lies in target {target.path}, which covers it"
-        if how:
+        how, covers = relation(target, one.place), relation(one.place, target)
+        if how is not None or covers is not None:
+            seen = (
+                f"{one.name} is inside target {target.path}, which covers it"
+                if how is None
+                else f"target {target.path} {how.value} {one.name}"
+            )
             other = beside(_outside(target, one.place), ".merged")
             own = one.layer is not None and one.layer.role is Role.LOWER
             itself = own and target.identity == one.place.identity and stack.fstype == "overlay"
@@ -149,6 +159,6 @@ def target_in_layer(stack: Stack, facts: Facts) -> Iterator[Hit]:
 
 
 def _outside(target: Directory, layer: Directory) -> str:
-    """Return a path whose neighbours lie in the layer no more."""
+    """Return a path whose neighbours are outside the layer."""
     path = os.path.normpath(layer.path)
     return target.path if path == "/" else path

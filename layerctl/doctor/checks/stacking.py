@@ -24,7 +24,7 @@ _PSEUDO = frozenset(
 
 
 def depth(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """No layer lies on a filesystem that is stacked as deep as the kernel allows already."""
+    """No layer exceeds the kernel's stacking depth."""
     if stack.fstype != "overlay":
         return
     for role, path in roles(stack):
@@ -33,7 +33,8 @@ def depth(stack: Stack, facts: Facts) -> Iterator[Hit]:
             continue
         below, sure = depth_of(entry, facts)
         if below >= MAX_DEPTH:
-            seen = f"{role} {path} is on {entry.target} ({entry.fstype}), stacked {below} deep"
+            seen = f"{role} {path} is on {entry.target} ({entry.fstype}), which is {below} levels "
+            "deep"
             base = facts.target.path if facts.target is not None else path
             scratch = beside(base, ".copy")
             better = stack._replace(
@@ -51,7 +52,7 @@ def depth(stack: Stack, facts: Facts) -> Iterator[Hit]:
             )
             fix = None
             if entry.fstype == "proc":
-                fix, commands = "Procfs can be no layer at all: name another directory.", ()
+                fix, commands = "procfs cannot be a layer; use another directory.", ()
             severity = None if sure else Severity.WARNING
             yield Hit("max-stacking-depth", (seen,), values, severity, fix=fix, commands=commands)
 
@@ -89,7 +90,7 @@ def _mount_of(path: str, entries: tuple[MountEntry, ...], above: MountEntry) -> 
 
 
 def submounts(stack: Stack, facts: Facts, *, mounted: bool = False) -> Iterator[Hit]:
-    """No filesystem is mounted inside a layer: an overlay does not show it."""
+    """No filesystem is mounted inside a layer; an overlay would not show it."""
     if stack.fstype != "overlay":
         return
     for layer in stack.layers:
@@ -114,7 +115,7 @@ def submounts(stack: Stack, facts: Facts, *, mounted: bool = False) -> Iterator[
         values = {"lower": layer.path, "submount": shown.target, "target": target, "inner": inner}
         if not mounted:
             values["command"] = command(stack, facts)
-        seen = (f"mounted inside {layer.role.value} {layer.path}, and not part of it: {listed}",)
+        seen = (f"mounted inside {layer.role.value} {layer.path}, but not part of it: {listed}",)
         root = layer.path == "/"
         severity = Severity.WARNING if (real and not root) else Severity.INFO
         if not real and not root:
@@ -123,7 +124,7 @@ def submounts(stack: Stack, facts: Facts, *, mounted: bool = False) -> Iterator[
 
 
 def cloneable(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """In a user namespace no layer has mounts inside that are locked (has_locked_children)."""
+    """In a user namespace, no layer contains locked mounts (has_locked_children)."""
     if facts.probed is None:
         return
     for path in facts.probed.locked:
@@ -134,6 +135,6 @@ def cloneable(stack: Stack, facts: Facts) -> Iterator[Hit]:
                 for layer in stack.layers
             )
         )
-        seen = f"tried: {path} cannot be cloned without the mounts that are locked inside it"
+        seen = f"tried: {path} cannot be cloned without the mounts locked inside it"
         values = {"lower": path, "scratch": scratch, "command": command(better, facts)}
         yield Hit("userns-lower-with-submounts", (seen,), values)

@@ -43,7 +43,7 @@ def _upper(stack: Stack, facts: Facts) -> Directory | None:
 
 
 def upper_read_only(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """The upper directory is writable as far as its mount goes (__mnt_is_readonly)."""
+    """The mount of the upper directory is writable (__mnt_is_readonly)."""
     upper = _upper(stack, facts)
     if upper is None or upper.mount is None or not is_read_only(upper):
         return
@@ -67,12 +67,12 @@ def upper_read_only(stack: Stack, facts: Facts) -> Iterator[Hit]:
         )
         values["command"] = command(stack._replace(layers=layers, work=None), facts)
         commands = ("{command}",)
-        fix = "It can be nothing but a lower layer: name it as the topmost of them."
+        fix = "It can only be a lower layer; make it the topmost one."
     yield Hit("upper-readonly", seen, values, fix=fix, commands=commands)
 
 
 def unsupported_upper(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """The upper directory's filesystem is one that overlay can have as upper."""
+    """Overlay supports the upper directory's filesystem."""
     upper = _upper(stack, facts)
     if upper is None or upper.fstype is None:
         return
@@ -87,7 +87,7 @@ def unsupported_upper(stack: Stack, facts: Facts) -> Iterator[Hit]:
             return  # tried: it has all that overlay asks of a remote upper
         if lacks is None:
             severity = Severity.WARNING
-            seen.append("whether it has what overlay needs was not tried")
+            seen.append("it was not probed for the features that overlay needs")
         else:
             seen.append(f"tried: it has no {', no '.join(lacks)}")
     values, commands = scratch_fix(stack, facts)
@@ -150,7 +150,7 @@ def lacking(facts: Facts) -> list[str] | None:
 
 
 def upper_features(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """The upper filesystem gives file types, takes attributes and renames with whiteouts."""
+    """The upper filesystem has file types, extended attributes and RENAME_WHITEOUT."""
     upper = _upper(stack, facts)
     probed = facts.probed
     if upper is None or probed is None or upper.fstype is None or _family(upper.fstype):
@@ -161,9 +161,9 @@ def upper_features(stack: Stack, facts: Facts) -> Iterator[Hit]:
     kind = "user" if "userxattr" in stack.options else "trusted"
     no_xattr = "tmpfs-upper-xattr-unsupported" if upper.fstype == "tmpfs" else "upper-fs-no-xattr"
     for has, cause, tried in (
-        (probed.d_type, "xfs-ftype0-no-dtype", "readdir gives no file types"),
+        (probed.d_type, "xfs-ftype0-no-dtype", "readdir does not return file types"),
         (probed.rename_whiteout, "zfs-no-rename-whiteout", "RENAME_WHITEOUT fails"),
-        (probed.xattr, no_xattr, f"it takes no {kind}.overlay.* attributes"),
+        (probed.xattr, no_xattr, f"it does not accept {kind}.overlay.* attributes"),
     ):
         if has is False:
             seen = (on, f"tried: {tried}")
@@ -171,7 +171,7 @@ def upper_features(stack: Stack, facts: Facts) -> Iterator[Hit]:
 
 
 def space(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """The upper filesystem has space and inodes left."""
+    """The upper filesystem has free space and inodes."""
     upper, left = _upper(stack, facts), facts.storage
     if upper is None or left is None or is_read_only(upper):
         return
@@ -180,15 +180,18 @@ def space(stack: Stack, facts: Facts) -> Iterator[Hit]:
     if left.bytes_free < LITTLE_SPACE:
         seen.append(f"{count(left.bytes_free, 'byte')} free on {_on(upper)}")
         if not left.bytes_free and left.bytes_for_root:
-            seen.append(f"{count(left.bytes_for_root, 'byte')} kept for root")
+            seen.append(f"{count(left.bytes_for_root, 'byte')} reserved for root")
         full = not left.bytes_free and _no_room(left, facts)
     if left.inodes_free is not None and left.inodes_free < FEW_INODES:
         seen.append(f"{count(left.inodes_free, 'inode')} free on {_on(upper)}")
         full = full or not left.inodes_free
     if left.refused:
-        seen.append(f"tried: to write 64 KiB: {os.strerror(left.refused)}")
+        seen.append(f"tried: writing 64 KiB: {os.strerror(left.refused)}")
     if facts.probed is not None and facts.probed.work in FULL:
-        seen.append(f"tried: a folder in work {stack.work}: {os.strerror(facts.probed.work or 0)}")
+        seen.append(
+            f"tried: creating a directory in work {stack.work}: "
+            f"{os.strerror(facts.probed.work or 0)}"
+        )
         full = True
     if not seen:
         return
@@ -206,7 +209,7 @@ def space(stack: Stack, facts: Facts) -> Iterator[Hit]:
 
 
 def _no_room(left: Storage, facts: Facts) -> bool:
-    """Tell whether a filesystem without a byte for others has none for the one who mounts."""
+    """Tell whether a filesystem without a byte for others has none for the caller either."""
     if left.refused is not None:
         return left.refused in FULL
     inside = facts.caller.sys_admin and facts.caller.in_user_namespace
@@ -218,7 +221,7 @@ SUBVOLUME_ROOT = 256
 
 
 def subvolumes(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """Upper and work are in one btrfs subvolume: a rename cannot leave it."""
+    """Upper and work are in the same btrfs subvolume."""
     upper = _upper(stack, facts)
     if upper is None or upper.fstype != "btrfs" or stack.work is None:
         return
@@ -229,7 +232,7 @@ def subvolumes(stack: Stack, facts: Facts) -> Iterator[Hit]:
         better = beside(upper.path, ".work")
         if upper.identity[1] == SUBVOLUME_ROOT:  # what is beside it is another subvolume
             values, commands = inside_upper(stack, facts, upper)
-            seen = f"upper {upper.path} is a subvolume itself, and work {work.path} is not in it"
+            seen = f"upper {upper.path} is a subvolume, and work {work.path} is not in it"
             yield Hit("btrfs-subvolume-upper-exdev", (seen,), values, fix=INSIDE, commands=commands)
             return
         yield Hit(
@@ -240,7 +243,7 @@ def subvolumes(stack: Stack, facts: Facts) -> Iterator[Hit]:
 
 
 def idmapped(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """A layer that is an idmapped mount needs Linux 5.19."""
+    """No layer is an idmapped mount, or the kernel supports that (5.19)."""
     if stack.fstype != "overlay" or _older(facts.kernel, (5, 19)) is not True:
         return
     for role, path in roles(stack):
@@ -257,12 +260,12 @@ def _older(kernel: str, version: tuple[int, int]) -> bool | None:
 
 
 def casefold(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """Layers' directories all fold case, or none does (6.18; before, none may)."""
+    """Either all layers are case-insensitive or none (before 6.18, none)."""
     folds = {path: bool(flags & FS_CASEFOLD_FL) for path, flags in facts.flags.items()}
     named = [(role, path) for role, path in roles(stack) if path in folds]
     if stack.fstype == "overlay" and len({folds[path] for _, path in named}) > 1:
         seen = tuple(
-            f"{role} {path} {'folds' if folds[path] else 'does not fold'} case"
+            f"{role} {path} {'is' if folds[path] else 'is not'} case-insensitive"
             for role, path in named
         )
         yield Hit("casefold-capable-fs", seen, {"path": named[0][1]}, Severity.WARNING)
@@ -270,7 +273,7 @@ def casefold(stack: Stack, facts: Facts) -> Iterator[Hit]:
 
 def _on(place: Directory) -> str:
     entry = place.mount
-    return "?" if entry is None else f"{entry.target}, which is {entry.fstype}"
+    return "?" if entry is None else f"{entry.target} ({entry.fstype})"
 
 
 def _stack_values(stack: Stack, facts: Facts) -> dict[str, str]:
@@ -284,7 +287,7 @@ def _stack_values(stack: Stack, facts: Facts) -> dict[str, str]:
 
 
 def unsupported_layer(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """A layer's filesystem compares names by rules of its own."""
+    """No layer is on a filesystem with its own name comparison."""
     if stack.fstype != "overlay":
         return
     for role, path in roles(stack):

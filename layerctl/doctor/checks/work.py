@@ -20,16 +20,16 @@ _OWN = frozenset({"work", "index"})
 
 
 def incompatible(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """No mark of a volatile mount is left (ovl_workdir_cleanup_recurse)."""
+    """No marker of a volatile mount is left (ovl_workdir_cleanup_recurse)."""
     if stack.upper is None or not facts.incompat or _busy(stack, facts):
         return
-    seen = tuple(f"{stack.work}/work/incompat/{name} is there" for name in facts.incompat)
+    seen = tuple(f"{stack.work}/work/incompat/{name} exists" for name in facts.incompat)
     values = {"work": stack.work or "WORK", "command": command(stack, facts)}
     yield Hit("volatile-incompat-dirty", seen, values)
 
 
 def foreign(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """The work directory holds nothing but overlay's own folders."""
+    """The work directory contains only overlay's own directories."""
     others = [name for name in facts.work_names if name not in _OWN]
     if stack.fstype != "overlay" or stack.upper is None or stack.work is None or not others:
         return
@@ -39,24 +39,25 @@ def foreign(stack: Stack, facts: Facts) -> Iterator[Hit]:
         better = beside(stack.upper, ".work2")
     yield Hit(
         "workdir-not-empty",
-        (f"work {stack.work} holds: {listed}",),
+        (f"work {stack.work} contains: {listed}",),
         {"work": better, "command": command(stack, facts, work=better)},
     )
 
 
 def cleared(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """What is left in overlay's own folders can be cleared, or the mount comes out read-only."""
+    """Overlay can clear its own directories."""
     if stack.upper is None or not facts.stuck or _busy(stack, facts):
         return
     index = os.path.join(stack.work or "", "index")
     refuses = index in facts.stuck and settings(stack, facts.parameters).indexed
     seen = [
-        f"{path} is in the way: overlay clears two folders below {stack.work}/work, and no mounts"
+        f"{path} is in the way: overlay clears only two levels below {stack.work}/work, and no "
+        "mounts"
         for path in facts.stuck
         if path != index
     ]
     if refuses:
-        seen.append(f"{index} is no directory, and the index needs one")
+        seen.append(f"{index} is not a directory, and the index needs one")
     if not seen:
         return
     better = beside(stack.upper, ".work")
@@ -71,12 +72,12 @@ def cleared(stack: Stack, facts: Facts) -> Iterator[Hit]:
 
 
 def changeable(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """The upper directory itself may be changed: it is neither immutable nor append-only."""
+    """The upper directory is neither immutable nor append-only."""
     if stack.fstype != "overlay" or stack.upper is None:
         return
     flags = facts.flags.get(stack.upper, 0)
     for flag, letter, means in (
-        (FS_IMMUTABLE_FL, "i", "nothing can be made, changed or removed at its top"),
+        (FS_IMMUTABLE_FL, "i", "nothing can be created, changed or removed at its top"),
         (FS_APPEND_FL, "a", "nothing can be removed or renamed at its top"),
     ):
         if flags & flag:
@@ -86,7 +87,7 @@ def changeable(stack: Stack, facts: Facts) -> Iterator[Hit]:
 
 
 def usable(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """A folder can be made in the work directory, or the mount comes out read-only."""
+    """Overlay can create a directory in the work directory."""
     if stack.fstype != "overlay" or stack.upper is None or stack.work is None:
         return
     work = facts.of(stack.work)
@@ -103,8 +104,8 @@ def usable(stack: Stack, facts: Facts) -> Iterator[Hit]:
         yield Hit("workdir-not-writable-mounted-ro", (seen,), values())
     elif flags & FS_APPEND_FL:
         seen = (
-            f"work {stack.work} is append-only (chattr +a): what overlay makes there it cannot "
-            "clear at the next mount"
+            f"work {stack.work} is append-only (chattr +a), so overlay cannot clear it at the next "
+            "mount"
         )
         yield Hit(
             "workdir-not-writable-mounted-ro",
@@ -114,19 +115,19 @@ def usable(stack: Stack, facts: Facts) -> Iterator[Hit]:
         )
     elif facts.probed is not None and facts.probed.work:
         number = facts.probed.work
-        seen = f"tried: a folder in work {stack.work}: {os.strerror(number)}"
+        seen = f"tried: creating a directory in work {stack.work}: {os.strerror(number)}"
         if number in FULL or (number == errno.EROFS and is_read_only(work)):
             return  # which have checks of their own
         commands: tuple[str, ...] | None = None
         fix = None
         if number == errno.EROFS:
             fix = (
-                "Its mount is writable, so a read-only subvolume of btrfs lies below: make that "
-                "writable, or use another place."
+                "Its mount is writable, so it is in a read-only btrfs subvolume: make that "
+                "writable, or use another directory."
             )
             commands = ("btrfs subvolume list -r {mountpoint}",)
         elif number in (errno.EACCES, errno.EPERM):
-            fix = "Make the work directory one that who mounts may write to, then mount again."
+            fix = "Make the work directory writable for the mounting user, then mount again."
             commands = ("ls -ldn {work}",)
         yield Hit("workdir-not-writable-mounted-ro", (seen,), values(), fix=fix, commands=commands)
 
@@ -166,7 +167,7 @@ def in_use(stack: Stack, facts: Facts) -> Iterator[Hit]:
     for role, path in named:
         for other in _users(facts.of(path), facts):
             where = f" (process {other.pid})" if other.pid is not None else ""
-            maybe = "" if other.certain else ", as its relative names suggest"
+            maybe = "" if other.certain else ", judging by its relative names"
             seen = (f"{role} {path} is in use by the overlay on {other.target}{where}{maybe}",)
             upper = stack.upper or "UPPER"
             fresh = stack._replace(
@@ -200,7 +201,7 @@ def in_use(stack: Stack, facts: Facts) -> Iterator[Hit]:
 
 
 def origin(stack: Stack, facts: Facts) -> Iterator[Hit]:
-    """With index=on the upper layer remembers these lower layers (ovl_verify_origin)."""
+    """With index=on, the upper layer belongs to these lower layers (ovl_verify_origin)."""
     handles = facts.handles
     if handles is None or stack.upper is None or not settings(stack, facts.parameters).indexed:
         return
@@ -226,6 +227,6 @@ def origin(stack: Stack, facts: Facts) -> Iterator[Hit]:
 def _differences(handles: Handles, stack: Stack) -> Iterator[str]:
     lowers = stack.of_role(Role.LOWER)
     if None not in (handles.origin, handles.lower) and handles.origin != handles.lower:
-        yield f"upper {stack.upper} remembers another lower layer than {lowers[0].path}"
+        yield f"upper {stack.upper} belongs to a lower layer other than {lowers[0].path}"
     if None not in (handles.index_upper, handles.upper) and handles.index_upper != handles.upper:
-        yield f"the index in {stack.work} remembers another upper layer than {stack.upper}"
+        yield f"the index in {stack.work} belongs to an upper layer other than {stack.upper}"

@@ -33,7 +33,7 @@ class Match(NamedTuple):
 
     @property
     def literal(self) -> int:
-        """How many characters of the format are no conversions."""
+        """How many characters of the format are not conversions."""
         return len(_CONVERSION.sub("", self.format))
 
 

@@ -17,7 +17,7 @@ class Kind(StrEnum):
 class Message(NamedTuple):
     """A message: its format strings, what it means, and what it points to.
 
-    `causes` are the catalogue's, the likeliest first; `advice` says what to do where the causes'
+    `causes` are the catalogue's, most likely first; `advice` says what to do where the causes'
     fixes do not. `bare` is False for formats too short to be told from other text by themselves.
     """
 

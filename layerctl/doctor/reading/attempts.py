@@ -1,4 +1,4 @@
-"""The mounts that a text tells of: commands, fstab lines, and the options that engines print."""
+"""The mounts in a text: commands, fstab lines, and the options that engines print."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TYPE = Lazy(
     r"(?:-t[\s=]*|--types?[\s=]+|fs-?type[\"'\s:=]+|\btype\s+|Type[:=])['\"]?"
     r"(overlayfs|overlay2?|aufs|fuse(?:3)?\.fuse-overlayfs|fuse-overlayfs)\b"
 )
-#: Options that stand before the first layer, up to the end of the searched part.
+#: Options before the first layer, up to the end of the searched part.
 _OPTION_TAIL = Lazy(r"(?:[a-z_]+(?:=[\w.]+)?,)+$")
 _OPEN = Lazy(r'="[^"]*$')
 _NEXT_OPTION = Lazy(r"^[a-z_]+\+?(=\S*)?$")
@@ -32,7 +32,7 @@ _VALUED = ("-t", "--types", "--type", "-o", "--options", "-O", "-L", "-U", "-N",
 
 
 class Attempt(NamedTuple):
-    """One mount that a text tells of.
+    """One mount in a text.
 
     `options` is its string as it stood there; `error` what is wrong with that by itself; `stack`
     None where it makes none. `by` is the program: mount, fuse-overlayfs, `other` for another
@@ -50,7 +50,7 @@ class Attempt(NamedTuple):
 
 
 def find(text: str) -> list[Attempt]:
-    """Return every mount that a plain text tells of, each once."""
+    """Return every mount in a plain text, each once."""
     found: dict[tuple[str, str], Attempt] = {}
     lines = _joined(text)
     for attempt in _traced(lines):
@@ -129,7 +129,7 @@ def _parsed(fstype: str, options: str, target: str | None, by: str, line: str) -
 
 
 def _words(line: str) -> list[str]:
-    """Split a line as a shell would, or at its blanks where it is no command."""
+    """Split a line as a shell would, or at its blanks if it is not a command."""
     if not _is_mount(line.split()):
         return line.split()
     try:
@@ -197,7 +197,7 @@ def _options(words: list[str]) -> str:
 
 
 def _target(words: list[str]) -> str | None:
-    """Return the target of a mount command: the last word that is no flag and no flag's value."""
+    """Return the target of a mount command: the last word that is neither a flag nor its value."""
     programs = [i for i, word in enumerate(words) if _PROGRAM.fullmatch(word)]
     if not programs:
         return None

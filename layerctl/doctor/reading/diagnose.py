@@ -25,7 +25,7 @@ _MOST = 6
 
 
 def read(text: str, *, kernel_version: Version | None = None, fs: str | None = None) -> Reading:
-    """Return what a text says: its causes, the likeliest first, and what in it is noise.
+    """Return what a text says: its causes, most likely first, and what in it is noise.
 
     `kernel_version` and `fs` are what the user knows of the machine and of the upper filesystem.
     """
@@ -159,7 +159,7 @@ def _fits(clue: Clue, version: Version | None) -> bool:
 def rank(found: Iterable[Clue]) -> list[tuple[list[Clue], int]]:
     """Return the clues of each cause with its weight, the weightiest first.
 
-    More clues of different lines strengthen a cause a little; guesses give way to what is said.
+    More clues of different lines strengthen a cause a little; guesses give way to statements.
     """
     by_cause: dict[str, list[Clue]] = {}
     for clue in found:
@@ -252,7 +252,7 @@ def _counted(evidence: list[str], context: Context) -> list[str]:
 
 
 def _decide(diagnoses: tuple[Diagnosis, ...], context: Context) -> tuple[str, ...]:
-    """Return the commands that would decide between candidates, none where all is said."""
+    """Return commands that tell candidates apart, none if the cause is certain."""
     open_ones = [one for one in diagnoses if one.finding.severity is not Severity.INFO]
     if not open_ones or open_ones[0].certainty is Certainty.CERTAIN:
         return ()

@@ -1,4 +1,4 @@
-"""Which errno a text tells of: by name, by number, or by words in any language."""
+"""Which errnos are in a text: by name, by number, or by words in any language."""
 
 from __future__ import annotations
 

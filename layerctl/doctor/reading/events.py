@@ -46,7 +46,7 @@ class Stage(StrEnum):
 
 
 class Event(NamedTuple):
-    """One line that tells of something. `what` describes what is not layered, for people."""
+    """One line that reports something. `what` describes what is not layered, for people."""
 
     line: Line
     kind: Kind
@@ -198,7 +198,7 @@ def _event(line: Line, command: bool) -> Event | None:
 
 
 def _other(text: str, marked: bool) -> str | None:
-    """Return what a line is about if that is no layered mount."""
+    """Return what a line is about if that is not a layered mount."""
     if marked and forms.SURE.search(text):
         return None
     for pattern, what in _others():

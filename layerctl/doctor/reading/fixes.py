@@ -75,20 +75,21 @@ def of(cause: str, context: Context, clues: dict[str, str]) -> Fix:
         values |= _other_xino(attempt.stack, attempt.target)
     if cause in _LOST and stored:
         text = (
-            "Pull or build the image again. What a container wrote into a lost layer of its own "
-            "is gone; an empty directory in its place would only hide the loss."
+            "Pull or build the image again. Data that a container wrote to a lost layer is gone; "
+            "an empty directory in its place would only hide the loss."
         )
         return Fix(text, _AGAIN[owner], values)
     if cause == "upperdir-fs-unsupported-overlay" and owner:
-        text = f"Put the store of {owner} on a disk: a volume, or a directory that is no overlay."
+        text = f"Put the storage of {owner} on a disk: a volume, or a directory that is not on an "
+        "overlay."
         return Fix(text, _ELSEWHERE[owner], values)
     if cause == "upper-enospc" and not _MEMORY.search(context.plain):
-        text = "Free space or inodes on that filesystem, or put the upper layer on a larger one."
+        text = "Free up space or inodes on that filesystem, or put the upper layer on a larger one."
         return Fix(text, _SPACE.get(owner, ()), values)
     if cause == "running-kernel-modules-removed" and _CONTAINER.search(context.plain):
-        return Fix("Reboot the host into the kernel that is installed.", (), values)
+        return Fix("Reboot the host into the installed kernel.", (), values)
     if cause in ("mounted-read-only", "upper-readonly") and values.get("target") == "/":
-        text = "Mend the work directory or the upper filesystem, then make the root writable."
+        text = "Repair the work directory or the upper filesystem, then make the root writable."
         return Fix(text, ("mount -o remount,rw /",), values)
     return Fix(None, None, values)
 
@@ -100,7 +101,7 @@ def patterns(commands: tuple[str, ...], values: dict[str, str]) -> tuple[str, ..
         missing = [name for name in dict.fromkeys(_PLACE.findall(line)) if name not in values]
         words = [name.upper() for name in missing if name != "command"]
         words += [word for word in ("IMAGE", "DIR", "PROFILE", "DEVICE") if f" {word}" in line]
-        out.append(f"{line}  # a pattern: put in {', '.join(words)}" if words else line)
+        out.append(f"{line}  # replace {', '.join(words)}" if words else line)
     return tuple(out)
 
 

@@ -71,7 +71,7 @@ def _of_command(event: Event) -> Event:
 
 
 def _in_tree(context: Context, plain: list[Event]) -> list[Event]:
-    """Return what programs met in the tree of a mount that the text tells of."""
+    """Return what programs met in the tree of a mount in the text."""
     if any(one.by in ("mount", "fuse-overlayfs") for one in context.tried):
         return [_of_command(one) for one in plain]
     if not context.tried and not _DRIVER.search(context.plain):
@@ -86,7 +86,7 @@ def _in_tree(context: Context, plain: list[Event]) -> list[Event]:
 
 
 def others(context: Context) -> Iterator[Noise]:
-    """Yield what failed that is no layered mount, each kind once; only if nothing layered did."""
+    """Yield failures of other mounts, each kind once; only if nothing layered failed."""
     if context.tier >= Tier.OPEN and context.heard:
         return
     seen: set[str] = set()

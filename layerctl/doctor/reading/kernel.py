@@ -13,6 +13,7 @@ from layerctl.doctor.reading.context import Context
 from layerctl.doctor.reading.events import short
 from layerctl.doctor.reading.result import Clue, Noise
 from layerctl.model import Severity
+from layerctl.rules.words import count
 
 #: The weight of a message's first cause and of the others behind it.
 _STEPS: tuple[int, ...] = (92, 84, 76, 70, 64, 58, 52)
@@ -26,9 +27,9 @@ _MESSAGE = 2048
 #: A remount with other options: the fix is not that of options that exclude each other.
 _REMOUNT = {
     "No changes allowed in reconfigure": (
-        "Overlay takes no option at a remount but ro and rw. Leave the others out; most often they "
-        "come from the line in fstab, which mount(8) adds to a remount by the target alone.",
-        ("mount -o remount,rw SOURCE TARGET  # a pattern: put in SOURCE, TARGET",),
+        "On a remount, overlay accepts only ro and rw. Remove the other options; they usually come "
+        "from the fstab line, which mount(8) adds if only the target is given.",
+        ("mount -o remount,rw SOURCE TARGET  # replace SOURCE, TARGET",),
     )
 }
 
@@ -36,7 +37,7 @@ Refinement = Callable[[Match, Context], tuple[str, ...]]
 
 
 def match_lines(context: Context) -> None:
-    """Find the kernel's messages in every line; what is said again is found once."""
+    """Find the kernel's messages in every line; a repeated message is found once."""
     seen: set[str] = set()
     for line in context.lines:
         if line.text in seen:
@@ -100,10 +101,8 @@ def noise(context: Context) -> list[Noise]:
         if _ELSEWHERE.search(line.text)
     ]
     if others:
-        more = f" (and {len(others) - 1} more such)" if len(others) > 1 else ""
-        found[""] = Noise(
-            others[0].text, f"networks and devices{more}: nothing that layers depend on"
-        )
+        more = f" (and {count(len(others) - 1, 'similar line')})" if len(others) > 1 else ""
+        found[""] = Noise(others[0].text, f"networks and devices{more}, unrelated to layers")
     for line, match in context.matches:
         if match.message.kind is Kind.NOISE:
             key = line.body or line.text

@@ -1,4 +1,4 @@
-"""What an errno of an event means: a table for each stage and program, the likeliest first."""
+"""What an errno of an event means: a table for each stage and program, most likely first."""
 
 from __future__ import annotations
 
@@ -265,7 +265,7 @@ def _table(context: Context, event: Event) -> dict[str, str]:
 
 
 def lowers_only(context: Context) -> bool:
-    """Tell whether every mount that the text tells of is of lower directories alone."""
+    """Tell whether every mount in the text has only lower directories."""
     stacks = [one.stack for one in context.tried]
     return bool(stacks) and all(
         one is not None and one.of_role(Role.LOWER) and one.upper is None for one in stacks

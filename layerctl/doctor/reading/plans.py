@@ -1,4 +1,4 @@
-"""What is wrong with a mount that a text tells of, as far as its words alone show it."""
+"""What is wrong with a mount in a text, as far as its words show it."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def _lies(stack: Stack, attempt: Attempt, told: set[str]) -> Iterator[Clue]:
         for layer in layers:
             if _norm(layer.path) == _norm(attempt.target) or _inside(attempt.target, layer.path):
                 heavy = attempt.by == "fuse-overlayfs" or _norm(layer.path) == _norm(attempt.target)
-                seen = f"target {attempt.target} lies in {layer.role.value} {layer.path}"
+                seen = f"target {attempt.target} is inside {layer.role.value} {layer.path}"
                 root = _norm(layer.path) == "/"
                 yield Clue("mountpoint-overlaps-layer", 20 if root else (70 if heavy else 45), seen)
 
@@ -205,7 +205,7 @@ def _pairs(layers: list[Layer], work: str | None, fstype: str, told: set[str]) -
     for upper in uppers:
         for lower in lowers:
             if _inside(upper, lower.path) and _norm(lower.path) != "/":
-                seen = f"upper {upper} lies in lower {lower.path}"
+                seen = f"upper {upper} is inside lower {lower.path}"
                 yield Clue("overlapping-layers", 42, seen, severity=Severity.WARNING)
 
 
@@ -222,6 +222,6 @@ def _colons(stack: Stack, attempt: Attempt, told: set[str]) -> Iterator[Clue]:
     )
     if (absolute and relative) or mixed:
         cut = relative[0] if relative else raw[-1]
-        yield Clue("colon-in-path", 87, f"'{cut}' stands after a colon and is no path from /")
+        yield Clue("colon-in-path", 87, f"'{cut}' follows a colon and is not an absolute path")
     elif len(raw) > 1:
         yield Clue("colon-in-path", 36, _short(attempt.options))

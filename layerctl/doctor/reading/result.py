@@ -51,8 +51,8 @@ class Noise(NamedTuple):
 class Reading(NamedTuple):
     """A text as understood: causes ranked, what is noise, and the commands that would decide.
 
-    `others` are failures that are no layered mount's, and what they are. `unsaid` says of a
-    failure that only its errno is told.
+    `others` are failures that do not concern layered mounts. `unsaid` describes a failure of which
+    only the errno is known.
     """
 
     diagnoses: tuple[Diagnosis, ...]
@@ -63,5 +63,5 @@ class Reading(NamedTuple):
 
     @property
     def findings(self) -> list[Finding]:
-        """The findings, the likeliest first."""
+        """The findings, most likely first."""
         return [one.finding for one in self.diagnoses]
