@@ -66,7 +66,7 @@ def fstab(stack: Stack, source: str, target: str, lost: Sequence[str] = ()) -> s
         raise cannot(
             f"an option is longer than {MAX_VALUE} bytes",
             "util-linux 2.39 and later pass each option to fsconfig(2), which has that limit",
-            "option-string-too-long",
+            too_long=True,
         )
     asked = split_options(options, escapes=stack.fstype != "aufs")
     words = [word for word in _waiting(stack, lost) if word not in asked]

@@ -53,7 +53,7 @@ def option_string(stack: Stack) -> str:
         raise cannot(
             f"the option string has {size(own)} bytes",
             f"mount(2) reads {MAX_STRING} and would silently truncate the rest",
-            "option-string-too-long",
+            too_long=True,
         )
     words = spelled(stack.flags)
     return ",".join([*words, own] if own else words)
@@ -80,10 +80,10 @@ def _comma_guarded(path: str) -> str:
     return path + "/" if path.endswith(",") else path
 
 
-def cannot(what: str, why: str, cause: str = "mount8-cannot-express") -> RefusedError:
+def cannot(what: str, why: str, *, too_long: bool = False) -> RefusedError:
     """Return the error for a mount that mount(8) cannot express."""
     return RefusedError(
-        cause,
+        "option-string-too-long" if too_long else "mount8-cannot-express",
         f"mount(8) cannot express this mount: {what}",
         why=why,
         hint="use layerctl mount, which passes the layers in another way",

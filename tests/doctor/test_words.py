@@ -55,7 +55,7 @@ def test_doctor_v_marks_a_check_as_grave_as_what_it_found(lab: Path) -> None:
     assert done.stdout.endswith("all is well\n")
     assert "✗" not in done.stdout
     assert "!" not in [line[:1] for line in done.stdout.splitlines()]
-    assert "i Directories of lower layers can be renamed (redirect_dir)" in done.stdout
+    assert "i Lower directories can be renamed (redirect_dir)" in done.stdout
     assert "✓ Every layer is still at its path" in done.stdout
     worse = layerctl("doctor", "-v", "-l", "l", "-l", "nosuch", "m")
     assert "✗ " in worse.stdout
