@@ -128,7 +128,7 @@ def test_whiteouts_are_shown_where_they_are_asked_for(
 MARKS = """
 both aufs 0: 12 yes layer 2
 gone aufs 0: 12 yes directory in layer 1 and the directory
-nothing aufs 0: - no no layer below
+nothing aufs 0: - no no lower layer
 strange aufs 0: 12 yes file in layer 1
 nothing aufs 1: - no already hides by 0
 cov aufs 1: - no file in layer 0 covers by 0
@@ -137,11 +137,11 @@ end aufs 1: - no file in layer 0 covers by 0
 last aufs 1: 2 yes directory in layer 2
 lost aufs 1: 2 yes file in layer 2
 never aufs 2: - no its branch is ro
-only2/deep/m aufs 0: - no no layer below
+only2/deep/m aufs 0: - no no lower layer
 d/under aufs 0: 12 yes file in layer 2
 d/low aufs 1: 2 yes file in layer 2
 hid/q aufs 1: - no opaque directory by 1
-cut opaque 0: - no merely made new
+cut opaque 0: - no it is new
 hid opaque 1: 2 yes layer 2
 opq opaque 0: 12 yes layer 1 and the directory in layer 2
 opq2 opaque 0: - no layer 1 is opaque too

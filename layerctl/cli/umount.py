@@ -17,15 +17,13 @@ from layerctl.mounting.unmount import unmount
 @click.option(
     "--lazy", is_flag=True, help="Detach the mount now; clean up when it is no longer busy."
 )
-@click.option(
-    "--force", is_flag=True, help="Unmount an aufs even where that makes hard links other files."
-)
+@click.option("--force", is_flag=True, help="Unmount an aufs even if that breaks hard links.")
 @click.argument("target", shell_complete=targets)
 def command(*, as_json: bool, lazy: bool, force: bool, target: str) -> None:
     """Unmount the layered mount on TARGET.
 
-    If it is busy, list what is using it. Directories are never removed. Hard links of an aufs that
-    were changed are made whole first; where that cannot be, it is refused without --force.
+    If it is busy, list what is using it. Directories are never removed. Before unmounting
+    an aufs, repair hard links to changed files; if that is not possible, --force is required.
     """
     entry = mounts.find(target)
     standing.demand_name(target, entry)
