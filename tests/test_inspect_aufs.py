@@ -144,9 +144,9 @@ hid/q aufs 1: - no opaque directory by 1
 cut opaque 0: - no it is new
 hid opaque 1: 2 yes layer 2
 opq opaque 0: 12 yes layer 1 and the directory in layer 2
-opq2 opaque 0: - no layer 1 is opaque too
+opq2 opaque 0: - no layer 1 is also opaque
 opq2 opaque 1: 2 yes layer 2
- opaque 0: - no own directory
+ opaque 0: - no root directory
 cut/w aufs 2: - no inside a directory that the opaque directory in layer 0 hides by 0
 last/sub opaque 2: - no inside a directory that the whiteout in layer 1 hides by 1
 last/sub/v aufs 2: - no inside a directory that the whiteout in layer 1 hides by 1
