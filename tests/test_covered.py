@@ -366,7 +366,7 @@ def test_lists_name_what_covers_a_layer(lab: Path) -> None:
     syscalls.mount("t", str(lab / "l"), "tmpfs", 0, "")
     rows = layerctl_json("list")["mounts"]
     (row,) = [one for one in rows if one["target"] == f"{lab}/m"]
-    said = f"layer 1, {lab}/l, is covered by the tmpfs mounted on {lab}/l"
+    said = f"layer 1, {lab}/l, is covered by the tmpfs mount on {lab}/l"
     assert row["notes"] == [said]
     assert said in layerctl("inspect", "mount", lab / "m").stderr
 

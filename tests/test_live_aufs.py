@@ -103,7 +103,7 @@ def test_a_branch_is_known_by_any_name(lab: Path, capfd: pytest.CaptureFixture[s
         ("append", "m", "new", "bb"), ("append", "m", "link"),
     ):  # fmt: skip
         _, err = run(capfd, "branch", *words, code=32)
-        assert "is a branch already" in err
+        assert "is already a branch" in err
         assert branches(lab) == expected
     run(capfd, "branch", "mod", "m", "bb=ro+wh")
     run(capfd, "branch", "del", "m", "link")
@@ -120,7 +120,7 @@ def test_what_aufs_took_without_doing_is_not_taken_back(
     expected = branches(lab)
     monkeypatch.setattr("layerctl.mounting.branches._check_new", lambda *_: None)
     _, err = run(capfd, "branch", "append", "m", "new", "bb", code=32)
-    assert "is a branch already" in err
+    assert "is already a branch" in err
     assert branches(lab) == expected
 
 
