@@ -19,7 +19,7 @@ from layerctl.errors import LayerctlError, NotPermittedError, RefusedError
 from layerctl.kernel import mounts, plinks, syscalls
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import Layer, MountEntry, Role, Stack
-from layerctl.mounting import branches, remount
+from layerctl.mounting import branches, remount, unmount
 from layerctl.mounting.branches import Change
 from layerctl.rules.aufs import MAX_BRANCHES
 from layerctl.rules.remount import Flags
@@ -323,10 +323,10 @@ def test_a_refused_remount(
 @pytest.mark.parametrize(
     ("text", "bind", "words", "said"),
     [
-        ("udba=none", True, [], "bind stands beside"),
-        ("", True, ["append new"], "bind stands beside"),
-        ("udba=none", False, ["append new"], "in one call"),
-        ("ro", False, ["append new"], "in one call"),
+        ("udba=none", True, [], "bind"),
+        ("", True, ["append new"], "bind"),
+        ("udba=none", False, ["append new"], "branches"),
+        ("ro", False, ["append new"], "branches"),
     ],
 )
 def test_what_does_not_go_together(
@@ -464,8 +464,103 @@ def test_what_the_kernel_took_and_did_not_do(
 
 
 def test_what_the_kernel_does_not_show_is_not_called_proven(live: Live) -> None:
-    _, said = remount.carry_out(remount.plan(described(live), asked("silent"), bind=False))
-    assert said == ("taken, but not shown by the kernel, so not proven: silent",)
-    live.instead[2] = lambda: None
-    _, said = remount.carry_out(remount.plan(described(live), asked("udba=none"), bind=False))
-    assert said == ("taken, but not shown by the kernel, so not proven: udba=none",)
+    for number, text in enumerate(("silent", "udba=none"), 1):
+        live.instead[number] = lambda: None
+        planned = remount.plan(described(live), asked(text), bind=False)
+        (said,) = remount.carry_out(planned)[1]
+        assert said.endswith(f": {text}")
+
+
+def linked(where: Path, options: str, permission: str = "rw") -> Mounted:
+    """Make a stand-in for an aufs whose branch has the copy under one of its three names."""
+    merged, branch = where / "m", where / "a"
+    for directory in (merged / "deep", branch / "deep", branch / ".wh..wh.plnk"):
+        directory.mkdir(parents=True, exist_ok=True)
+    (where / "b").mkdir(exist_ok=True)
+    if not (merged / "one").exists():
+        for name in ("one", "other"):
+            (merged / name).write_text(name)
+        inode = (merged / "one").stat().st_ino
+        for name in ("m/deep/two", "m/three", "a/one", f"a/.wh..wh.plnk/{inode}.{inode}"):
+            os.link(merged / "one", where / name)
+        (branch / "three").write_text("one")  # another file
+        (branch / ".wh..wh.plnk" / f"{inode}.7").write_text("of another time")
+    parsed, _ = aufs.from_super_options(options)
+    layers = (
+        Layer(str(branch), Role.BRANCH, permission),
+        Layer(str(where / "b"), Role.BRANCH, "ro"),
+    )
+    entry = MountEntry(ID, 1, "0:9", "/", str(merged), ("rw",), "aufs", "none", options)
+    return Mounted(entry, parsed._replace(layers=layers))
+
+
+def test_names_that_would_be_other_files_after_an_unmount(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mounts, "mount_id_of", lambda fd: ID)
+    before = os.listdir("/proc/self/fd")
+    assert plinks.lost(linked(tmp_path, "rw,si=ab")) == ["deep/two", "three"]
+    assert plinks.lost(linked(tmp_path, "ro,si=ab", "rw+nolwh")) == ["deep/two", "three"]
+    assert plinks.lost(linked(tmp_path, "rw,si=ab,noplink")) == []
+    assert plinks.lost(linked(tmp_path, "rw,si=ab", "ro")) == []
+    assert os.listdir("/proc/self/fd") == before
+
+
+@pytest.mark.parametrize("options", ["rw,si=ab", "ro,si=ab"])
+@pytest.mark.parametrize("many", [1, 20, 21])
+def test_an_unmount_that_would_lose_hard_links_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str, many: int
+) -> None:
+    mounted = linked(tmp_path, options)
+    done: list[str] = []
+    monkeypatch.setattr(mounts, "mount_id_of", lambda fd: ID)
+    monkeypatch.setattr(plinks, "flush", lambda mounted: done.append("flush"))
+    monkeypatch.setattr(plinks, "lost", lambda mounted: [f"f{n}\n" for n in range(many)])
+    monkeypatch.setattr(syscalls, "umount2", lambda place, flags: done.append(f"umount {flags}"))
+    with pytest.raises(RefusedError) as caught:
+        unmount.unmount(mounted)
+    assert caught.value.id == "aufs-pseudo-links-lost"
+    assert f"{many} name{'s' if many > 1 else ''} " in caught.value.message
+    assert ("read-only" in caught.value.why) == (options[:2] == "ro")
+    assert ("remount,rw" in caught.value.hint) == (options[:2] == "ro")
+    assert len(caught.value.details) == min(many, 21)
+    assert caught.value.details[0] == "hard link: f0\\x0a"
+    assert ("and 1 more" in caught.value.details) == (many == 21)
+    assert done == ["flush"]
+    unmount.unmount(mounted, force=True)
+    unmount.unmount(mounted, force=True, lazy=True)
+    follow = syscalls.UMOUNT_NOFOLLOW
+    assert done[1:] == [
+        "flush", f"umount {follow}", "flush", f"umount {follow | syscalls.MNT_DETACH}",
+    ]  # fmt: skip
+
+    def unreadable(mounted: Mounted) -> list[str]:
+        raise PermissionError(errno.EACCES, "denied", "/branch")
+
+    monkeypatch.setattr(plinks, "lost", unreadable)
+    with pytest.raises(RefusedError) as caught:
+        unmount.unmount(mounted)
+    assert "denied" in caught.value.message
+    assert "/branch" in caught.value.why
+
+
+@pytest.mark.parametrize(
+    ("number", "identity"),
+    [
+        (errno.EPERM, "missing-cap-sys-admin"),
+        (errno.EBUSY, "leaked-mount-busy"),
+        (errno.EINVAL, "umount-failed"),
+    ],
+)
+def test_an_unmount_that_the_kernel_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, identity: str
+) -> None:
+    def refuse(place: str, flags: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(mounts, "mount_id_of", lambda fd: ID)
+    monkeypatch.setattr(plinks, "lost", lambda mounted: [])
+    monkeypatch.setattr(syscalls, "umount2", refuse)
+    with pytest.raises(LayerctlError) as caught:
+        unmount.unmount(linked(tmp_path, "rw"))
+    assert caught.value.id == identity

@@ -31,6 +31,7 @@ from layerctl.kernel import (
     overlay_facts,
     paths,
     syscalls,
+    trial,
 )  # fmt: skip
 from layerctl.kernel.context import Features
 from layerctl.kernel.facts import TypeState
@@ -806,3 +807,64 @@ def test_an_image_is_known_by_its_magic_number(lab: Path, fs: str) -> None:
     force = "-F" if fs == "ext4" else "-f"
     subprocess.run([f"mkfs.{fs}", "-q", force, str(lab / "image")], check=True, capture_output=True)
     assert is_image(str(lab / "image"))
+
+
+@pytest.mark.namespace
+@pytest.mark.parametrize("user", [False, True])
+def test_features_are_tried_and_nothing_is_left(lab: Path, user: bool) -> None:
+    shared = 1 << 20  # MS_SHARED: what is mounted elsewhere would come here
+    syscalls.mount("none", "/", "", syscalls.MS_REC | shared, "")
+    before = mounts.entries()
+    opened = os.listdir("/proc/self/fd")
+    found = trial.features(user=user)
+    assert mounts.entries() == before
+    assert os.listdir("/proc/self/fd") == opened
+    assert set(found) in (set(trial.FEATURES), {"namespace"})
+    if "namespace" not in found:
+        plain = "userxattr" if user else "overlay with an upper layer"
+        assert found[plain] == 0
+        parameters = layers.module_parameters()
+        assert {"index", "metacopy", "redirect_dir"} <= set(parameters)
+        if user:  # which redirects and metacopy do not go with
+            assert found["metacopy"] != 0
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_features_that_cannot_be_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*, user: bool) -> dict[str, int]:
+        raise OSError(errno.EUSERS, "too many")
+
+    monkeypatch.setattr(trial, "_enter", fail)
+    assert trial.features() == {"namespace": errno.EUSERS}
+    opened = sorted(os.listdir("/proc/self/fd"))
+
+    def no_fork() -> int:
+        raise OSError(errno.EAGAIN, "no more")
+
+    monkeypatch.setattr(os, "fork", no_fork)
+    with pytest.raises(OSError, match="no more"):
+        trial.features()
+    assert sorted(os.listdir("/proc/self/fd")) == opened
+
+
+@pytest.mark.namespace
+def test_a_descriptor_that_is_closed_meanwhile_hides_no_other(
+    lab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (lab / "m").mkdir()
+    syscalls.mount("t", str(lab / "m"), "tmpfs", 0, "")
+    entry = mounts.find("m")
+    real = mounts.mount_id_in
+    failed: list[str] = []
+
+    def mount_id_in(fdinfo: str) -> int:
+        if not failed:
+            failed.append(fdinfo)
+            raise FileNotFoundError
+        return real(fdinfo)
+
+    with open("m/open", "w") as file:
+        monkeypatch.setattr(mounts, "mount_id_in", mount_id_in)
+        held = dict(holders._holds(os.getpid(), entry))
+        assert held == {f"file descriptor {file.fileno()}": f"{lab}/m/open"}
