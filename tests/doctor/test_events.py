@@ -215,4 +215,4 @@ def test_a_command_has_the_texts_own_paths_or_is_marked_as_a_pattern() -> None:
         f"error creating overlay mount to /v/docker/overlay2/{'a' * 64}/merged: no such file"
     )
     assert not any("mkdir" in command for command in lost.findings[0].fix.commands)
-    assert lost.findings[0].fix.commands[-1].endswith("# a pattern: put in IMAGE")
+    assert lost.findings[0].fix.commands[-1].endswith("# replace IMAGE")
