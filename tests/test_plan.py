@@ -10,7 +10,8 @@ from layerctl.codecs import aufs, overlay
 from layerctl.errors import RefusedError
 from layerctl.kernel.context import Features
 from layerctl.model import Layer, Role, Stack
-from layerctl.mounting.plan import MAX_STRING, MAX_VALUE, choose, fill, named, size
+from layerctl.mounting.plan import choose, fill, named, size
+from layerctl.rules.limits import MAX_STRING, MAX_VALUE
 
 OLD = Features()
 APPEND = Features(context=True, append=True)

@@ -11,7 +11,7 @@ from layerctl.doctor import preflight
 from layerctl.errors import RequestError
 from layerctl.kernel.facts import Caller, Directory, Facts, TypeState
 from layerctl.model import MountEntry, Severity, Stack
-from layerctl.mounting.plan import MAX_STRING
+from layerctl.rules.limits import MAX_STRING
 from layerctl.rules.options import find
 from layerctl.rules.validity import problems
 from tests.test_recorded_aufs import RECORDINGS, _calls, _load

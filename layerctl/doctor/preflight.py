@@ -22,6 +22,7 @@ from layerctl.doctor.hits import Hit
 from layerctl.doctor.hits import findings as make
 from layerctl.kernel.facts import Facts
 from layerctl.model import Finding, Fix, Severity, Stack
+from layerctl.rules.limits import MAX_STRING
 from layerctl.rules.validity import problems
 
 Check = Callable[[Stack, Facts], Iterator[Hit]]
@@ -187,10 +188,6 @@ def _request_commands(cause: str, stack: Stack, target: str | None) -> tuple[str
     return ()
 
 
-#: What mount(2) reads of a string, and what fsconfig(2) takes as one value.
-PAGE, VALUE_LIMIT = 4096, 255
-
-
 def string_findings(stack: Stack, target: str | None = None) -> list[Finding]:
     """Return what would go wrong if the stack were given to mount(8) as one string.
 
@@ -204,13 +201,13 @@ def string_findings(stack: Stack, target: str | None = None) -> list[Finding]:
     except ValueError:
         return []
     size = len(text.encode("utf-8", "surrogateescape"))
-    if size < PAGE:
+    if size <= MAX_STRING:
         return []
-    seen = (f"as one string the options are {size} bytes; mount(2) reads {PAGE - 1}",)
-    cut = text.encode("utf-8", "surrogateescape")[: PAGE - 1]
+    seen = (f"as one string the options are {size} bytes; mount(2) reads {MAX_STRING}",)
+    cut = text.encode("utf-8", "surrogateescape")[:MAX_STRING]
     cause = (
         "option-string-truncated"
-        if cut.endswith(b":") or text[PAGE - 1 : PAGE] == ":"
+        if cut.endswith(b":") or text[MAX_STRING : MAX_STRING + 1] == ":"
         else ("option-string-too-long")
     )
     from layerctl.doctor.catalogue import Raw

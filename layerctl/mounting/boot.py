@@ -16,8 +16,9 @@ from layerctl.errors import RefusedError
 from layerctl.kernel.facts import Facts
 from layerctl.model import Role, Stack
 from layerctl.mounting.forms import cannot, for_mount8, long_values, type_word
-from layerctl.mounting.plan import MAX_VALUE, paths_of, size
+from layerctl.mounting.plan import paths_of, size
 from layerctl.rules.aufs import is_writable, with_permissions
+from layerctl.rules.limits import MAX_VALUE
 
 #: systemd takes unit names of up to 255 bytes (UNIT_NAME_MAX).
 _MAX_UNIT_NAME = 255

@@ -25,11 +25,7 @@ from layerctl.codecs.escape import backslash_escape
 from layerctl.errors import RefusedError
 from layerctl.kernel.context import Features
 from layerctl.model import Layer, Role, Stack
-
-#: fsconfig(2) copies 256 bytes of a value, its NUL included (fs/fsopen.c).
-MAX_VALUE = 255
-#: mount(2) copies a page and puts a NUL on its last byte (copy_mount_options): longer is cut.
-MAX_STRING = 4095
+from layerctl.rules.limits import MAX_STRING, MAX_VALUE
 
 APIS = ("fsconfig", "fd", "mount")
 FD_DIRECTORY = "/proc/self/fd"

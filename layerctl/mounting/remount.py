@@ -23,8 +23,9 @@ from layerctl.model import Stack
 from layerctl.mounting import branches
 from layerctl.mounting.apply import signals_come, signals_wait
 from layerctl.mounting.branches import Change
-from layerctl.mounting.plan import MAX_STRING, size
+from layerctl.mounting.plan import size
 from layerctl.rules.flags import mount2_flags
+from layerctl.rules.limits import MAX_STRING
 from layerctl.rules.options import FLAGS, LSM_OPTIONS, find, nearest
 from layerctl.rules.remount import FIXED, UNSHOWN, Flags, in_effect_already, shown, wanted
 

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from layerctl.errors import BugError
 from layerctl.kernel import beneath
 from layerctl.kernel.beneath import Identity
-from layerctl.mounting.plan import FD_DIRECTORY, MAX_STRING, Plan, size
+from layerctl.mounting.plan import FD_DIRECTORY, Plan, size
+from layerctl.rules.limits import MAX_STRING
 
 
 class Run:

@@ -13,6 +13,7 @@ from layerctl.doctor.reading.context import Context
 from layerctl.doctor.reading.events import short
 from layerctl.doctor.reading.result import Clue, Noise
 from layerctl.model import Severity
+from layerctl.rules.limits import MAX_STRING
 from layerctl.rules.words import count
 
 #: The weight of a message's first cause and of the others behind it.
@@ -159,7 +160,7 @@ def _resolve(match: Match, context: Context) -> tuple[str, ...]:
         better.insert(0, "layer-link-missing-after-crash")
     for attempt in context.tried:
         layers = [] if attempt.stack is None else [one.path for one in attempt.stack.layers]
-        long = len(os.fsencode(attempt.options)) >= 4095
+        long = len(os.fsencode(attempt.options)) >= MAX_STRING
         longer = [one for one in layers if one != path and one.startswith(path)]
         if path not in layers and longer and long:
             better.insert(0, "option-string-too-long")

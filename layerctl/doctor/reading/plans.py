@@ -10,11 +10,8 @@ from layerctl.doctor.reading.result import Clue
 from layerctl.doctor.reading.text import version
 from layerctl.model import Layer, Role, Severity, Stack
 from layerctl.rules import validity
+from layerctl.rules.limits import MAX_STRING, MAX_VALUE
 from layerctl.rules.options import find as find_option
-
-PAGE = 4096
-#: fsconfig(2): a value and its NUL in 256 bytes.
-VALUE_LIMIT = 255
 
 
 def clues(
@@ -132,8 +129,8 @@ def _lengths(
     stack: Stack, attempt: Attempt, told: set[str], util_linux: tuple[int, int] | None
 ) -> Iterator[Clue]:
     size = len(os.fsencode(attempt.options))
-    if size >= PAGE - 1:
-        seen = f"the options are {size} bytes long, and mount(2) reads {PAGE - 1}"
+    if size >= MAX_STRING:
+        seen = f"the options are {size} bytes long, and mount(2) reads {MAX_STRING}"
         if told:
             yield Clue("option-string-too-long", 86, seen)
         else:
@@ -141,9 +138,9 @@ def _lengths(
         return
     longest = max((len(os.fsencode(word)) for word in attempt.options.split(",")), default=0)
     new_calls = util_linux is None or util_linux >= (2, 39)
-    if longest > VALUE_LIMIT and "EINVAL" in told and attempt.by == "mount" and new_calls:
+    if longest > MAX_VALUE and "EINVAL" in told and attempt.by == "mount" and new_calls:
         weight = 84 if util_linux else 55
-        seen = f"an option is {longest} bytes long, and fsconfig(2) takes {VALUE_LIMIT}"
+        seen = f"an option is {longest} bytes long, and fsconfig(2) takes {MAX_VALUE}"
         yield Clue("new-mount-api-string-limit", weight, seen)
 
 
