@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from layerctl.doctor.reading.diagnose import read
+from layerctl.diagnosing.reading.diagnose import read
 from tests.recordings import DATA
 from tools.score import load, text_of
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 import pytest
 
-from layerctl.doctor.catalogue import CAUSES
+from layerctl.diagnosing.catalogue import CAUSES
 from layerctl.errors import ERRORS, EXIT_CODES
 from layerctl.render.columns import Single
 from layerctl.render.tables import DOCUMENTS

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from layerctl import errors
-from layerctl.doctor.catalogue import CAUSES
-from layerctl.doctor.reading.meanings import by_errno
+from layerctl.diagnosing.catalogue import CAUSES
+from layerctl.diagnosing.reading.meanings import by_errno
 from layerctl.errors import ERRORS, EXIT_CODES
 from tests.support import ROOT, layerctl, layerctl_json
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from layerctl.inspecting.markers import Whiteout
 from layerctl.inspecting.opening import opened
+from layerctl.inspecting.resolvers.markers import Whiteout
 from layerctl.inspecting.whiteouts import find
 from tests.stacks import Case, build_by_hand, resolver_tree
 from tests.support import in_namespace, layerctl_json

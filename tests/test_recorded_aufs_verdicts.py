@@ -7,7 +7,7 @@ import os.path
 from typing import Any
 
 from layerctl.codecs.request import Request, build
-from layerctl.doctor import preflight
+from layerctl.diagnosing import preflight
 from layerctl.errors import RequestError
 from layerctl.kernel.facts import Caller, Directory, Facts, TypeState
 from layerctl.model import MountEntry, Severity, Stack

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from layerctl.doctor.checks import options
+from layerctl.diagnosing.checks import options
 from layerctl.kernel.facts import Caller, Facts, TypeState
 from layerctl.model import Layer, Role, Stack
 from layerctl.rules.overlay import settings

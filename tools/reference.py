@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import click
 
-from layerctl.doctor.catalogue import CAUSES
+from layerctl.diagnosing.catalogue import CAUSES
 from layerctl.errors import ERRORS, EXIT_CODES
 from layerctl.render.columns import Listing
 from layerctl.render.tables import DOCUMENTS

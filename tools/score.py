@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from layerctl.doctor.reading.diagnose import read
-from layerctl.doctor.reading.result import Certainty
+from layerctl.diagnosing.reading.diagnose import read
+from layerctl.diagnosing.reading.result import Certainty
 from layerctl.model import Severity
 
 #: What the shares must reach, and what must not be exceeded.

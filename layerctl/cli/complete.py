@@ -90,7 +90,7 @@ def _targets(fstypes: tuple[str, ...], incomplete: str) -> dict[str, str]:
 
 def causes(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Offer the causes of the catalogue and the program's errors."""
-    from layerctl.doctor.catalogue import CAUSES
+    from layerctl.diagnosing.catalogue import CAUSES
     from layerctl.errors import ERRORS
 
     titles = {one.id: one.title for one in CAUSES.values()}

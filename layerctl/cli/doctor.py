@@ -30,8 +30,8 @@ from layerctl.render.output import Output, write
 from layerctl.render.tables import CHECKS, FINDINGS
 
 if TYPE_CHECKING:
-    from layerctl.doctor.machine import State
-    from layerctl.doctor.reading.result import Reading
+    from layerctl.diagnosing.machine import State
+    from layerctl.diagnosing.reading.result import Reading
 
 
 @click.command("doctor", cls=WithExamples)
@@ -117,7 +117,7 @@ def _exit_code(found: Sequence[Finding], shown: Shown) -> int:
 
 
 def _plan(request: Request, target: str | None, shown: Shown, *, probe: bool) -> int:
-    from layerctl.doctor import preflight
+    from layerctl.diagnosing import preflight
     from layerctl.kernel import probes
 
     stack = with_work(stack_from_flags(request))
@@ -150,7 +150,7 @@ def with_work(stack: Stack) -> Stack:
 
 def _live(target: str, shown: Shown, *, probe: bool) -> int:
     from layerctl.cli.common import resolve_relative
-    from layerctl.doctor import live
+    from layerctl.diagnosing import live
     from layerctl.kernel import mounts
 
     mounted = mounts.find_layered(target)
@@ -190,13 +190,13 @@ def _prove(stack: Stack, mount: MountEntry) -> None:
 
 
 def _host(shown: Shown) -> int:
-    from layerctl.doctor import host
+    from layerctl.diagnosing import host
 
     return _state(host.examine(_prove), shown, notes=True)
 
 
 def _machine(shown: Shown, *, probe: bool) -> int:
-    from layerctl.doctor import machine
+    from layerctl.diagnosing import machine
 
     return _state(machine.examine(probe=probe), shown)
 
@@ -228,7 +228,7 @@ def _write(body: Document, shown: Shown, human: Callable[[], None]) -> None:
 
 
 def _report(found: Sequence[Finding], checks: Sequence[object], shown: Shown) -> int:
-    from layerctl.doctor.preflight import Checked
+    from layerctl.diagnosing.preflight import Checked
     from layerctl.render.findings import check_lines, document, summary
 
     made = [one for one in checks if isinstance(one, Checked)]
@@ -256,7 +256,7 @@ def _print(found: Sequence[Finding], shown: Shown) -> None:
 
 
 def _text(source: str, kernel: str | None, fs: str | None, shown: Shown) -> int:
-    from layerctl.doctor.reading.text import version
+    from layerctl.diagnosing.reading.text import version
     from layerctl.render.findings import reading_document
 
     number = None if kernel is None else version(kernel)
@@ -277,11 +277,11 @@ def _text(source: str, kernel: str | None, fs: str | None, shown: Shown) -> int:
 
 def _explain(text: str, kernel: tuple[int, int] | None, fs: str | None) -> Reading:
     """Return what a text says; where nothing of it matters, without all that reads closely."""
-    from layerctl.doctor.reading.result import Reading
+    from layerctl.diagnosing.reading.result import Reading
 
     if not text.strip():
         return Reading(())
-    from layerctl.doctor.reading.diagnose import read
+    from layerctl.diagnosing.reading.diagnose import read
 
     return read(text, kernel_version=kernel, fs=fs)
 
@@ -300,7 +300,7 @@ def _print_reading(reading: Reading, shown: Shown) -> None:
 
 def _read(source: str) -> str:
     """Return what of a text is to be read, whatever bytes it has."""
-    from layerctl.doctor.reading import intake
+    from layerctl.diagnosing.reading import intake
 
     try:
         if source == "-":
@@ -316,7 +316,7 @@ def _read(source: str) -> str:
 
 
 def _list_checks(output: Output) -> int:
-    from layerctl.doctor import live, machine, preflight
+    from layerctl.diagnosing import live, machine, preflight
 
     groups: dict[str, Sequence[Callable[..., object]]] = {
         "plan": preflight.CHECKS,

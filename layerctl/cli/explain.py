@@ -18,7 +18,7 @@ from layerctl.render.output import Output, write
 from layerctl.render.tables import CAUSES
 
 if TYPE_CHECKING:
-    from layerctl.doctor.catalogue import Cause
+    from layerctl.diagnosing.catalogue import Cause
 
 
 @click.command("explain", cls=WithExamples)
@@ -29,7 +29,7 @@ def command(*, output: Output, cause: str | None) -> None:
 
     An errno is a name (EXDEV) or a number (18); list the causes that it can have.
     """
-    from layerctl.doctor.catalogue import CAUSES as FOUND
+    from layerctl.diagnosing.catalogue import CAUSES as FOUND
 
     known = {**FOUND, **ERRORS}
     if cause is None:
@@ -63,8 +63,8 @@ def _errno(text: str) -> int:
 
 def _explain_errno(number: int, output: Output) -> None:
     """Write the causes that an errno can have."""
-    from layerctl.doctor.catalogue import CAUSES as FOUND
-    from layerctl.doctor.reading.meanings import by_errno
+    from layerctl.diagnosing.catalogue import CAUSES as FOUND
+    from layerctl.diagnosing.reading.meanings import by_errno
 
     name = errno.errorcode[number]
     found = by_errno(name)
@@ -83,7 +83,7 @@ def _explain_errno(number: int, output: Output) -> None:
 
 
 def _document(name: str) -> json.Document:
-    from layerctl.doctor.catalogue import fill
+    from layerctl.diagnosing.catalogue import fill
 
     cause = _cause(name)
     return {
@@ -102,8 +102,8 @@ def _document(name: str) -> json.Document:
 
 def _cause(name: str) -> Cause:
     """Return a row of the catalogue, or one of the table of errors in the same form."""
-    from layerctl.doctor.catalogue import CAUSES as FOUND
-    from layerctl.doctor.catalogue import Cause
+    from layerctl.diagnosing.catalogue import CAUSES as FOUND
+    from layerctl.diagnosing.catalogue import Cause
 
     if name in FOUND:
         return FOUND[name]
@@ -117,7 +117,7 @@ def _fix(cause: Cause) -> list[str]:
 
 
 def _print(name: str) -> None:
-    from layerctl.doctor.catalogue import fill
+    from layerctl.diagnosing.catalogue import fill
     from layerctl.render.human import wrapped
 
     cause = _cause(name)

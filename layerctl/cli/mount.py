@@ -166,7 +166,7 @@ def _prepare(
         notes.append(said)
     place = paths.absolute(target)
     make = _to_make(stack, place, default_work, mkdir=mkdir)
-    from layerctl.doctor import preflight
+    from layerctl.diagnosing import preflight
 
     gathered = facts.gather(stack, place, make)
     if stack.upper is not None and not stack.read_only:
@@ -265,7 +265,7 @@ def _from_finding(
 
 def _failure(error: MountFailedError, prepared: Prepared) -> LayerctlError:
     """Return the error for a mount that the kernel refused: cause, kernel messages, errno."""
-    from layerctl.doctor import explain
+    from layerctl.diagnosing import explain
     from layerctl.kernel import probes
 
     details = [f"kernel: {line}" for line in (*error.context_log, *error.kernel_log)]

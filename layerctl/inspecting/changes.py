@@ -357,7 +357,7 @@ def below(opened: Opened, since: int) -> Resolver:
     """Return a resolver for the layers from `since` down alone; their numbers start with 0."""
     resolver = opened.resolver
     if opened.prefix is None:
-        from layerctl.inspecting.aufs import Aufs
+        from layerctl.inspecting.resolvers.aufs import Aufs
 
         assert isinstance(resolver, Aufs)  # noqa: S101 - only aufs has no prefix
         settings = resolver.settings
@@ -365,7 +365,7 @@ def below(opened: Opened, since: int) -> Resolver:
             resolver.roots[since:],
             type(settings)(settings.honours[since:], settings.shows_whiteouts),
         )
-    from layerctl.inspecting.overlay import Overlay
+    from layerctl.inspecting.resolvers.overlay import Overlay
 
     assert isinstance(resolver, Overlay)  # noqa: S101 - the other one
     return Overlay(

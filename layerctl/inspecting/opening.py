@@ -120,7 +120,7 @@ def _unknown(number: int, layer: Layer, mount: MountEntry, place: Place) -> Laye
 
 def _follow_pseudo_links(view: Opened, top: int) -> None:
     """Let the resolver ask a live aufs which names show the copy of a hard-linked file."""
-    from layerctl.inspecting.aufs import Aufs
+    from layerctl.inspecting.resolvers.aufs import Aufs
     from layerctl.kernel.plinks import Copies
 
     if "noplink" in view.stack.options or not isinstance(view.resolver, Aufs):
@@ -178,7 +178,7 @@ def _unopened(error: OSError) -> LayerctlError:
 
 
 def _aufs(stack: Stack, roots: Sequence[int], paths: tuple[str, ...]) -> Opened:
-    from layerctl.inspecting.aufs import Aufs, Settings
+    from layerctl.inspecting.resolvers.aufs import Aufs, Settings
 
     fstypes = {}
     if any(layer.permission is None for layer in stack.layers):
@@ -196,8 +196,8 @@ def _aufs(stack: Stack, roots: Sequence[int], paths: tuple[str, ...]) -> Opened:
 def _overlay(
     stack: Stack, roots: Sequence[int], paths: tuple[str, ...], *, live: bool, thorough: bool
 ) -> Opened:
-    from layerctl.inspecting.inodes import Origins
-    from layerctl.inspecting.overlay import Overlay, identities
+    from layerctl.inspecting.resolvers.inodes import Origins
+    from layerctl.inspecting.resolvers.overlay import Overlay, identities
 
     caller = facts.caller()
     user = "userxattr" in stack.options or (not live and caller.in_user_namespace)

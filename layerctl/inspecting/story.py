@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from layerctl.inspecting.inodes import Alias
 from layerctl.inspecting.opening import Opened
+from layerctl.inspecting.resolvers.inodes import Alias
 from layerctl.inspecting.view import TYPES, Directory, Found, Stop
 from layerctl.kernel import layers
 from layerctl.model import Aliasing

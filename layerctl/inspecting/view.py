@@ -12,8 +12,8 @@ from layerctl.inspecting.marks import BEGIN, END, HOLE
 from layerctl.kernel import layers
 
 if TYPE_CHECKING:
-    from layerctl.inspecting.inodes import Alias
     from layerctl.inspecting.parallel import Team
+    from layerctl.inspecting.resolvers.inodes import Alias
 
 #: The published name of each letter of `layers.LETTERS`.
 TYPES = {

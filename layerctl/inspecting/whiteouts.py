@@ -11,11 +11,11 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from layerctl.inspecting.aufs import META, Aufs
-from layerctl.inspecting.markers import Hidden, Marks, Places, Whiteout
 from layerctl.inspecting.marks import BEGIN, END, HOLE
 from layerctl.inspecting.opening import Opened
 from layerctl.inspecting.parallel import Team
+from layerctl.inspecting.resolvers.aufs import META, Aufs
+from layerctl.inspecting.resolvers.markers import Hidden, Marks, Places, Whiteout
 from layerctl.inspecting.view import Directory, Part, Step, descent
 from layerctl.kernel import layers
 
@@ -139,11 +139,11 @@ def _marks(opened: Opened, *, thorough: bool) -> Marks:
     places = Places(opened.layers)
     resolver = opened.resolver
     if isinstance(resolver, Aufs):
-        from layerctl.inspecting.aufs_markers import AufsMarks
+        from layerctl.inspecting.resolvers.aufs_markers import AufsMarks
 
         return AufsMarks(resolver, opened.stack, places)
-    from layerctl.inspecting.overlay import Overlay
-    from layerctl.inspecting.overlay_markers import OverlayMarks
+    from layerctl.inspecting.resolvers.overlay import Overlay
+    from layerctl.inspecting.resolvers.overlay_markers import OverlayMarks
 
     assert isinstance(resolver, Overlay)  # noqa: S101 - there is no third kind
     return OverlayMarks(resolver, places, thorough=thorough)

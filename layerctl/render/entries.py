@@ -9,8 +9,8 @@ from json.encoder import encode_basestring
 from operator import itemgetter
 
 from layerctl.codecs.escape import is_text
-from layerctl.inspecting.inodes import Alias
 from layerctl.inspecting.opening import Opened
+from layerctl.inspecting.resolvers.inodes import Alias
 from layerctl.inspecting.story import Story
 from layerctl.inspecting.view import TYPES, Chunk, Directory, Kind
 from layerctl.render.json import Document, dumps, path_fields, path_list_fields

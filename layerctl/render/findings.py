@@ -12,8 +12,8 @@ from layerctl.render.json import Document, finding_document
 from layerctl.rules.words import count
 
 if TYPE_CHECKING:
-    from layerctl.doctor.preflight import Checked
-    from layerctl.doctor.reading.result import Reading
+    from layerctl.diagnosing.preflight import Checked
+    from layerctl.diagnosing.reading.result import Reading
 
 _COLOURS = {Severity.FAILURE: "31;1", Severity.WARNING: "33;1", Severity.INFO: "36"}
 

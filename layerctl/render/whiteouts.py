@@ -10,7 +10,7 @@ from layerctl.render.json import Document, dumps, path_fields
 from layerctl.render.stream import shared_batches
 
 if TYPE_CHECKING:
-    from layerctl.inspecting.markers import Whiteout
+    from layerctl.inspecting.resolvers.markers import Whiteout
 
 
 def whiteout_document(whiteout: Whiteout) -> Document:

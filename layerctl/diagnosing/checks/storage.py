@@ -1,0 +1,303 @@
+"""Checks of the filesystem below each layer."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+
+from layerctl.diagnosing.checks.layers import INSIDE, command, inside_upper, roles
+from layerctl.diagnosing.commands import beside
+from layerctl.diagnosing.hits import Hit
+from layerctl.kernel.facts import FS_CASEFOLD_FL, Directory, Facts, Storage
+from layerctl.kernel.overlay_facts import FEW_INODES, FULL, LITTLE_SPACE
+from layerctl.model import Role, Severity, Stack
+from layerctl.rules.words import count
+
+#: Remote filesystems whose rename(2) refuses RENAME_WHITEOUT, which overlay demands of a remote
+#: upper (ovl_make_workdir, since 5.7; before, no remote upper at all).
+NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "ceph", "afs"})
+
+#: Filesystems whose names are compared by rules of their own: dentries with d_hash or d_compare
+#: are 'weird' to overlay, as any layer (ovl_dentry_weird).
+OWN_NAMES = frozenset({"vfat", "msdos", "exfat", "hfs", "hfsplus", "adfs", "affs", "autofs"})
+
+
+#: Filesystems that nothing makes writable.
+NATIVELY_READ_ONLY = frozenset({"squashfs", "erofs", "iso9660", "cramfs", "romfs", "udf"})
+
+
+def is_read_only(place: Directory) -> bool:
+    """Tell whether a directory's mount, or the filesystem itself, is read-only."""
+    entry = place.mount
+    return entry is not None and (
+        "ro" in entry.mount_options or "ro" in entry.super_options.split(",")
+    )
+
+
+def _upper(stack: Stack, facts: Facts) -> Directory | None:
+    if stack.fstype != "overlay" or stack.upper is None:
+        return None
+    place = facts.of(stack.upper)
+    return place if place.error is None else None
+
+
+def upper_read_only(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """The mount of the upper directory is writable (__mnt_is_readonly)."""
+    upper = _upper(stack, facts)
+    if upper is None or upper.mount is None or not is_read_only(upper):
+        return
+    whole = "ro" in upper.mount.super_options.split(",")
+    seen = (
+        f"upper {upper.path} is on {upper.mount.target} ({upper.mount.fstype}), "
+        + ("a read-only filesystem" if whole else "a read-only mount"),
+    )
+    values = {
+        "upper": upper.path,
+        "mountpoint": upper.mount.target,
+        "command": command(stack, facts),
+    }
+    how = "remount,rw" if whole else "remount,bind,rw"
+    commands: tuple[str, ...] = (f"mount -o {how} {{mountpoint}}", "{command}")
+    fix = None
+    if upper.fstype in NATIVELY_READ_ONLY:
+        layers = tuple(
+            layer._replace(role=Role.LOWER) if layer.role is Role.UPPER else layer
+            for layer in stack.layers
+        )
+        values["command"] = command(stack._replace(layers=layers, work=None), facts)
+        commands = ("{command}",)
+        fix = "It can only be a lower layer; make it the topmost one."
+    yield Hit("upper-readonly", seen, values, fix=fix, commands=commands)
+
+
+def unsupported_upper(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """Overlay supports the upper directory's filesystem."""
+    upper = _upper(stack, facts)
+    if upper is None or upper.fstype is None:
+        return
+    family = _family(upper.fstype)
+    if family is None:
+        return
+    severity: Severity | None = None
+    seen = [f"upper {upper.path} is on {_on(upper)}"]
+    if family not in ("overlay", "ecryptfs") and upper.fstype not in NETWORK:
+        lacks = lacking(facts)
+        if lacks == []:
+            return  # tried: it has all that overlay asks of a remote upper
+        if lacks is None:
+            severity = Severity.WARNING
+            seen.append("it was not probed for the features that overlay needs")
+        else:
+            seen.append(f"tried: it has no {', no '.join(lacks)}")
+    values, commands = scratch_fix(stack, facts)
+    yield Hit(
+        f"upperdir-fs-unsupported-{family}",
+        tuple(seen),
+        {"upper": upper.path, **_stack_values(stack, facts), **values},
+        severity,
+        commands=commands,
+    )
+
+
+def scratch_fix(stack: Stack, facts: Facts) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return values and commands that put upper and work on a tmpfs of their own."""
+    base = facts.target.path if facts.target is not None else (stack.upper or "/upper")
+    scratch = beside(base, ".rw")
+    upper, work = f"{scratch}/upper", f"{scratch}/work"
+    better = stack._replace(
+        layers=tuple(
+            layer._replace(path=upper) if layer.role is Role.UPPER else layer
+            for layer in stack.layers
+        ),
+        work=work,
+    )
+    values = {
+        "scratch": scratch,
+        "newupper": upper,
+        "newwork": work,
+        "command": command(better, facts),
+    }
+    commands = (
+        "mkdir -p {scratch}",
+        "mount -t tmpfs tmpfs {scratch}",
+        "mkdir -p {newupper} {newwork}",
+        "{command}",
+    )
+    return values, commands
+
+
+def _family(fstype: str) -> str | None:
+    """Return which kind of filesystem that overlay is wary of as upper, None for the others."""
+    if fstype in NETWORK:
+        return "nfs"
+    if fstype in ("fuse", "fuseblk") or fstype.startswith("fuse."):
+        return "fuse"
+    return fstype if fstype in ("overlay", "ecryptfs", "zfs", "virtiofs") else None
+
+
+def lacking(facts: Facts) -> list[str] | None:
+    """Return what the upper filesystem lacks of what a remote one must have, None if untried."""
+    probed = facts.probed
+    if probed is None or probed.rename_whiteout is None:
+        return None
+    tried = (
+        ("RENAME_WHITEOUT", probed.rename_whiteout),
+        ("file types in readdir", probed.d_type),
+        ("extended attributes", probed.xattr),
+    )
+    return [name for name, has in tried if has is False]
+
+
+def upper_features(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """The upper filesystem has file types, extended attributes and RENAME_WHITEOUT."""
+    upper = _upper(stack, facts)
+    probed = facts.probed
+    if upper is None or probed is None or upper.fstype is None or _family(upper.fstype):
+        return
+    on = f"upper {upper.path} is on {_on(upper)}"
+    values, commands = scratch_fix(stack, facts)
+    values |= {"upper": upper.path, **_stack_values(stack, facts)}
+    kind = "user" if "userxattr" in stack.options else "trusted"
+    no_xattr = "tmpfs-upper-xattr-unsupported" if upper.fstype == "tmpfs" else "upper-fs-no-xattr"
+    for has, cause, tried in (
+        (probed.d_type, "xfs-ftype0-no-dtype", "readdir does not return file types"),
+        (probed.rename_whiteout, "zfs-no-rename-whiteout", "RENAME_WHITEOUT fails"),
+        (probed.xattr, no_xattr, f"it does not accept {kind}.overlay.* attributes"),
+    ):
+        if has is False:
+            seen = (on, f"tried: {tried}")
+            yield Hit(cause, seen, values, Severity.WARNING, commands=commands)
+
+
+def space(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """The upper filesystem has free space and inodes."""
+    upper, left = _upper(stack, facts), facts.storage
+    if upper is None or left is None or is_read_only(upper):
+        return
+    full = False
+    seen: list[str] = []
+    if left.bytes_free < LITTLE_SPACE:
+        seen.append(f"{count(left.bytes_free, 'byte')} free on {_on(upper)}")
+        if not left.bytes_free and left.bytes_for_root:
+            seen.append(f"{count(left.bytes_for_root, 'byte')} reserved for root")
+        full = not left.bytes_free and _no_room(left, facts)
+    if left.inodes_free is not None and left.inodes_free < FEW_INODES:
+        seen.append(f"{count(left.inodes_free, 'inode')} free on {_on(upper)}")
+        full = full or not left.inodes_free
+    if left.refused:
+        seen.append(f"tried: writing 64 KiB: {os.strerror(left.refused)}")
+    if facts.probed is not None and facts.probed.work in FULL:
+        seen.append(
+            f"tried: creating a directory in work {stack.work}: "
+            f"{os.strerror(facts.probed.work or 0)}"
+        )
+        full = True
+    if not seen:
+        return
+    mountpoint = upper.mount.target if upper.mount is not None else upper.path
+    commands: tuple[str, ...] = ("mount -o remount,size=2G,nr_inodes=1M {mountpoint}",)
+    if upper.fstype != "tmpfs":
+        commands = ("df -h {upper}", "df -i {upper}")
+    yield Hit(
+        "upper-enospc",
+        tuple(seen),
+        {"upper": upper.path, "mountpoint": mountpoint},
+        Severity.FAILURE if full and not stack.read_only else None,
+        commands=commands,
+    )
+
+
+def _no_room(left: Storage, facts: Facts) -> bool:
+    """Tell whether a filesystem without a byte for others has none for the caller either."""
+    if left.refused is not None:
+        return left.refused in FULL
+    inside = facts.caller.sys_admin and facts.caller.in_user_namespace
+    return inside or not left.bytes_for_root
+
+
+#: The inode number of a btrfs subvolume's top (BTRFS_FIRST_FREE_OBJECTID).
+SUBVOLUME_ROOT = 256
+
+
+def subvolumes(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """Upper and work are in the same btrfs subvolume."""
+    upper = _upper(stack, facts)
+    if upper is None or upper.fstype != "btrfs" or stack.work is None:
+        return
+    work = facts.of(stack.work)
+    if work.identity is None or upper.identity is None or upper.mount != work.mount:
+        return
+    if upper.identity[0] != work.identity[0]:
+        better = beside(upper.path, ".work")
+        if upper.identity[1] == SUBVOLUME_ROOT:  # what is beside it is another subvolume
+            values, commands = inside_upper(stack, facts, upper)
+            seen = f"upper {upper.path} is a subvolume, and work {work.path} is not in it"
+            yield Hit("btrfs-subvolume-upper-exdev", (seen,), values, fix=INSIDE, commands=commands)
+            return
+        yield Hit(
+            "btrfs-subvolume-upper-exdev",
+            (f"upper {upper.path} and work {work.path} have different devices in one mount",),
+            {"upper": upper.path, "work": better, "command": command(stack, facts, work=better)},
+        )
+
+
+def idmapped(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """No layer is an idmapped mount, or the kernel supports that (5.19)."""
+    if stack.fstype != "overlay" or _older(facts.kernel, (5, 19)) is not True:
+        return
+    for role, path in roles(stack):
+        entry = facts.of(path).mount
+        if entry is not None and "idmapped" in entry.mount_options:
+            seen = (f"{role} {path} is on {entry.target}, which is idmapped", facts.kernel)
+            yield Hit("idmapped-layers-unsupported", seen, {"path": path}, Severity.WARNING)
+
+
+def _older(kernel: str, version: tuple[int, int]) -> bool | None:
+    """Tell whether a kernel's release is older, None where it does not say."""
+    found = re.match(r"(\d+)\.(\d+)", kernel)
+    return (int(found[1]), int(found[2])) < version if found else None
+
+
+def casefold(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """Either all layers are case-insensitive or none (before 6.18, none)."""
+    folds = {path: bool(flags & FS_CASEFOLD_FL) for path, flags in facts.flags.items()}
+    named = [(role, path) for role, path in roles(stack) if path in folds]
+    if stack.fstype == "overlay" and len({folds[path] for _, path in named}) > 1:
+        seen = tuple(
+            f"{role} {path} {'is' if folds[path] else 'is not'} case-insensitive"
+            for role, path in named
+        )
+        yield Hit("casefold-capable-fs", seen, {"path": named[0][1]}, Severity.WARNING)
+
+
+def _on(place: Directory) -> str:
+    entry = place.mount
+    return "?" if entry is None else f"{entry.target} ({entry.fstype})"
+
+
+def _stack_values(stack: Stack, facts: Facts) -> dict[str, str]:
+    lowers = ":".join(layer.path for layer in stack.of_role(Role.LOWER))
+    values = {"lower": lowers} if lowers else {}
+    if stack.work is not None:
+        values["work"] = stack.work
+    if facts.target is not None:
+        values["target"] = facts.target.path
+    return values
+
+
+def unsupported_layer(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """No layer is on a filesystem with its own name comparison."""
+    if stack.fstype != "overlay":
+        return
+    for role, path in roles(stack):
+        place = facts.of(path)
+        if place.error is None and place.fstype in OWN_NAMES:
+            # autofs is refused only where a mount is still to be made at just that directory
+            certain = place.fstype != "autofs"
+            yield Hit(
+                "lowerdir-fs-unsupported-case-insensitive",
+                (f"{role} {path} is on {_on(place)}",),
+                {"path": path},
+                severity=Severity.FAILURE if certain else Severity.WARNING,
+            )

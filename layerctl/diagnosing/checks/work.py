@@ -1,0 +1,232 @@
+"""Checks of the work directory and of what overlay left in it, and of who else uses the layers."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+
+from layerctl.diagnosing.checks.layers import command, is_in
+from layerctl.diagnosing.checks.storage import is_read_only
+from layerctl.diagnosing.commands import beside
+from layerctl.diagnosing.hits import Hit
+from layerctl.kernel.facts import FS_APPEND_FL, FS_IMMUTABLE_FL, Directory, Facts, Handles, Other
+from layerctl.kernel.overlay_facts import FULL
+from layerctl.model import Role, Severity, Stack
+from layerctl.rules.overlay import settings
+
+#: What overlay itself keeps in a work directory.
+_OWN = frozenset({"work", "index"})
+
+
+def incompatible(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """No marker of a volatile mount is left (ovl_workdir_cleanup_recurse)."""
+    if stack.upper is None or not facts.incompat or _busy(stack, facts):
+        return
+    seen = tuple(f"{stack.work}/work/incompat/{name} exists" for name in facts.incompat)
+    values = {"work": stack.work or "WORK", "command": command(stack, facts)}
+    yield Hit("volatile-incompat-dirty", seen, values)
+
+
+def foreign(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """The work directory contains only overlay's own directories."""
+    others = [name for name in facts.work_names if name not in _OWN]
+    if stack.fstype != "overlay" or stack.upper is None or stack.work is None or not others:
+        return
+    listed = ", ".join(others[:5]) + (" ..." if len(others) > 5 else "")
+    better = beside(stack.upper, ".work")
+    if better == stack.work:
+        better = beside(stack.upper, ".work2")
+    yield Hit(
+        "workdir-not-empty",
+        (f"work {stack.work} contains: {listed}",),
+        {"work": better, "command": command(stack, facts, work=better)},
+    )
+
+
+def cleared(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """Overlay can clear its own directories."""
+    if stack.upper is None or not facts.stuck or _busy(stack, facts):
+        return
+    index = os.path.join(stack.work or "", "index")
+    refuses = index in facts.stuck and settings(stack, facts.parameters).indexed
+    seen = [
+        f"{path} is in the way: overlay clears only two levels below {stack.work}/work, and no "
+        "mounts"
+        for path in facts.stuck
+        if path != index
+    ]
+    if refuses:
+        seen.append(f"{index} is not a directory, and the index needs one")
+    if not seen:
+        return
+    better = beside(stack.upper, ".work")
+    if better == stack.work:
+        better = beside(stack.upper, ".work2")
+    yield Hit(
+        "workdir-not-empty",
+        tuple(seen[:4]),
+        {"work": better, "command": command(stack, facts, work=better)},
+        Severity.FAILURE if refuses else None,
+    )
+
+
+def changeable(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """The upper directory is neither immutable nor append-only."""
+    if stack.fstype != "overlay" or stack.upper is None:
+        return
+    flags = facts.flags.get(stack.upper, 0)
+    for flag, letter, means in (
+        (FS_IMMUTABLE_FL, "i", "nothing can be created, changed or removed at its top"),
+        (FS_APPEND_FL, "a", "nothing can be removed or renamed at its top"),
+    ):
+        if flags & flag:
+            seen = f"upper {stack.upper} has chattr +{letter}: {means}"
+            values = {"upper": stack.upper, "flag": letter, "command": command(stack, facts)}
+            yield Hit("upper-immutable", (seen,), values)
+
+
+def usable(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """Overlay can create a directory in the work directory."""
+    if stack.fstype != "overlay" or stack.upper is None or stack.work is None:
+        return
+    work = facts.of(stack.work)
+    if work.error is not None or work.will_be_made or not work.is_directory:
+        return
+    flags = facts.flags.get(stack.work, 0)
+
+    def values() -> dict[str, str]:  # only where there is something to say: it costs imports
+        top = work.mount.target if work.mount is not None else str(stack.work)
+        return {"work": str(stack.work), "mountpoint": top, "command": command(stack, facts)}
+
+    if flags & FS_IMMUTABLE_FL:
+        seen = f"work {stack.work} is immutable (chattr +i)"
+        yield Hit("workdir-not-writable-mounted-ro", (seen,), values())
+    elif flags & FS_APPEND_FL:
+        seen = (
+            f"work {stack.work} is append-only (chattr +a), so overlay cannot clear it at the next "
+            "mount"
+        )
+        yield Hit(
+            "workdir-not-writable-mounted-ro",
+            (seen,),
+            values(),
+            commands=("chattr -a {work}", "{command}"),
+        )
+    elif facts.probed is not None and facts.probed.work:
+        number = facts.probed.work
+        seen = f"tried: creating a directory in work {stack.work}: {os.strerror(number)}"
+        if number in FULL or (number == errno.EROFS and is_read_only(work)):
+            return  # which have checks of their own
+        commands: tuple[str, ...] | None = None
+        fix = None
+        if number == errno.EROFS:
+            fix = (
+                "Its mount is writable, so it is in a read-only btrfs subvolume: make that "
+                "writable, or use another directory."
+            )
+            commands = ("btrfs subvolume list -r {mountpoint}",)
+        elif number in (errno.EACCES, errno.EPERM):
+            fix = "Make the work directory writable for the mounting user, then mount again."
+            commands = ("ls -ldn {work}",)
+        yield Hit("workdir-not-writable-mounted-ro", (seen,), values(), fix=fix, commands=commands)
+
+
+def _touches(place: Directory, used: Directory) -> bool:
+    """Tell whether a layer is a directory in use, or lies in one."""
+    if place.identity is not None and place.identity == used.identity:
+        return True
+    if place.mount is None or used.mount is None or place.inside is None or used.inside is None:
+        return False
+    return place.mount.device == used.mount.device and is_in(place.inside, used.inside)
+
+
+def _users(place: Directory, facts: Facts) -> Iterator[Other]:
+    for other in facts.others:
+        if any(used is not None and _touches(place, used) for used in (other.upper, other.work)):
+            yield other
+
+
+def _busy(stack: Stack, facts: Facts) -> bool:
+    """Tell whether upper or work belong to a mount that is there."""
+    paths = [path for path in (stack.upper, stack.work) if path is not None]
+    return any(True for path in paths for _ in _users(facts.of(path), facts))
+
+
+def in_use(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """No other overlay, in any mount namespace, has a layer as its upper or work directory.
+
+    With index=on the kernel answers EBUSY, else it warns (ovl_report_in_use).
+    """
+    if stack.fstype != "overlay":
+        return
+    refuses = settings(stack, facts.parameters).indexed
+    named = [(layer.role.value, layer.path) for layer in stack.layers]
+    if stack.work is not None and stack.upper is not None:
+        named.append(("work", stack.work))
+    for role, path in named:
+        for other in _users(facts.of(path), facts):
+            where = f" (process {other.pid})" if other.pid is not None else ""
+            maybe = "" if other.certain else ", judging by its relative names"
+            seen = (f"{role} {path} is in use by the overlay on {other.target}{where}{maybe}",)
+            upper = stack.upper or "UPPER"
+            fresh = stack._replace(
+                layers=tuple(
+                    layer._replace(path=beside(upper, ".2")) if layer.role is Role.UPPER else layer
+                    for layer in stack.layers
+                ),
+                work=beside(upper, ".2.work"),
+            )
+            values = {
+                "upper": upper,
+                "other": other.target,
+                "newupper": beside(upper, ".2"),
+                "newwork": beside(upper, ".2.work"),
+                "command": command(fresh if not refuses and role != "lower" else stack, facts),
+            }
+            commands: tuple[str, ...] | None = None
+            if other.pid is not None and (refuses or role in ("lower", "data")):
+                values["pid"] = str(other.pid)
+                commands = ("nsenter -t {pid} -m umount {other}", "{command}")
+            lower = role in ("lower", "data")
+            if refuses:
+                cause = "lowerdir-in-use-as-upper" if lower else "upperdir-in-use-index-on"
+                severity = None if other.certain else Severity.WARNING
+                yield Hit(cause, seen, values, severity, commands=commands)
+            elif lower:
+                severity = Severity.WARNING
+                yield Hit("lowerdir-in-use-as-upper", seen, values, severity, commands=commands)
+            else:
+                yield Hit("upper-shared-warning", seen, values)
+
+
+def origin(stack: Stack, facts: Facts) -> Iterator[Hit]:
+    """With index=on, the upper layer belongs to these lower layers (ovl_verify_origin)."""
+    handles = facts.handles
+    if handles is None or stack.upper is None or not settings(stack, facts.parameters).indexed:
+        return
+    seen = tuple(_differences(handles, stack))
+    if seen:
+        without = stack._replace(
+            options={
+                **{name: value for name, value in stack.options.items() if name != "nfs_export"},
+                "index": "off",
+            }
+        )
+        values = {
+            "upper": stack.upper,
+            "work": stack.work or "WORK",
+            "command": command(without, facts),
+        }
+        # on several filesystems the index may fall back to off, and then nothing is compared
+        devices = {place.mount.device for place in facts.directories.values() if place.mount}
+        severity = None if len(devices) == 1 else Severity.WARNING
+        yield Hit("index-estale-lower-changed", seen, values, severity)
+
+
+def _differences(handles: Handles, stack: Stack) -> Iterator[str]:
+    lowers = stack.of_role(Role.LOWER)
+    if None not in (handles.origin, handles.lower) and handles.origin != handles.lower:
+        yield f"upper {stack.upper} belongs to a lower layer other than {lowers[0].path}"
+    if None not in (handles.index_upper, handles.upper) and handles.index_upper != handles.upper:
+        yield f"the index in {stack.work} belongs to an upper layer other than {stack.upper}"

@@ -1,0 +1,104 @@
+"""`doctor --host`: the whole machine on one page, its layered mounts and engines' stores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from layerctl.diagnosing import live
+from layerctl.diagnosing.hits import Hit, findings
+from layerctl.diagnosing.machine import Row, State
+from layerctl.diagnosing.preflight import Checked
+from layerctl.errors import LayerctlError
+from layerctl.kernel import host
+from layerctl.model import Finding, MountEntry, Severity, Stack
+from layerctl.rules.words import count
+
+#: How each engine throws away what it no longer needs, in its own words.
+_CLEAN = {
+    "docker": ("docker system df", "docker system prune"),
+    "podman": ("podman system check", "podman system check --repair"),
+}
+_ORDER = (Severity.FAILURE, Severity.WARNING, Severity.INFO)
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def examine(prove: Callable[[Stack, MountEntry], None]) -> State:
+    """Look at every layered mount and every store. Reads only.
+
+    `prove` sees that a mount's layers are the ones found, and raises LayerctlError where not.
+    """
+    seen = host.gather()
+    found = findings([*_orphans(seen), *_leaks(seen), *_unknown(seen)])
+    checks: list[Checked] = []
+    for mounted in seen.mounted:
+        try:
+            prove(mounted.stack, mounted.entry)
+            here, made = live.examine(mounted, mounted.stack)
+        except (LayerctlError, OSError) as error:
+            hit = Hit("check-failed", (f"{mounted.entry.target}: {error}",))
+            here, made = findings([hit]), []
+        found += [_of(one, mounted.entry.target) for one in here]
+        checks += made
+    found.sort(key=lambda one: _ORDER.index(one.severity))
+    return State(tuple(_rows(seen)), found, checks)
+
+
+def _of(finding: Finding, target: str) -> Finding:
+    """Return a finding that says of which mount it is."""
+    if any(target in line for line in finding.evidence):
+        return finding
+    return finding._replace(evidence=(*finding.evidence, f"of the mount on {target}"))
+
+
+def readable(size: int) -> str:
+    """Return a size for people."""
+    value, unit = float(size), 0
+    while value >= 1024 and unit + 1 < len(_UNITS):
+        value, unit = value / 1024, unit + 1
+    return f"{value:.1f} {_UNITS[unit]}" if unit else f"{size} B"
+
+
+def _rows(seen: host.Host) -> Iterator[Row]:
+    yield Row("mounts", "layered mounts", str(len(seen.mounted)), None)
+    for store in seen.stores:
+        lost = store.orphans
+        state = f"{count(store.layers, 'layer')}"
+        if lost is None:
+            state += ", which of them are in use is not known"
+        else:
+            state += f", {len(lost)} that nothing names" if lost else ", all in use"
+        yield Row(
+            "stores", f"{store.engine} in {store.root}", state, None if lost is None else not lost
+        )
+    for one in sorted(seen.spaces, key=lambda space: -space.size):
+        least = "" if one.whole else "at least "
+        yield Row(
+            "space", one.owner or one.target, f"{least}{readable(one.size)} in {one.upper}", None
+        )
+    for name, value in seen.parameters.items():
+        yield Row("module parameters", name, value, None)
+
+
+def _orphans(seen: host.Host) -> Iterator[Hit]:
+    for store in seen.stores:
+        if not store.orphans:
+            continue
+        driver = "overlay2" if store.engine == "docker" else "overlay"
+        paths = [f"{store.root}/{driver}/{name}" for name in store.orphans]
+        size = sum(host.tree_size(path)[0] for path in paths[:50])
+        more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+        told = [f"{', '.join(paths[:3])}{more}: {readable(size)}"]
+        yield Hit("orphaned-layers", tuple(told), commands=_CLEAN[store.engine])
+
+
+def _leaks(seen: host.Host) -> Iterator[Hit]:
+    for one in seen.leaks:
+        told = f"{one.target} is mounted in the namespace of {one.name} (pid {one.pid}) alone"
+        values = {"target": one.target, "pid": str(one.pid)}
+        yield Hit("mount-leaked", (told,), values)
+
+
+def _unknown(seen: host.Host) -> Iterator[Hit]:
+    if seen.unseen:
+        told = f"the mounts of {count(seen.unseen, 'process')}"
+        yield Hit("fact-unreadable", (told,))

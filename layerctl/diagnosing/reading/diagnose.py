@@ -1,0 +1,277 @@
+"""From clues to a ranking: what each cause weighs, what is left out, what would decide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from layerctl.diagnosing.catalogue import CAUSES, Cause, fill, finding
+from layerctl.diagnosing.reading import context as contexts
+from layerctl.diagnosing.reading import (
+    facts,
+    fixes,
+    gate,
+    intake,
+    kernel,
+    meanings,
+    plans,
+    programs,
+)
+from layerctl.diagnosing.reading.context import Context, Tier, Version
+from layerctl.diagnosing.reading.errnos import Told
+from layerctl.diagnosing.reading.events import Event, Stage
+from layerctl.diagnosing.reading.events import Kind as EventKind
+from layerctl.diagnosing.reading.result import Certainty, Clue, Diagnosis, Reading
+from layerctl.diagnosing.reading.text import Line
+from layerctl.model import Role, Severity
+
+#: From this weight on the text itself says it; below the second, something only would fit.
+_SAYS, _LIKELY = 84, 60
+#: What may be called certain: a sentence that has one meaning, and the kernel's own.
+_CERTAIN = 90
+#: Where the text says something, what only an errno suggests is left out.
+_GUESS = 57
+_MOST = 6
+
+
+def read(text: str, *, kernel_version: Version | None = None, fs: str | None = None) -> Reading:
+    """Return what a text says: its causes, most likely first, and what in it is noise.
+
+    `kernel_version` and `fs` are what the user knows of the machine and of the upper filesystem.
+    """
+    context = contexts.build(intake.sift(text), kernel_version, fs)
+    kernel.match_lines(context)
+    gate.judge(context)
+    return _conclude(context, [*programs.clues(context), *programs.silent_call(context)])
+
+
+def of_mount(
+    fstype: str, errno: str | None, lines: Iterable[str], kernel_version: Version | None
+) -> Reading:
+    """Return what the kernel's answer to a mount says: its errno and its own lines, no text.
+
+    `lines` are the context log's and the kernel log's; `errno` is None where it does not count.
+    The clues are those that the reader of texts makes of the same errno and the same lines.
+    """
+    context = contexts.of_kernel(lines, kernel_version)
+    kernel.match_lines(context)
+    context.tier = Tier.LAYERED
+    if errno is not None:
+        told = (Told(errno, errno),)
+        context.heard = [
+            Event(Line(""), EventKind.LAYERED, Stage.MOUNT, fstype, told=told, failed=True)
+        ]
+    return _conclude(context, [])
+
+
+def _conclude(context: Context, said: list[Clue]) -> Reading:
+    """Return what all clues come to; `said` are those of programs' own words."""
+    found = list(kernel.clues(context))
+    found += said
+    for attempt in context.tried:
+        found += plans.clues(attempt, context.errnos, context.kernel, context.util_linux)
+    found += meanings.clues(context)
+    denied = bool({"EPERM", "EACCES"} & context.errnos) and _while_mounting(context)
+    if context.in_user_namespace and denied:
+        of_aufs = context.fstype == "aufs"
+        cause = "aufs-userns-not-allowed" if of_aufs else "userns-overlay-not-permitted-old-kernel"
+        found.append(Clue(cause, 72))
+        found += _trusted(context)
+    if context.in_user_namespace and "EINVAL" in context.errnos:
+        found += _locked(context)
+    found += facts.clues(context)
+    without = facts.excluded(context)
+    found = [
+        clue
+        for clue in found
+        if _fits(clue, context.kernel) and (clue.cause not in without or clue.weight >= _SAYS)
+    ]
+    ranked = rank(_held(clue, context.tier) for clue in found)
+    shared = _shared(ranked)
+    diagnoses = tuple(_diagnosis(clues, weight, shared, context) for clues, weight in ranked)
+    return Reading(
+        diagnoses,
+        tuple(kernel.noise(context)),
+        _decide(diagnoses, context),
+        tuple(gate.others(context)),
+        _unsaid(diagnoses, context),
+    )
+
+
+def _unsaid(diagnoses: tuple[Diagnosis, ...], context: Context) -> str:
+    """Return what is known of a failure of which the text has only the errno."""
+    if not diagnoses or diagnoses[0].certainty is not Certainty.POSSIBLE:
+        return ""
+    if context.tier is not Tier.LAYERED or not context.heard:
+        return ""
+    names = "/".join(dict.fromkeys(one.name for event in context.heard for one in event.told))
+    what = "mount" if _while_mounting(context) else "operation"
+    how = f"with {names}" if names else "without an errno"
+    return f"a layered {what} failed {how}, and the text does not say why"
+
+
+def _held(clue: Clue, tier: Tier) -> Clue:
+    """Return a clue no weightier than what the text can be taken for.
+
+    A mount of untold type is only perhaps a layered one; an error that any filesystem can give
+    is a reminder, and nothing more.
+    """
+    if tier is Tier.LAYERED or clue.severity is Severity.INFO:
+        return clue
+    least = Severity.WARNING if tier is Tier.OPEN else Severity.INFO
+    most = _SAYS - 1 if tier is Tier.OPEN else _LIKELY - 1
+    return clue._replace(severity=least, weight=min(clue.weight, most))
+
+
+def _while_mounting(context: Context) -> bool:
+    """Tell whether what failed is a mount, and not work in a mounted tree."""
+    return any(event.stage is Stage.MOUNT for event in context.heard)
+
+
+#: Options that need trusted attributes, and their values that do not.
+_TRUSTED = {"metacopy": ("off",), "redirect_dir": ("off", "nofollow"), "verity": ("off",)}
+
+
+def _trusted(context: Context) -> Iterator[Clue]:
+    """What the root of a user namespace may not ask for, whatever the kernel."""
+    for attempt in context.tried:
+        if attempt.stack is None or attempt.stack.fstype != "overlay":
+            continue
+        for name, value in attempt.stack.options.items():
+            if value not in _TRUSTED.get(name, (value,)):
+                yield Clue("userns-trusted-xattr-option", 86, f"{name}={value}")
+
+
+#: Top directories of a system, in which other filesystems are mounted.
+_TOPS = ("", "/boot", "/dev", "/home", "/media", "/mnt", "/opt", "/proc", "/run", "/srv", "/sys",
+         "/usr", "/var", "/var/lib")  # fmt: skip
+
+
+def _locked(context: Context) -> Iterator[Clue]:
+    """Mounts that came along into a user namespace are locked: EINVAL for a layer above them."""
+    if not _while_mounting(context):
+        return
+    for attempt in context.tried:
+        for layer in attempt.stack.of_role(Role.LOWER) if attempt.stack is not None else ():
+            path = layer.path.rstrip("/")
+            top = path.removeprefix("/oldroot") in _TOPS
+            seen = f"lower {layer.path} in a user namespace: mounts inside it would be locked"
+            yield Clue("userns-lower-with-submounts", 64 if top else 44, seen)
+
+
+def _fits(clue: Clue, version: Version | None) -> bool:
+    """Tell whether a kernel can have a cause; what the text says outright stands all the same."""
+    if version is None or clue.weight >= _SAYS:
+        return True
+    return CAUSES[clue.cause].concerns(version)
+
+
+def rank(found: Iterable[Clue]) -> list[tuple[list[Clue], int]]:
+    """Return the clues of each cause with its weight, the weightiest first.
+
+    More clues of different lines strengthen a cause a little; guesses give way to statements.
+    """
+    by_cause: dict[str, list[Clue]] = {}
+    for clue in found:
+        by_cause.setdefault(clue.cause, []).append(clue)
+    weighed = []
+    for clues in by_cause.values():
+        clues.sort(key=lambda clue: -clue.weight)
+        lines = {clue.evidence for clue in clues}
+        extra = min(len(lines) - 1, 3) * 2 if clues[0].weight < 92 else 0
+        weighed.append((clues, min(clues[0].weight + extra, 99)))
+    weighed.sort(key=lambda item: -item[1])
+    top = max((w for c, w in weighed if _severity(c) is not Severity.INFO), default=0)
+    if top >= _SAYS:
+        weighed = [(c, w) for c, w in weighed if w >= _GUESS or _severity(c) is Severity.INFO]
+    strong = [item for item in weighed if item[1] >= _SAYS]
+    rest = [item for item in weighed if item[1] < _SAYS]
+    notes = [item for item in rest if _severity(item[0]) is Severity.INFO]
+    rest = [item for item in rest if _severity(item[0]) is not Severity.INFO]
+    return [*strong, *rest[: max(_MOST - len(strong), 0)], *notes]
+
+
+def _severity(clues: list[Clue]) -> Severity:
+    """Return how bad a cause is: as the catalogue says, or less where all that tells it says so."""
+    worst = CAUSES[clues[0].cause].severity
+    told = [clue.severity for clue in clues]
+    if Severity.FAILURE in told:
+        return Severity.FAILURE
+    if None in told:
+        return worst
+    order = [Severity.FAILURE, Severity.WARNING, Severity.INFO]
+    mildest = min((order.index(one) for one in told if one is not None), default=0)
+    return order[max(mildest, order.index(worst))]
+
+
+def _shared(ranked: list[tuple[list[Clue], int]]) -> set[str]:
+    """Return the lines that point to several causes: these are candidates, none is certain."""
+    lines = [
+        clues[0].evidence
+        for clues, weight in ranked
+        if weight >= _LIKELY and _severity(clues) is not Severity.INFO
+    ]
+    return {line for line in lines if lines.count(line) > 1}
+
+
+def _diagnosis(clues: list[Clue], weight: int, shared: set[str], context: Context) -> Diagnosis:
+    cause = CAUSES[clues[0].cause]
+    told: dict[str, str] = {}
+    for clue in reversed(clues):
+        told |= clue.values
+    fix = fixes.of(cause.id, context, told)
+    seen = _counted([clue.evidence for clue in clues if clue.evidence], context)
+    certainty = _certainty(weight, clues[0].evidence in shared)
+    severity = _severity(clues)
+    if certainty is Certainty.POSSIBLE and not _while_mounting(context):
+        # only that a mount failed is sure without its reason
+        severity = Severity.WARNING if severity is Severity.FAILURE else severity
+    better = next((clue for clue in clues if clue.fix is not None), clues[0])
+    made = finding(
+        cause.id,
+        seen[:6],
+        severity=severity,
+        fix=fix.text if better.fix is None else better.fix,
+        commands=fixes.commands(cause.id, fix) if better.commands is None else better.commands,
+        **fix.values,
+    )
+    return Diagnosis(made, certainty)
+
+
+def _certainty(weight: int, shared: bool) -> Certainty:
+    """Return how certain a cause is; one line that points to several makes none certain."""
+    if weight >= _CERTAIN:
+        return Certainty.LIKELY if shared else Certainty.CERTAIN
+    return Certainty.LIKELY if weight >= _LIKELY else Certainty.POSSIBLE
+
+
+def _counted(evidence: list[str], context: Context) -> list[str]:
+    """Return each line once, with how often the kernel said the same."""
+    bodies: dict[str, int] = {}
+    texts: dict[str, str] = {}
+    for line in context.lines:
+        body = line.body or line.text
+        bodies[body] = bodies.get(body, 0) + 1
+        texts.setdefault(line.text, body)
+    said: dict[str, str] = {}
+    for text in evidence:
+        body = texts.get(text, text)
+        count = bodies.get(body, 1)
+        said.setdefault(body, text if count == 1 else f"{text}  ({count} times)")
+    return list(said.values())
+
+
+def _decide(diagnoses: tuple[Diagnosis, ...], context: Context) -> tuple[str, ...]:
+    """Return commands that tell candidates apart, none if the cause is certain."""
+    open_ones = [one for one in diagnoses if one.finding.severity is not Severity.INFO]
+    if not open_ones or open_ones[0].certainty is Certainty.CERTAIN:
+        return ()
+    if len(open_ones) < 2 and open_ones[0].certainty is Certainty.LIKELY:
+        return ()
+    commands: list[str] = []
+    for one in open_ones[:2]:
+        cause: Cause = CAUSES[one.finding.cause]
+        values = fixes.of(cause.id, context, {}).values
+        commands += [fill(text, values, quoted=True) for text in cause.confirm[:1]]
+    if not any(line.kernel for line in context.lines):
+        commands.insert(0, "dmesg | tail -20")
+    return tuple(dict.fromkeys(commands))

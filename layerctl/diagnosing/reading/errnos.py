@@ -1,0 +1,153 @@
+"""Which errnos are in a text: by name, by number, or by words in any language."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import itertools
+import os
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from layerctl.diagnosing.reading.lazy import Lazy
+from layerctl.diagnosing.reading.text import folded
+
+#: Words of other C libraries and runtimes than the table's (musl, Go, older glibc), and of mount
+#: programs that are not util-linux.
+_MORE = {
+    "EBUSY": ("resource busy", "is busy", "mount point busy"),
+    "ELOOP": ("symbolic link loop",),
+    "EXDEV": ("cross-device link", "cross-device link not permitted"),
+    "EIO": ("i/o error",),
+    "ENOMEM": ("out of memory",),
+    "ESTALE": ("stale nfs file handle",),
+    "ENODEV": (
+        "unknown filesystem type",
+        "unknown file system type",
+        "unsupported filesystem type",
+    ),
+    "EINVAL": ("wrong fs type", "bad superblock"),
+    "ENOENT": ("special device", "no such file"),
+    "EPERM": (
+        "operation not allowed",
+        "only root can do that",
+        "only root can mount",
+        "must be superuser",
+    ),
+    "EOPNOTSUPP": ("not supported by filesystem", "operation not supported"),
+    "ENOSPC": ("disk full",),
+    "ENAMETOOLONG": ("filename too long",),
+    "ENOTEMPTY": ("directory not empty",),
+    "ECONNABORTED": ("software caused connection abort",),
+    "EOVERFLOW": ("value too large for defined data type",),
+    "EMLINK": ("too many links",),
+    "ENODATA": ("no data available",),
+    "E2BIG": ("argument list too long",),
+}
+
+_NAMED = Lazy(r"\bE[A-Z0-9]{2,14}\b")
+_NUMBERED = Lazy(
+    r"(?:\berrno|\berr|\berror|\bos error|\bcode|\brc|\breturned|\bstatus|failed:?)"
+    r"\s*[:=(]?\s*-?(\d{1,3})\b",
+    re.IGNORECASE,
+)
+_ALIASES = {"EWOULDBLOCK": "EAGAIN", "ENOTSUP": "EOPNOTSUPP"}
+
+
+class Told(NamedTuple):
+    """An errno that a text tells: its name, the words that tell it, and the cause they name."""
+
+    name: str
+    words: str
+    cause: str = ""
+
+
+def _phrases_file() -> str:
+    return os.path.join(os.path.dirname(__file__), "phrases.tsv")
+
+
+@functools.cache
+def phrases() -> dict[str, tuple[str, str]]:
+    """Return words with the errno's name and the cause that they tell (empty for most)."""
+    found = {words: (name, "") for name, several in _MORE.items() for words in several}
+    with open(_phrases_file(), encoding="utf-8") as file:
+        for line in file:
+            fields = line.rstrip("\n").split("\t")
+            if len(fields) == 3 and not line.startswith("#"):
+                found[fields[1]] = (fields[0], fields[2])
+    return found
+
+
+@functools.cache
+def _by_beginning(*, ascii_only: bool) -> dict[str, list[str]]:
+    """Return the phrases by how they begin, the longest first: a first word, or two characters.
+
+    Chinese and Japanese do not part words, so a phrase of theirs can begin anywhere.
+    """
+    found: dict[str, list[str]] = {}
+    for words in sorted(phrases(), key=len, reverse=True):
+        if ascii_only and not words.isascii():
+            continue
+        first = (_ASCII_FIRST if ascii_only else _FIRST).match(words)
+        begin = first[0] if first is not None and ord(words[0]) < _WIDE else words[:2]
+        found.setdefault(begin, []).append(words)
+    return found
+
+
+#: From here on are scripts without blanks between words.
+_WIDE = 0x2E80
+_FIRST = Lazy(r"[^\W\u2e80-\uffff]+")
+_ASCII_FIRST = Lazy(r"[a-z0-9_]+")
+_WIDE_PAIR = Lazy(r"(?=([\u2e80-\uffff][\w\u2e80-\uffff]))")
+
+
+def _phrases_in(small: str) -> Iterator[tuple[int, str]]:
+    """Yield each phrase of a folded text and where it stands; the longest where several begin."""
+    index = _by_beginning(ascii_only=small.isascii())
+    places: Iterator[tuple[int, str]]
+    first = _ASCII_FIRST if small.isascii() else _FIRST
+    places = ((match.start(), match[0]) for match in first.finditer(small))
+    if not small.isascii():
+        wide = ((match.start(), match[1]) for match in _WIDE_PAIR.finditer(small))
+        places = itertools.chain(places, wide)
+    for start, begin in places:
+        for words in index.get(begin, ()):
+            end = start + len(words)
+            if small.startswith(words, start) and not _goes_on(small, words, end):
+                yield start, words
+                break
+
+
+def _goes_on(small: str, words: str, end: int) -> bool:
+    """Tell whether a phrase is only the beginning of a longer word."""
+    last = words[-1]
+    return last.isalnum() and ord(last) < _WIDE and small[end : end + 1].isalnum()
+
+
+def find(text: str) -> list[Told]:
+    """Return every errno that a text tells, in its order, each once for each cause it names."""
+    found: list[tuple[int, Told]] = []
+    small = folded(text)
+    for start, words in _phrases_in(small):
+        name, cause = phrases()[words]
+        found.append((start, Told(name, words, cause)))
+    for match in _NAMED.finditer(text):
+        name = _ALIASES.get(match[0], match[0])
+        if hasattr(errno, name):
+            found.append((match.start(), Told(name, match[0])))
+    for match in _NUMBERED.finditer(text):
+        known = errno.errorcode.get(int(match[1]))
+        if known is not None and _is_errno(match[0], int(match[1])):
+            found.append((match.start(), Told(_ALIASES.get(known, known), match[0])))
+    told: dict[tuple[str, str], Told] = {}
+    for _, one in sorted(found, key=lambda item: item[0]):
+        told.setdefault((one.name, one.cause), one)
+    return list(told.values())
+
+
+def _is_errno(words: str, number: int) -> bool:
+    """Tell an errno from an exit status: 1, 2 and 32 mean something else where a program ended."""
+    if re.match(r"(?i)code|rc|returned|status|failed", words):
+        return number not in (1, 2, 4, 5, 8, 9, 12, 13, 16, 32) and "-" in words
+    return True

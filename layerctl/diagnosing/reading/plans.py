@@ -1,0 +1,224 @@
+"""What is wrong with a mount in a text, as far as its words show it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from layerctl.diagnosing.reading.attempts import Attempt, is_real
+from layerctl.diagnosing.reading.result import Clue
+from layerctl.diagnosing.reading.text import version
+from layerctl.model import Layer, Role, Severity, Stack
+from layerctl.rules import validity
+from layerctl.rules.limits import MAX_STRING, MAX_VALUE
+from layerctl.rules.options import find as find_option
+
+
+def clues(
+    attempt: Attempt,
+    told: set[str],
+    kernel: tuple[int, int] | None,
+    util_linux: tuple[int, int] | None,
+) -> Iterator[Clue]:
+    """Yield what the words of one mount show; `told` are the errnos of the text."""
+    failed = bool(told)
+    line = _short(attempt.options or attempt.line)
+    if "\\," in attempt.options and told & {"ENOENT", "EINVAL"}:
+        seen = f"{line}: a comma behind a backslash is cut all the same by Linux 6.5 and libmount"
+        yield Clue("comma-in-path", 86, seen)
+    if attempt.by == "other":
+        return
+    if attempt.by == "fuse-overlayfs" and "\\:" in attempt.options and "ENOENT" in told:
+        yield Clue("colon-in-path", 90, f"{line}: fuse-overlayfs before 1.15 knows no backslash")
+    if attempt.type_word == "overlayfs":
+        yield Clue("fstype-name-overlayfs-obsolete", 88 if "ENODEV" in told else 45, attempt.line)
+    if attempt.error is not None and not attempt.by and attempt.options.endswith((":", ".")):
+        yield Clue("option-string-too-long", 58, line)
+        return
+    if attempt.error is not None:
+        weight = 85 if failed else 70
+        yield Clue(attempt.error.id, weight, attempt.error.message)
+        if ":" in attempt.options and "EINVAL" in told:
+            yield Clue("colon-in-path", 55, line)
+        return
+    stack = attempt.stack
+    if stack is None:
+        return
+    if attempt.by == "fuse-overlayfs":
+        yield from _lies(stack, attempt, told)
+        return
+    if (stack.layers or stack.options) and attempt.by != "listing":
+        yield from _problems(stack, attempt, told)
+    if attempt.by == "listing" and stack.read_only and stack.upper is not None:
+        yield Clue("mounted-read-only", 70, attempt.line)
+    if not told and stack.fstype == "overlay" and stack.layers:
+        yield from _surprises(stack, line)
+    if attempt.by == "listing":
+        return
+    yield from _options(stack, attempt, told, kernel)
+    yield from _lengths(stack, attempt, told, util_linux)
+    yield from _lies(stack, attempt, told)
+    yield from _colons(stack, attempt, told)
+
+
+def _surprises(stack: Stack, line: str) -> Iterator[Clue]:
+    """Yield what a mount surprises with that nothing says went wrong, the commonest first."""
+    causes = ["lowerdir-submounts-hidden"]
+    if stack.upper is not None:
+        if stack.options.get("redirect_dir") != "on":
+            causes.append("redirect-dir-off-rename-exdev")
+        if stack.options.get("index") != "on":
+            causes.append("hardlink-broken-across-overlay")
+    for step, cause in enumerate(causes):
+        yield Clue(cause, 22 - 2 * step, line, severity=Severity.INFO)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 200 else text[:120] + " ... " + text[-60:]
+
+
+def _problems(stack: Stack, attempt: Attempt, told: set[str]) -> Iterator[Clue]:
+    if not stack.layers and not attempt.options:
+        return
+    if "..." in attempt.options or any(not is_real(layer.path) for layer in stack.layers):
+        return
+    for problem in validity.problems(stack):
+        if problem.id == "too-few-layers" and stack.fstype == "overlay" and not stack.layers:
+            continue
+        if problem.id == "bad-option-value" and not told & {"EINVAL", "EPERM"}:
+            continue
+        decisive = told & {"EINVAL", "ENODEV", "ENOENT", "ENOMEM"}
+        yield Clue(problem.id, 88 if decisive else 60, problem.message)
+    volatile = "volatile" in stack.options or stack.options.get("fsync") == "volatile"
+    if volatile and "EIO" in told:  # what a volatile mount answers to an error not yet synced
+        yield Clue("volatile-upper-error", 86, _short(attempt.options))
+
+
+def _options(
+    stack: Stack, attempt: Attempt, told: set[str], kernel: tuple[int, int] | None
+) -> Iterator[Clue]:
+    """Options that no kernel knows, or that this one is too old for."""
+    weight = 75 if "EINVAL" in told else 30
+    for name, value in stack.options.items():
+        shown = name if value is None else f"{name}={value}"
+        option = find_option(stack.fstype, name)
+        if option is None:
+            if not is_real(name) or name.startswith(("br:", "dirs:", "/")):
+                if name.startswith("br:"):
+                    yield Clue("aufs-br-colon-new-mount-api", 80, shown)
+                continue
+            yield Clue("unknown-mount-option-old-kernel", weight, shown, {"option": name})
+            if "=" not in shown and "/" in attempt.options:
+                yield Clue("comma-in-path", weight - 15, shown)
+        elif kernel is not None and option.since and kernel < (version(option.since) or kernel):
+            values = {"option": name}
+            yield Clue(
+                "unknown-mount-option-old-kernel", 85 if "EINVAL" in told else 60,
+                f"{shown} came with Linux {option.since}", values,
+            )  # fmt: skip
+    if (
+        stack.fstype == "aufs"
+        and "EINVAL" in told
+        and attempt.by == "mount"
+        and any(word.startswith("br:") for word in attempt.options.split(","))
+    ):
+        yield Clue("aufs-br-colon-new-mount-api", 82, _short(attempt.options))
+
+
+def _lengths(
+    stack: Stack, attempt: Attempt, told: set[str], util_linux: tuple[int, int] | None
+) -> Iterator[Clue]:
+    size = len(os.fsencode(attempt.options))
+    if size >= MAX_STRING:
+        seen = f"the options are {size} bytes long, and mount(2) reads {MAX_STRING}"
+        if told:
+            yield Clue("option-string-too-long", 86, seen)
+        else:
+            yield Clue("option-string-truncated", 80, seen)
+        return
+    longest = max((len(os.fsencode(word)) for word in attempt.options.split(",")), default=0)
+    new_calls = util_linux is None or util_linux >= (2, 39)
+    if longest > MAX_VALUE and "EINVAL" in told and attempt.by == "mount" and new_calls:
+        weight = 84 if util_linux else 55
+        seen = f"an option is {longest} bytes long, and fsconfig(2) takes {MAX_VALUE}"
+        yield Clue("new-mount-api-string-limit", weight, seen)
+
+
+def _norm(path: str) -> str:
+    return os.path.normpath(path)
+
+
+def _inside(inner: str, outer: str) -> bool:
+    inner, outer = _norm(inner), _norm(outer)
+    if inner.startswith("/") != outer.startswith("/"):
+        return False
+    return inner.startswith(outer.rstrip("/") + "/") and not outer.startswith("..")
+
+
+def _lies(stack: Stack, attempt: Attempt, told: set[str]) -> Iterator[Clue]:
+    """How the directories lie to each other, as far as names tell."""
+    layers = [layer for layer in stack.layers if is_real(layer.path)]
+    work = stack.work if stack.work is not None and is_real(stack.work) else None
+    upper = stack.upper if stack.upper is not None and is_real(stack.upper) else None
+    yield from _pairs(layers, work, stack.fstype, told)
+    if upper is not None and work is not None:
+        if _norm(upper) == _norm(work) or _inside(work, upper) or _inside(upper, work):
+            weight = 88 if "EINVAL" in told else 70
+            yield Clue("workdir-upperdir-not-separate", weight, f"upper {upper}, work {work}")
+        elif "EINVAL" in told or "EIO" in told:
+            weight = 34 if os.path.dirname(_norm(upper)) == os.path.dirname(_norm(work)) else 46
+            seen = f"upper {upper} and work {work} may be on two mounts"
+            yield Clue("workdir-upperdir-different-mount", weight, seen)
+    if attempt.target is not None and is_real(attempt.target):
+        for layer in layers:
+            if _norm(layer.path) == _norm(attempt.target) or _inside(attempt.target, layer.path):
+                heavy = attempt.by == "fuse-overlayfs" or _norm(layer.path) == _norm(attempt.target)
+                seen = f"target {attempt.target} is inside {layer.role.value} {layer.path}"
+                root = _norm(layer.path) == "/"
+                yield Clue("mountpoint-overlaps-layer", 20 if root else (70 if heavy else 45), seen)
+
+
+def _pairs(layers: list[Layer], work: str | None, fstype: str, told: set[str]) -> Iterator[Clue]:
+    refused = "ELOOP" in told or "EINVAL" in told
+    lowers = [layer for layer in layers if layer.role is not Role.UPPER]
+    for index, lower in enumerate(lowers):
+        others = [one.path for one in lowers[:index]]
+        others += [one.path for one in layers if one.role is Role.UPPER]
+        if work is not None:
+            others.append(work)
+        for other in others:
+            same = _norm(lower.path) == _norm(other)
+            below = _inside(lower.path, other)
+            above = _inside(other, lower.path) and other in [one.path for one in lowers]
+            if not (same or below or above):
+                continue
+            seen = f"{lower.path} and {other}"
+            if fstype == "aufs":
+                cause = "aufs-branch-duplicated" if same else "aufs-branch-overlapping"
+            else:
+                cause = "overlapping-layers"
+            yield Clue(cause, 88 if refused else 72, seen, {"path": lower.path})
+    uppers = [one.path for one in layers if one.role is Role.UPPER]
+    for upper in uppers:
+        for lower in lowers:
+            if _inside(upper, lower.path) and _norm(lower.path) != "/":
+                seen = f"upper {upper} is inside lower {lower.path}"
+                yield Clue("overlapping-layers", 42, seen, severity=Severity.WARNING)
+
+
+def _colons(stack: Stack, attempt: Attempt, told: set[str]) -> Iterator[Clue]:
+    """Names of both kinds, from / and not, in one list are mostly one name cut at its colon."""
+    if stack.fstype != "overlay" or "ENOENT" not in told:
+        return
+    lowers = [layer.path for layer in stack.of_role(Role.LOWER) if is_real(layer.path)]
+    absolute = [path for path in lowers if path.startswith(("/", "<"))]
+    relative = [path for path in lowers if not path.startswith(("/", "<"))]
+    raw = [layer.path for layer in stack.of_role(Role.LOWER)]
+    mixed = any(path.startswith("/") for path in raw) and any(
+        not path.startswith("/") and "/" not in path for path in raw
+    )
+    if (absolute and relative) or mixed:
+        cut = relative[0] if relative else raw[-1]
+        yield Clue("colon-in-path", 87, f"'{cut}' follows a colon and is not an absolute path")
+    elif len(raw) > 1:
+        yield Clue("colon-in-path", 36, _short(attempt.options))

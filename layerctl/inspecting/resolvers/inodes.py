@@ -1,0 +1,505 @@
+"""Which paths of an overlay are one inode, and which of them a lookup denies for that.
+
+The kernel keeps an inode for a copied-up file or directory under its origin in the lower layers
+(ovl_get_inode and ovl_hash_bylower in inode.c). A second path to the same origin from another
+upper file finds that inode, which is not its own, and gets ESTALE (ovl_verify_inode). So whichever
+path is looked up first is shown as long as its inode stays in memory. What is worked out here is
+what a walk meets: each directory is listed, then its names are looked up in order.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from layerctl.inspecting.view import Directory, Found, Kind, Part
+from layerctl.kernel import handles, layers
+from layerctl.model import Aliasing
+from layerctl.rules.words import aliasing
+
+if TYPE_CHECKING:
+    from layerctl.codecs.handles import Handle
+    from layerctl.inspecting.resolvers.overlay import Overlay
+
+Identity = tuple[int, int]
+
+
+class Alias(NamedTuple):
+    """What another path to the same file does to a path.
+
+    `other` is that path, an upper file's; for INDEXED it is the file's name in the index.
+    `certain` tells that the mount has shown which of the two it looked up first.
+    """
+
+    what: Aliasing
+    other: str
+    certain: bool = False
+
+    @property
+    def of_two(self) -> bool:
+        """Whether there is another path, `other`."""
+        return self.what in (Aliasing.FIRST, Aliasing.STALE, Aliasing.SHARED)
+
+    @property
+    def by_order(self) -> bool:
+        """Whether it hangs on the order of lookups, which is not known."""
+        return self.of_two and not self.certain
+
+    @property
+    def why(self) -> str:
+        """What that means, in words."""
+        return aliasing(self.what, self.other)
+
+
+#: What is known of other paths: by directory, then by name.
+Table = dict[str, dict[str, Alias]]
+
+
+def aliased(kind: Kind, alias: Alias, merged: tuple[int, ...] = ()) -> Kind:
+    """Return a kind with what another path to the same file makes of it.
+
+    It is uncertain, since nobody knows in which order the kernel was asked.
+    """
+    return Kind(
+        kind.letter,
+        0 if alias.what in (Aliasing.SHARED, Aliasing.INDEXED) else kind.layer,
+        merged or kind.merged,
+        reachable=alias.what not in (Aliasing.STALE, Aliasing.BAD_INDEX, Aliasing.ABSENT),
+        uncertain=kind.uncertain or alias.by_order,
+        why=alias.why,
+        alias=alias,
+    )
+
+
+class _Inode(NamedTuple):
+    """One inode in the kernel's memory: what it was first looked up as."""
+
+    path: str
+    upper: Identity | None
+    lower: Identity | None
+
+
+class Origins:
+    """What upper files remember of where they were copied from, as the kernel decodes it."""
+
+    def __init__(self, overlay: Overlay, work: str | None) -> None:
+        self._overlay = overlay
+        #: The index, -1 where there is none, and what of it goes by each handle.
+        self.index = -1
+        self.names: dict[tuple[int, bytes], str] = {}
+        if overlay.settings.indexed and work is not None:
+            self._open_index(work)
+        self._attribute = overlay.settings.prefix + "origin"
+        self._uuids: dict[int, bytes | None] = {}
+
+    def _open_index(self, work: str) -> None:
+        try:
+            self.index = layers.open_root(os.path.join(work, "index"))
+            for name in os.listdir(self.index):
+                handle = handles.named(name)
+                if handle is not None:
+                    self.names[handle.type, handle.handle] = name
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self._overlay.reasons.add(0, "", error)
+
+    def close(self) -> None:
+        """Close the index."""
+        if self.index >= 0:
+            os.close(self.index)
+            self.index = -1
+
+    def indexed(self, layer: int, fd: int, name: str = "") -> str | None:
+        """Return the index's name for a lower file: an open one, or a name in an open directory."""
+        handle = handles.of(fd, name, self.uuid(layer))
+        return None if handle is None else self.names.get((handle.type, handle.handle))
+
+    def points_to(self, name: str, fd: int) -> bool:
+        """Tell whether the index's entry for a lower directory names this upper one."""
+        upper = handles.remembered(self._overlay.settings.prefix + "upper", self.index, name)
+        found = handles.of(fd)
+        if upper is None or found is None:
+            return False
+        return (upper.type, upper.handle) == (found.type, found.handle)
+
+    def uuid(self, layer: int) -> bytes | None:
+        """Return the UUID of a layer's filesystem; zeros with uuid=off, None where unknown."""
+        if layer not in self._uuids:
+            own = self._overlay.settings.uuid or not self._overlay.same_fs
+            root = self._overlay.roots[layer]
+            self._uuids[layer] = handles.filesystem_uuid(root) if own else bytes(16)
+        return self._uuids[layer]
+
+    def remembered(self, fd: int, name: str | None = None) -> Handle | None:
+        """Return the origin that an upper file remembers."""
+        return handles.remembered(self._attribute, fd, name)
+
+    def of_file(self, fd: int, name: str, status: os.stat_result) -> os.stat_result | None:
+        """Return the lower file that an upper file was copied from (ovl_check_origin)."""
+        handle = self.remembered(fd, name)
+        return None if handle is None else self.decoded(handle, status)
+
+    def decoded(self, handle: Handle, status: os.stat_result) -> os.stat_result | None:
+        """Return what a handle names in the lower layers, if it is of the type of `status`."""
+        overlay = self._overlay
+        if not overlay.decodes:
+            return None
+        for layer in range(overlay.first_lower, len(overlay.roots)):
+            if self.uuid(layer) not in (None, handle.uuid):
+                continue
+            try:
+                found = handles.decode(handle, overlay.roots[layer])
+            except OSError as error:
+                overlay.reasons.add(layer, "", error)
+                return None
+            if found is not None:
+                same = layers.letter_of(found) == layers.letter_of(status)
+                return found if same else None
+        return None
+
+    def match(self, fd: int, layer: int, lower: int) -> bool:
+        """Tell whether an upper directory remembers this lower one (ovl_verify_fh).
+
+        Where it remembers nothing, the kernel notes the lower one now, and takes it.
+        """
+        if layers.attribute(self._attribute, fd) is None:
+            return True
+        return self.same(self.remembered(fd), layer, lower)
+
+    def same(self, handle: Handle | None, layer: int, fd: int, name: str = "") -> bool:
+        """Tell whether a handle is that of an open file, or of a name in an open directory."""
+        uuid = self.uuid(layer)
+        found = handles.of(fd, name, uuid)
+        if handle is None or found is None:
+            return False
+        if uuid is None:
+            return (handle.type, handle.handle) == (found.type, found.handle)
+        return handle.raw == found.raw
+
+
+def find(overlay: Overlay, origins: Origins) -> Table:
+    """Return what a lookup denies, or shows of another path, because of an inode met before."""
+    if overlay.blind or not overlay.settings.has_upper:
+        return {}
+    wanted = _wanted(overlay, origins)
+    if wanted is None and not origins.names:
+        return {}
+    wanted = wanted or set()
+    return _Walk(overlay, origins, wanted).table()
+
+
+def settle(table: Table, mount: int) -> None:
+    """Ask a live mount, open at `mount`, what it has in memory, and with that who was first."""
+    groups: dict[str, list[str]] = {}
+    for directory, names in table.items():
+        for name, alias in names.items():
+            if alias.what in (Aliasing.STALE, Aliasing.SHARED):
+                path = f"{directory}/{name}" if directory else name
+                groups.setdefault(alias.other, []).append(path)
+    for first, others in groups.items():
+        if layers.cached(mount, first):
+            for path in (first, *others):
+                _put(table, path, _get(table, path)._replace(certain=True))
+            continue
+        shown = next((path for path in others if layers.cached(mount, path)), None)
+        if shown is not None:
+            for path in (first, *others):
+                _put(table, path, Alias(Aliasing.STALE, shown, certain=True))
+            _put(table, shown, Alias(Aliasing.FIRST, first, certain=True))
+
+
+def _get(table: Table, path: str) -> Alias:
+    above, _, name = path.rpartition("/")
+    return table[above][name]
+
+
+def _put(table: Table, path: str, alias: Alias) -> None:
+    above, _, name = path.rpartition("/")
+    table[above][name] = alias
+
+
+def _wanted(overlay: Overlay, origins: Origins) -> set[int] | None:
+    """Look through the upper layer for what can have a second path.
+
+    Returns None where nothing can, else the inode numbers of lower files that could be met again.
+    """
+
+    def unread(path: str, error: OSError) -> None:
+        overlay.reasons.add(0, path, error)
+
+    seen: set[Identity] = set()
+    numbers: set[int] = set()
+    suspect = False
+    for fd, path in layers.directories(overlay.roots[0], unread):
+        attributes = overlay.attribute_names(fd, path)
+        suspect = suspect or "redirect" in attributes
+        if not (overlay.thorough or "impure" in attributes):
+            continue
+        for name in os.listdir(fd):
+            status = layers.status(name, fd)
+            if status is None or layers.letter_of(status) in "dw":
+                continue
+            lower = None
+            if overlay.value("metacopy", fd, name) is not None:
+                lower = _metadata_of(overlay, f"{path}/{name}")
+            lower = lower or origins.of_file(fd, name, status)
+            if lower is not None:
+                identity = (lower.st_dev, lower.st_ino)
+                again = identity in seen or not _stays(overlay, path, name, lower)
+                suspect = suspect or again
+                seen.add(identity)
+                numbers.add(lower.st_ino)
+    return numbers if suspect else None
+
+
+def _metadata_of(overlay: Overlay, path: str) -> os.stat_result | None:
+    """Return the lower file whose metadata an upper metacopy file changes, found by its path."""
+    found = look_up(overlay, path)
+    found.close()
+    if found.origin is None:
+        return None
+    layer, place = found.origin
+    return _status_of(overlay.roots[layer], place)
+
+
+def look_up(overlay: Overlay, path: str) -> Found:
+    """Look a whole path up from the root; nothing where a directory on the way is none."""
+    *above, name = path.strip("/").split("/")
+    directory = overlay.root()
+    try:
+        for step in above:
+            found = overlay.lookup(directory, step)
+            if found.error or found.letter != "d":
+                found.close()
+                return Found()
+            parent, directory = directory, overlay.directory(directory, step, found)
+            parent.close()
+        return overlay.lookup(directory, name)
+    finally:
+        directory.close()
+
+
+def _stays(overlay: Overlay, path: str, name: str, lower: os.stat_result) -> bool:
+    """Tell whether a lower file is found at the path of its copy, so that it is hidden by it."""
+    for root in overlay.roots[overlay.first_lower :]:
+        try:
+            fd = layers.open_path(path, root)
+        except OSError:
+            continue
+        try:
+            status = layers.status(name, fd)
+        finally:
+            os.close(fd)
+        if status is not None and os.path.samestat(status, lower):
+            return True
+    return False
+
+
+class _Walk:
+    """A walk that looks every name up as the kernel would, and keeps its inodes."""
+
+    def __init__(self, overlay: Overlay, origins: Origins, wanted: set[int]) -> None:
+        self._overlay = overlay
+        self._origins = origins
+        self._wanted = wanted
+        self._inodes: dict[Identity, _Inode] = {}
+        self._table: Table = {}
+
+    def table(self) -> Table:
+        root = self._overlay.root()
+        self._down(root)
+        root.close()
+        return self._table
+
+    def _down(self, directory: Directory) -> None:
+        entries = self._overlay.read(directory)
+        kinds = dict(entries)
+        below: dict[str, Directory] = {}
+        self._list(directory, kinds, below)
+        for name, kind in entries:
+            if name not in below:
+                self._meet(directory, name, kind, below)
+            child = below.pop(name, None)
+            if child is not None:
+                self._down(child)
+                child.close()
+
+    def _list(
+        self, directory: Directory, kinds: dict[str, Kind], below: dict[str, Directory]
+    ) -> None:
+        """Look up the names that a listing looks up, in its order (ovl_dir_read_merged).
+
+        What the lowest layer has stands first, in that layer's own order. In a directory of the
+        upper layer alone those are looked up that may have been copied up (ovl_dir_read_impure),
+        and the first that is denied is the end. Else the end is one with nothing listed since
+        another that was denied, which getdents(2) then returns to the caller.
+        """
+        overlay, parts = self._overlay, directory.parts
+        if directory.whiteouts:
+            asking = [part for part in parts if overlay.looks_up(directory, part)]
+        else:
+            (part,) = parts
+            impure = overlay.is_upper(part.layer) and "impure" in part.attributes
+            asking = [part] if impure and (overlay.same_fs or overlay.xino) else []
+        if not asking:
+            return
+        asked = {name for part in asking for name in part.names}
+        listed = directory.whiteouts
+        for name in dict.fromkeys(name for part in (parts[-1], *parts[:-1]) for name in part.names):
+            kind = kinds.get(name)
+            if kind is None and (name not in asked or not self._is_denied(asking, name)):
+                continue  # a whiteout
+            if kind is not None and (name not in asked or self._meet(directory, name, kind, below)):
+                listed = True
+            elif not listed:
+                return
+            else:
+                listed = False
+
+    @staticmethod
+    def _is_denied(parts: list[Part], name: str) -> bool:
+        """Tell whether a name that is not listed is no whiteout, but something denied."""
+        for part in parts:
+            if name in part.names:
+                status = layers.status(name, part.fd)
+                return status is not None and layers.letter_of(status) != "w"
+        return False
+
+    def _meet(
+        self, directory: Directory, name: str, kind: Kind, below: dict[str, Directory]
+    ) -> bool:
+        """Look a name up, and return whether that is not denied."""
+        if not kind.reachable:
+            return False
+        path = directory.child_path(name)
+        known = self._table.get(directory.path, {}).get(name)
+        if known is not None:
+            return known.what not in (Aliasing.STALE, Aliasing.BAD_INDEX)
+        if kind.letter == "d":
+            whole, child = self._overlay.enter(directory, name, kind)
+            if whole is None or child is None:
+                return False
+            if not self._admit_directory(directory, name, path, child):
+                child.close()
+                return False
+            below[name] = child
+        elif self._matters(directory, name, kind):
+            found = self._overlay.lookup(directory, name)
+            if found.misplaced:
+                alias = Alias(Aliasing.BAD_INDEX, "")
+                self._table.setdefault(directory.path, {})[name] = alias
+            elif not found.error and found.parts:
+                self._admit_file(directory, name, path, found)
+            found.close()
+            if found.error:
+                return False
+            known = self._table.get(directory.path, {}).get(name)
+            return known is None or known.what is not Aliasing.STALE
+        return True
+
+    def _matters(self, directory: Directory, name: str, kind: Kind) -> bool:
+        """Tell whether a file may be met twice: it is an upper one, or the origin of one."""
+        if self._overlay.is_upper(kind.layer):
+            return True
+        part = next(part for part in directory.parts if part.layer == kind.layer)
+        status = layers.status(name, part.fd)
+        return status is not None and (bool(self._origins.names) or status.st_ino in self._wanted)
+
+    def _admit_directory(
+        self, directory: Directory, name: str, path: str, child: Directory
+    ) -> bool:
+        upper = lower = None
+        for part in child.parts:
+            status = os.fstat(part.fd)
+            identity = (status.st_dev, status.st_ino)
+            if self._overlay.is_upper(part.layer):
+                upper = identity
+            else:
+                lower = identity
+                break
+        key = lower if self._by_lower(upper, lower, links=1, indexed=child.indexed) else upper
+        if key is None:
+            return True
+        known = self._inodes.setdefault(key, _Inode(path, upper, lower))
+        if known.path == path or (known.upper, known.lower) == (upper, lower):
+            return True
+        if lower is None and known.lower is None and known.upper == upper:
+            return True
+        self._note(directory, name, Alias(Aliasing.STALE, known.path), known.path)
+        return False
+
+    def _admit_file(self, directory: Directory, name: str, path: str, found: Found) -> None:
+        overlay = self._overlay
+        part = found.parts[0]
+        base = next(one for one in directory.parts if one.layer == part.layer)
+        status = layers.status(name, base.fd) if overlay.is_upper(part.layer) else None
+        upper = lower = None
+        below: os.stat_result | None
+        if status is not None:
+            upper = (status.st_dev, status.st_ino)
+            below = self._below(found) or self._origins.of_file(base.fd, name, status)
+        else:
+            below = _status_of(overlay.roots[part.layer], part.path)
+        if upper is None and found.copied is not None:
+            # The index has the file that one of its other names became.
+            kept = layers.status(found.copied, self._origins.index)
+            if kept is not None:
+                upper = (kept.st_dev, kept.st_ino)
+            alias = Alias(Aliasing.INDEXED, found.copied)
+            self._table.setdefault(directory.path, {})[name] = alias
+        if below is not None:
+            lower = (below.st_dev, below.st_ino)
+        links = 1 if below is None else below.st_nlink
+        key = upper
+        if self._by_lower(upper, lower, links=links, indexed=found.indexed):
+            key = lower
+        if key is None:
+            return
+        known = self._inodes.setdefault(key, _Inode(path, upper, lower))
+        if known.path == path:
+            return
+        if (lower is not None and known.lower != lower) or (
+            upper is not None and known.upper != upper
+        ):
+            self._note(directory, name, Alias(Aliasing.STALE, known.path), known.path)
+        elif upper is None and known.upper is not None:
+            self._note(directory, name, Alias(Aliasing.SHARED, known.path), known.path)
+
+    def _below(self, found: Found) -> os.stat_result | None:
+        """Return the lower file that a metacopy file was found to be one of, by its path."""
+        if found.origin is None:
+            return None
+        layer, path = found.origin
+        return _status_of(self._overlay.roots[layer], path)
+
+    def _by_lower(
+        self, upper: Identity | None, lower: Identity | None, *, links: int, indexed: bool
+    ) -> bool:
+        """Tell which of its two the kernel keeps an inode under (ovl_hash_bylower)."""
+        settings = self._overlay.settings
+        if lower is None:
+            return False
+        if indexed or not settings.has_upper:
+            return True
+        if (upper is not None or not settings.indexed) and links > 1:
+            return False
+        return not (settings.verify and upper is not None)
+
+    def _note(self, directory: Directory, name: str, alias: Alias, first: str) -> None:
+        self._table.setdefault(directory.path, {})[name] = alias
+        above, _, base = first.rpartition("/")
+        path = directory.child_path(name)
+        self._table.setdefault(above, {}).setdefault(base, Alias(Aliasing.FIRST, path))
+
+
+def _status_of(root: int, path: str) -> os.stat_result | None:
+    above, _, name = path.rpartition("/")
+    try:
+        fd = layers.open_path(above, root)
+    except OSError:
+        return None
+    try:
+        return layers.status(name, fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,478 @@
+"""Overlay's view of its layers: lookup and listing as fs/overlayfs does them.
+
+A lookup follows `ovl_lookup` and its helpers in namei.c (as of 6.18), a listing
+`ovl_dir_read_merged` and `ovl_iterate` in readdir.c. The two do not agree everywhere; what a
+listing shows and a lookup denies is an entry that is not reachable.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from layerctl.inspecting.resolvers.inodes import Alias, Table, aliased, find, look_up, settle
+from layerctl.inspecting.resolvers.overlay_lookup import Lookup, find_regular
+from layerctl.inspecting.view import (
+    Directory,
+    Entry,
+    Found,
+    Kind,
+    Kinds,
+    Part,
+    Reasons,
+    reopen,
+)
+from layerctl.kernel import layers
+from layerctl.model import Aliasing
+from layerctl.rules.overlay import FUSE, TRUSTED, USER, Settings
+
+if TYPE_CHECKING:
+    from layerctl.inspecting.resolvers.inodes import Origins
+
+#: Why a name is gone, if it is not a device that hides it.
+BY_ATTRIBUTE = "a whiteout by attribute"
+
+
+class Overlay:
+    """One overlay's layers, opened: what it shows, name by name.
+
+    `roots` are descriptors of the layers' directories, topmost first, `blind` whether the
+    attributes cannot be read for want of privilege, `traps` the identities of directories that
+    a lookup refuses to enter because they are layers themselves, `thorough` whether every file's
+    attributes are read, `same_fs` whether all layers lie on one filesystem, `decodes` whether the
+    kernel finds a copied-up file's origin by its handle, which takes privilege.
+    """
+
+    def __init__(
+        self,
+        roots: Sequence[int],
+        settings: Settings,
+        *,
+        blind: bool = False,
+        thorough: bool = False,
+        traps: frozenset[tuple[int, int]] = frozenset(),
+        same_fs: bool = True,
+        decodes: bool = True,
+    ) -> None:
+        self.roots = list(roots)
+        self.settings = settings
+        self.blind = blind
+        self.thorough = thorough
+        self.traps = traps
+        self.same_fs = same_fs
+        self.xino = settings.xino and not same_fs
+        self.reasons = Reasons()
+        self.kinds = Kinds()
+        #: Whether attributes are read even where a lookup has no use for them.
+        self.reads_all = False
+        self.first_lower = 1 if settings.has_upper else 0
+        self.decodes = decodes
+        self._aliases: Table | None = None
+        self.origins: Origins | None = None
+        #: The open root of the live mount, -1 without one.
+        self.mount = -1
+        self.last_lower = len(self.roots) - settings.data_layers - 1
+        self.marked: set[int] = set()  # layers in which an opaque=x was seen
+        self.lower_roots = [
+            Part(index, -1, "") for index in range(self.first_lower, self.last_lower + 1)
+        ]
+
+    @property
+    def aliases(self) -> Table:
+        """Paths that are one inode with another; found at first use, for that is a walk."""
+        if self._aliases is None:
+            self._aliases = {}  # what is asked meanwhile is asked without them
+            if self.origins is not None:
+                self._aliases = find(self, self.origins)
+                if self.mount >= 0:
+                    settle(self._aliases, self.mount)
+        return self._aliases
+
+    def ask(self, mount: int) -> None:
+        """Let a live mount, open at `mount`, tell what it has in memory."""
+        self.mount = mount
+        self._aliases = None
+
+    def close(self) -> None:
+        """Close what was opened besides the layers."""
+        if self.origins is not None:
+            self.origins.close()
+
+    # Directories
+
+    def root(self) -> Directory:
+        """Return the root, which merges every layer but data-only ones, whatever they say."""
+        parts = []
+        for index in range(self.last_lower + 1):
+            parts.append(self.part(index, os.dup(self.roots[index]), ""))
+        directory = Directory("", parts)
+        directory.whiteouts = True
+        for part in parts:
+            lowest = part.layer == self.last_lower
+            if not lowest and not self.is_upper(part.layer) and self.opaque(part) == b"x":
+                directory.xattr_whiteouts = True
+                self.marked.add(part.layer)
+        return directory
+
+    def reopen(self, directory: Directory, above: Directory | None = None) -> None:
+        """Open what was closed; `above` is an open directory that it lies in."""
+        reopen(self.roots, self.reasons, directory, above)
+
+    def is_upper(self, layer: int) -> bool:
+        """Tell whether a layer is the upper one."""
+        return layer < self.first_lower
+
+    # Attributes
+
+    def part(self, layer: int, fd: int, path: str) -> Part:
+        """Return an open directory of a layer with its attributes read."""
+        part = Part(layer, fd, path)
+        names = self._attributes(fd, layer, path)
+        if names:
+            prefix = self.settings.prefix
+            part.attributes = tuple(n[len(prefix) :] for n in names if n.startswith(prefix))
+            part.strange = tuple(n for n in names if is_strange(n, prefix))
+        return part
+
+    def _attributes(self, fd: int, layer: int, path: str, name: str | None = None) -> list[str]:
+        """Return the names of all attributes of a directory or file."""
+        try:
+            return layers.attribute_names(fd, name)
+        except OSError as error:
+            self.reasons.add(layer, path, error)
+            return []
+
+    def attribute_names(self, fd: int, path: str) -> set[str]:
+        """Return overlay's own attributes of an upper directory, without their prefix."""
+        prefix = self.settings.prefix
+        names = self._attributes(fd, 0, path)
+        return {name[len(prefix) :] for name in names if name.startswith(prefix)}
+
+    def value(self, attribute: str, fd: int, name: str | None = None) -> bytes | None:
+        """Return the value of an overlay attribute of a directory, or of a name in it."""
+        return layers.attribute(self.settings.prefix + attribute, fd, name)
+
+    def opaque(self, part: Part) -> bytes | None:
+        """Return the value of `opaque`, which counts only where it is one byte long."""
+        if "opaque" not in part.attributes:
+            return None
+        return self.value("opaque", part.fd)
+
+    def is_xattr_whiteout(self, name: str, fd: int, status: os.stat_result | None = None) -> bool:
+        """Tell whether a file is a whiteout by attribute: empty, with any value of it."""
+        if status is None:
+            status = layers.status(name, fd)
+        return (
+            status is not None
+            and stat.S_ISREG(status.st_mode)
+            and status.st_size == 0
+            and self.value("whiteout", fd, name) is not None
+        )
+
+    # Lookup
+
+    def lookup(self, directory: Directory, name: str) -> Found:
+        """Look one name up in a merged directory."""
+        found = Lookup(self, name).run(directory)
+        if self.aliases and not found.error and found.parts:
+            self._alias(directory, name, found)
+        if not found.error and self._is_remembered_absent(directory, name, found.parts):
+            found.alias = Alias(Aliasing.ABSENT, "")
+            found.error, found.refused = errno.ENOENT, found.alias.why
+        return found
+
+    def _alias(self, directory: Directory, name: str, found: Found) -> None:
+        """Note what another path to the same file makes of what was found."""
+        alias = self.aliases.get(directory.path, {}).get(name)
+        if alias is None:
+            return
+        if alias.what is Aliasing.SHARED:
+            other = look_up(self, alias.other)
+            found.parts, found.data, found.metacopy = other.parts, other.data, other.metacopy
+        elif alias.what is Aliasing.INDEXED:
+            self._from_index(alias.other, found)
+        elif alias.what is Aliasing.STALE:
+            found.error, found.refused = errno.ESTALE, alias.why
+        found.alias = alias
+
+    def in_data_layers(self, path: str) -> tuple[int, str] | None:
+        """Find a regular file in the data-only layers (ovl_lookup_data_layers)."""
+        for index in range(self.last_lower + 1, len(self.roots)):
+            if find_regular(self.roots[index], path):
+                return index, path.strip("/")
+        return None
+
+    def _from_index(self, name: str, found: Found) -> None:
+        """Put the index's file in the place of the lower one that it was copied from."""
+        lower = found.parts[0]
+        found.parts = [Part(0, -1, lower.path)]
+        if (
+            self.origins is not None
+            and self.value("metacopy", self.origins.index, name) is not None
+        ):
+            found.metacopy, found.data = True, found.data or (lower.layer, lower.path)
+
+    # Listing
+
+    def _unsure(self, directory: Directory, position: int) -> bool:
+        """Tell whether what one part of a directory shows depends on marks that are unreadable."""
+        return directory.uncertain or (self.blind and position > 0 and directory.path != "")
+
+    def read(self, directory: Directory) -> list[Entry]:
+        """Return what a listing of a directory shows, sorted by name."""
+        parts = directory.parts
+        devices = not directory.whiteouts
+        merged: dict[str, Kind] = {}
+        for position in range(len(parts) - 1, -1, -1):
+            self.scan(directory, position)
+        if self.thorough or directory.xattr_whiteouts:
+            self._read_files(directory)
+        for part in reversed(parts):
+            if len(parts) == 1:
+                merged = part.names
+            else:
+                merged.update(part.names)
+        if self.aliases:
+            self._apply_aliases(directory, merged)
+        if self.mount >= 0 and (self.thorough or not directory.path):
+            self._apply_absent(directory, merged)
+        if devices:
+            return sorted(merged.items())
+        return sorted([item for item in merged.items() if item[1].letter != "w"])
+
+    def _is_remembered_absent(self, directory: Directory, name: str, parts: list[Part]) -> bool:
+        """Tell whether a live mount still takes a lower name for absent, as under a whiteout.
+
+        It keeps what a lookup did not find; a whiteout that is removed in the layer itself does
+        not change that.
+        """
+        if self.mount < 0 or not parts or self.is_upper(parts[0].layer):
+            return False
+        return layers.cached(self.mount, directory.child_path(name)) is False
+
+    def _apply_absent(self, directory: Directory, merged: dict[str, Kind]) -> None:
+        if not self.is_upper(directory.parts[0].layer):
+            return
+        for name, kind in merged.items():
+            if (
+                kind.reachable
+                and kind.letter != "w"
+                and not self.is_upper(kind.layer)
+                and layers.cached(self.mount, directory.child_path(name)) is False
+            ):
+                merged[name] = aliased(kind, Alias(Aliasing.ABSENT, ""))
+
+    def _apply_aliases(self, directory: Directory, merged: dict[str, Kind]) -> None:
+        for name, alias in self.aliases.get(directory.path, {}).items():
+            if name in merged:
+                merged[name] = aliased(merged[name], alias)
+
+    def scan(self, directory: Directory, position: int) -> None:
+        """Read the names of one part of a directory."""
+        part = directory.parts[position]
+        if part.fd < 0:
+            return
+        table = self.table(directory, position)
+        if part.twin is not None:
+            part.names = {name: table[kind.letter] for name, kind in part.twin.names.items()}
+            return
+        try:
+            part.names = layers.scan(part.fd, table)
+        except OSError as error:
+            self.reasons.add(part.layer, part.path, error)
+
+    def table(self, directory: Directory, position: int) -> dict[str, Kind]:
+        """Return the kinds of what a scan of one part of a directory finds."""
+        return self.kinds.table(
+            directory.parts[position].layer,
+            uncertain=self._unsure(directory, position),
+            devices=not directory.whiteouts,
+        )
+
+    def _honours(self, directory: Directory, part: Part) -> bool:
+        """Tell whether a listing looks for whiteouts by attribute in this part.
+
+        The kernel remembers for a whole layer that an `opaque=x` was met in it.
+        """
+        return (
+            directory.xattr_whiteouts
+            and directory.whiteouts
+            and not self.is_upper(part.layer)
+            and part.layer in self.marked
+        )
+
+    def looks_up(self, directory: Directory, part: Part) -> bool:
+        """Tell whether a listing looks up each name of this part, to give it an inode number.
+
+        What a lookup then denies is left out of the listing (ovl_calc_d_ino, ovl_cache_update).
+        """
+        if not directory.whiteouts:
+            return False
+        if self.xino:
+            return True
+        return self.same_fs and self.is_upper(part.layer) and "impure" in part.attributes
+
+    def _read_files(self, directory: Directory) -> None:
+        """Look at the attributes of files, and correct what they are."""
+        honours = [self._honours(directory, part) for part in directory.parts]
+        for part, honoured in zip(directory.parts, honours, strict=True):
+            if (self.thorough or honoured) and part.fd >= 0:
+                hides = honoured or self.looks_up(directory, part)
+                self._read_files_of(directory, part, hides=hides)
+
+    def _read_files_of(self, directory: Directory, part: Part, *, hides: bool) -> None:
+        files = [name for name, kind in part.names.items() if kind.letter == "f"]
+        whiteout, metacopy = self.settings.prefix + "whiteout", self.settings.prefix + "metacopy"
+        found = layers.with_attributes(part.fd, files, (whiteout, metacopy), self.unread(part))
+        for name, attributes in found.items():
+            kind = part.names[name]
+            if whiteout in attributes and self.is_xattr_whiteout(name, part.fd):
+                part.names[name] = self.xattr_whiteout(part, kind, hides=hides)
+            elif metacopy in attributes:
+                part.names[name] = self._metacopy(directory, name, kind, hides=hides)
+
+    def unread(self, part: Part) -> Callable[[str, OSError], None]:
+        """Return what notes that attributes of a file in a directory of a layer are unknown."""
+        inside = f"{part.path}/" if part.path else ""
+        return lambda name, error: self.reasons.add(part.layer, inside + name, error)
+
+    def xattr_whiteout(self, part: Part, kind: Kind, *, hides: bool) -> Kind:
+        """Return what a whiteout by attribute is to a listing, which may look it up or not."""
+        if hides:
+            return self.kinds.get("w", part.layer, why=BY_ATTRIBUTE)
+        return self.kinds.get(
+            "f", part.layer, reachable=False, uncertain=kind.uncertain,
+            why="an xattr whiteout: a listing shows the marker, but a lookup finds nothing",
+        )  # fmt: skip
+
+    def _metacopy(self, directory: Directory, name: str, kind: Kind, *, hides: bool) -> Kind:
+        found = self.lookup(directory, name)
+        found.close()
+        if not found.error:
+            return kind
+        if hides:
+            return self.kinds.table(kind.layer)["w"]
+        return self.kinds.get(
+            "f", kind.layer, reachable=False, uncertain=kind.uncertain, why=found.refused
+        )
+
+    def enter(
+        self, directory: Directory, name: str, kind: Kind
+    ) -> tuple[Kind | None, Directory | None]:
+        """Find out which layers a directory just listed is merged from."""
+        if not kind.reachable:
+            return kind, None
+        try:
+            found = self._merge(directory, name)
+        except OSError as error:
+            self.reasons.add(kind.layer, directory.child_path(name), error)
+            return kind, None
+        if found is None:
+            found = self.lookup(directory, name)
+        if found.error or found.letter != "d":
+            found.close()
+            if any(p.layer == kind.layer and self.looks_up(directory, p) for p in directory.parts):
+                return None, None
+            why = found.refused or "a lookup does not find a directory here"
+            return (
+                self.kinds.get(
+                    kind.letter, kind.layer, reachable=False, uncertain=kind.uncertain, why=why
+                ),
+                None,
+            )
+        child = self.directory(directory, name, found)
+        child.uncertain = kind.uncertain
+        if len(child.parts) == 1:
+            return kind, child
+        merged = tuple(part.layer for part in child.parts)
+        if kind.alias is not None:
+            return aliased(kind, kind.alias, merged), child
+        return self.kinds.get("d", kind.layer, merged, uncertain=kind.uncertain), child
+
+    def directory(self, directory: Directory, name: str, found: Found) -> Directory:
+        """Make the merged directory out of what a lookup found."""
+        child = Directory(directory.child_path(name), found.parts)
+        # ovl_get_inode: an origin on the topmost part means a copy-up, hence whiteouts.
+        child.whiteouts = len(found.parts) > 1 or "origin" in found.parts[0].attributes
+        child.xattr_whiteouts = found.xattr_whiteouts
+        child.opaque = found.opaque
+        first = found.parts[0].layer
+        child.uncertain = any(
+            part.layer == first and self._unsure(directory, position)
+            for position, part in enumerate(directory.parts)
+        )
+        child.indexed = found.indexed
+        return child
+
+    def _merge(self, directory: Directory, name: str) -> Found | None:
+        """Do what `lookup` does for a directory that was just listed, from what the scan saw.
+
+        Returns None where a redirect, or an origin to verify, asks for the whole of `lookup`.
+        """
+        settings = self.settings
+        if settings.verify:
+            return None
+        parts = directory.parts
+        checks = settings.checks_redirects
+        found = Found(letter="d")
+        lowers = len(parts) - (1 if self.is_upper(parts[0].layer) else 0)
+        for position, part in enumerate(parts):
+            kind = part.names.get(name)
+            if kind is None:
+                continue
+            if kind.letter != "d":
+                break
+            upper = self.is_upper(part.layer)
+            if checks:  # with data-only layers a name might yet be a file that has its data there
+                last = not upper and part.layer == self.last_lower
+                last = last and (bool(found.parts) or not settings.data_layers)
+            else:
+                last = not lowers if upper else position == len(parts) - 1
+            path = f"{part.path}/{name}" if part.path else name
+            if self.traps and self._is_trap(part.fd, name):
+                found.close()
+                return None
+            try:
+                fd = layers.open_dir(name, part.fd)
+            except OSError as error:
+                if not found.parts:
+                    raise
+                self.reasons.add(part.layer, path, error)
+                continue
+            if last and found.parts and not self.reads_all:
+                found.parts.append(Part(part.layer, fd, path))
+                continue
+            below = self.part(part.layer, fd, path)
+            found.parts.append(below)
+            if last or not below.attributes:
+                continue
+            if "redirect" in below.attributes:
+                found.close()
+                return None
+            opaque = self.opaque(below)
+            if opaque == b"y":
+                found.opaque = part.layer
+                break
+            if opaque == b"x" and not upper:
+                found.xattr_whiteouts = True
+                self.marked.add(part.layer)
+        return found if found.parts else None
+
+    def _is_trap(self, fd: int, name: str) -> bool:
+        status = layers.status(name, fd)
+        return status is not None and (status.st_dev, status.st_ino) in self.traps
+
+
+def identities(roots: Iterable[int]) -> frozenset[tuple[int, int]]:
+    """Return device and inode of each layer, which a lookup refuses to enter from another."""
+    return frozenset((s.st_dev, s.st_ino) for s in map(os.fstat, roots))
+
+
+def is_strange(name: str, prefix: str) -> bool:
+    """Tell whether an attribute looks like a marker, but is not spelled as this mount reads it."""
+    if name.startswith(prefix):
+        return name.startswith(prefix + "overlay.")
+    return name.startswith((TRUSTED, USER, FUSE))

@@ -1,0 +1,1 @@
+"""Stacks from the own files of container engines, no daemon asked."""

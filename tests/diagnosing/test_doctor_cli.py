@@ -1,0 +1,198 @@
+"""The command itself: the state of the machine, the checks, what was looked at, explain."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from layerctl.diagnosing import live, machine, preflight
+from layerctl.diagnosing.catalogue import CAUSES, fill
+from layerctl.diagnosing.hits import Hit
+from layerctl.kernel import facts, probes, syscalls, trial
+from layerctl.kernel.facts import Caller, Facts, TypeState
+from layerctl.kernel.machine import Machine
+from layerctl.model import Severity, Stack
+from tests.diagnosing.plans import doctor_says, failures, make, stack_of
+from tests.support import layerctl, layerctl_json
+
+
+def test_the_state_of_this_machine() -> None:
+    document = layerctl_json("doctor")
+    rows = {(row["group"], row["what"]): row for row in document["machine"]}
+    assert rows["types", "overlay"]["well"]
+    assert rows["features", "overlay with an upper layer"]["state"] == "works"
+    assert document["checks"]
+    quick = layerctl_json("doctor", "--no-probe")
+    assert not [row for row in quick["machine"] if row["group"].startswith("features")]
+    shown = layerctl("doctor", "-v").stdout
+    assert "✓ overlay: in the kernel" in shown
+    assert len(layerctl("doctor").stdout) < len(shown)
+
+
+def _machine(**changed: object) -> Machine:
+    plain = Machine(
+        "6.1",
+        {"overlay": TypeState.PRESENT, "aufs": TypeState.ABSENT, "fuse": TypeState.PRESENT},
+        (),
+        Caller(0, True, False),
+        frozenset(),
+        {"/": "ext4"},
+        None,
+        True,
+    )
+    return plain._replace(**changed)  # type: ignore[arg-type]  # names of its fields
+
+
+@pytest.mark.parametrize(
+    ("cause", "changed"),
+    [
+        ("overlay-not-in-kernel", {"types": {"overlay": TypeState.ABSENT, "aufs": "absent"}}),
+        (
+            "running-kernel-modules-removed",
+            {
+                "types": {"overlay": TypeState.ABSENT, "aufs": "absent"},
+                "overlay_elsewhere": ("6.2",),
+            },
+        ),
+        ("missing-user-namespace",
+         {"caller": Caller(1000, False, False), "surroundings": frozenset({"no-userns"})}),
+        ("missing-cap-sys-admin", {"caller": Caller(1000, False, False)}),
+        (
+            "missing-user-namespace",
+            {"caller": Caller(1000, False, False), "user_features": {"namespace": 1}},
+        ),
+        ("container-policy-denies-overlay-mount", {"features": {"overlay with an upper layer": 1}}),
+        ("gvisor-overlay-limitation", {"surroundings": frozenset({"gvisor"})}),
+        ("upperdir-fs-unsupported-overlay", {"places": {"/": "overlay"}}),
+        ("dev-fuse-missing", {"fuse_overlayfs": "/usr/bin/fuse-overlayfs", "dev_fuse": False}),
+    ],
+)  # fmt: skip
+def test_what_would_stop_common_setups(cause: str, changed: dict[str, object]) -> None:
+    found, _ = preflight.run_checks([(check, (_machine(**changed),)) for check in machine.CHECKS])
+    assert cause in [one.cause for one in found]
+
+
+def test_a_healthy_machine_is_well() -> None:
+    found, _ = preflight.run_checks([(check, (_machine(),)) for check in machine.CHECKS])
+    assert {one.severity for one in found} <= {Severity.INFO}
+
+
+def test_the_checks_are_listed() -> None:
+    listed = layerctl_json("doctor", "--list-checks")["checks"]
+    count = len(preflight.CHECKS) + len(live.CHECKS) + len(machine.CHECKS)
+    assert len(listed) == count
+    assert len({row["check"] for row in listed}) == count
+    assert all(row["what"] for row in listed)
+    assert "work.in-use" in layerctl("doctor", "--list-checks").stdout
+
+
+def test_a_check_that_fails_is_a_finding() -> None:
+    def broken(stack: Stack, facts_: Facts) -> Iterator[Hit]:
+        """Fall over."""
+        raise RuntimeError("boom")
+        yield Hit("unknown-type", ())
+
+    (found,), (made,) = preflight.run_checks([(broken, (None, None))])
+    assert found.cause == "check-failed"
+    assert found.severity is Severity.WARNING
+    assert "boom" in found.evidence[0]
+    assert made.causes == ("check-failed",)
+
+
+def test_what_could_not_be_read_is_said() -> None:
+    (found,), _ = preflight.run_checks([], ("/proc/x",))
+    assert (found.cause, found.evidence) == ("fact-unreadable", ("/proc/x",))
+
+
+@pytest.mark.namespace
+def test_what_was_looked_at_is_told(lab: Path) -> None:
+    make("l", "l2", "m")
+    document = layerctl_json("doctor", "-l", "l", "-l", "l2", "m")
+    assert len(document["checks"]) == len(preflight.CHECKS)
+    assert "✓" in layerctl("doctor", "-v", "-l", "l", "-l", "l2", "m").stdout
+
+
+@pytest.mark.namespace
+def test_nothing_is_tried_where_that_is_forbidden(lab: Path) -> None:
+    make("l", "f", "m")
+    syscalls.mount("r", "f", "ramfs", 0, "")
+    make("f/u", "f/w")
+    arguments = ("-l", "l", "-u", "f/u", "-w", "f/w", "m")
+    assert layerctl_json("doctor", *arguments)["verdict"] == "warning"
+    before = os.stat("f").st_mtime_ns
+    assert layerctl_json("doctor", "--no-probe", *arguments)["findings"] == []
+    assert os.stat("f").st_mtime_ns == before
+
+
+@pytest.mark.namespace
+def test_an_upper_in_use_in_another_namespace_is_seen(lab: Path) -> None:
+    make("l", "u", "w", "w2", "m", "m2")
+    ready, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        syscalls.unshare(syscalls.CLONE_NEWNS)
+        names = f"lowerdir={lab}/l,upperdir={lab}/u,workdir={lab}/w"
+        syscalls.mount("o", f"{lab}/m", "overlay", 0, names)
+        os.write(write, b"x")
+        signal.pause()
+        os._exit(0)
+    try:
+        assert os.read(ready, 1) == b"x"
+        stack = stack_of(lab / "l", upper=lab / "u", work=lab / "w2", options={"index": "on"})
+        assert failures(doctor_says(stack, lab / "m2")) == []
+        wider = probes.look_wider(stack, facts.gather(stack, str(lab / "m2")))
+        (found,) = preflight.findings(stack, wider)
+        assert found.cause == "upperdir-in-use-index-on"
+        assert f"process {child}" in found.evidence[0]
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+@pytest.mark.namespace
+def test_without_the_right_to_mount_it_is_said_and_a_namespace_offered(lab: Path) -> None:
+    make("l", "l2", "m")
+    stack = stack_of(lab / "l", lab / "l2")
+    nobody = facts.gather(stack, str(lab / "m"))._replace(caller=Caller(1000, False, False))
+    (found,) = preflight.findings(stack, nobody)
+    assert found.cause == "missing-cap-sys-admin"
+    assert found.fix.commands[0].startswith("unshare -Urm layerctl mount")
+    off = nobody._replace(surroundings=frozenset({"no-userns", "container"}))
+    (found,) = preflight.findings(stack, off)
+    assert found.fix.commands == ()
+    assert "container" in found.evidence[1]
+
+
+def test_every_feature_is_tried_and_leaves_nothing() -> None:
+    before = set(os.listdir("/tmp"))
+    found = trial.features()
+    assert found["overlay with an upper layer"] == 0
+    assert set(found) == set(trial.FEATURES)
+    assert trial.features(user=True)["userxattr"] == 0
+    left = {name for name in set(os.listdir("/tmp")) - before if name.startswith("layerctl-trial")}
+    assert not left
+
+
+@pytest.mark.parametrize("cause", sorted(CAUSES))
+def test_each_cause_is_whole(cause: str) -> None:
+    one = CAUSES[cause]
+    assert one.id == cause
+    assert one.why.count(". ") + one.why.count("; ") + one.why.endswith(".") >= 1
+    for text in (one.title, one.why, fill(one.fix, {})):
+        assert text
+        assert "{" not in text
+
+
+def test_explain() -> None:
+    shown = layerctl("explain", "aufs-xino-fs-unsupported").stdout
+    assert "xino" in shown
+    assert "findmnt" in shown
+    document = layerctl_json("explain", "overlapping-layers")
+    assert document["fix"]["text"]
+    wrong = layerctl("explain", "overlaping-layers")
+    assert wrong.returncode == 3
+    assert "layerctl explain overlapping-layers" in wrong.stderr
