@@ -118,10 +118,11 @@ def _exit_code(found: Sequence[Finding], shown: Shown) -> int:
 
 def _plan(request: Request, target: str | None, shown: Shown, *, probe: bool) -> int:
     from layerctl.diagnosing import preflight
-    from layerctl.kernel import probes
+    from layerctl.kernel import facts, paths, probes
+    from layerctl.rules.overlay import default_work
 
-    stack = with_work(stack_from_flags(request))
-    from layerctl.kernel import facts, paths
+    stack = stack_from_flags(request)
+    stack = stack._replace(work=stack.work or default_work(stack))
 
     where = None if target is None else paths.absolute(target)
     made = {stack.work} if stack.work is not None and request.work is None else set()
@@ -139,13 +140,6 @@ def _plan(request: Request, target: str | None, shown: Shown, *, probe: bool) ->
     )
     found = [*asked, *found, *string]
     return _report(found, checks, shown)
-
-
-def with_work(stack: Stack) -> Stack:
-    """Return the stack with the work directory that `mount` would take beside the upper one."""
-    if stack.fstype != "overlay" or stack.upper is None or stack.work is not None:
-        return stack
-    return stack._replace(work=stack.upper.rstrip("/") + ".work")
 
 
 def _live(target: str, shown: Shown, *, probe: bool) -> int:

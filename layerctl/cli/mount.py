@@ -30,7 +30,7 @@ from layerctl.mounting.forms import FORMS
 from layerctl.mounting.plan import APIS, Plan, choose, paths_of
 from layerctl.mounting.prepare import Prepared
 from layerctl.render.errors import note
-from layerctl.rules import validity
+from layerctl.rules import overlay, validity
 from layerctl.rules.options import find
 
 #: Causes that have an exit code of their own; every other refusal is a refused mount.
@@ -154,7 +154,7 @@ def _prepare(
             hint="remove it, or use -t aufs",
         )
     stack = absolute_stack(asked)
-    default_work = prepare.work_directory(stack)
+    default_work = overlay.default_work(stack)
     if default_work is not None:
         stack = stack._replace(work=default_work)
     caller = facts.caller()

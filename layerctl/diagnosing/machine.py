@@ -11,6 +11,7 @@ from layerctl.diagnosing.preflight import Checked, run_checks
 from layerctl.kernel.facts import TypeState
 from layerctl.kernel.machine import Machine, gather
 from layerctl.model import Finding, Severity
+from layerctl.rules.filesystems import suits_upper
 
 _WORKS = {
     TypeState.PRESENT: "in the kernel",
@@ -90,7 +91,7 @@ def _rows(machine: Machine) -> Iterator[Row]:
     allowed = "no-userns" not in machine.surroundings
     yield Row("who", "user namespaces", "allowed" if allowed else "disabled", allowed or None)
     for place, fstype in machine.places.items():
-        good = fstype not in ("overlay", "aufs", "nfs", "nfs4", "ecryptfs")
+        good = suits_upper(fstype)
         text = fstype + ("" if good else ", not usable for an upper layer")
         yield Row("places", place, text, True if good else None)
     for title, tried in (

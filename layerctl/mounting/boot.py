@@ -18,6 +18,7 @@ from layerctl.model import Role, Stack
 from layerctl.mounting.forms import cannot, for_mount8, long_values, type_word
 from layerctl.mounting.plan import paths_of, size
 from layerctl.rules.aufs import is_writable, with_permissions
+from layerctl.rules.filesystems import IN_MEMORY
 from layerctl.rules.limits import MAX_VALUE
 
 #: systemd takes unit names of up to 255 bytes (UNIT_NAME_MAX).
@@ -25,9 +26,6 @@ _MAX_UNIT_NAME = 255
 #: What makes directories of tmpfiles.d at boot. It comes after local-fs.target, and a mount comes
 #: before that unless it has `nofail` (systemd.mount(5)).
 _TMPFILES_SERVICE = "systemd-tmpfiles-setup.service"
-#: Filesystems that are empty after a boot.
-_EMPTY_AFTER_BOOT = frozenset({"tmpfs", "ramfs"})
-
 
 #: What stands escaped in a field of fstab(5).
 _BLANKS = " \t\n\\"
@@ -47,7 +45,7 @@ def volatile(stack: Stack, facts: Facts) -> tuple[str, ...]:
         paths = [one.path for one in layers if is_writable(one.permission or "")]
     else:
         paths = [path for path in (stack.upper, stack.work) if path is not None]
-    return tuple(path for path in paths if facts.of(path).fstype in _EMPTY_AFTER_BOOT)
+    return tuple(path for path in paths if facts.of(path).fstype in IN_MEMORY)
 
 
 def needed(stack: Stack) -> list[str]:

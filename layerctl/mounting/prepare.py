@@ -43,13 +43,6 @@ class Prepared(NamedTuple):
 FactsOf = Callable[[str], Directory]
 
 
-def work_directory(stack: Stack) -> str | None:
-    """Return the work directory that is taken when none was named: UPPER.work."""
-    if stack.fstype == "aufs" or stack.upper is None or stack.work is not None:
-        return None
-    return f"{stack.upper}.work"
-
-
 def unmakable(make: Sequence[str]) -> list[Finding]:
     """Return a finding for each directory that could not be made: what is above it says so."""
     found = []

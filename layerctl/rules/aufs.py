@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from layerctl.model import Layer, Stack
+from layerctl.rules.filesystems import STACKED
 
 #: AUFS_BRANCH_MAX_127, the usual build (Kconfig knows 511, 1023 and 32767 too).
 MAX_BRANCHES = 127
@@ -29,11 +30,10 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
 #: Filesystems that are read-only by nature: their branches default to `rr` (au_br_default_perm).
 NATIVELY_READ_ONLY = frozenset({"squashfs", "iso9660", "cramfs", "romfs"})
 
-#: Filesystems no branch may lie on (au_test_fs_unsuppoted); stacked ones are refused besides.
-UNSUPPORTED_BRANCH = frozenset(
-    {"proc", "sysfs", "configfs", "debugfs", "securityfs", "xenfs", "ecryptfs", "aufs", "ramfs"}
-)
-STACKED = frozenset({"overlay", "ecryptfs", "aufs"})
+#: Filesystems that no branch can be on (au_test_fs_unsuppoted), stacked ones included.
+UNSUPPORTED_BRANCH = STACKED | {
+    "proc", "sysfs", "configfs", "debugfs", "securityfs", "xenfs", "ramfs",
+}  # fmt: skip
 
 #: Filesystems that cannot hold the xino file though they have a device (au_test_fs_bad_xino).
 _BAD_XINO = frozenset({"xfs", "btrfs", "ubifs", "hfsplus", "aufs", "ecryptfs", "nilfs2", "overlay"})

@@ -120,3 +120,32 @@ def redirect_mode(asked: str | None, parameters: Mapping[str, str]) -> str:
     if asked == "off":
         return "follow" if _default(parameters, "redirect_always_follow", "Y") else "nofollow"
     return asked
+
+
+#: Options that need trusted.* attributes, with the values that do (ovl_fs_params_verify).
+_TRUSTED = {
+    "redirect_dir": ("on", "follow"),
+    "metacopy": ("on",),
+    "verity": ("on", "require"),
+}
+
+
+def trusted_options(options: Mapping[str, str | None]) -> list[str]:
+    """Return the names of options that need trusted.* attributes.
+
+    A user namespace cannot use these attributes; without `userxattr` the kernel refuses the
+    options there since 6.12, and lets the features fall back before.
+    """
+    return [name for name, value in options.items() if value in _TRUSTED.get(name, ())]
+
+
+def work_beside(upper: str) -> str:
+    """Return the work directory that an upper directory gets where none is named: UPPER.work."""
+    return f"{upper.rstrip('/')}.work"
+
+
+def default_work(stack: Stack) -> str | None:
+    """Return the work directory to use where a stack needs one and names none, else None."""
+    if stack.fstype == "aufs" or stack.upper is None or stack.work is not None:
+        return None
+    return work_beside(stack.upper)

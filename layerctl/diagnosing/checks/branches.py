@@ -12,9 +12,7 @@ from layerctl.diagnosing.hits import Hit
 from layerctl.kernel.facts import Directory, Facts
 from layerctl.model import Layer, Stack
 from layerctl.rules import aufs
-
-#: Filesystems without link(2).
-_NO_LINKS = frozenset({"vfat", "msdos", "exfat"})
+from layerctl.rules.filesystems import NO_HARD_LINKS
 
 
 def _branches(stack: Stack, facts: Facts) -> list[tuple[Layer, Directory]]:
@@ -29,7 +27,7 @@ def _branches(stack: Stack, facts: Facts) -> list[tuple[Layer, Directory]]:
 def filesystems(stack: Stack, facts: Facts) -> Iterator[Hit]:
     """Every branch is on a filesystem that aufs supports (au_test_fs_unsuppoted)."""
     for layer, place in _branches(stack, facts):
-        if place.fstype in aufs.UNSUPPORTED_BRANCH | aufs.STACKED:
+        if place.fstype in aufs.UNSUPPORTED_BRANCH:
             target = "?" if place.mount is None else place.mount.target
             seen = f"branch {layer.path} is on {target} ({place.fstype})"
             yield Hit("aufs-branch-fs-unsupported", (seen,), {"path": layer.path})
@@ -79,7 +77,7 @@ def linkable(stack: Stack, facts: Facts) -> Iterator[Hit]:
         if (
             aufs.is_writable(permission)
             and "nolwh" not in permission.split("+")
-            and place.fstype in _NO_LINKS
+            and place.fstype in NO_HARD_LINKS
         ):
             better = _with(stack, layer.path, f"{permission}+nolwh", "noplink")
             yield Hit(

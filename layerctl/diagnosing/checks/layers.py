@@ -11,6 +11,7 @@ from layerctl.diagnosing.commands import beside, mount_command
 from layerctl.diagnosing.hits import Hit
 from layerctl.kernel.facts import Directory, Facts, upper_and_work
 from layerctl.model import Role, Stack
+from layerctl.rules.overlay import work_beside
 
 #: Errnos of a path that leads nowhere (path_resolution(7)).
 _NOWHERE = (errno.ENOENT, errno.ENOTDIR)
@@ -193,7 +194,7 @@ def _new_work(upper: Directory) -> str | None:
     """Return a place for a work directory on the upper one's mount, None where there is none."""
     if upper.mount is not None and upper.inside == upper.mount.root:
         return None
-    return beside(real(upper), ".work")
+    return work_beside(real(upper))
 
 
 def real(place: Directory) -> str:

@@ -11,15 +11,8 @@ from layerctl.diagnosing.hits import Hit
 from layerctl.kernel.facts import Facts
 from layerctl.model import Role, Severity, Stack
 from layerctl.rules.options import find
-from layerctl.rules.overlay import redirect_mode
+from layerctl.rules.overlay import redirect_mode, trusted_options
 from layerctl.rules.validity import suggestions, value_problem
-
-#: Features that rest on trusted.* attributes, which a user namespace may not touch.
-_TRUSTED = (
-    ("redirect_dir", ("on", "follow")),
-    ("metacopy", ("on",)),
-    ("verity", ("on", "require")),
-)
 
 
 def known(stack: Stack, facts: Facts) -> Iterator[Hit]:
@@ -54,17 +47,15 @@ def trusted(stack: Stack, facts: Facts) -> Iterator[Hit]:
     # older kernels mount, and let the feature fall back (6.1 does, 6.12 does not)
     release = re.match(r"(\d+)\.(\d+)", facts.kernel)
     refuses = release is not None and (int(release[1]), int(release[2])) >= (6, 12)
-    for name, values in _TRUSTED:
-        value = stack.options.get(name)
-        if value in values:
-            options = {key: text for key, text in stack.options.items() if key != name}
-            better = stack._replace(options={**options, "userxattr": None})
-            yield Hit(
-                "userns-trusted-xattr-option",
-                (f"{name}={value} in a user namespace",),
-                {"command": command(better, facts)},
-                None if refuses else Severity.WARNING,
-            )
+    for name in trusted_options(stack.options):
+        options = {key: text for key, text in stack.options.items() if key != name}
+        better = stack._replace(options={**options, "userxattr": None})
+        yield Hit(
+            "userns-trusted-xattr-option",
+            (f"{name}={stack.options[name]} in a user namespace",),
+            {"command": command(better, facts)},
+            None if refuses else Severity.WARNING,
+        )
 
 
 def follows(stack: Stack, facts: Facts) -> Iterator[Hit]:

@@ -12,6 +12,7 @@ from layerctl.diagnosing.commands import beside
 from layerctl.diagnosing.hits import Hit
 from layerctl.kernel.facts import Directory, Facts
 from layerctl.model import Layer, Role, Severity, Stack
+from layerctl.rules.overlay import work_beside
 from layerctl.rules.validity import problems
 
 
@@ -120,7 +121,7 @@ def undefined(stack: Stack, facts: Facts) -> Iterator[Hit]:
 
 def _moved_out(stack: Stack, facts: Facts, lower: str) -> dict[str, str]:
     """Return the command with upper and work beside a lower layer instead of in it."""
-    upper, work = beside(lower, ".upper"), beside(lower, ".upper.work")
+    upper, work = beside(lower, ".upper"), work_beside(beside(lower, ".upper"))
     better = stack._replace(
         layers=tuple(
             layer._replace(path=upper) if layer.role is Role.UPPER else layer

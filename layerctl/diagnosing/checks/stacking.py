@@ -9,18 +9,10 @@ from layerctl.diagnosing.commands import beside
 from layerctl.diagnosing.hits import Hit
 from layerctl.kernel.facts import Facts
 from layerctl.model import MountEntry, Severity, Stack
+from layerctl.rules.filesystems import PSEUDO, STACKED
 
 #: FILESYSTEM_MAX_STACK_DEPTH (include/linux/fs.h).
 MAX_DEPTH = 2
-
-#: Mounts that are in every root directory, and that nobody misses in an overlay of it.
-_PSEUDO = frozenset(
-    {
-        "proc", "sysfs", "devtmpfs", "devpts", "cgroup", "cgroup2", "securityfs", "debugfs",
-        "tracefs", "mqueue", "hugetlbfs", "bpf", "pstore", "efivarfs", "configfs", "fusectl",
-        "binfmt_misc", "rpc_pipefs", "nsfs", "autofs", "tmpfs", "ramfs",
-    }
-)  # fmt: skip
 
 
 def depth(stack: Stack, facts: Facts) -> Iterator[Hit]:
@@ -64,10 +56,8 @@ def depth_of(entry: MountEntry, facts: Facts, guard: int = 8) -> tuple[int, bool
     """
     if entry.fstype == "proc":
         return MAX_DEPTH, True
-    if entry.fstype in ("ecryptfs", "aufs"):
-        return 1, True
     if entry.fstype != "overlay" or not guard:
-        return 0, True
+        return int(entry.fstype in STACKED and entry.fstype != "overlay"), True
     deepest, sure = 0, True
     for path in facts.layers.get(entry.mount_id, ()):
         below = _mount_of(path, facts.mounts, entry)
@@ -105,7 +95,7 @@ def submounts(stack: Stack, facts: Facts, *, mounted: bool = False) -> Iterator[
             and entry.mount_id != place.mount.mount_id
             and not (facts.target is not None and entry.target == facts.target.path)
         ]
-        real = [entry for entry in inside if entry.fstype not in _PSEUDO]
+        real = [entry for entry in inside if entry.fstype not in PSEUDO]
         if not inside:
             continue
         shown = (real or inside)[0]

@@ -12,19 +12,9 @@ from layerctl.diagnosing.hits import Hit
 from layerctl.kernel.facts import FS_CASEFOLD_FL, Directory, Facts, Storage
 from layerctl.kernel.overlay_facts import FEW_INODES, FULL, LITTLE_SPACE
 from layerctl.model import Role, Severity, Stack
+from layerctl.rules import filesystems
+from layerctl.rules.overlay import work_beside
 from layerctl.rules.words import count
-
-#: Remote filesystems whose rename(2) refuses RENAME_WHITEOUT, which overlay demands of a remote
-#: upper (ovl_make_workdir, since 5.7; before, no remote upper at all).
-NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "ceph", "afs"})
-
-#: Filesystems whose names are compared by rules of their own: dentries with d_hash or d_compare
-#: are 'weird' to overlay, as any layer (ovl_dentry_weird).
-OWN_NAMES = frozenset({"vfat", "msdos", "exfat", "hfs", "hfsplus", "adfs", "affs", "autofs"})
-
-
-#: Filesystems that nothing makes writable.
-NATIVELY_READ_ONLY = frozenset({"squashfs", "erofs", "iso9660", "cramfs", "romfs", "udf"})
 
 
 def is_read_only(place: Directory) -> bool:
@@ -60,7 +50,7 @@ def upper_read_only(stack: Stack, facts: Facts) -> Iterator[Hit]:
     how = "remount,rw" if whole else "remount,bind,rw"
     commands: tuple[str, ...] = (f"mount -o {how} {{mountpoint}}", "{command}")
     fix = None
-    if upper.fstype in NATIVELY_READ_ONLY:
+    if upper.fstype in filesystems.READ_ONLY:
         layers = tuple(
             layer._replace(role=Role.LOWER) if layer.role is Role.UPPER else layer
             for layer in stack.layers
@@ -76,12 +66,12 @@ def unsupported_upper(stack: Stack, facts: Facts) -> Iterator[Hit]:
     upper = _upper(stack, facts)
     if upper is None or upper.fstype is None:
         return
-    family = _family(upper.fstype)
-    if family is None:
+    family = filesystems.doubtful_upper(upper.fstype)
+    if not family:
         return
     severity: Severity | None = None
     seen = [f"upper {upper.path} is on {_on(upper)}"]
-    if family not in ("overlay", "ecryptfs") and upper.fstype not in NETWORK:
+    if family not in ("overlay", "ecryptfs") and upper.fstype not in filesystems.NETWORK:
         lacks = lacking(facts)
         if lacks == []:
             return  # tried: it has all that overlay asks of a remote upper
@@ -127,15 +117,6 @@ def scratch_fix(stack: Stack, facts: Facts) -> tuple[dict[str, str], tuple[str, 
     return values, commands
 
 
-def _family(fstype: str) -> str | None:
-    """Return which kind of filesystem that overlay is wary of as upper, None for the others."""
-    if fstype in NETWORK:
-        return "nfs"
-    if fstype in ("fuse", "fuseblk") or fstype.startswith("fuse."):
-        return "fuse"
-    return fstype if fstype in ("overlay", "ecryptfs", "zfs", "virtiofs") else None
-
-
 def lacking(facts: Facts) -> list[str] | None:
     """Return what the upper filesystem lacks of what a remote one must have, None if untried."""
     probed = facts.probed
@@ -153,7 +134,9 @@ def upper_features(stack: Stack, facts: Facts) -> Iterator[Hit]:
     """The upper filesystem has file types, extended attributes and RENAME_WHITEOUT."""
     upper = _upper(stack, facts)
     probed = facts.probed
-    if upper is None or probed is None or upper.fstype is None or _family(upper.fstype):
+    if upper is None or probed is None or upper.fstype is None:
+        return
+    if filesystems.doubtful_upper(upper.fstype):
         return
     on = f"upper {upper.path} is on {_on(upper)}"
     values, commands = scratch_fix(stack, facts)
@@ -229,7 +212,7 @@ def subvolumes(stack: Stack, facts: Facts) -> Iterator[Hit]:
     if work.identity is None or upper.identity is None or upper.mount != work.mount:
         return
     if upper.identity[0] != work.identity[0]:
-        better = beside(upper.path, ".work")
+        better = work_beside(upper.path)
         if upper.identity[1] == SUBVOLUME_ROOT:  # what is beside it is another subvolume
             values, commands = inside_upper(stack, facts, upper)
             seen = f"upper {upper.path} is a subvolume, and work {work.path} is not in it"
@@ -292,7 +275,7 @@ def unsupported_layer(stack: Stack, facts: Facts) -> Iterator[Hit]:
         return
     for role, path in roles(stack):
         place = facts.of(path)
-        if place.error is None and place.fstype in OWN_NAMES:
+        if place.error is None and place.fstype in filesystems.OWN_NAMES:
             # autofs is refused only where a mount is still to be made at just that directory
             certain = place.fstype != "autofs"
             yield Hit(

@@ -13,7 +13,7 @@ from layerctl.diagnosing.hits import Hit
 from layerctl.kernel.facts import FS_APPEND_FL, FS_IMMUTABLE_FL, Directory, Facts, Handles, Other
 from layerctl.kernel.overlay_facts import FULL
 from layerctl.model import Role, Severity, Stack
-from layerctl.rules.overlay import settings
+from layerctl.rules.overlay import settings, work_beside
 
 #: What overlay itself keeps in a work directory.
 _OWN = frozenset({"work", "index"})
@@ -34,14 +34,18 @@ def foreign(stack: Stack, facts: Facts) -> Iterator[Hit]:
     if stack.fstype != "overlay" or stack.upper is None or stack.work is None or not others:
         return
     listed = ", ".join(others[:5]) + (" ..." if len(others) > 5 else "")
-    better = beside(stack.upper, ".work")
-    if better == stack.work:
-        better = beside(stack.upper, ".work2")
+    better = _other_work(stack.upper, stack)
     yield Hit(
         "workdir-not-empty",
         (f"work {stack.work} contains: {listed}",),
         {"work": better, "command": command(stack, facts, work=better)},
     )
+
+
+def _other_work(upper: str, stack: Stack) -> str:
+    """Return a work directory beside the upper one that is not the stack's own."""
+    work = work_beside(upper)
+    return f"{work}2" if work == stack.work else work
 
 
 def cleared(stack: Stack, facts: Facts) -> Iterator[Hit]:
@@ -60,9 +64,7 @@ def cleared(stack: Stack, facts: Facts) -> Iterator[Hit]:
         seen.append(f"{index} is not a directory, and the index needs one")
     if not seen:
         return
-    better = beside(stack.upper, ".work")
-    if better == stack.work:
-        better = beside(stack.upper, ".work2")
+    better = _other_work(stack.upper, stack)
     yield Hit(
         "workdir-not-empty",
         tuple(seen[:4]),
@@ -175,13 +177,13 @@ def in_use(stack: Stack, facts: Facts) -> Iterator[Hit]:
                     layer._replace(path=beside(upper, ".2")) if layer.role is Role.UPPER else layer
                     for layer in stack.layers
                 ),
-                work=beside(upper, ".2.work"),
+                work=work_beside(beside(upper, ".2")),
             )
             values = {
                 "upper": upper,
                 "other": other.target,
                 "newupper": beside(upper, ".2"),
-                "newwork": beside(upper, ".2.work"),
+                "newwork": work_beside(beside(upper, ".2")),
                 "command": command(fresh if not refuses and role != "lower" else stack, facts),
             }
             commands: tuple[str, ...] | None = None

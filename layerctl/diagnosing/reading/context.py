@@ -13,20 +13,9 @@ from layerctl.diagnosing.reading.attempts import Attempt
 from layerctl.diagnosing.reading.events import Event, Kind
 from layerctl.diagnosing.reading.lazy import Lazy
 from layerctl.diagnosing.reading.text import Line
+from layerctl.rules.filesystems import family
 
 Version = tuple[int, int]
-
-#: Names of filesystems by the family that overlay's answer depends on.
-FAMILIES = {
-    "nfs": "nfs", "nfs4": "nfs", "cifs": "nfs", "smb3": "nfs", "ceph": "nfs", "afs": "nfs",
-    "9p": "nfs", "cephfs": "nfs", "lustre": "nfs", "gpfs": "nfs", "beegfs": "nfs",
-    "orangefs": "nfs", "smbfs": "nfs", "glusterfs": "fuse", "zfs": "zfs",
-    "ecryptfs": "ecryptfs", "virtiofs": "virtiofs",
-    "overlay": "overlay", "overlayfs": "overlay", "aufs": "aufs", "vfat": "names",
-    "exfat": "names", "msdos": "names", "ntfs": "names", "ntfs3": "names", "hfsplus": "names",
-    "fuse": "fuse", "fuseblk": "fuse", "btrfs": "btrfs", "xfs": "xfs", "tmpfs": "tmpfs",
-    "ramfs": "tmpfs", "ext4": "ext4",
-}  # fmt: skip
 
 _FS_WORD = Lazy(
     r"(?<![\w/.-])(nfs4?|cifs|smb3|smbfs|ceph(?:fs)?|lustre|gpfs|beegfs|orangefs|9p|zfs|ecryptfs|virtiofs|vfat|exfat|ntfs3?|btrfs|xfs|tmpfs|"
@@ -185,8 +174,3 @@ def of_kernel(lines: Iterable[str], kernel: Version | None) -> Context:
     plain = "\n".join(lines)
     found = [line._replace(kernel=True) for line in text.lines(plain)]
     return Context(plain, found, text.folded(plain), [], kernel)
-
-
-def family(fstype: str) -> str:
-    """Return the family of a filesystem type, empty where it plays no part."""
-    return FAMILIES.get(fstype) or ("fuse" if fstype.startswith("fuse") else "")

@@ -23,6 +23,7 @@ from layerctl.diagnosing.reading.events import Kind as EventKind
 from layerctl.diagnosing.reading.result import Certainty, Clue, Diagnosis, Reading
 from layerctl.diagnosing.reading.text import Line
 from layerctl.model import Role, Severity
+from layerctl.rules.overlay import trusted_options
 
 #: From this weight on the text itself says it; below the second, something only would fit.
 _SAYS, _LIKELY = 84, 60
@@ -127,18 +128,14 @@ def _while_mounting(context: Context) -> bool:
     return any(event.stage is Stage.MOUNT for event in context.heard)
 
 
-#: Options that need trusted attributes, and their values that do not.
-_TRUSTED = {"metacopy": ("off",), "redirect_dir": ("off", "nofollow"), "verity": ("off",)}
-
-
 def _trusted(context: Context) -> Iterator[Clue]:
     """What the root of a user namespace may not ask for, whatever the kernel."""
     for attempt in context.tried:
         if attempt.stack is None or attempt.stack.fstype != "overlay":
             continue
-        for name, value in attempt.stack.options.items():
-            if value not in _TRUSTED.get(name, (value,)):
-                yield Clue("userns-trusted-xattr-option", 86, f"{name}={value}")
+        options = attempt.stack.options
+        for name in trusted_options(options):
+            yield Clue("userns-trusted-xattr-option", 86, f"{name}={options[name]}")
 
 
 #: Top directories of a system, in which other filesystems are mounted.

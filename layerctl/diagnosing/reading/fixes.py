@@ -11,6 +11,7 @@ from layerctl.diagnosing.reading.attempts import Attempt, is_real
 from layerctl.diagnosing.reading.context import Context
 from layerctl.diagnosing.reading.lazy import Lazy
 from layerctl.model import Role, Stack
+from layerctl.rules.overlay import work_beside
 
 _PLACE = re.compile(r"\{([a-z_]+)\}")
 _STORE = Lazy(
@@ -134,9 +135,9 @@ def _other_work(stack: Stack, target: str | None) -> dict[str, str]:
     """Return a work directory beside the upper one, on its mount, and the mount with that."""
     if stack.fstype != "overlay" or stack.upper is None or not is_real(stack.upper):
         return {}
-    work = stack.upper.rstrip("/") + ".work"
+    work = work_beside(stack.upper)
     if work == stack.work:
-        work = stack.upper.rstrip("/") + ".work2"
+        work += "2"
     if not all(is_real(layer.path) for layer in stack.layers):
         return {"work": work}
     return {"work": work, "command": Raw(mount_command(stack._replace(work=work), target))}
