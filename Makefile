@@ -18,7 +18,7 @@ help:  ## list the targets
 
 .PHONY: demo
 demo: $(RUN)  ## show the main job in a mount namespace of its own
-	@$(BIN)/python -m tests.demo
+	@$(BIN)/python -m tools.demo
 
 .PHONY: test
 test: $(DEV) $(SYSTEM)  ## run every test (TESTS=... chooses some)
@@ -73,16 +73,16 @@ score: $(DEV)  ## count the reports (REPORTS=FILES) that doctor --from explains
 
 .PHONY: bench
 bench: $(DEV)  ## print how much time the program costs, as ratios
-	@$(BIN)/python -m tests.bench
+	@$(BIN)/python -m tools.bench
 
 .PHONY: fuzz
 SECONDS ?= 60
 fuzz: $(DEV)  ## compare the resolver with the kernel on random stacks for SECONDS (60)
-	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+	@$(BIN)/python -m tools.fuzz.stacks --seconds $(SECONDS)
 
 .PHONY: inject
 inject: $(DEV) $(SYSTEM)  ## make every call fail, of all commands or COMMANDS (as root, hours)
-	@$(BIN)/python -m tests.inject $(COMMANDS) $(INJECT)
+	@$(BIN)/python -m tools.inject $(COMMANDS) $(INJECT)
 
 .PHONY: mutation
 COUNT ?= 100
@@ -92,21 +92,21 @@ mutation: $(DEV) $(SYSTEM)  ## break COUNT (100) lines one at a time: do the tes
 
 .PHONY: fuzz-texts
 fuzz-texts: $(DEV)  ## read 10,000 mutated and random texts
-	@$(BIN)/python -m tests.fuzz_texts --count 10000
+	@$(BIN)/python -m tools.fuzz.texts --count 10000
 
 .PHONY: attack
 RUNS ?= 200
 attack: $(DEV)  ## attack each command that root runs with a hostile neighbour, RUNS times (200)
-	@$(BIN)/python -m tests.attack_real --runs $(RUNS)
+	@$(BIN)/python -m tools.attack --runs $(RUNS)
 
 .PHONY: real-system
 real-system: $(DEV)  ## compare the resolver with the kernel on a Debian in six layers (as root)
-	@$(BIN)/python -m tests.real_system
+	@$(BIN)/python -m tools.real_system
 
 .PHONY: engines
 engines: $(DEV)  ## ask real Docker and podman what their containers are called (as root)
 	@tools/setup engines
-	@$(BIN)/python -m tests.engines
+	@$(BIN)/python -m tools.engines
 
 .PHONY: generate
 generate: $(DEV)  ## write the completions, manual pages and tables of the docs anew

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from layerctl.kernel import mounts, private_names, syscalls
-from tests.attack import NEIGHBOUR, Lab, as_neighbour, at_every_call
 from tests.support import layerctl, layerctl_json
+from tests.support.neighbour import NEIGHBOUR, Lab, as_neighbour, at_every_call
 
 #: How many calls there are from one run's act to the next one's.
 STEP = {"new": 4, "old": 9}

@@ -13,7 +13,7 @@ import pytest
 
 from layerctl.kernel import syscalls
 from tests.support import ROOT, layerctl
-from tests.test_mount_real import ODD_NAMES, make, snapshot
+from tests.support.mounting import ODD_NAMES, make, snapshot
 
 GENERATOR = "/usr/lib/systemd/system-generators/systemd-fstab-generator"
 

@@ -9,7 +9,7 @@ import pytest
 
 from layerctl.cli.main import main
 from layerctl.kernel import syscalls
-from tests.test_mount_real import make
+from tests.support.mounting import make
 
 
 def grow(lab: Path) -> None:

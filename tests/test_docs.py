@@ -14,9 +14,8 @@ import click
 import pytest
 
 from layerctl.cli.main import cli
-from tests import pictures
-from tests.docs import PAGES, rewritten
-from tests.support import ROOT
+from tests.support import ROOT, pictures
+from tests.support.examples import PAGES, rewritten
 
 UPDATE = bool(os.environ.get("LAYERCTL_UPDATE_DOCS"))
 

@@ -12,7 +12,7 @@ import pytest
 from layerctl.kernel import mounts, syscalls
 from layerctl.mounting.boot import unit_name
 from tests.support import layerctl
-from tests.test_mount_real import ODD_NAMES, make, shown
+from tests.support.mounting import ODD_NAMES, make, shown
 
 
 def printed(form: str, *arguments: str, code: int = 0) -> str:

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from layerctl.kernel import syscalls
-from tests.inject import Outcome, inject, run, sites
-from tests.inject_cases import CASES, SELECTION
 from tests.support import import_everything, layerctl
+from tools.inject.cases import CASES, SELECTION
+from tools.inject.runs import Outcome, inject, run, sites
 
 traced = pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("strace") is None, reason="takes root and strace(1)"

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.stacks import Case, Mounted, compare, make_case
 from tests.support import layerctl_json
+from tests.support.stacks import Case, Mounted, compare, make_case
 
 
 def stack(lab: Path, options: str = "redirect_dir=on") -> Case:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import recordings
-from tests.support import layerctl_json
+from tests.support import layerctl_json, recordings
 
 #: Recording, label of the branches, label of the kernel's view, permissions from the top.
 CASES = [

@@ -13,9 +13,9 @@ import pytest
 
 from layerctl.inspecting import changes
 from layerctl.inspecting.opening import opened
-from tests.operations import Operations
-from tests.stacks import Mounted, kernel_tree, make_case
 from tests.support import in_namespace, layerctl, layerctl_json
+from tests.support.operations import Operations
+from tests.support.stacks import Mounted, kernel_tree, make_case, wrong_changes
 
 
 def base(lab: Path) -> None:
@@ -153,49 +153,6 @@ def random_changes(seed: int, lab: Path, *, user: bool) -> list[str]:
         made = {one.path: one for one in changes.find(view, 1, content=True)}
     shutil.rmtree(where)
     return list(wrong_changes(made, before, after))
-
-
-def wrong_changes(made: dict[str, Any], before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    """Compare changes with two trees as the kernel showed them."""
-    moved = {path: one.source for path, one in made.items() if one.change == "renamed"}
-
-    def came_from(path: str) -> str:
-        for target, source in sorted(moved.items(), key=lambda pair: -len(pair[0])):
-            if path == target or path.startswith(target + "/"):
-                return str(source) + path[len(target) :]
-        return path
-
-    wrong = []
-    for path, seen in after.items():
-        one, old = made.get(path), before.get(came_from(path))
-        if old is None:
-            if one is None or one.change not in ("added", "renamed"):
-                wrong.append(f"{path}: new, but {one}")
-            continue
-        same_type = stat.S_IFMT(seen.status.st_mode) == stat.S_IFMT(old.status.st_mode)
-        same = same_type and (seen.content, seen.link) == (old.content, old.link)
-        if same_type and not same and (one is None or one.change not in ("modified", "renamed")):
-            wrong.append(f"{path}: modified, but {one}")
-        if not same_type and (one is None or one.change != "replaced"):
-            wrong.append(f"{path}: replaced, but {one}")
-        if same and one is not None and one.change in ("modified", "replaced", "added"):
-            wrong.append(f"{path}: the same, but {one}")
-        mode_differs = seen.status.st_mode != old.status.st_mode
-        if same and mode_differs and (one is None or one.change not in ("metadata", "renamed")):
-            wrong.append(f"{path}: mode changed, but {one}")
-    for path, one in made.items():
-        if one.change == "deleted" and (path in after or (one.source or path) not in before):
-            wrong.append(f"{path}: {one}, but it is there, or never was")
-    for path in before:
-        above = path.rpartition("/")[0]
-        if path in after or path in moved.values():
-            continue
-        others = [p for p in made if made[p].change in ("renamed", "replaced")]
-        if any(path.startswith(p + "/") for p in others) or (above and above not in after):
-            continue  # what lay in a directory that went is not told one by one
-        if above not in moved.values() and path not in made:
-            wrong.append(f"{path}: gone, and nothing said of it")
-    return wrong
 
 
 @pytest.mark.parametrize("user", [False, True], ids=["trusted", "user"])

@@ -18,8 +18,8 @@ import pytest
 from layerctl.cli.main import main
 from layerctl.inspecting.opening import opened
 from layerctl.inspecting.view import walk
-from tests.stacks import make_case
 from tests.support import layerctl, layerctl_json
+from tests.support.stacks import make_case
 
 NOBODY = 65534
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from layerctl.kernel import syscalls
-from tests.fuzz import BUILDERS, differing
-from tests.stacks import Mounted, compare, make_case
 from tests.support import in_namespace, layerctl_json
+from tests.support.stacks import Mounted, compare, make_case
+from tools.fuzz.stacks import BUILDERS, differing
 
 CASES = int(os.environ.get("LAYERCTL_CASES", "400"))
 

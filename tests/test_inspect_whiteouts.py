@@ -13,8 +13,8 @@ import pytest
 from layerctl.inspecting.opening import opened
 from layerctl.inspecting.resolvers.markers import Whiteout
 from layerctl.inspecting.whiteouts import find
-from tests.stacks import Case, build_by_hand, resolver_tree
 from tests.support import in_namespace, layerctl_json
+from tests.support.stacks import Case, build_by_hand, resolver_tree
 
 CASES = int(os.environ.get("LAYERCTL_CASES", "400")) // 4
 

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import images
-from tests.support import layerctl, layerctl_json
+from tests.support import images, layerctl, layerctl_json
 
 
 def _main_job(lab: Path, *, user: bool) -> None:
@@ -96,7 +95,7 @@ def test_over_a_packed_image(fs: str, lab: Path) -> None:
 
 
 def test_the_demo(tmp_path: Path) -> None:
-    from tests.demo import main
+    from tools.demo import main
 
     before = Path("/proc/self/mountinfo").read_text()
     assert main() == 0

@@ -10,7 +10,7 @@ import pytest
 
 from layerctl.kernel import mounts, syscalls
 from tests.support import layerctl, layerctl_json
-from tests.test_mount_real import make, snapshot
+from tests.support.mounting import make, snapshot
 
 #: What its option string has a meaning for, libfuse's included.
 ODD_NAMES = ("a:b", "a,b", "a\\b", "a b", "a=b", "-a", "\\,", ":", ",", "a\\:b", "a\nb", "\udcff")

@@ -9,8 +9,6 @@ import errno
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,8 +17,8 @@ import pytest
 
 from layerctl.cli.main import main
 from layerctl.kernel import layers, mounts, syscalls
-from tests.support import ROOT, layerctl, layerctl_json
-from tests.test_mount_real import APIS, FEATURES, make, mounted_here, shown, snapshot
+from tests.support import layerctl, layerctl_json
+from tests.support.mounting import APIS, FEATURES, make, mounted_here, shown, snapshot, traced
 
 #: The calls after which something stands that must be undone, by the way in.
 CALLS = {
@@ -28,21 +26,6 @@ CALLS = {
     "mount": ("mkdir,mkdirat", "mount"),
 }
 WAYS = [(api, call) for api, calls in CALLS.items() if api in APIS for call in calls]
-
-
-def traced(inject: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the program under strace, which injects what `inject` says (strace(1))."""
-    calls = inject.partition(":")[0]
-    return subprocess.run(
-        [
-            "strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={calls}", "-e",
-            f"inject={inject}", sys.executable, "-m", "layerctl", *arguments,
-        ],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )  # fmt: skip
 
 
 @pytest.mark.namespace

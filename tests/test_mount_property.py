@@ -17,7 +17,7 @@ from layerctl.model import Layer, Role, Stack
 from layerctl.mounting.apply import MountFailedError, carry_out
 from layerctl.mounting.plan import choose
 from layerctl.rules.validity import problems
-from tests.test_mount_real import APIS
+from tests.support.mounting import APIS
 
 #: How many random stacks; a virtual machine under emulation is ten times slower.
 CASES = 300 if os.environ.get("LAYERCTL_TESTS_FORK") else 4000

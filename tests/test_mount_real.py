@@ -12,40 +12,8 @@ from typing import Any
 import pytest
 
 from layerctl.kernel import mounts, syscalls
-from layerctl.kernel.context import overlay_features
 from tests.support import ROOT, layerctl, layerctl_json
-
-FEATURES = overlay_features()
-#: The ways in that this kernel has; tests run on kernels from 5.10 on.
-APIS = tuple(
-    api
-    for api, there in (
-        ("fsconfig", FEATURES.append), ("fd", FEATURES.by_descriptor), ("mount", True)
-    )
-    if there
-)  # fmt: skip
-ODD_NAMES = (
-    "a:b", "a,b", "a\\b", "a b", "a\tb", "a\nb", 'a"b', "a=b", "-a", "#a", "lowerdir=", "\udcff",
-    "a\\,b", "a\\:b", "\\", ":", ",", "n" * 255, "%s", "$(x)", "é", "..a", "a\\134b", "a\\054b",
-)  # fmt: skip
-
-
-def snapshot(lab: Path) -> set[str]:
-    return {os.path.relpath(os.path.join(d, n), lab) for d, s, f in os.walk(lab) for n in (*s, *f)}
-
-
-def mounted_here(lab: Path) -> list[str]:
-    return [one.target for one in mounts.entries() if one.target.startswith(f"{lab}/")]
-
-
-def shown(target: Path) -> list[tuple[str, str]]:
-    stack = mounts.find_layered(str(target)).stack
-    return [(layer.role.value, layer.path) for layer in stack.layers]
-
-
-def make(lab: Path, *names: str) -> None:
-    for name in names:
-        (lab / name).mkdir(parents=True)
+from tests.support.mounting import APIS, FEATURES, ODD_NAMES, make, mounted_here, shown, snapshot
 
 
 @pytest.mark.namespace

@@ -19,8 +19,8 @@ from layerctl.cli.main import main
 from layerctl.errors import RefusedError
 from layerctl.kernel import beneath, context, mounts, private_names, syscalls
 from layerctl.kernel.context import Features
-from tests.attack import NEIGHBOUR
 from tests.support import layerctl, layerctl_json
+from tests.support.neighbour import NEIGHBOUR
 
 MS_SHARED = 1 << 20
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from layerctl.errors import RequestError
 from layerctl.kernel import mounts
 from layerctl.model import Layer, Role, Stack
 from layerctl.rules.aufs import ATTRIBUTES, PERMISSIONS, with_permissions
-from tests.recordings import names, recording
+from tests.support.recordings import aufs_calls, names, recording
 
 RECORDINGS = names("aufs")
 
@@ -38,24 +37,6 @@ def _snapshots() -> Iterator[tuple[str, dict[str, Any]]]:
         for number, step in enumerate(_load(name)["steps"]):
             if step["kind"] == "snapshot":
                 yield f"{name}:{number}", step
-
-
-def _calls(step: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield `(options, target)` of every aufs mount or remount of a step."""
-    if step["kind"] == "mount-syscall":
-        yield step["data"], "./merged"
-        return
-    lexer = shlex.shlex(step["command"], posix=True, punctuation_chars=";&|<>")
-    lexer.whitespace_split = True
-    command: list[str] = []
-    for word in [*lexer, ";"]:
-        if word and set(word) <= set(";&|"):
-            if command[:1] == ["mount"] and ("aufs" in command or "remount" in " ".join(command)):
-                options = command[command.index("-o") + 1] if "-o" in command else ""
-                yield options, command[-1]
-            command = []
-        else:
-            command.append(word)
 
 
 def _in_effect(stack: Stack, cwd: str) -> list[tuple[str, str]]:
@@ -102,7 +83,7 @@ def test_every_mount_and_branch_change_makes_the_stack_that_sysfs_then_shows() -
         stacks: dict[str, Stack] = {}
         for step in recorded["steps"]:
             if step["kind"] in ("mount", "mount-syscall") and step["rc"] == 0:
-                for options, target in _calls(step):
+                for options, target in aufs_calls(step):
                     if options in REFUSED:
                         with pytest.raises(RequestError):
                             aufs.parse(options)
@@ -136,7 +117,7 @@ def test_a_mount_step_names_its_branches_whether_it_succeeds_or_not(
     name: str, expected: list[list[str]]
 ) -> None:
     steps = [step for step in _load(name)["steps"] if step["kind"] == "mount"]
-    stacks = [aufs.parse(options) for step in steps for options, _ in _calls(step)]
+    stacks = [aufs.parse(options) for step in steps for options, _ in aufs_calls(step)]
     assert [[layer.path for layer in stack.layers] for stack in stacks] == expected
     for stack in stacks:
         assert [with_permissions(stack).layers[0].permission] == ["rw"]

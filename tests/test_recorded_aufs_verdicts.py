@@ -14,7 +14,7 @@ from layerctl.model import MountEntry, Severity, Stack
 from layerctl.rules.limits import MAX_STRING
 from layerctl.rules.options import find
 from layerctl.rules.validity import problems
-from tests.test_recorded_aufs import RECORDINGS, _calls, _load
+from tests.support.recordings import aufs_calls, names, recording
 
 #: Where /tmp lay in each recording, if not on the virtual machine's overlay.
 TMP = {
@@ -127,19 +127,19 @@ def verdict(situation: Situation, options: str, target: str) -> tuple[bool, list
 
 def mounts_of() -> list[tuple[str, str, str, bool, Situation]]:
     out = []
-    for name in RECORDINGS:
-        recording = _load(name)
-        for step in recording["steps"]:
+    for name in names("aufs"):
+        recorded = recording(f"aufs/{name}")
+        for step in recorded["steps"]:
             if step["kind"] not in ("mount", "mount-syscall"):
                 continue
             command = step.get("command", "")
-            calls = [call for call in _calls(step) if "remount" not in call[0]]
+            calls = [call for call in aufs_calls(step) if "remount" not in call[0]]
             if "overlay o " in command and command.index("aufs") < command.index("overlay o "):
                 continue  # the overlay above is what failed or did not
             for number, (options, target) in enumerate(calls):
                 last = number == len(calls) - 1
                 refused = step["rc"] != 0 and last
-                situation = Situation(name, recording, command)
+                situation = Situation(name, recorded, command)
                 out.append((name, options, target, refused, situation))
     return out
 

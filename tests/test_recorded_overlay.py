@@ -9,7 +9,7 @@ import pytest
 
 from layerctl.codecs import mountinfo, overlay
 from layerctl.model import Stack
-from tests.recordings import names, recording
+from tests.support.recordings import names, recording
 
 #: Values for which the kernel shows what it made of them.
 _CHOSEN = ("auto", "follow")

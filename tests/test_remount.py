@@ -20,8 +20,7 @@ from layerctl.mounting import remount
 from layerctl.mounting.branches import Change
 from layerctl.rules.remount import Flags, wanted
 from tests.support import ROOT, layerctl, layerctl_json
-from tests.test_mount_guards import traced
-from tests.test_mount_real import make
+from tests.support.mounting import make, traced
 
 
 def overlay(lab: Path, options: str = "", upper: bool = True) -> None:

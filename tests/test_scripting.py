@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs import run, steps
 from tests.support import ROOT, layerctl, layerctl_json
+from tests.support.examples import run, steps
 
 ODD = [
     "two words",

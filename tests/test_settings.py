@@ -17,7 +17,7 @@ from layerctl.kernel.facts import Caller, Facts, TypeState
 from layerctl.model import Layer, Role, Stack
 from layerctl.rules.overlay import settings
 from layerctl.rules.validity import problems
-from tests.recordings import text
+from tests.support.recordings import text
 
 NAMES = ("index", "nfs_export", "metacopy", "redirect_dir")
 ROWS = json.loads(text("overlay-settings.json"))

@@ -15,7 +15,7 @@ import pytest
 from layerctl.cli.main import main
 from layerctl.kernel import context, mounts, syscalls
 from layerctl.kernel.kmsg import KernelLog
-from tests.test_mount_real import APIS
+from tests.support.mounting import APIS
 
 #: What mounting calls, each by the module it is looked up in.
 CALLS: tuple[tuple[Any, str], ...] = (

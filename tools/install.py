@@ -84,7 +84,7 @@ def remove(prefix: Path, place: Callable[[Path], Path]) -> None:
     """Take away what was installed, where the Python that it was installed for looks for it."""
     python = installed_by(place(prefix / "bin" / "layerctl"))
     if python is not None and python != sys.executable:
-        os.execv(python, [python, *sys.argv])  # noqa: S606 - it names the directory of packages
+        os.execv(python, [python, *sys.argv])
     for path, _, _ in files(prefix):
         place(path).unlink(missing_ok=True)
     where = place(library(prefix)[0])

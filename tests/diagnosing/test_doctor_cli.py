@@ -14,10 +14,9 @@ from layerctl.diagnosing.catalogue import CAUSES, fill
 from layerctl.diagnosing.hits import Hit
 from layerctl.kernel import facts, probes, syscalls, trial
 from layerctl.kernel.facts import Caller, Facts, TypeState
-from layerctl.kernel.machine import Machine
 from layerctl.model import Severity, Stack
-from tests.diagnosing.plans import doctor_says, failures, make, stack_of
 from tests.support import layerctl, layerctl_json
+from tests.support.plans import a_machine, doctor_says, failures, make, stack_of
 
 
 def test_the_state_of_this_machine() -> None:
@@ -31,20 +30,6 @@ def test_the_state_of_this_machine() -> None:
     shown = layerctl("doctor", "-v").stdout
     assert "✓ overlay: in the kernel" in shown
     assert len(layerctl("doctor").stdout) < len(shown)
-
-
-def _machine(**changed: object) -> Machine:
-    plain = Machine(
-        "6.1",
-        {"overlay": TypeState.PRESENT, "aufs": TypeState.ABSENT, "fuse": TypeState.PRESENT},
-        (),
-        Caller(0, True, False),
-        frozenset(),
-        {"/": "ext4"},
-        None,
-        True,
-    )
-    return plain._replace(**changed)  # type: ignore[arg-type]  # names of its fields
 
 
 @pytest.mark.parametrize(
@@ -72,12 +57,12 @@ def _machine(**changed: object) -> Machine:
     ],
 )  # fmt: skip
 def test_what_would_stop_common_setups(cause: str, changed: dict[str, object]) -> None:
-    found, _ = preflight.run_checks([(check, (_machine(**changed),)) for check in machine.CHECKS])
+    found, _ = preflight.run_checks([(check, (a_machine(**changed),)) for check in machine.CHECKS])
     assert cause in [one.cause for one in found]
 
 
 def test_a_healthy_machine_is_well() -> None:
-    found, _ = preflight.run_checks([(check, (_machine(),)) for check in machine.CHECKS])
+    found, _ = preflight.run_checks([(check, (a_machine(),)) for check in machine.CHECKS])
     assert {one.severity for one in found} <= {Severity.INFO}
 
 

@@ -10,10 +10,9 @@ from typing import NamedTuple
 import pytest
 
 from layerctl.kernel import mounts, syscalls
-from tests import images
-from tests.diagnosing.plans import make
-from tests.diagnosing.test_round_trips import BASE, dirs, good, let_go, shell
-from tests.support import in_namespace, layerctl, layerctl_json
+from tests.support import images, in_namespace, layerctl, layerctl_json
+from tests.support.plans import make
+from tests.support.shell import BASE, dirs, good, let_go, shell
 
 
 class Setup(NamedTuple):

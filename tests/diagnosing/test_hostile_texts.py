@@ -8,7 +8,7 @@ import pytest
 
 from layerctl.diagnosing.reading import intake
 from layerctl.diagnosing.reading.diagnose import read
-from tests.fuzz_texts import texts
+from tools.fuzz.texts import texts
 
 FAILURE = "[1.0] overlayfs: maximum fs stacking depth exceeded"
 

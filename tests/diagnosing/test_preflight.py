@@ -14,8 +14,8 @@ from layerctl.diagnosing.catalogue import CAUSES
 from layerctl.kernel import facts, syscalls
 from layerctl.kernel.facts import Caller, Directory, Facts, TypeState
 from layerctl.model import Layer, MountEntry, Role, Severity, Stack
-from tests.diagnosing.plans import doctor_says, failures, kernel_says, make, stack_of
 from tests.support import in_namespace, layerctl
+from tests.support.plans import doctor_says, failures, kernel_says, make, stack_of
 
 _F = "failure"
 

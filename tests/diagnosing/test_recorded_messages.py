@@ -13,7 +13,7 @@ from layerctl.diagnosing.messages import Message, messages, search
 from layerctl.diagnosing.messages.row import Kind
 from layerctl.diagnosing.reading.diagnose import read
 from layerctl.model import Severity
-from tests.recordings import text as recorded
+from tests.support.recordings import text as recorded
 
 ROWS = [line.split("\t") for line in recorded("kernel-messages.tsv").splitlines()[1:] if line]
 FORMATS: dict[tuple[str, str], Message] = {

@@ -13,10 +13,10 @@ from layerctl.diagnosing import preflight
 from layerctl.errors import RequestError
 from layerctl.kernel import facts, probes, syscalls
 from layerctl.model import Severity
-from tests.diagnosing.plans import make
-from tests.diagnosing.test_round_trips import let_go, sh
-from tests.recordings import recording
 from tests.support import in_namespace
+from tests.support.plans import make
+from tests.support.recordings import recording
+from tests.support.shell import let_go, sh
 
 #: Words of any mount that mount(2) takes as flags and not in its string: layerctl does so.
 #: And a full upper layer, which the kernel mounts: nothing could be written there.

@@ -12,8 +12,8 @@ from layerctl.diagnosing.reading.diagnose import read
 from layerctl.diagnosing.reading.result import Reading
 from layerctl.diagnosing.reading.text import version
 from layerctl.model import Severity
-from tests import recordings
-from tests.recordings import recording
+from tests.support import recordings
+from tests.support.recordings import recording
 
 KERNELS = ("5.10", "6.1", "6.12", "6.18", "7.2")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from layerctl.diagnosing.catalogue import CAUSES
-from tests.recordings import DATA, text
+from tests.support.recordings import DATA, text
 from tools.score import Score, lines, load, score
 
 

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from layerctl.kernel import mounts, syscalls
-from tests import images
-from tests.diagnosing.plans import make
-from tests.support import ROOT, in_namespace, layerctl, layerctl_json
+from tests.support import ROOT, images, in_namespace, layerctl, layerctl_json
+from tests.support.plans import make
+from tests.support.shell import BASE, dirs, good, let_go, sh, shell
 
 
 class Trip(NamedTuple):
@@ -35,40 +35,6 @@ class Trip(NamedTuple):
     target: str = "m"
 
 
-def sh(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run shell commands; what they say is in the result."""
-    return subprocess.run(
-        ["sh", "-c", script], capture_output=True, text=True, env={**os.environ, **environment}
-    )
-
-
-def let_go(lab: Path) -> None:
-    """Take down every mount of a lab: a FUSE daemon holds its namespace, which holds the daemon."""
-    os.chdir("/")
-    sh(f"umount -l -R {lab}")
-
-
-def good(script: str) -> None:
-    """Run shell commands that must succeed."""
-    done = sh(script)
-    assert done.returncode == 0, (script, done.stderr)
-
-
-def dirs(*names: str) -> Callable[[Path], None]:
-    """Return a preparation that makes directories, each lower layer with a file in it."""
-    return lambda lab: make(*names)
-
-
-def shell(script: str, *names: str) -> Callable[[Path], None]:
-    """Return a preparation by shell commands, after making directories."""
-
-    def prepare(lab: Path) -> None:
-        make(*names)
-        good(script)
-
-    return prepare
-
-
 def loop(fstype: str, script: str, *names: str) -> Callable[[Path], None]:
     """Return a preparation with a filesystem of a type mounted on `f`."""
 
@@ -80,7 +46,6 @@ def loop(fstype: str, script: str, *names: str) -> Callable[[Path], None]:
     return prepare
 
 
-BASE = ("l", "l2", "u", "w", "m")
 PLAIN = "lowerdir=l,upperdir=u,workdir=w"
 FLAGS = "-l l -u u -w w"
 ON_F = "-l l -u f/u -w f/w"

@@ -13,9 +13,8 @@ from layerctl.kernel.facts import Caller
 from layerctl.model import Finding, Severity
 from layerctl.render.findings import check_lines, summary
 from layerctl.rules.words import count
-from tests.diagnosing.plans import make
-from tests.diagnosing.test_doctor_cli import _machine
 from tests.support import layerctl, layerctl_json
+from tests.support.plans import a_machine, make
 
 
 @pytest.mark.parametrize(
@@ -72,13 +71,13 @@ def test_the_gravest_of_a_check_is_its_mark() -> None:
 
 
 def test_a_machine_that_lacks_something_is_not_all_well() -> None:
-    state = machine.State(tuple(machine._rows(_machine(features={"verity": 22}))), [], [])
+    state = machine.State(tuple(machine._rows(a_machine(features={"verity": 22}))), [], [])
     assert "  ✗ verity: Invalid argument" in state.lines(
         {True: "✓", False: "✗", None: "·"}, verbose=True
     )
     assert summary([], lacking=state.lacking) != summary([])
     assert "✗" in summary([], lacking=state.lacking)
-    plain = machine.State(tuple(machine._rows(_machine(features={"verity": 0}))), [], [])
+    plain = machine.State(tuple(machine._rows(a_machine(features={"verity": 0}))), [], [])
     assert summary([], lacking=plain.lacking) == "all is well"
 
 

@@ -1,6 +1,6 @@
 """Mutated and random texts for `doctor --from`: no crash, none out of proportion to its size.
 
-`python -m tests.fuzz_texts --count 10000` prints the slowest per megabyte; small texts count as
+`python -m tools.fuzz.texts --count 10000` prints the slowest per megabyte; small texts count as
 a quarter of one: up to 64 KB are read closely, line by line, and of more only what matters.
 """
 
@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 
 from layerctl.diagnosing.reading.diagnose import read
-from tests.recordings import DATA
+from tests.support.recordings import DATA
 from tools.score import load, text_of
 
 _LEAST = 256 << 10

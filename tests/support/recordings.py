@@ -9,11 +9,13 @@ from __future__ import annotations
 import io
 import json
 import lzma
+import shlex
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 
 
 def names(room: str) -> list[str]:
@@ -56,3 +58,21 @@ def unpack(name: str, label: str, target: Path) -> None:
 def shown(snapshot: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the merged tree as the kernel showed it, by path."""
     return {entry["path"]: entry for entry in snapshot["merged"]}
+
+
+def aufs_calls(step: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield `(options, target)` of every aufs mount or remount of a step."""
+    if step["kind"] == "mount-syscall":
+        yield step["data"], "./merged"
+        return
+    lexer = shlex.shlex(step["command"], posix=True, punctuation_chars=";&|<>")
+    lexer.whitespace_split = True
+    command: list[str] = []
+    for word in [*lexer, ";"]:
+        if word and set(word) <= set(";&|"):
+            if command[:1] == ["mount"] and ("aufs" in command or "remount" in " ".join(command)):
+                options = command[command.index("-o") + 1] if "-o" in command else ""
+                yield options, command[-1]
+            command = []
+        else:
+            command.append(word)

@@ -19,9 +19,9 @@ from typing import Any
 
 from layerctl.cli.main import main
 from layerctl.kernel import syscalls
-from tests import images
+from tests.support import images
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class ChildFailedError(AssertionError):
@@ -41,9 +41,9 @@ def in_namespace(
 ) -> Any:
     """Run `function(lab)` in a forked child with a mount namespace of its own; return its value.
 
-    `lab` is an empty directory on a fresh filesystem of type `fs` (tests.images.WRITABLE). With
-    `user` the child is root of a new user namespace and nothing more. Every mount ends with the
-    child. `place` is a directory to mount the lab on, for output that shows paths.
+    `lab` is an empty directory on a fresh filesystem of type `fs` (`images.WRITABLE`). With `user`
+    the child is root of a new user namespace and nothing more. Every mount ends with the child.
+    `place` is a directory to mount the lab on, for output that shows paths.
     """
     if os.environ.get("LAYERCTL_TESTS_FORK"):
         import_everything()

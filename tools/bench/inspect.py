@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 
 from layerctl.kernel import syscalls
-from tests.bench import IMPORT_CLICK, LAYERCTL, Ratio
+from tools.bench.ratio import IMPORT_CLICK, LAYERCTL, Ratio
 
 RUNS = 7
 

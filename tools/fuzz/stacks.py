@@ -1,4 +1,4 @@
-"""Random stacks, one after the other, until the time is up: `python -m tests.fuzz --seconds 60`.
+"""Compare random stacks with the kernel until the time is up: `make fuzz SECONDS=60`.
 
 Prints the seed of every case in which resolver and kernel differ; `--seed N` starts with it.
 """
@@ -16,11 +16,11 @@ from functools import partial
 from pathlib import Path
 
 from layerctl.kernel import syscalls
-from tests.aufs_stacks import build_aufs
-from tests.duplicates import build_duplicates
-from tests.operations import build_by_operations
-from tests.stacks import Case, build_by_hand, compare
 from tests.support import in_namespace
+from tests.support.aufs_stacks import build_aufs
+from tests.support.duplicates import build_duplicates
+from tests.support.operations import build_by_operations
+from tests.support.stacks import Case, build_by_hand, compare
 
 Build = Callable[[random.Random, str, bool], Case]
 

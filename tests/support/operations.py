@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from tests.stacks import NAMES, Case, Mounted, make_case, random_options, stamp
+from tests.support.stacks import NAMES, Case, Mounted, make_case, random_options, stamp
 
 
 class Operations:

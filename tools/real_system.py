@@ -1,4 +1,4 @@
-"""A whole operating system in layers, against the kernel: `python -m tests.real_system`.
+"""A whole operating system in layers, against the kernel: `make real-system`.
 
 Debian is set up by debootstrap, and packages are installed and removed layer upon layer through
 overlay mounts. Needs root, debootstrap, a Debian mirror, 2 GB of memory and some minutes.
@@ -16,9 +16,8 @@ from pathlib import Path
 from layerctl.inspecting import changes, whiteouts
 from layerctl.inspecting.opening import opened
 from layerctl.kernel import syscalls
-from tests.stacks import Case, Mounted, compare, kernel_tree, make_case
 from tests.support import in_namespace
-from tests.test_inspect_changes import wrong_changes
+from tests.support.stacks import Case, Mounted, compare, kernel_tree, make_case, wrong_changes
 
 SUITE = os.environ.get("SUITE", "bookworm")
 #: What each layer does, and with which options its overlay is mounted.
@@ -42,6 +41,7 @@ FINAL = "redirect_dir=on,metacopy=on"
 
 
 def say(text: str) -> None:
+    """Print a line at once."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
@@ -119,6 +119,7 @@ def wrong_in_changes(case: Case, lab: Path, after: dict[str, object]) -> list[st
 
 
 def body(lab: Path) -> list[str]:
+    """Install a system in layers; return every difference between resolver and kernel."""
     case = install(lab)
     wrong = compare(case, live=True)
     with Mounted(case) as merged:

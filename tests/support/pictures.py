@@ -7,8 +7,8 @@ import io
 import re
 from pathlib import Path
 
-from tests.docs import run
 from tests.support import ROOT
+from tests.support.examples import run
 
 DIRECTORY = ROOT / "docs" / "pictures"
 

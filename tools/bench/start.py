@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from layerctl.kernel import syscalls
-from tests.bench import IMPORT_CLICK, LAYERCTL, Ratio
+from tools.bench.ratio import IMPORT_CLICK, LAYERCTL, Ratio
 
 
 def _umount() -> None:
@@ -15,6 +15,7 @@ def _umount() -> None:
 
 
 def ratios() -> Iterator[Ratio]:
+    """Yield the comparisons."""
     for name in ("upper", "lower", "merged"):
         os.mkdir(name)
     Path("lower", "file").touch()

@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 from layerctl.model import Layer, Role, Stack
-from tests.stacks import NAMES, Case, stamp
+from tests.support.stacks import NAMES, Case, stamp
 
 
 def build_aufs(rng: random.Random, where: str) -> Case:

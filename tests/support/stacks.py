@@ -9,12 +9,12 @@ from __future__ import annotations
 import errno
 import os
 import random
-import shutil
 import stat
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from layerctl.inspecting.opening import Opened, opened
 from layerctl.inspecting.story import Story, tell
@@ -502,6 +502,44 @@ def compare_stories(
             yield f"{name}: the story shows what the kernel does not"
 
 
-def clean(where: str) -> None:
-    """Remove a case's directories."""
-    shutil.rmtree(where)
+def wrong_changes(made: dict[str, Any], before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """Compare changes with two trees as the kernel showed them."""
+    moved = {path: one.source for path, one in made.items() if one.change == "renamed"}
+
+    def came_from(path: str) -> str:
+        for target, source in sorted(moved.items(), key=lambda pair: -len(pair[0])):
+            if path == target or path.startswith(target + "/"):
+                return str(source) + path[len(target) :]
+        return path
+
+    wrong = []
+    for path, seen in after.items():
+        one, old = made.get(path), before.get(came_from(path))
+        if old is None:
+            if one is None or one.change not in ("added", "renamed"):
+                wrong.append(f"{path}: new, but {one}")
+            continue
+        same_type = stat.S_IFMT(seen.status.st_mode) == stat.S_IFMT(old.status.st_mode)
+        same = same_type and (seen.content, seen.link) == (old.content, old.link)
+        if same_type and not same and (one is None or one.change not in ("modified", "renamed")):
+            wrong.append(f"{path}: modified, but {one}")
+        if not same_type and (one is None or one.change != "replaced"):
+            wrong.append(f"{path}: replaced, but {one}")
+        if same and one is not None and one.change in ("modified", "replaced", "added"):
+            wrong.append(f"{path}: the same, but {one}")
+        mode_differs = seen.status.st_mode != old.status.st_mode
+        if same and mode_differs and (one is None or one.change not in ("metadata", "renamed")):
+            wrong.append(f"{path}: mode changed, but {one}")
+    for path, one in made.items():
+        if one.change == "deleted" and (path in after or (one.source or path) not in before):
+            wrong.append(f"{path}: {one}, but it is there, or never was")
+    for path in before:
+        above = path.rpartition("/")[0]
+        if path in after or path in moved.values():
+            continue
+        others = [p for p in made if made[p].change in ("renamed", "replaced")]
+        if any(path.startswith(p + "/") for p in others) or (above and above not in after):
+            continue  # what lay in a directory that went is not told one by one
+        if above not in moved.values() and path not in made:
+            wrong.append(f"{path}: gone, and nothing said of it")
+    return wrong

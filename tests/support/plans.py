@@ -8,6 +8,8 @@ from pathlib import Path
 from layerctl.codecs import overlay
 from layerctl.diagnosing import preflight
 from layerctl.kernel import facts, syscalls
+from layerctl.kernel.facts import Caller, TypeState
+from layerctl.kernel.machine import Machine
 from layerctl.model import Finding, Layer, Role, Severity, Stack
 
 
@@ -48,3 +50,17 @@ def make(*names: Path | str) -> None:
     """Make directories."""
     for name in names:
         os.makedirs(name, exist_ok=True)
+
+
+def a_machine(**changed: object) -> Machine:
+    plain = Machine(
+        "6.1",
+        {"overlay": TypeState.PRESENT, "aufs": TypeState.ABSENT, "fuse": TypeState.PRESENT},
+        (),
+        Caller(0, True, False),
+        frozenset(),
+        {"/": "ext4"},
+        None,
+        True,
+    )
+    return plain._replace(**changed)  # type: ignore[arg-type]  # names of its fields

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.bench import LAYERCTL, Ratio
+from tools.bench.ratio import LAYERCTL, Ratio
 
 _LINES = (
     "kernel: usb 1-{0}: new high-speed USB device number {1} using xhci_hcd",

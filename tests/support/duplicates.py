@@ -13,8 +13,8 @@ import stat
 import subprocess
 from contextlib import suppress
 
-from tests.operations import Operations
-from tests.stacks import NAMES, Case, Mounted, make_case, stamp
+from tests.support.operations import Operations
+from tests.support.stacks import NAMES, Case, Mounted, make_case, stamp
 
 _INDEXES = ("", "", "index=on", "index=off", "index=on,nfs_export=on")
 _UUIDS = ("", "", "uuid=on", "uuid=off", "uuid=null")

@@ -17,8 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from layerctl.kernel import mounts, syscalls
-from tests.attack import Lab, watching
 from tests.support import ROOT
+from tests.support.neighbour import Lab, watching
 
 DELAYED = (
     "mkdirat,mkdir,rmdir,unlinkat,unlink,fchmodat,chmod,fchownat,chown,openat2,fsconfig,"
