@@ -17,7 +17,7 @@ import pytest
 
 from layerctl.cli.main import main
 from layerctl.inspecting.opening import opened
-from layerctl.inspecting.view import walk
+from layerctl.inspecting.walk import walk
 from tests.support import layerctl, layerctl_json
 from tests.support.stacks import make_case
 

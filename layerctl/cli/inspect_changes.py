@@ -101,13 +101,13 @@ def _write(view: Opened, since: int, output: Output, letters: str | None, *, con
 
 def _stream(view: Opened, since: int, *, content: bool, as_lines: bool) -> None:
     """Write changes as JSON, as they are found, with a second process where it is worth it."""
-    from layerctl.inspecting.changes import Comparison
+    from layerctl.inspecting.changes import TreeComparison
     from layerctl.inspecting.parallel import Team, spread
     from layerctl.render import entries, stream
     from layerctl.render.changes import json_batches
     from layerctl.render.progress import lines_of, watched
 
-    comparison = Comparison(view, since, content=content)
+    comparison = TreeComparison(view, since, content=content)
     team = Team(comparison.report, comparison.merge, heavy=True)
     shared = spread(team, json_batches(comparison.others(team)), "\n" if as_lines else ",\n")
     batches = watched(

@@ -17,14 +17,15 @@ from layerctl.codecs.escape import printable
 from layerctl.codecs.request import Request
 from layerctl.errors import EXIT_NOT_FOUND, EXIT_OK, RequestError
 from layerctl.inspecting.opening import Opened, opened
-from layerctl.inspecting.view import TYPES, walk
+from layerctl.inspecting.resolvers.tree import TYPES
+from layerctl.inspecting.walk import walk
 from layerctl.render.errors import note
 from layerctl.render.output import Format, Output, write
 from layerctl.render.tables import ENTRIES, STORY, SUMMARY
 
 if TYPE_CHECKING:
     from layerctl.inspecting.filters import Filter
-    from layerctl.inspecting.view import Chunk
+    from layerctl.inspecting.walk import Chunk
     from layerctl.render.columns import Listing
 
 #: What, with --layer and --summary, makes PATH a directory to list instead of asking its story.

@@ -11,7 +11,8 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from layerctl.errors import NotFoundError
-from layerctl.inspecting.view import Directory, Resolver
+from layerctl.inspecting.resolvers.resolver import Resolver
+from layerctl.inspecting.resolvers.tree import MergedDir
 from layerctl.kernel import layers, mounts
 from layerctl.kernel.live_layers import same_inode, times
 from layerctl.model import MountEntry
@@ -101,13 +102,13 @@ def _refused(name: str, top: int) -> bool:
     return False
 
 
-def _is_there(resolver: Resolver, directory: Directory, name: str) -> bool:
+def _is_there(resolver: Resolver, directory: MergedDir, name: str) -> bool:
     found = resolver.lookup(directory, name)
     found.close()
     return found.letter is not None and not found.error
 
 
-def _is_shown(resolver: Resolver, directory: Directory, name: str, shown: os.stat_result) -> bool:
+def _is_shown(resolver: Resolver, directory: MergedDir, name: str, shown: os.stat_result) -> bool:
     """Tell whether a lookup, which reads all attributes, finds the file that the mount shows."""
     found = resolver.lookup(directory, name)
     try:

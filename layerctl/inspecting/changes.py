@@ -24,11 +24,13 @@ from layerctl.inspecting.comparing import (
 from layerctl.inspecting.marks import BEGIN, END, HOLE
 from layerctl.inspecting.opening import Opened
 from layerctl.inspecting.parallel import Team
-from layerctl.inspecting.view import TYPES, Descent, Directory, Kind, Part, Resolver
+from layerctl.inspecting.resolvers.resolver import Resolver
+from layerctl.inspecting.resolvers.tree import TYPES, EntryKind, MergedDir, Part
+from layerctl.inspecting.walk import Descent
 from layerctl.kernel import layers
 
 
-class Change(NamedTuple):
+class LayerChange(NamedTuple):
     """One change: `change` is added, modified, metadata, deleted, replaced, renamed or unchanged.
 
     `unchanged` is a copy-up of something that is still the same. `layer` did it, `type` is what
@@ -48,20 +50,20 @@ class Change(NamedTuple):
 class _Frame(NamedTuple):
     """A directory as it is and as it was; `was` is None where nothing was."""
 
-    now: Directory
-    was: Directory | None
-    names: Iterator[tuple[str, Kind]]
-    before: dict[str, Kind]
+    now: MergedDir
+    was: MergedDir | None
+    names: Iterator[tuple[str, EntryKind]]
+    before: dict[str, EntryKind]
 
 
 class _Pair(NamedTuple):
     """A directory as it is and as it was, not read yet."""
 
-    now: Directory
-    was: Directory | None
+    now: MergedDir
+    was: MergedDir | None
 
 
-class Comparison:
+class TreeComparison:
     """Compares a stack with its lower layers alone."""
 
     def __init__(self, opened: Opened, since: int, *, content: bool) -> None:
@@ -72,7 +74,7 @@ class Comparison:
         self._content = content
         settings = getattr(self._now, "settings", None)
         self._metacopies = bool(getattr(settings, "metacopy", False))
-        self._deleted: list[Change] = []
+        self._deleted: list[LayerChange] = []
         self._sources: set[str] = set()
 
     def report(self) -> object:
@@ -88,13 +90,13 @@ class Comparison:
         self._sources |= sources
         self._now.reasons.merge(reasons)
 
-    def deleted(self) -> Iterator[Change]:
+    def deleted(self) -> Iterator[LayerChange]:
         """Yield the deletions, after all else: only then is known what was merely renamed."""
         for change in self._deleted:
             if (change.source or change.path) not in self._sources:
                 yield change
 
-    def others(self, team: Team) -> Iterator[Change | list[str]]:
+    def others(self, team: Team) -> Iterator[LayerChange | list[str]]:
         """Yield every change but deletions, and the marks of a shared walk."""
         at_once = max(2, layers.directories_at_once(2 * len(self._now.roots)))
         way: Descent[_Frame] = Descent(self._close, self._reopen, at_once)
@@ -129,9 +131,9 @@ class Comparison:
             team.worked(sum(len(part.names) for part in frame.now.parts))
             way.push(self._frame(*deeper))
 
-    def _frame(self, now: Directory, was: Directory | None) -> _Frame:
+    def _frame(self, now: MergedDir, was: MergedDir | None) -> _Frame:
         entries = self._now.read(now)
-        before: dict[str, Kind] = {}
+        before: dict[str, EntryKind] = {}
         if was is not None:
             self._pair(now, was)
             before = dict(self._was.read(was))
@@ -139,7 +141,7 @@ class Comparison:
             self._note_deleted(now, was, {name for name, _ in entries}, before)
         return _Frame(now, was, iter(entries), before)
 
-    def _pair(self, now: Directory, was: Directory) -> None:
+    def _pair(self, now: MergedDir, was: MergedDir) -> None:
         """Spare a second reading of directories that were read as part of what is now."""
         read = {} if now.xattr_whiteouts else {(one.layer, one.path): one for one in now.parts}
         for part in was.parts:
@@ -157,7 +159,11 @@ class Comparison:
             self._was.reopen(frame.was, above and above.was)
 
     def _note_deleted(
-        self, now: Directory, was: Directory | None, names: set[str], before: dict[str, Kind]
+        self,
+        now: MergedDir,
+        was: MergedDir | None,
+        names: set[str],
+        before: dict[str, EntryKind],
     ) -> None:
         for name, kind in before.items():
             if name in names:
@@ -172,14 +178,14 @@ class Comparison:
             old = (was or now).child_path(name)
             source = None if old == path else old
             self._deleted.append(
-                Change(path, "deleted", None, TYPES[kind.letter], layer, (), source)
+                LayerChange(path, "deleted", None, TYPES[kind.letter], layer, (), source)
             )
 
     # Directories
 
     def _directory(
-        self, frame: _Frame, name: str, kind: Kind
-    ) -> tuple[Change | None, _Pair | None]:
+        self, frame: _Frame, name: str, kind: EntryKind
+    ) -> tuple[LayerChange | None, _Pair | None]:
         if kind.layer >= self._since and all(p.layer >= self._since for p in frame.now.parts):
             return None, None
         whole, now = self._now.enter(frame.now, name, kind)
@@ -191,24 +197,28 @@ class Comparison:
                 now.close()
             if whole is None or kind.layer >= self._since or before is not None:
                 return None, None
-            return Change(path, "added", "dir", was_type, kind.layer), None
+            return LayerChange(path, "added", "dir", was_type, kind.layer), None
         source = self._source(frame, name, now)
         layer = now.parts[0].layer
         if source is not None:
             self._sources.add(source)
             was = find_directory(self._was, source)
-            change: Change | None = Change(path, "renamed", "dir", was_type, layer, (), source)
+            change: LayerChange | None = LayerChange(
+                path, "renamed", "dir", was_type, layer, (), source
+            )
         elif before is None:
-            was, change = None, Change(path, "added", "dir", None, layer)
+            was, change = None, LayerChange(path, "added", "dir", None, layer)
         elif before.letter != "d":
-            was, change = None, Change(path, "replaced", "dir", was_type, layer)
+            was, change = None, LayerChange(path, "replaced", "dir", was_type, layer)
         else:
             _, was = self._was.enter(frame.was or frame.now, name, before)
             differs = self._directory_differs(now, was) if was is not None else ()
-            change = Change(path, "metadata", "dir", "dir", layer, differs) if differs else None
+            change = (
+                LayerChange(path, "metadata", "dir", "dir", layer, differs) if differs else None
+            )
         return change, _Pair(now, was)
 
-    def _source(self, frame: _Frame, name: str, now: Directory) -> str | None:
+    def _source(self, frame: _Frame, name: str, now: MergedDir) -> str | None:
         """Return where a directory lay before it was renamed, None where it was not."""
         if not any("redirect" in p.attributes for p in now.parts if p.layer < self._since):
             return None
@@ -226,7 +236,7 @@ class Comparison:
         base = frame.was.path if frame.was is not None else frame.now.path
         return f"{base}/{target}" if base else target
 
-    def _directory_differs(self, now: Directory, was: Directory) -> tuple[str, ...]:
+    def _directory_differs(self, now: MergedDir, was: MergedDir) -> tuple[str, ...]:
         """Compare two directories; their times tell only that something in them was changed."""
         try:
             one, other = os.fstat(now.parts[0].fd), os.fstat(was.parts[0].fd)
@@ -240,7 +250,7 @@ class Comparison:
 
     # Everything else
 
-    def _other(self, frame: _Frame, name: str, kind: Kind) -> Change | None:
+    def _other(self, frame: _Frame, name: str, kind: EntryKind) -> LayerChange | None:
         path = frame.now.child_path(name)
         before = frame.before.get(name)
         now_type = TYPES[kind.letter]
@@ -248,11 +258,11 @@ class Comparison:
         source = self._file_source(frame, name, kind) if self._metacopies else None
         if source is not None:
             self._sources.add(source)
-            return Change(path, "renamed", now_type, was_type, kind.layer, (), source)
+            return LayerChange(path, "renamed", now_type, was_type, kind.layer, (), source)
         if before is None:
-            return Change(path, "added", now_type, None, kind.layer)
+            return LayerChange(path, "added", now_type, None, kind.layer)
         if before.letter != kind.letter:
-            return Change(path, "replaced", now_type, was_type, kind.layer)
+            return LayerChange(path, "replaced", now_type, was_type, kind.layer)
         now = part_of(frame.now, kind.layer)
         was = part_of(frame.was, before.layer) if frame.was is not None else None
         if now is None or was is None:
@@ -262,9 +272,9 @@ class Comparison:
         except OSError as error:
             self._now.reasons.add(kind.layer, path, error)
             return None
-        return Change(path, change, now_type, now_type, kind.layer, differs)
+        return LayerChange(path, change, now_type, now_type, kind.layer, differs)
 
-    def _file_source(self, frame: _Frame, name: str, kind: Kind) -> str | None:
+    def _file_source(self, frame: _Frame, name: str, kind: EntryKind) -> str | None:
         """Return where a file with metadata only lay before it was renamed."""
         part = part_of(frame.now, kind.layer)
         if kind.letter != "f" or part is None or not self._is_metacopy(part, name):
@@ -275,7 +285,7 @@ class Comparison:
             return None
         return self._from_redirect(frame, targets[-1])
 
-    def _compare(self, frame: _Frame, name: str, kind: Kind, now: Part, was: Part) -> Verdict:
+    def _compare(self, frame: _Frame, name: str, kind: EntryKind, now: Part, was: Part) -> Verdict:
         if kind.letter == "f" and not self._metacopies:
             verdict = compare_files(name, now.fd, was.fd, content=self._content)
             if verdict is not None:
@@ -329,7 +339,7 @@ class Comparison:
             os.close(fd)
 
 
-def part_of(directory: Directory | None, layer: int) -> Part | None:
+def part_of(directory: MergedDir | None, layer: int) -> Part | None:
     """Return one layer's part of a directory."""
     if directory is not None:
         for part in directory.parts:
@@ -338,7 +348,7 @@ def part_of(directory: Directory | None, layer: int) -> Part | None:
     return None
 
 
-def find_directory(resolver: Resolver, path: str) -> Directory | None:
+def find_directory(resolver: Resolver, path: str) -> MergedDir | None:
     """Return a directory of a merged tree by its path, None where there is none."""
     directory = resolver.root()
     for name in path.split("/"):
@@ -377,10 +387,10 @@ def below(opened: Opened, since: int) -> Resolver:
     )
 
 
-def find(opened: Opened, since: int, *, content: bool) -> Iterator[Change]:
+def find(opened: Opened, since: int, *, content: bool) -> Iterator[LayerChange]:
     """Yield what the layers above `since` changed of what those from it down show."""
-    comparison = Comparison(opened, since, content=content)
+    comparison = TreeComparison(opened, since, content=content)
     for one in comparison.others(Team(comparison.report, comparison.merge, alone=True)):
-        if isinstance(one, Change):
+        if isinstance(one, LayerChange):
             yield one
     yield from comparison.deleted()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-from layerctl.inspecting.view import Part
+from layerctl.inspecting.resolvers.tree import Part
 from layerctl.kernel import layers
 from layerctl.rules.overlay import FUSE, TRUSTED, USER
 

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Iterator
 from fnmatch import translate
 
-from layerctl.inspecting.view import TYPES, Chunk, Directory, Kind
+from layerctl.inspecting.resolvers.tree import TYPES, EntryKind, MergedDir
+from layerctl.inspecting.walk import Chunk
 
 
 class Filter:
@@ -27,7 +28,7 @@ class Filter:
         self._types = frozenset(types)
         self._whole_path = glob is not None and "/" in glob
         self._glob = None if glob is None else re.compile(translate(glob.lstrip("/")))
-        self._kinds: dict[Kind, bool] = {}
+        self._kinds: dict[EntryKind, bool] = {}
 
     @property
     def wants_all(self) -> bool:
@@ -51,7 +52,7 @@ class Filter:
             if entries:
                 yield chunk._replace(entries=entries, ended=False)
 
-    def _wants(self, kind: Kind) -> bool:
+    def _wants(self, kind: EntryKind) -> bool:
         wanted = self._kinds.get(kind)
         if wanted is None:
             layers = kind.merged or (kind.layer,)
@@ -61,7 +62,7 @@ class Filter:
             self._kinds[kind] = wanted
         return wanted
 
-    def _matches(self, directory: Directory, name: str) -> bool:
+    def _matches(self, directory: MergedDir, name: str) -> bool:
         if self._glob is None:
             return True
         text = directory.child_path(name) if self._whole_path else name

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from layerctl.errors import LayerctlError, NotFoundError, NotPermittedError, RequestError
 from layerctl.inspecting import agreement
-from layerctl.inspecting.view import Resolver, open_layers
+from layerctl.inspecting.resolvers.resolver import Resolver, open_layers
 from layerctl.kernel import facts, layers, live_layers, mounts
 from layerctl.kernel.live_layers import Place
 from layerctl.model import Layer, MountEntry, Stack
@@ -178,7 +178,7 @@ def _unopened(error: OSError) -> LayerctlError:
 
 
 def _aufs(stack: Stack, roots: Sequence[int], paths: tuple[str, ...]) -> Opened:
-    from layerctl.inspecting.resolvers.aufs import Aufs, Settings
+    from layerctl.inspecting.resolvers.aufs import Aufs, AufsSettings
 
     fstypes = {}
     if any(layer.permission is None for layer in stack.layers):
@@ -190,7 +190,7 @@ def _aufs(stack: Stack, roots: Sequence[int], paths: tuple[str, ...]) -> Opened:
     stack = aufs_rules.with_permissions(stack, fstypes)
     honours = tuple(aufs_rules.honours_whiteouts(layer.permission or "") for layer in stack.layers)
     shows = "shwh" in stack.options and stack.read_only
-    return Opened(stack, Aufs(roots, Settings(honours, shows)), paths, None)
+    return Opened(stack, Aufs(roots, AufsSettings(honours, shows)), paths, None)
 
 
 def _overlay(

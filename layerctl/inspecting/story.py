@@ -5,15 +5,10 @@ from __future__ import annotations
 import os
 
 from layerctl.inspecting.opening import Opened
-from layerctl.inspecting.resolvers.inodes import Alias
-from layerctl.inspecting.view import TYPES, Directory, Found, Stop
+from layerctl.inspecting.resolvers.resolver import Found, Stop
+from layerctl.inspecting.resolvers.tree import TYPES, Alias, MergedDir, noun
 from layerctl.kernel import layers
 from layerctl.model import Aliasing
-
-_NOUNS = {
-    "d": "directory", "f": "file", "l": "symbolic link", "c": "character device",
-    "b": "block device", "p": "fifo", "s": "socket", "w": "character device",
-}  # fmt: skip
 
 
 class LayerStory:
@@ -64,11 +59,6 @@ class Story:
         return self.letter is not None
 
 
-def noun(letter: str) -> str:
-    """Return what a file of this type is called in a sentence."""
-    return _NOUNS[letter]
-
-
 def _stop_words(stop: Stop) -> str:
     match stop.kind:
         case "whiteout" | "aufs":
@@ -84,7 +74,7 @@ def _stop_words(stop: Stop) -> str:
 class _Trail:
     """How far the path was followed: the last directory, and what ended each layer's part."""
 
-    def __init__(self, directory: Directory) -> None:
+    def __init__(self, directory: MergedDir) -> None:
         self.directory = directory
         self.found: Found | None = None
         self.depth = 0

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from layerctl.errors import NotFoundError
-from layerctl.inspecting.view import Directory, Resolver
+from layerctl.inspecting.resolvers.resolver import Resolver
+from layerctl.inspecting.resolvers.tree import MergedDir
 
 
-def open_at(resolver: Resolver, path: str) -> Directory:
+def open_at(resolver: Resolver, path: str) -> MergedDir:
     """Return the merged directory at `path`, looked up name by name as the kernel does.
 
     Raises NotFoundError where the merged tree has no directory there, or none that can be entered.
@@ -21,7 +22,7 @@ def open_at(resolver: Resolver, path: str) -> Directory:
     return directory
 
 
-def _below(resolver: Resolver, directory: Directory, name: str) -> Directory:
+def _below(resolver: Resolver, directory: MergedDir, name: str) -> MergedDir:
     found = resolver.lookup(directory, name)
     if not found.error and found.letter == "d":
         return resolver.directory(directory, name, found)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from layerctl.inspecting.opening import Opened
-from layerctl.inspecting.view import Chunk
+from layerctl.inspecting.walk import Chunk
 from layerctl.kernel import layers
 
 

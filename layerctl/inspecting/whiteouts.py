@@ -16,7 +16,8 @@ from layerctl.inspecting.opening import Opened
 from layerctl.inspecting.parallel import Team
 from layerctl.inspecting.resolvers.aufs import META, Aufs
 from layerctl.inspecting.resolvers.markers import Hidden, Marks, Places, Whiteout
-from layerctl.inspecting.view import Directory, Part, Step, descent
+from layerctl.inspecting.resolvers.tree import MergedDir, Part
+from layerctl.inspecting.walk import Step, descent
 from layerctl.kernel import layers
 
 #: What reading a directory costs, in entries, where only few of its names are kept.
@@ -57,7 +58,7 @@ class Finder:
         yield from marks.inside(root)
         while way:
             directory, entries = way.last
-            below: Directory | None = None
+            below: MergedDir | None = None
             for name, kind in entries:
                 _, below = resolver.enter(directory, name, kind)
                 if below is None or len(directory.parts) > 1 or marks.may_mark(below):
@@ -80,7 +81,7 @@ class Finder:
             team.worked(sum(len(part.names) for part in below.parts) + _DIRECTORY)
             yield from marks.inside(below)
 
-    def _note(self, directory: Directory, name: str, below: Directory | None) -> None:
+    def _note(self, directory: MergedDir, name: str, below: MergedDir | None) -> None:
         """Note which layers a merged directory leaves out, and which of its parts were moved."""
         merged: list[int] = []
         if below is not None:

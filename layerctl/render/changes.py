@@ -13,12 +13,12 @@ from layerctl.render.stream import shared_batches
 from layerctl.render.tree import write_lines
 
 if TYPE_CHECKING:
-    from layerctl.inspecting.changes import Change
+    from layerctl.inspecting.changes import LayerChange
 
 _LETTERS = {"added": "A", "deleted": "D", "renamed": "A"}
 
 
-def change_document(change: Change) -> Document:
+def change_document(change: LayerChange) -> Document:
     """Return one change in its published shape."""
     document: Document = path_fields("path", change.path)
     document["change"] = change.change
@@ -31,11 +31,11 @@ def change_document(change: Change) -> Document:
     return document
 
 
-def json_batches(changes: Iterable[Change | list[str]]) -> Iterator[list[str]]:
+def json_batches(changes: Iterable[LayerChange | list[str]]) -> Iterator[list[str]]:
     """Turn changes into batches of JSON text; common parts are encoded once."""
     ends: dict[tuple[object, ...], str] = {}
 
-    def spell(change: Change) -> str:
+    def spell(change: LayerChange) -> str:
         path, *rest = change
         if not path.isascii() or change.source is not None:
             return dumps(change_document(change), indent=None)
@@ -50,7 +50,7 @@ def json_batches(changes: Iterable[Change | list[str]]) -> Iterator[list[str]]:
     return shared_batches(changes, spell)
 
 
-def docker_lines(changes: Iterable[Change]) -> list[str]:
+def docker_lines(changes: Iterable[LayerChange]) -> list[str]:
     """Return `docker diff`'s lines: A, C or D and the path, sorted, parents of changes as C."""
     letters: dict[str, str] = {}
     for change in changes:
@@ -66,7 +66,7 @@ def docker_lines(changes: Iterable[Change]) -> list[str]:
     return [f"{letters[path]} /{printable(path)}" for path in sorted(letters)]
 
 
-def print_changes(changes: Iterable[Change], color: str) -> int:
+def print_changes(changes: Iterable[LayerChange], color: str) -> int:
     """Print one line per change, sorted by path; return their number."""
     found = sorted(changes, key=lambda change: change.path)
     colour = wants_colour(color)
@@ -79,7 +79,7 @@ def print_changes(changes: Iterable[Change], color: str) -> int:
     return len(found)
 
 
-def _remark(change: Change) -> str:
+def _remark(change: LayerChange) -> str:
     if change.source is not None:
         return f"  (from {printable(change.source)})"
     if change.change == "replaced":

@@ -10,9 +10,9 @@ from operator import itemgetter
 
 from layerctl.codecs.escape import is_text
 from layerctl.inspecting.opening import Opened
-from layerctl.inspecting.resolvers.inodes import Alias
+from layerctl.inspecting.resolvers.tree import TYPES, Alias, EntryKind, MergedDir
 from layerctl.inspecting.story import Story
-from layerctl.inspecting.view import TYPES, Chunk, Directory, Kind
+from layerctl.inspecting.walk import Chunk
 from layerctl.render.json import Document, dumps, path_fields, path_list_fields
 
 
@@ -56,7 +56,7 @@ def alias_fields(alias: Alias) -> Document:
     return document
 
 
-def entry_fields(kind: Kind, layers: Sequence[str]) -> Document:
+def entry_fields(kind: EntryKind, layers: Sequence[str]) -> Document:
     """Return all of an entry's published fields but its path."""
     document: Document = {"type": TYPES[kind.letter], "layer": kind.layer}
     document |= path_fields("provider", layers[kind.layer])
@@ -106,9 +106,9 @@ class JsonEntries:
     def __init__(self, layers: Sequence[str], separator: str) -> None:
         self._layers = layers
         self._separator = separator
-        self._ends: dict[Kind, str] = {}
+        self._ends: dict[EntryKind, str] = {}
 
-    def lines(self, directory: Directory, entries: Sequence[tuple[str, Kind]]) -> list[str]:
+    def lines(self, directory: MergedDir, entries: Sequence[tuple[str, EntryKind]]) -> list[str]:
         """Return one JSON object, without a line end, for each entry; or all of them in one."""
         if not is_text(directory.path):
             return [self._slowly(directory, name, kind) for name, kind in entries]
@@ -127,19 +127,19 @@ class JsonEntries:
         known = self._ends
         return [f'{head}{name}"{known[kind]}' for name, kind in zip(names, kinds, strict=True)]
 
-    def _line(self, directory: Directory, head: str, name: str, kind: Kind) -> str:
+    def _line(self, directory: MergedDir, head: str, name: str, kind: EntryKind) -> str:
         if is_text(name):
             return head + encode_basestring(name)[1:] + self._end(kind)
         return self._slowly(directory, name, kind)
 
-    def _end(self, kind: Kind) -> str:
+    def _end(self, kind: EntryKind) -> str:
         end = self._ends.get(kind)
         if end is None:
             end = ", " + dumps(entry_fields(kind, self._layers), indent=None)[1:]
             self._ends[kind] = end
         return end
 
-    def _slowly(self, directory: Directory, name: str, kind: Kind) -> str:
+    def _slowly(self, directory: MergedDir, name: str, kind: EntryKind) -> str:
         path = path_fields("path", directory.child_path(name))
         return dumps(path | entry_fields(kind, self._layers), indent=None)
 

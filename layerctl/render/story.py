@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from layerctl.codecs.escape import printable
-from layerctl.inspecting.story import Story, noun
+from layerctl.inspecting.resolvers.tree import noun
+from layerctl.inspecting.story import Story
 from layerctl.render.human import WORDS, layer_code, paint, wants_colour
 from layerctl.render.tree import write_lines
 

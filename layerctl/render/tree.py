@@ -6,7 +6,8 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from layerctl.codecs.escape import printable
-from layerctl.inspecting.view import Chunk, Kind
+from layerctl.inspecting.resolvers.tree import EntryKind
+from layerctl.inspecting.walk import Chunk
 from layerctl.render.human import layer_code, paint, signs, wants_colour
 
 _MARKS = {"d": "/", "l": "@", "p": "|", "s": "=", "c": "%", "b": "%", "w": "%"}
@@ -43,7 +44,7 @@ class Tree:
                 self._more.append(not end)
         return lines
 
-    def _label(self, name: str, kind: Kind) -> str:
+    def _label(self, name: str, kind: EntryKind) -> str:
         text = printable(name) + _MARKS.get(kind.letter, "")
         origin = ",".join(map(str, kind.merged)) if kind.merged else str(kind.layer)
         label = self._paint(text, kind.layer) + f"  [{origin}]"

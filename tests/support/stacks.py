@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from layerctl.inspecting.opening import Opened, opened
+from layerctl.inspecting.resolvers.tree import TYPES, EntryKind, MergedDir
 from layerctl.inspecting.story import Story, tell
-from layerctl.inspecting.view import TYPES, Directory, Kind
 from layerctl.kernel import mounts, syscalls
 from layerctl.model import Aliasing, Layer, Role, Stack
 from layerctl.rules.overlay import Settings
@@ -305,7 +305,7 @@ class Ours:
     An object is a layer and a place in it; data that is nowhere is (-1, "").
     """
 
-    kind: Kind
+    kind: EntryKind
     place: str
     data: tuple[int, str] | None
     objects: list[tuple[int, str]]
@@ -324,7 +324,7 @@ class Tree:
     fragile: set[str] = field(default_factory=set)
     mixed: set[str] = field(default_factory=set)
 
-    def note(self, directory: Directory, *, xino: bool) -> None:
+    def note(self, directory: MergedDir, *, xino: bool) -> None:
         impure = any("impure" in part.attributes for part in directory.parts)
         if directory.xattr_whiteouts or impure or xino:
             self.fragile.add(directory.path)
@@ -338,7 +338,7 @@ def resolver_tree(view: Opened) -> Tree:
     found = tree.entries
     resolver = view.resolver
 
-    def down(directory: Directory) -> None:
+    def down(directory: MergedDir) -> None:
         tree.note(directory, xino=getattr(resolver, "xino", False))
         for name, listed in resolver.read(directory):
             place, data = "", None

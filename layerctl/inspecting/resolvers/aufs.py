@@ -12,17 +12,14 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from layerctl.inspecting.resolvers.inodes import Alias
-from layerctl.inspecting.view import (
-    Directory,
+from layerctl.inspecting.resolvers.resolver import Found, Reasons, Stop, reopen
+from layerctl.inspecting.resolvers.tree import (
+    Alias,
     Entry,
-    Found,
-    Kind,
-    Kinds,
+    EntryKind,
+    EntryKinds,
+    MergedDir,
     Part,
-    Reasons,
-    Stop,
-    reopen,
 )
 from layerctl.kernel import layers
 from layerctl.kernel.plinks import DIRECTORY, Copies, Copy
@@ -36,7 +33,7 @@ META = ".wh..wh."
 _CONFLICT = "a branch contains both it and its whiteout"
 
 
-class Settings(NamedTuple):
+class AufsSettings(NamedTuple):
     """How one aufs reads its branches: whose whiteouts count, and whether they are shown."""
 
     honours: tuple[bool, ...]
@@ -51,12 +48,12 @@ def is_whiteout(name: str) -> bool:
 class Aufs:
     """One aufs's branches, opened: what it shows, name by name."""
 
-    def __init__(self, roots: Sequence[int], settings: Settings) -> None:
+    def __init__(self, roots: Sequence[int], settings: AufsSettings) -> None:
         self.roots = list(roots)
         self.settings = settings
         self.reasons = Reasons()
         self.thorough = False  # attributes of files are nothing to aufs
-        self.kinds = Kinds()
+        self.kinds = EntryKinds()
         #: The copies that a live mount shows for all names of a hard-linked file.
         self.copies = Copies((), -1)
 
@@ -66,15 +63,15 @@ class Aufs:
     def close(self) -> None:
         """Close what was opened besides the branches: nothing."""
 
-    def root(self) -> Directory:
+    def root(self) -> MergedDir:
         """Return the root; an opaque marker in a branch's own directory is not asked for."""
-        return Directory("", [Part(index, os.dup(fd), "") for index, fd in enumerate(self.roots)])
+        return MergedDir("", [Part(index, os.dup(fd), "") for index, fd in enumerate(self.roots)])
 
-    def reopen(self, directory: Directory, above: Directory | None = None) -> None:
+    def reopen(self, directory: MergedDir, above: MergedDir | None = None) -> None:
         """Open what was closed; `above` is an open directory that it lies in."""
         reopen(self.roots, self.reasons, directory, above)
 
-    def lookup(self, directory: Directory, name: str) -> Found:
+    def lookup(self, directory: MergedDir, name: str) -> Found:
         """Look one name up in a merged directory."""
         found = Found()
         if name.startswith(PREFIX) and not self.settings.shows_whiteouts:
@@ -92,7 +89,7 @@ class Aufs:
             self.reasons.add(directory.parts[0].layer, directory.child_path(name), error)
         return found
 
-    def _lookup(self, directory: Directory, name: str, found: Found) -> None:
+    def _lookup(self, directory: MergedDir, name: str, found: Found) -> None:
         for part in directory.parts:
             path = f"{part.path}/{name}" if part.path else name
             whited = self._whiteout(part, PREFIX + name, found)
@@ -116,7 +113,7 @@ class Aufs:
             if self._whiteout(found.parts[-1], OPAQUE, found):
                 found.opaque = part.layer
 
-    def _copy_of(self, directory: Directory, name: str, layer: int) -> Copy | None:
+    def _copy_of(self, directory: MergedDir, name: str, layer: int) -> Copy | None:
         """Return the copy that is shown for a name which a lower branch holds (aufs's plink.c)."""
         part = next(part for part in directory.parts if part.layer == layer)
         status = layers.status(name, part.fd)
@@ -124,13 +121,13 @@ class Aufs:
             return None
         return self.copies.shown(directory.child_path(name), layer)
 
-    def _follow(self, directory: Directory, name: str, found: Found) -> None:
+    def _follow(self, directory: MergedDir, name: str, found: Found) -> None:
         copy = self._copy_of(directory, name, found.parts[0].layer)
         if copy is not None:
             found.parts = [Part(copy.layer, -1, f"{DIRECTORY}/{copy.name}")]
             found.alias = Alias(Aliasing.PSEUDO_LINK, copy.name)
 
-    def _follow_all(self, directory: Directory, merged: dict[str, Kind]) -> None:
+    def _follow_all(self, directory: MergedDir, merged: dict[str, EntryKind]) -> None:
         """Follow the pseudo-links in a listing."""
         for name, kind in merged.items():
             if kind.letter == "d" or not kind.reachable or kind.layer <= self.copies.topmost:
@@ -138,7 +135,7 @@ class Aufs:
             copy = self._copy_of(directory, name, kind.layer)
             if copy is not None:
                 alias = Alias(Aliasing.PSEUDO_LINK, copy.name)
-                merged[name] = Kind(kind.letter, copy.layer, why=alias.why, alias=alias)
+                merged[name] = EntryKind(kind.letter, copy.layer, why=alias.why, alias=alias)
 
     @staticmethod
     def _end_at_opaque(found: Found) -> None:
@@ -167,11 +164,11 @@ class Aufs:
         found.error, found.refused = errno.EIO, f"'{marker}' is not a regular file"
         return False
 
-    def read(self, directory: Directory) -> list[Entry]:
+    def read(self, directory: MergedDir) -> list[Entry]:
         """Return what a listing of a directory shows, sorted by name."""
-        merged: dict[str, Kind] = {}
+        merged: dict[str, EntryKind] = {}
         gone: set[str] = set()
-        shown: dict[str, Kind] = {}
+        shown: dict[str, EntryKind] = {}
         shows = self.settings.shows_whiteouts
         for part in directory.parts:
             last = part is directory.parts[-1]
@@ -196,10 +193,10 @@ class Aufs:
             merged.update(shown)
         return sorted(merged.items())
 
-    def _conflict(self, kind: Kind) -> Kind:
+    def _conflict(self, kind: EntryKind) -> EntryKind:
         return self.kinds.get(kind.letter, kind.layer, reachable=False, why=_CONFLICT)
 
-    def _scan(self, part: Part, directory: Directory) -> dict[str, Kind]:
+    def _scan(self, part: Part, directory: MergedDir) -> dict[str, EntryKind]:
         if part.fd < 0:
             return {}
         try:
@@ -209,8 +206,8 @@ class Aufs:
             return {}
 
     def enter(
-        self, directory: Directory, name: str, kind: Kind
-    ) -> tuple[Kind | None, Directory | None]:
+        self, directory: MergedDir, name: str, kind: EntryKind
+    ) -> tuple[EntryKind | None, MergedDir | None]:
         """Find out which branches a directory just listed is merged from."""
         found = self.lookup(directory, name)
         if found.error or found.letter != "d":
@@ -222,8 +219,8 @@ class Aufs:
             return kind, child
         return self.kinds.get("d", kind.layer, tuple(p.layer for p in child.parts)), child
 
-    def directory(self, directory: Directory, name: str, found: Found) -> Directory:
+    def directory(self, directory: MergedDir, name: str, found: Found) -> MergedDir:
         """Make the merged directory out of what a lookup found."""
-        child = Directory(directory.child_path(name), found.parts)
+        child = MergedDir(directory.child_path(name), found.parts)
         child.opaque = found.opaque
         return child

@@ -15,8 +15,7 @@ from layerctl.inspecting.resolvers.markers import (
     directories_in,
     only_directories,
 )
-from layerctl.inspecting.story import noun
-from layerctl.inspecting.view import Directory, Entry, Part
+from layerctl.inspecting.resolvers.tree import Entry, MergedDir, Part, noun
 from layerctl.kernel import layers
 from layerctl.model import Stack
 
@@ -30,7 +29,7 @@ class AufsMarks:
         self._stack = stack
         self._places = places
 
-    def read(self, directory: Directory) -> list[Entry]:
+    def read(self, directory: MergedDir) -> list[Entry]:
         """Read what may be a marker, or be hidden by one; return the directories, sorted."""
         if len(directory.parts) > 1:
             return only_directories(self._resolver.read(directory))
@@ -52,7 +51,7 @@ class AufsMarks:
 
     # Whiteouts
 
-    def inside(self, directory: Directory) -> list[Whiteout]:
+    def inside(self, directory: MergedDir) -> list[Whiteout]:
         """Return the whiteouts in a directory that was read."""
         found: list[Whiteout] = []
         for position, part in enumerate(directory.parts):
@@ -61,7 +60,7 @@ class AufsMarks:
                 found.append(self._whiteout(directory, position, name, place + name))
         return found
 
-    def _whiteout(self, directory: Directory, position: int, name: str, marker: str) -> Whiteout:
+    def _whiteout(self, directory: MergedDir, position: int, name: str, marker: str) -> Whiteout:
         layer = directory.parts[position].layer
         hidden = name[len(PREFIX) :]
         path = directory.child_path(hidden)
@@ -86,7 +85,7 @@ class AufsMarks:
         permission = self._stack.layers[layer].permission
         return f"its branch is {permission}, and without +wh its whiteouts have no effect"
 
-    def _above(self, directory: Directory, position: int, name: str) -> tuple[int, str] | None:
+    def _above(self, directory: MergedDir, position: int, name: str) -> tuple[int, str] | None:
         """Return what in a higher layer keeps a lookup from coming down to this marker."""
         above = directory.parts[:position]
         for part in above:
@@ -102,7 +101,7 @@ class AufsMarks:
                 return part.layer, f"the directory in layer {part.layer} is opaque"
         return None
 
-    def _below(self, directory: Directory, position: int, name: str) -> tuple[Covered, ...]:
+    def _below(self, directory: MergedDir, position: int, name: str) -> tuple[Covered, ...]:
         """Return what lies below of that name and would show, or be merged."""
         found: list[Covered] = []
         under = any(
@@ -128,7 +127,7 @@ class AufsMarks:
 
     # Opaque directories
 
-    def on_root(self, root: Directory) -> Iterator[Whiteout]:
+    def on_root(self, root: MergedDir) -> Iterator[Whiteout]:
         """Yield markers in the branches' own directories, which do nothing."""
         reason = "aufs ignores it in the root directory of a branch"
         for part in root.parts:
@@ -136,12 +135,12 @@ class AufsMarks:
                 marker = self._places.path(part, OPAQUE)
                 yield Whiteout("", marker, part.layer, "opaque", (), "no", reason)
 
-    def may_mark(self, directory: Directory) -> bool:
+    def may_mark(self, directory: MergedDir) -> bool:
         """Tell whether a directory of one layer may bear a marker itself: only a look tells."""
         return True
 
     def on_directory(
-        self, directory: Directory, name: str, below: Directory | None
+        self, directory: MergedDir, name: str, below: MergedDir | None
     ) -> Iterator[Whiteout]:
         """Yield the opaque marks of `below`, the merged directory `name` of `directory`."""
         if below is None:
@@ -164,7 +163,7 @@ class AufsMarks:
             path = directory.child_path(name)
             yield Whiteout(path, marker, part.layer, "opaque", hides, effect, reason)
 
-    def _directories_below(self, directory: Directory, name: str, layer: int) -> tuple[int, ...]:
+    def _directories_below(self, directory: MergedDir, name: str, layer: int) -> tuple[int, ...]:
         """Return the layers whose directories would be merged here, were it not opaque."""
         found: list[int] = []
         for part in directory.parts:
@@ -179,11 +178,11 @@ class AufsMarks:
 
     # What the merged tree does not show
 
-    def moved(self, directory: Directory, name: str, below: Directory) -> Iterable[Part]:
+    def moved(self, directory: MergedDir, name: str, below: MergedDir) -> Iterable[Part]:
         """Return the parts that lie elsewhere in their branches: nothing moves in aufs."""
         return ()
 
-    def hider(self, directory: Directory, name: str, layer: int) -> tuple[str, int] | None:
+    def hider(self, directory: MergedDir, name: str, layer: int) -> tuple[str, int] | None:
         """Return what leaves the directory `name` of `layer` out, in words, and its layer."""
         for above in directory.parts:
             if above.layer >= layer:

@@ -12,10 +12,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from layerctl.inspecting.view import Directory, Found, Kind, Part
+from layerctl.inspecting.resolvers.resolver import Found
+from layerctl.inspecting.resolvers.tree import Alias, EntryKind, MergedDir, Part
 from layerctl.kernel import handles, layers
 from layerctl.model import Aliasing
-from layerctl.rules.words import aliasing
 
 if TYPE_CHECKING:
     from layerctl.codecs.handles import Handle
@@ -24,51 +24,8 @@ if TYPE_CHECKING:
 Identity = tuple[int, int]
 
 
-class Alias(NamedTuple):
-    """What another path to the same file does to a path.
-
-    `other` is that path, an upper file's; for INDEXED it is the file's name in the index.
-    `certain` tells that the mount has shown which of the two it looked up first.
-    """
-
-    what: Aliasing
-    other: str
-    certain: bool = False
-
-    @property
-    def of_two(self) -> bool:
-        """Whether there is another path, `other`."""
-        return self.what in (Aliasing.FIRST, Aliasing.STALE, Aliasing.SHARED)
-
-    @property
-    def by_order(self) -> bool:
-        """Whether it hangs on the order of lookups, which is not known."""
-        return self.of_two and not self.certain
-
-    @property
-    def why(self) -> str:
-        """What that means, in words."""
-        return aliasing(self.what, self.other)
-
-
 #: What is known of other paths: by directory, then by name.
 Table = dict[str, dict[str, Alias]]
-
-
-def aliased(kind: Kind, alias: Alias, merged: tuple[int, ...] = ()) -> Kind:
-    """Return a kind with what another path to the same file makes of it.
-
-    It is uncertain, since nobody knows in which order the kernel was asked.
-    """
-    return Kind(
-        kind.letter,
-        0 if alias.what in (Aliasing.SHARED, Aliasing.INDEXED) else kind.layer,
-        merged or kind.merged,
-        reachable=alias.what not in (Aliasing.STALE, Aliasing.BAD_INDEX, Aliasing.ABSENT),
-        uncertain=kind.uncertain or alias.by_order,
-        why=alias.why,
-        alias=alias,
-    )
 
 
 class _Inode(NamedTuple):
@@ -312,10 +269,10 @@ class _Walk:
         root.close()
         return self._table
 
-    def _down(self, directory: Directory) -> None:
+    def _down(self, directory: MergedDir) -> None:
         entries = self._overlay.read(directory)
         kinds = dict(entries)
-        below: dict[str, Directory] = {}
+        below: dict[str, MergedDir] = {}
         self._list(directory, kinds, below)
         for name, kind in entries:
             if name not in below:
@@ -326,7 +283,10 @@ class _Walk:
                 child.close()
 
     def _list(
-        self, directory: Directory, kinds: dict[str, Kind], below: dict[str, Directory]
+        self,
+        directory: MergedDir,
+        kinds: dict[str, EntryKind],
+        below: dict[str, MergedDir],
     ) -> None:
         """Look up the names that a listing looks up, in its order (ovl_dir_read_merged).
 
@@ -367,7 +327,11 @@ class _Walk:
         return False
 
     def _meet(
-        self, directory: Directory, name: str, kind: Kind, below: dict[str, Directory]
+        self,
+        directory: MergedDir,
+        name: str,
+        kind: EntryKind,
+        below: dict[str, MergedDir],
     ) -> bool:
         """Look a name up, and return whether that is not denied."""
         if not kind.reachable:
@@ -398,7 +362,7 @@ class _Walk:
             return known is None or known.what is not Aliasing.STALE
         return True
 
-    def _matters(self, directory: Directory, name: str, kind: Kind) -> bool:
+    def _matters(self, directory: MergedDir, name: str, kind: EntryKind) -> bool:
         """Tell whether a file may be met twice: it is an upper one, or the origin of one."""
         if self._overlay.is_upper(kind.layer):
             return True
@@ -407,7 +371,7 @@ class _Walk:
         return status is not None and (bool(self._origins.names) or status.st_ino in self._wanted)
 
     def _admit_directory(
-        self, directory: Directory, name: str, path: str, child: Directory
+        self, directory: MergedDir, name: str, path: str, child: MergedDir
     ) -> bool:
         upper = lower = None
         for part in child.parts:
@@ -429,7 +393,7 @@ class _Walk:
         self._note(directory, name, Alias(Aliasing.STALE, known.path), known.path)
         return False
 
-    def _admit_file(self, directory: Directory, name: str, path: str, found: Found) -> None:
+    def _admit_file(self, directory: MergedDir, name: str, path: str, found: Found) -> None:
         overlay = self._overlay
         part = found.parts[0]
         base = next(one for one in directory.parts if one.layer == part.layer)
@@ -486,7 +450,7 @@ class _Walk:
             return False
         return not (settings.verify and upper is not None)
 
-    def _note(self, directory: Directory, name: str, alias: Alias, first: str) -> None:
+    def _note(self, directory: MergedDir, name: str, alias: Alias, first: str) -> None:
         self._table.setdefault(directory.path, {})[name] = alias
         above, _, base = first.rpartition("/")
         path = directory.child_path(name)

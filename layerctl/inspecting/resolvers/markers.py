@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
-from layerctl.inspecting.story import noun
-from layerctl.inspecting.view import Directory, Entry, Part
+from layerctl.inspecting.resolvers.tree import Entry, MergedDir, Part, noun
 
 #: Why a marker has no effect; the words are shared, the decision is each filesystem's own.
 NOTHING_BELOW = "no lower layer has the name"
@@ -48,27 +47,27 @@ class Hidden(NamedTuple):
 class Marks(Protocol):
     """Reads the markers of one kind of filesystem, directory by directory."""
 
-    def read(self, directory: Directory) -> list[Entry]:
+    def read(self, directory: MergedDir) -> list[Entry]:
         """Read what may be a marker, or be hidden by one; return the directories, sorted."""
 
-    def on_root(self, root: Directory) -> Iterable[Whiteout]:
+    def on_root(self, root: MergedDir) -> Iterable[Whiteout]:
         """Return the markers on the layers' own directories."""
 
-    def inside(self, directory: Directory) -> list[Whiteout]:
+    def inside(self, directory: MergedDir) -> list[Whiteout]:
         """Return the whiteouts in a directory that was read."""
 
-    def may_mark(self, directory: Directory) -> bool:
+    def may_mark(self, directory: MergedDir) -> bool:
         """Tell whether a directory of one layer may bear a marker itself."""
 
     def on_directory(
-        self, directory: Directory, name: str, below: Directory | None
+        self, directory: MergedDir, name: str, below: MergedDir | None
     ) -> Iterable[Whiteout]:
         """Return the opaque marks of `below`, the merged directory `name` of `directory`."""
 
-    def moved(self, directory: Directory, name: str, below: Directory) -> Iterable[Part]:
+    def moved(self, directory: MergedDir, name: str, below: MergedDir) -> Iterable[Part]:
         """Return the parts of the merged directory `name` that lie elsewhere in their layers."""
 
-    def hider(self, directory: Directory, name: str, layer: int) -> tuple[str, int] | None:
+    def hider(self, directory: MergedDir, name: str, layer: int) -> tuple[str, int] | None:
         """Return what leaves the directory `name` of `layer` out, in words, and its layer."""
 
     def unseen(self, part: Part, reason: str, by: int | None) -> Iterable[Whiteout]:

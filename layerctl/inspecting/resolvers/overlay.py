@@ -13,17 +13,17 @@ import stat
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from layerctl.inspecting.resolvers.inodes import Alias, Table, aliased, find, look_up, settle
-from layerctl.inspecting.resolvers.overlay_lookup import Lookup, find_regular
-from layerctl.inspecting.view import (
-    Directory,
+from layerctl.inspecting.resolvers.inodes import Table, find, look_up, settle
+from layerctl.inspecting.resolvers.overlay_lookup import OverlayLookup, find_regular
+from layerctl.inspecting.resolvers.resolver import Found, Reasons, reopen
+from layerctl.inspecting.resolvers.tree import (
+    Alias,
     Entry,
-    Found,
-    Kind,
-    Kinds,
+    EntryKind,
+    EntryKinds,
+    MergedDir,
     Part,
-    Reasons,
-    reopen,
+    aliased,
 )
 from layerctl.kernel import layers
 from layerctl.model import Aliasing
@@ -65,7 +65,7 @@ class Overlay:
         self.same_fs = same_fs
         self.xino = settings.xino and not same_fs
         self.reasons = Reasons()
-        self.kinds = Kinds()
+        self.kinds = EntryKinds()
         #: Whether attributes are read even where a lookup has no use for them.
         self.reads_all = False
         self.first_lower = 1 if settings.has_upper else 0
@@ -103,12 +103,12 @@ class Overlay:
 
     # Directories
 
-    def root(self) -> Directory:
+    def root(self) -> MergedDir:
         """Return the root, which merges every layer but data-only ones, whatever they say."""
         parts = []
         for index in range(self.last_lower + 1):
             parts.append(self.part(index, os.dup(self.roots[index]), ""))
-        directory = Directory("", parts)
+        directory = MergedDir("", parts)
         directory.whiteouts = True
         for part in parts:
             lowest = part.layer == self.last_lower
@@ -117,7 +117,7 @@ class Overlay:
                 self.marked.add(part.layer)
         return directory
 
-    def reopen(self, directory: Directory, above: Directory | None = None) -> None:
+    def reopen(self, directory: MergedDir, above: MergedDir | None = None) -> None:
         """Open what was closed; `above` is an open directory that it lies in."""
         reopen(self.roots, self.reasons, directory, above)
 
@@ -172,11 +172,11 @@ class Overlay:
             and self.value("whiteout", fd, name) is not None
         )
 
-    # Lookup
+    # OverlayLookup
 
-    def lookup(self, directory: Directory, name: str) -> Found:
+    def lookup(self, directory: MergedDir, name: str) -> Found:
         """Look one name up in a merged directory."""
-        found = Lookup(self, name).run(directory)
+        found = OverlayLookup(self, name).run(directory)
         if self.aliases and not found.error and found.parts:
             self._alias(directory, name, found)
         if not found.error and self._is_remembered_absent(directory, name, found.parts):
@@ -184,7 +184,7 @@ class Overlay:
             found.error, found.refused = errno.ENOENT, found.alias.why
         return found
 
-    def _alias(self, directory: Directory, name: str, found: Found) -> None:
+    def _alias(self, directory: MergedDir, name: str, found: Found) -> None:
         """Note what another path to the same file makes of what was found."""
         alias = self.aliases.get(directory.path, {}).get(name)
         if alias is None:
@@ -217,15 +217,15 @@ class Overlay:
 
     # Listing
 
-    def _unsure(self, directory: Directory, position: int) -> bool:
+    def _unsure(self, directory: MergedDir, position: int) -> bool:
         """Tell whether what one part of a directory shows depends on marks that are unreadable."""
         return directory.uncertain or (self.blind and position > 0 and directory.path != "")
 
-    def read(self, directory: Directory) -> list[Entry]:
+    def read(self, directory: MergedDir) -> list[Entry]:
         """Return what a listing of a directory shows, sorted by name."""
         parts = directory.parts
         devices = not directory.whiteouts
-        merged: dict[str, Kind] = {}
+        merged: dict[str, EntryKind] = {}
         for position in range(len(parts) - 1, -1, -1):
             self.scan(directory, position)
         if self.thorough or directory.xattr_whiteouts:
@@ -243,7 +243,7 @@ class Overlay:
             return sorted(merged.items())
         return sorted([item for item in merged.items() if item[1].letter != "w"])
 
-    def _is_remembered_absent(self, directory: Directory, name: str, parts: list[Part]) -> bool:
+    def _is_remembered_absent(self, directory: MergedDir, name: str, parts: list[Part]) -> bool:
         """Tell whether a live mount still takes a lower name for absent, as under a whiteout.
 
         It keeps what a lookup did not find; a whiteout that is removed in the layer itself does
@@ -253,7 +253,7 @@ class Overlay:
             return False
         return layers.cached(self.mount, directory.child_path(name)) is False
 
-    def _apply_absent(self, directory: Directory, merged: dict[str, Kind]) -> None:
+    def _apply_absent(self, directory: MergedDir, merged: dict[str, EntryKind]) -> None:
         if not self.is_upper(directory.parts[0].layer):
             return
         for name, kind in merged.items():
@@ -265,12 +265,12 @@ class Overlay:
             ):
                 merged[name] = aliased(kind, Alias(Aliasing.ABSENT, ""))
 
-    def _apply_aliases(self, directory: Directory, merged: dict[str, Kind]) -> None:
+    def _apply_aliases(self, directory: MergedDir, merged: dict[str, EntryKind]) -> None:
         for name, alias in self.aliases.get(directory.path, {}).items():
             if name in merged:
                 merged[name] = aliased(merged[name], alias)
 
-    def scan(self, directory: Directory, position: int) -> None:
+    def scan(self, directory: MergedDir, position: int) -> None:
         """Read the names of one part of a directory."""
         part = directory.parts[position]
         if part.fd < 0:
@@ -284,7 +284,7 @@ class Overlay:
         except OSError as error:
             self.reasons.add(part.layer, part.path, error)
 
-    def table(self, directory: Directory, position: int) -> dict[str, Kind]:
+    def table(self, directory: MergedDir, position: int) -> dict[str, EntryKind]:
         """Return the kinds of what a scan of one part of a directory finds."""
         return self.kinds.table(
             directory.parts[position].layer,
@@ -292,7 +292,7 @@ class Overlay:
             devices=not directory.whiteouts,
         )
 
-    def _honours(self, directory: Directory, part: Part) -> bool:
+    def _honours(self, directory: MergedDir, part: Part) -> bool:
         """Tell whether a listing looks for whiteouts by attribute in this part.
 
         The kernel remembers for a whole layer that an `opaque=x` was met in it.
@@ -304,7 +304,7 @@ class Overlay:
             and part.layer in self.marked
         )
 
-    def looks_up(self, directory: Directory, part: Part) -> bool:
+    def looks_up(self, directory: MergedDir, part: Part) -> bool:
         """Tell whether a listing looks up each name of this part, to give it an inode number.
 
         What a lookup then denies is left out of the listing (ovl_calc_d_ino, ovl_cache_update).
@@ -315,7 +315,7 @@ class Overlay:
             return True
         return self.same_fs and self.is_upper(part.layer) and "impure" in part.attributes
 
-    def _read_files(self, directory: Directory) -> None:
+    def _read_files(self, directory: MergedDir) -> None:
         """Look at the attributes of files, and correct what they are."""
         honours = [self._honours(directory, part) for part in directory.parts]
         for part, honoured in zip(directory.parts, honours, strict=True):
@@ -323,7 +323,7 @@ class Overlay:
                 hides = honoured or self.looks_up(directory, part)
                 self._read_files_of(directory, part, hides=hides)
 
-    def _read_files_of(self, directory: Directory, part: Part, *, hides: bool) -> None:
+    def _read_files_of(self, directory: MergedDir, part: Part, *, hides: bool) -> None:
         files = [name for name, kind in part.names.items() if kind.letter == "f"]
         whiteout, metacopy = self.settings.prefix + "whiteout", self.settings.prefix + "metacopy"
         found = layers.with_attributes(part.fd, files, (whiteout, metacopy), self.unread(part))
@@ -339,7 +339,7 @@ class Overlay:
         inside = f"{part.path}/" if part.path else ""
         return lambda name, error: self.reasons.add(part.layer, inside + name, error)
 
-    def xattr_whiteout(self, part: Part, kind: Kind, *, hides: bool) -> Kind:
+    def xattr_whiteout(self, part: Part, kind: EntryKind, *, hides: bool) -> EntryKind:
         """Return what a whiteout by attribute is to a listing, which may look it up or not."""
         if hides:
             return self.kinds.get("w", part.layer, why=BY_ATTRIBUTE)
@@ -348,7 +348,9 @@ class Overlay:
             why="an xattr whiteout: a listing shows the marker, but a lookup finds nothing",
         )  # fmt: skip
 
-    def _metacopy(self, directory: Directory, name: str, kind: Kind, *, hides: bool) -> Kind:
+    def _metacopy(
+        self, directory: MergedDir, name: str, kind: EntryKind, *, hides: bool
+    ) -> EntryKind:
         found = self.lookup(directory, name)
         found.close()
         if not found.error:
@@ -360,8 +362,8 @@ class Overlay:
         )
 
     def enter(
-        self, directory: Directory, name: str, kind: Kind
-    ) -> tuple[Kind | None, Directory | None]:
+        self, directory: MergedDir, name: str, kind: EntryKind
+    ) -> tuple[EntryKind | None, MergedDir | None]:
         """Find out which layers a directory just listed is merged from."""
         if not kind.reachable:
             return kind, None
@@ -392,9 +394,9 @@ class Overlay:
             return aliased(kind, kind.alias, merged), child
         return self.kinds.get("d", kind.layer, merged, uncertain=kind.uncertain), child
 
-    def directory(self, directory: Directory, name: str, found: Found) -> Directory:
+    def directory(self, directory: MergedDir, name: str, found: Found) -> MergedDir:
         """Make the merged directory out of what a lookup found."""
-        child = Directory(directory.child_path(name), found.parts)
+        child = MergedDir(directory.child_path(name), found.parts)
         # ovl_get_inode: an origin on the topmost part means a copy-up, hence whiteouts.
         child.whiteouts = len(found.parts) > 1 or "origin" in found.parts[0].attributes
         child.xattr_whiteouts = found.xattr_whiteouts
@@ -407,7 +409,7 @@ class Overlay:
         child.indexed = found.indexed
         return child
 
-    def _merge(self, directory: Directory, name: str) -> Found | None:
+    def _merge(self, directory: MergedDir, name: str) -> Found | None:
         """Do what `lookup` does for a directory that was just listed, from what the scan saw.
 
         Returns None where a redirect, or an origin to verify, asks for the whole of `lookup`.

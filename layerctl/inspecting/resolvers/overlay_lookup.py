@@ -7,7 +7,8 @@ import os
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
-from layerctl.inspecting.view import Directory, Found, Part, Stop
+from layerctl.inspecting.resolvers.resolver import Found, Stop
+from layerctl.inspecting.resolvers.tree import MergedDir, Part
 from layerctl.kernel import layers
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class _Element(NamedTuple):
         return f"{self.base.path}/{self.name}" if self.base.path else self.name
 
 
-class Lookup:
+class OverlayLookup:
     """The state of one lookup (struct ovl_lookup_data). Run it once."""
 
     def __init__(self, overlay: Overlay, name: str) -> None:
@@ -65,7 +66,7 @@ class Lookup:
         self._absolute = False
         self._found = Found()
 
-    def run(self, directory: Directory) -> Found:
+    def run(self, directory: MergedDir) -> Found:
         """Look the name up in a merged directory."""
         found = self._found
         path = directory.child_path(self._name)
@@ -79,7 +80,7 @@ class Lookup:
             self._overlay.reasons.add(directory.parts[0].layer, path, error)
         return found
 
-    def _through_layers(self, directory: Directory) -> None:
+    def _through_layers(self, directory: MergedDir) -> None:
         overlay, found = self._overlay, self._found
         lowers = [part for part in directory.parts if not overlay.is_upper(part.layer)]
         self._last = not self._settings.checks_redirects and not lowers
@@ -106,7 +107,7 @@ class Lookup:
         if overlay.origins is not None and overlay.origins.names and found.parts:
             self._look_in_index(overlay.origins, directory)
 
-    def _through_lowers(self, directory: Directory, lowers: list[Part]) -> int:
+    def _through_lowers(self, directory: MergedDir, lowers: list[Part]) -> int:
         """Go down the lower layers; return in how many of them something was found."""
         overlay, found, settings = self._overlay, self._found, self._settings
         below = index = 0
@@ -137,7 +138,7 @@ class Lookup:
                 index = part.layer - lowers[0].layer + 1
         return below
 
-    def _verified(self, directory: Directory, below: Part) -> bool:
+    def _verified(self, directory: MergedDir, below: Part) -> bool:
         """Tell whether the first lower object is what the upper one was copied from.
 
         With nfs_export=on a directory that is not is left out, and so is what lies below it; with
@@ -165,7 +166,7 @@ class Lookup:
                     os.close(fd)
         return True
 
-    def _look_in_index(self, origins: Origins, directory: Directory) -> None:
+    def _look_in_index(self, origins: Origins, directory: MergedDir) -> None:
         """Look the lower file up in the index (ovl_lookup_index).
 
         Of directories only those whose origin is verified are looked up (ovl_index_all).
@@ -196,7 +197,7 @@ class Lookup:
         found.indexed = True
 
     def _name_in_index(
-        self, origins: Origins, directory: Directory, upper: Part | None
+        self, origins: Origins, directory: MergedDir, upper: Part | None
     ) -> str | None:
         """Return the name that the index would have for what a lookup found."""
         found = self._found

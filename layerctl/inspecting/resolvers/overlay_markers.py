@@ -16,8 +16,7 @@ from layerctl.inspecting.resolvers.markers import (
     only_directories,
 )
 from layerctl.inspecting.resolvers.overlay import BY_ATTRIBUTE, Overlay
-from layerctl.inspecting.story import noun
-from layerctl.inspecting.view import Directory, Entry, Kind, Part
+from layerctl.inspecting.resolvers.tree import Entry, EntryKind, MergedDir, Part, noun
 from layerctl.kernel import layers
 from layerctl.rules.overlay import FUSE, TRUSTED, USER
 
@@ -32,7 +31,7 @@ class OverlayMarks:
         self._prefix = resolver.settings.prefix
         resolver.reads_all = True
 
-    def read(self, directory: Directory) -> list[Entry]:
+    def read(self, directory: MergedDir) -> list[Entry]:
         """Read what may be a marker, or be hidden by one; return the directories, sorted.
 
         The lowest part has most files as a rule, and few of them matter: those with a name that a
@@ -41,7 +40,7 @@ class OverlayMarks:
         parts = directory.parts
         if len(parts) > 1 and (self._thorough or directory.xattr_whiteouts):
             return only_directories(self._resolver.read(directory))
-        above: dict[str, Kind] = {}
+        above: dict[str, EntryKind] = {}
         for position in range(len(parts) - 2, -1, -1):
             self._resolver.scan(directory, position)
             names = parts[position].names
@@ -53,7 +52,7 @@ class OverlayMarks:
         found.sort()
         return found
 
-    def _read_lowest(self, directory: Directory, above: dict[str, Kind]) -> None:
+    def _read_lowest(self, directory: MergedDir, above: dict[str, EntryKind]) -> None:
         resolver, part = self._resolver, directory.parts[-1]
         if part.fd < 0:
             return
@@ -73,7 +72,7 @@ class OverlayMarks:
 
     # Whiteouts
 
-    def inside(self, directory: Directory) -> list[Whiteout]:
+    def inside(self, directory: MergedDir) -> list[Whiteout]:
         """Return the whiteouts in a directory that was read."""
         found: list[Whiteout] = []
         for position, part in enumerate(directory.parts):
@@ -92,7 +91,7 @@ class OverlayMarks:
                         found.append(self._whiteout(directory, position, name, place + name))
         return found
 
-    def _is_xattr(self, part: Part, name: str, kind: Kind) -> bool:
+    def _is_xattr(self, part: Part, name: str, kind: EntryKind) -> bool:
         if kind.letter != "f":
             return False
         try:
@@ -101,7 +100,7 @@ class OverlayMarks:
             self._resolver.reasons.add(part.layer, f"{part.path}/{name}", error)
             return False
 
-    def _whiteout(self, directory: Directory, position: int, name: str, marker: str) -> Whiteout:
+    def _whiteout(self, directory: MergedDir, position: int, name: str, marker: str) -> Whiteout:
         part = directory.parts[position]
         kind = part.names[name]
         sort = "xattr" if kind.letter == "f" or kind.why == BY_ATTRIBUTE else "chardev"
@@ -123,7 +122,7 @@ class OverlayMarks:
             return Whiteout(path, marker, part.layer, sort, hides, "lookup-only", reason)
         return Whiteout(path, marker, part.layer, sort, hides, "yes", f"hides {what}")
 
-    def _above(self, directory: Directory, position: int, name: str) -> tuple[int, str] | None:
+    def _above(self, directory: MergedDir, position: int, name: str) -> tuple[int, str] | None:
         """Return what in a higher layer keeps a lookup from coming down to this marker."""
         for part in directory.parts[:position]:
             kind = part.names.get(name)
@@ -147,7 +146,7 @@ class OverlayMarks:
 
     # Opaque directories
 
-    def on_root(self, root: Directory) -> Iterator[Whiteout]:
+    def on_root(self, root: MergedDir) -> Iterator[Whiteout]:
         """Yield markers on the layers' own directories, where `y` does nothing."""
         reason = "it is on the root directory of a layer, and the root always merges all layers"
         for part in root.parts:
@@ -166,13 +165,13 @@ class OverlayMarks:
             self._resolver.reasons.add(part.layer, part.path, error)
             return False
 
-    def may_mark(self, directory: Directory) -> bool:
+    def may_mark(self, directory: MergedDir) -> bool:
         """Tell whether a directory of one layer may bear a marker itself."""
         part = directory.parts[0]
         return bool(part.attributes or part.strange)
 
     def on_directory(
-        self, directory: Directory, name: str, below: Directory | None
+        self, directory: MergedDir, name: str, below: MergedDir | None
     ) -> Iterator[Whiteout]:
         """Yield the opaque marks of `below`, the merged directory `name` of `directory`."""
         for part in below.parts if below is not None else ():
@@ -204,7 +203,7 @@ class OverlayMarks:
 
     # What the merged tree does not show
 
-    def moved(self, directory: Directory, name: str, below: Directory) -> Iterable[Part]:
+    def moved(self, directory: MergedDir, name: str, below: MergedDir) -> Iterable[Part]:
         """Return the parts of the merged directory `name` that were found by a redirect."""
         if not any("redirect" in part.attributes for part in below.parts):
             return ()
@@ -213,7 +212,7 @@ class OverlayMarks:
         }
         return [part for part in below.parts if (part.layer, part.path) not in places]
 
-    def hider(self, directory: Directory, name: str, layer: int) -> tuple[str, int] | None:
+    def hider(self, directory: MergedDir, name: str, layer: int) -> tuple[str, int] | None:
         """Return what leaves the directory `name` of `layer` out, in words, and its layer."""
         for above in directory.parts:
             if above.layer >= layer:
@@ -262,7 +261,7 @@ class OverlayMarks:
             self._resolver.reasons.add(part.layer, part.path, error)
 
 
-def _foreign(directory: Directory, part: Part, name: str, marker: str) -> Whiteout:
+def _foreign(directory: MergedDir, part: Part, name: str, marker: str) -> Whiteout:
     """An aufs or fuse-overlayfs marker in an overlay, where it is a file like any other."""
     reason = "a file like any other to overlay: .wh. names mean something to aufs alone"
     if name == aufs.OPAQUE:
@@ -271,7 +270,7 @@ def _foreign(directory: Directory, part: Part, name: str, marker: str) -> Whiteo
     return Whiteout(path, marker, part.layer, "aufs", (), "no", reason)
 
 
-def _below(directory: Directory, position: int, name: str) -> tuple[Covered, ...]:
+def _below(directory: MergedDir, position: int, name: str) -> tuple[Covered, ...]:
     """Return what lies below of that name and would show, or be merged.
 
     Another whiteout ends it; under a directory so does what is none.
@@ -294,7 +293,7 @@ def _below(directory: Directory, position: int, name: str) -> tuple[Covered, ...
     return tuple(found)
 
 
-def _directories_below(directory: Directory, name: str, layer: int) -> tuple[int, ...]:
+def _directories_below(directory: MergedDir, name: str, layer: int) -> tuple[int, ...]:
     """Return the layers whose directories would be merged here, were it not opaque."""
     found: list[int] = []
     for part in directory.parts:

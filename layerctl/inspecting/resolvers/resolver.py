@@ -1,0 +1,181 @@
+"""What the resolvers of overlay and aufs have in common: lookups, and what cannot be read."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
+
+from layerctl.inspecting.resolvers.tree import (
+    Alias,
+    Entry,
+    EntryKind,
+    EntryKinds,
+    MergedDir,
+    Part,
+)
+from layerctl.kernel import layers
+
+#: How many reasons of one walk are kept; more are only counted.
+_KEPT_REASONS = 1000
+
+
+class Stop(NamedTuple):
+    """Why a search in the layers went no deeper: what stands in which layer, at which path.
+
+    `kind` is `whiteout` (a device 0:0), `xattr` (a whiteout by attribute), `aufs` (`.wh.NAME`),
+    `opaque`, or the letter of a file that is not a directory.
+    """
+
+    kind: str
+    layer: int
+    path: str
+
+
+class Found:
+    """What a lookup of one name found.
+
+    `letter` is None for nothing, `parts` the layers it is made of (one, but for directories),
+    `error` an errno where the kernel refuses and `refused` why it does, `stop` what ended the
+    search, `data` where a metacopy file's contents lie (layer and path), `between` the layers and
+    paths of those with metadata alone on the way there, `redirects` the layers and targets of
+    those that were followed, `opaque` the layer where a directory is opaque. Of an overlay's index
+    `indexed` tells whether it has it, `misplaced` whether it has something else instead, `copied`
+    the name there of what is shown for a lower file. `alias` is another path to the same file.
+    """
+
+    __slots__ = (
+        "alias", "between", "copied", "data", "error", "indexed", "letter", "metacopy",
+        "misplaced", "opaque", "parts", "redirects", "refused", "stop", "xattr_whiteouts",
+    )  # fmt: skip
+
+    def __init__(self, letter: str | None = None) -> None:
+        self.letter = letter
+        self.parts: list[Part] = []
+        self.error = 0
+        self.refused = ""
+        self.stop: Stop | None = None
+        self.data: tuple[int, str] | None = None
+        self.between: tuple[tuple[int, str], ...] = ()
+        self.metacopy = False
+        self.redirects: tuple[tuple[int, str], ...] = ()
+        self.xattr_whiteouts = False
+        self.opaque: int | None = None
+        self.indexed = self.misplaced = False
+        self.copied: str | None = None
+        self.alias: Alias | None = None
+
+    @property
+    def origin(self) -> tuple[int, str] | None:
+        """The first lower file under a metacopy file."""
+        return self.between[0] if self.between else self.data
+
+    def close(self) -> None:
+        """Close what is open."""
+        for part in self.parts:
+            if part.fd >= 0:
+                os.close(part.fd)
+                part.fd = -1
+
+
+class Unknown(NamedTuple):
+    """Something that could not be read: which layer, where in it, and why."""
+
+    layer: int
+    path: str
+    reason: str
+
+
+class Reasons:
+    """Collects what could not be read, up to a bound."""
+
+    def __init__(self) -> None:
+        self.kept: list[Unknown] = []
+        self.more = 0
+
+    def add(self, layer: int, path: str, error: OSError) -> None:
+        """Note a failure, but for names that have merely gone since they were listed."""
+        if error.errno == errno.ENOENT:
+            return
+        if len(self.kept) < _KEPT_REASONS:
+            self.kept.append(Unknown(layer, path, error.strerror or str(error)))
+        else:
+            self.more += 1
+
+    def merge(self, other: Reasons) -> None:
+        """Take in what another process could not read; both may have met the same."""
+        known = set(self.kept)
+        fresh = [one for one in other.kept if one not in known]
+        self.more += other.more + max(0, len(self.kept) + len(fresh) - _KEPT_REASONS)
+        self.kept = (self.kept + fresh)[:_KEPT_REASONS]
+
+
+class Resolver(Protocol):
+    """What the walk, the story and the lists ask of overlay and aufs alike."""
+
+    reasons: Reasons
+    kinds: EntryKinds
+    roots: list[int]
+    #: Whether a listing reads the attributes of every file.
+    thorough: bool
+
+    def ask(self, mount: int) -> None:
+        """Let a live mount, open at `mount`, tell what the layers alone do not."""
+
+    def close(self) -> None:
+        """Close what was opened besides the layers' own directories."""
+
+    def root(self) -> MergedDir:
+        """Return the root of the merged tree."""
+
+    def read(self, directory: MergedDir) -> list[Entry]:
+        """Return what a listing shows, sorted; leaves each part's names in it."""
+
+    def enter(
+        self, directory: MergedDir, name: str, kind: EntryKind
+    ) -> tuple[EntryKind | None, MergedDir | None]:
+        """Return the whole kind of a directory just listed, and the directory unless denied.
+
+        The kind is None where a listing leaves it out, because a lookup is denied.
+        """
+
+    def lookup(self, directory: MergedDir, name: str) -> Found:
+        """Look one name up, as the kernel does."""
+
+    def directory(self, directory: MergedDir, name: str, found: Found) -> MergedDir:
+        """Make the merged directory out of what a lookup found."""
+
+    def reopen(self, directory: MergedDir, above: MergedDir | None = None) -> None:
+        """Open what `MergedDir.close` closed; `above` is an open directory that it lies in."""
+
+
+def reopen(
+    roots: list[int], reasons: Reasons, directory: MergedDir, above: MergedDir | None
+) -> None:
+    """Open the parts of a directory, from those of the one above or from the layers' own."""
+    near = {} if above is None else {part.layer: part for part in above.parts if part.fd >= 0}
+    for part in directory.parts:
+        if part.fd >= 0:
+            continue
+        fd, path = roots[part.layer], part.path
+        base = near.get(part.layer)
+        if base is not None and path.startswith(base.path + "/"):
+            fd, path = base.fd, path[len(base.path) + 1 :]
+        try:
+            part.fd = layers.open_path(path, fd)
+        except OSError as error:
+            reasons.add(part.layer, part.path, error)
+
+
+def open_layers(paths: Iterable[str]) -> list[int]:
+    """Open the directory of every layer. Raises OSError with the path."""
+    opened: list[int] = []
+    try:
+        for path in paths:
+            opened.append(layers.open_root(path))
+    except OSError:
+        for fd in opened:
+            os.close(fd)
+        raise
+    return opened
