@@ -12,7 +12,7 @@ import pytest
 
 from layerctl.errors import RefusedError
 from layerctl.kernel import beneath, syscalls
-from layerctl.kernel.beneath import Swap, Way
+from layerctl.kernel.beneath import Exposure, Swap
 
 HIS, GROUP = 1000, 1001
 
@@ -89,10 +89,10 @@ def test_who_may_swap_what_on_the_way(lab: Path) -> None:
     grow(lab)
     before = fds()
     for path, swap, link in WAYS:
-        way = beneath.look(f"{lab}/{path}")
+        exposure = beneath.exposure(f"{lab}/{path}")
         expected = None if swap is None else Swap(f"{lab}/{swap[0]}", swap[1])
         stopped = None if link is None or swap is None else Swap(f"{lab}/{link}", swap[1])
-        assert way == Way(expected, stopped), path
+        assert exposure == Exposure(expected, stopped), path
     assert fds() == before
     assert Swap("/x", None).who == "users other than root"
     assert str(HIS) in Swap("/x", HIS).who
@@ -103,7 +103,7 @@ def test_a_group_by_an_access_control_list_counts(
     lab: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grow(lab)
-    assert beneath.look(f"{lab}/acl/d") == Way()
+    assert beneath.exposure(f"{lab}/acl/d") == Exposure()
     real = os.listxattr
 
     def listed(path: Any, **how: Any) -> list[str]:
@@ -111,14 +111,14 @@ def test_a_group_by_an_access_control_list_counts(
         return [*real(path, **how), *(["system.posix_acl_access"] if acl else [])]
 
     monkeypatch.setattr(os, "listxattr", listed)
-    assert beneath.look(f"{lab}/acl/d").swap == Swap(f"{lab}/acl/d", None)
-    assert beneath.look(f"{lab}/wheel/d") == Way()
+    assert beneath.exposure(f"{lab}/acl/d").swap == Swap(f"{lab}/acl/d", None)
+    assert beneath.exposure(f"{lab}/wheel/d") == Exposure()
 
     def failing(path: Any) -> list[str]:
         raise OSError(errno.ENOTSUP, "no attributes")
 
     monkeypatch.setattr(os, "listxattr", failing)
-    assert beneath.look(f"{lab}/acl/d") == Way()
+    assert beneath.exposure(f"{lab}/acl/d") == Exposure()
 
 
 @pytest.mark.namespace

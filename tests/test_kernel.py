@@ -17,24 +17,28 @@ from typing import Any
 
 import pytest
 
-from layerctl.codecs import overlay
+from layerctl.codecs.overlay import parse
 from layerctl.errors import LayerctlError, NotFoundError
 from layerctl.kernel import (
     context,
-    facts,
     holders,
     kmsg,
     layers,
-    left_marks,
-    machine,
     mounts,
-    overlay_facts,
     paths,
     syscalls,
-    trial,
-)  # fmt: skip
+)
 from layerctl.kernel.context import Features
-from layerctl.kernel.facts import TypeState
+from layerctl.kernel.facts import (
+    Caller,
+    TypeState,
+    common,
+    features,
+    ignored_markers,
+    modules,
+    overlay,
+    system,
+)
 from layerctl.kernel.images import is_image
 from layerctl.model import Layer, MountEntry, Role, Stack
 
@@ -339,13 +343,13 @@ def test_what_surrounds_this_process(
     monkeypatch: pytest.MonkeyPatch, path: str, text: str, word: str
 ) -> None:
     known = {**WORDS, path: text}
-    monkeypatch.setattr(machine, "read_word", known.get)
+    monkeypatch.setattr(common, "read_word", known.get)
     monkeypatch.setattr(os.path, "exists", lambda one: one == path and word == "container")
-    assert machine.surroundings() == ({word} if word else frozenset())
+    assert common.surroundings() == ({word} if word else frozenset())
 
 
-def test_the_machine_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = machine.gather(probe=False)
+def test_the_system_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = system.gather(probe=False)
     assert found.kernel == os.uname().release
     assert found.features is found.user_features is None
     assert found.places["/"] == mounts.find("/").fstype
@@ -354,14 +358,14 @@ def test_the_machine_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
         "\toverlay\n" in Path("/proc/filesystems").read_text()
     )
     monkeypatch.setenv("PATH", "/nonexistent:/bin")
-    assert machine._program("sh") == "/bin/sh"
-    assert machine._program("nosuchprogram") is None
+    assert system._program("sh") == "/bin/sh"
+    assert system._program("nosuchprogram") is None
 
     def unreadable(path: str = "") -> list[MountEntry]:
         raise OSError(errno.EACCES, "denied")
 
     monkeypatch.setattr(mounts, "entries", unreadable)
-    assert machine.gather(probe=False).unknown == ("/proc/self/mountinfo: denied",)
+    assert system.gather(probe=False).unknown == ("/proc/self/mountinfo: denied",)
 
 
 @pytest.mark.parametrize(
@@ -391,14 +395,14 @@ def test_where_a_type_is(
     def read_text(path: str) -> str:
         return "nodev\tproc\n\text4\n" if path == "/proc/filesystems" else real(path)
 
-    monkeypatch.setattr(facts, "MODULES", str(tmp_path))
+    monkeypatch.setattr(modules, "MODULES", str(tmp_path))
     monkeypatch.setattr(mounts, "read_text", read_text)
     monkeypatch.setattr(syscalls, "fsopen", lambda fstype: os.open("/dev/null", os.O_RDONLY))
-    assert facts.type_state("overlay") == expected
-    assert facts.has_module("overlay", "other") is module
+    assert modules.type_state("overlay") == expected
+    assert modules.has_module("overlay", "other") is module
     both = tuple(sorted(["other", os.uname().release]))
-    assert facts.kernels_with("overlay") == (both if module else ())
-    assert facts.type_state("ext4") == TypeState.PRESENT
+    assert modules.kernels_with("overlay") == (both if module else ())
+    assert modules.type_state("ext4") == TypeState.PRESENT
     for number, state in ((errno.ENODEV, TypeState.ABSENT), (errno.EPERM, TypeState.UNKNOWN)):
 
         def refuse(fstype: str, number: int = number) -> int:
@@ -406,9 +410,9 @@ def test_where_a_type_is(
 
         monkeypatch.setattr(syscalls, "fsopen", refuse)
         if module is None:
-            assert facts.type_state("overlay") == state
-    monkeypatch.setattr(facts, "MODULES", str(tmp_path / "nosuch"))
-    assert facts.kernels_with("overlay") == ()
+            assert modules.type_state("overlay") == state
+    monkeypatch.setattr(modules, "MODULES", str(tmp_path / "nosuch"))
+    assert modules.kernels_with("overlay") == ()
 
 
 @pytest.mark.namespace
@@ -420,7 +424,7 @@ def test_facts_of_directories(lab: Path) -> None:
     os.chown("there", 5, 6)
     syscalls.mount("t", str(lab / "there" / "mnt"), "tmpfs", 0, "")
     syscalls.mount(str(lab / "there"), str(lab / "bound"), "", syscalls.MS_BIND, "")
-    look = facts.Lookup()
+    look = common.cached_directory()
     there = look(f"{lab}/there")
     assert look(f"{lab}/there") is there
     status = os.stat("there")
@@ -435,28 +439,28 @@ def test_facts_of_directories(lab: Path) -> None:
     file = look(f"{lab}/file")
     assert (file.error, file.is_directory) == (None, False)
     assert look(f"{lab}/file/x").error == errno.ENOTDIR
-    made = facts.directory(f"{lab}/new/deep", {}, will_be_made=True)
+    made = common.directory(f"{lab}/new/deep", {}, will_be_made=True)
     assert (made.error, made.is_directory, made.will_be_made) == (None, True, True)
     assert (made.mode, made.owner, made.mount, made.inside) == (0, (0, 0), None, None)
-    was = facts.directory(f"{lab}/there", {}, will_be_made=True)
+    was = common.directory(f"{lab}/there", {}, will_be_made=True)
     assert not was.will_be_made
 
 
 @pytest.mark.namespace
 def test_who_asks(lab: Path) -> None:
-    who = facts.caller()
+    who = common.caller()
     assert (who.uid, who.sys_admin) == (0, True)
     child = os.fork()
     if child == 0:
         try:
             os.setuid(1000)
-            who = facts.caller()
+            who = common.caller()
             os._exit(0 if (who.uid, who.sys_admin, who.is_root) == (1000, False, False) else 1)
         finally:
             os._exit(2)
     assert os.waitpid(child, 0)[1] == 0
-    assert facts.Caller(0, True, True).is_root is False
-    assert facts.Caller(0, True, False).is_root is True
+    assert Caller(0, True, True).is_root is False
+    assert Caller(0, True, False).is_root is True
 
 
 @pytest.mark.parametrize(
@@ -471,16 +475,16 @@ def test_targets_of_fstab(
     monkeypatch: pytest.MonkeyPatch, text: str, expected: tuple[str, ...]
 ) -> None:
     monkeypatch.setattr(mounts, "read_text", lambda path: text)
-    assert facts._fstab() == expected
+    assert common.fstab() == expected
 
     def missing(path: str) -> str:
         raise FileNotFoundError
 
     monkeypatch.setattr(mounts, "read_text", missing)
-    assert facts._fstab() == ()
+    assert common.fstab() == ()
 
 
-def test_marks_that_are_not_heeded(tmp_path: Path) -> None:
+def test_markers_that_have_no_effect(tmp_path: Path) -> None:
     for number in range(4):
         (tmp_path / f"b{number}" / "sub").mkdir(parents=True)
     for name in ("b0/.wh.x", "b1/.wh.z", "b1/.wh.y", "b2/.wh.x", "b3/.wh..wh.plnk", "b3/x.wh.y"):
@@ -492,15 +496,15 @@ def test_marks_that_are_not_heeded(tmp_path: Path) -> None:
         for number, permission in enumerate(permissions)
     )
     missing = Layer(f"{tmp_path}/nosuch", Role.BRANCH, "ro")
-    found = left_marks.marks(Stack("aufs", (*branches, missing)), "aufs")
+    found = ignored_markers.find(Stack("aufs", (*branches, missing)))
     assert found.without_effect == ((f"{tmp_path}/b1", ".wh.y on a branch without +wh"),)
     lowers = tuple(Layer(one.path, Role.LOWER) for one in (*branches, missing))
-    assert left_marks.foreign(Stack("overlay", lowers)) == (
+    assert ignored_markers.foreign(Stack("overlay", lowers)) == (
         (f"{tmp_path}/b0", "/.wh.x"), (f"{tmp_path}/b1", "/.wh.y"),
         (f"{tmp_path}/b2", "/.wh.x"), (f"{tmp_path}/b3", "/.wh..wh.plnk"),
     )  # fmt: skip
     (tmp_path / "b3" / ".wh..wh.plnk").unlink()
-    assert left_marks.foreign(Stack("overlay", lowers[3:])) == (
+    assert ignored_markers.foreign(Stack("overlay", lowers[3:])) == (
         (f"{tmp_path}/b3", "/sub/.wh.deep"),
     )
 
@@ -515,23 +519,25 @@ def test_attributes_of_the_other_spelling(
     stack = Stack("overlay", (Layer(f"{lab}/u", Role.UPPER),), None, options)
     right = {"user": "trusted", "trusted": "user"}[wrong]
     os.setxattr("u/d", f"{right}.overlay.opaque", b"y")
-    assert left_marks.marks(stack, "overlay") == left_marks.Marks((), 2)
+    assert ignored_markers.find(stack) == ignored_markers.IgnoredMarkers((), 2)
     os.setxattr("u/d/file", f"{wrong}.overlay.metacopy", b"y")
-    found = left_marks.marks(stack, "overlay")
+    found = ignored_markers.find(stack)
     example = f"{lab}/u/d/file has {wrong}.overlay.metacopy"
     assert found.without_effect == ((f"{lab}/u", example),)
     assert not found.stopped
-    assert left_marks.marks(stack._replace(layers=()), "overlay") == left_marks.Marks()
+    assert ignored_markers.find(stack._replace(layers=())) == ignored_markers.IgnoredMarkers()
 
 
-def test_looking_for_marks_stops_somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_search_for_markers_stops_somewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for number in range(30):
         (tmp_path / f"f{number}").touch()
     stack = Stack("overlay", (Layer(str(tmp_path), Role.UPPER),))
-    monkeypatch.setattr(left_marks, "MOST_NAMES", 29)
-    assert left_marks.marks(stack, "overlay")[1:3] == (29, True)
-    monkeypatch.setattr(left_marks, "MOST_NAMES", 30)
-    assert left_marks.marks(stack, "overlay")[1:3] == (30, False)
+    monkeypatch.setattr(ignored_markers, "MOST_NAMES", 29)
+    assert ignored_markers.find(stack)[1:3] == (29, True)
+    monkeypatch.setattr(ignored_markers, "MOST_NAMES", 30)
+    assert ignored_markers.find(stack)[1:3] == (30, False)
 
 
 def test_how_a_path_is_spelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -721,17 +727,17 @@ def test_relative_names_are_found_from_near_the_target(lab: Path) -> None:
     os.chdir("/")
     entries = mounts.entries()
     one, two = (next(e for e in entries if e.target == f"{lab}/in/{n}") for n in ("deep/m", "m2"))
-    found, guessed = overlay_facts.layer_paths(entries)
+    found, guessed = overlay.layer_paths(entries)
     assert found[one.mount_id] == (f"{lab}/in/u", f"{lab}/in/l", f"{lab}/in/k")
     assert found[two.mount_id] == (f"{lab}/in/l", f"{lab}/in/k")
     assert two.mount_id not in guessed
-    others = list(overlay_facts.overlays(entries, {}))
+    others = list(overlay.overlays(entries, {}))
     (mine,) = (other for other in others if other.target == one.target)
     assert (mine.upper.path, mine.work and mine.work.path) == (f"{lab}/in/u", f"{lab}/in/w")
     assert mine.upper.identity == (os.stat(f"{lab}/in/u").st_dev, os.stat(f"{lab}/in/u").st_ino)
     assert mine.certain == (one.mount_id not in guessed)
     os.rename(lab / "in" / "k", lab / "in" / "k2")
-    assert one.mount_id not in overlay_facts.layer_paths(entries)[0]
+    assert one.mount_id not in overlay.layer_paths(entries)[0]
 
 
 @pytest.mark.namespace
@@ -743,35 +749,35 @@ def test_handles_that_overlay_remembers(lab: Path) -> None:
     syscalls.mount("o", str(lab / "m"), "overlay", 0, options)
     with open(lab / "m" / "file", "a") as file:
         file.write("y")
-    stack = overlay.parse(options)
-    found = overlay_facts._handles(stack)
+    stack = parse(options)
+    found = overlay._handles(stack)
     assert found is not None
     assert found.origin == found.lower == syscalls.name_to_handle_at(f"{lab}/l")
     assert found.index_upper == found.upper == syscalls.name_to_handle_at(f"{lab}/u")
-    assert overlay_facts.remembered(f"{lab}/l", "trusted.overlay.origin") is None
-    assert overlay_facts._handles(stack._replace(layers=stack.layers[1:])) is None
+    assert overlay.remembered(f"{lab}/l", "trusted.overlay.origin") is None
+    assert overlay._handles(stack._replace(layers=stack.layers[1:])) is None
     raw = os.getxattr("u", "trusted.overlay.origin")
-    for broken in (raw[:21], b"\1" + raw[1:], raw[:1] + b"\0" + raw[2:], raw + b"x"):
+    for broken in (raw[:21], b"\1" + raw[1:], raw[:1] + b"\0" + raw[2:], raw[:-1]):
         os.setxattr("u", "trusted.overlay.origin", broken)
-        assert overlay_facts.remembered(f"{lab}/u", "trusted.overlay.origin") is None
+        assert overlay.remembered(f"{lab}/u", "trusted.overlay.origin") is None
 
 
 @pytest.mark.namespace
 def test_what_is_left_of_a_filesystem(lab: Path) -> None:
     (lab / "t" / "sub").mkdir(parents=True)
     syscalls.mount("t", str(lab / "t"), "tmpfs", 0, "size=1m,nr_inodes=10")
-    left = overlay_facts.storage(f"{lab}/t")
+    left = overlay.storage(f"{lab}/t")
     assert left is not None
     assert (left.bytes_free, left.inodes_free, left.bytes_for_root) == (1 << 20, 9, 1 << 20)
-    assert overlay_facts.storage("/proc") is None
-    assert overlay_facts.storage(f"{lab}/nosuch") is None
+    assert overlay.storage("/proc") is None
+    assert overlay.storage(f"{lab}/nosuch") is None
     syscalls.mount("t", str(lab / "t"), "tmpfs", 0, "size=1m,nr_inodes=0")
-    left = overlay_facts.storage(f"{lab}/t")
+    left = overlay.storage(f"{lab}/t")
     assert left is not None
     assert left.inodes_free is None
-    assert overlay_facts._nearest(f"{lab}/t/x/y") == f"{lab}/t"
-    assert overlay_facts.names(f"{lab}/nosuch") == overlay_facts.names(None) == ()
-    assert "t" in overlay_facts.names(str(lab))
+    assert overlay._nearest(f"{lab}/t/x/y") == f"{lab}/t"
+    assert overlay.names(f"{lab}/nosuch") == overlay.names(None) == ()
+    assert "t" in overlay.names(str(lab))
 
 
 def test_errors_of_targets(tmp_path: Path) -> None:
@@ -816,14 +822,14 @@ def test_features_are_tried_and_nothing_is_left(lab: Path, user: bool) -> None:
     syscalls.mount("none", "/", "", syscalls.MS_REC | shared, "")
     before = mounts.entries()
     opened = os.listdir("/proc/self/fd")
-    found = trial.features(user=user)
+    found = features.probe(user=user)
     assert mounts.entries() == before
     assert os.listdir("/proc/self/fd") == opened
-    assert set(found) in (set(trial.FEATURES), {"namespace"})
+    assert set(found) in (set(features.FEATURES), {"namespace"})
     if "namespace" not in found:
         plain = "userxattr" if user else "overlay with an upper layer"
         assert found[plain] == 0
-        parameters = layers.module_parameters()
+        parameters = modules.parameters("overlay")
         assert {"index", "metacopy", "redirect_dir"} <= set(parameters)
         if user:  # which redirects and metacopy do not go with
             assert found["metacopy"] != 0
@@ -835,8 +841,8 @@ def test_features_that_cannot_be_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*, user: bool) -> dict[str, int]:
         raise OSError(errno.EUSERS, "too many")
 
-    monkeypatch.setattr(trial, "_enter", fail)
-    assert trial.features() == {"namespace": errno.EUSERS}
+    monkeypatch.setattr(features, "_enter", fail)
+    assert features.probe() == {"namespace": errno.EUSERS}
     opened = sorted(os.listdir("/proc/self/fd"))
 
     def no_fork() -> int:
@@ -844,7 +850,7 @@ def test_features_that_cannot_be_tried(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(os, "fork", no_fork)
     with pytest.raises(OSError, match="no more"):
-        trial.features()
+        features.probe()
     assert sorted(os.listdir("/proc/self/fd")) == opened
 
 

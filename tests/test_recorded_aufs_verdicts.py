@@ -9,7 +9,7 @@ from typing import Any
 from layerctl.codecs.request import Request, build
 from layerctl.diagnosing import preflight
 from layerctl.errors import RequestError
-from layerctl.kernel.facts import Caller, Directory, Facts, TypeState
+from layerctl.kernel.facts import AufsFacts, Caller, Directory, Facts, TypeState
 from layerctl.model import MountEntry, Severity, Stack
 from layerctl.rules.limits import MAX_STRING
 from layerctl.rules.options import find
@@ -99,9 +99,7 @@ class Situation:
             ),
             known,
             self.directory(target),
-            places=places,
-            taken=frozenset(taken),
-            aufs_allow_userns=False,
+            aufs=AufsFacts(places, frozenset(taken), allow_userns=False),
         )
 
 

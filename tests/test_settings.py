@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from layerctl.diagnosing.checks import options
-from layerctl.kernel.facts import Caller, Facts, TypeState
+from layerctl.kernel.facts import Caller, Facts, OverlayFacts, TypeState
 from layerctl.model import Layer, Role, Stack
 from layerctl.rules.overlay import settings
 from layerctl.rules.validity import problems
@@ -57,6 +57,7 @@ def test_what_is_in_effect_is_what_the_kernel_shows(defaults: str) -> None:
 @pytest.mark.parametrize("defaults", DEFAULTS)
 def test_what_the_kernel_refuses_is_foreseen(defaults: str) -> None:
     for stack, parameters, shown in _rows(defaults):
-        facts = Facts(TypeState.PRESENT, Caller(0, True, False), {}, parameters=parameters)
+        own = OverlayFacts(parameters=parameters)
+        facts = Facts(TypeState.PRESENT, Caller(0, True, False), {}, overlay=own)
         foreseen = bool(problems(stack) or [*options.follows(stack, facts)])
         assert foreseen == (shown is None), (stack, shown)

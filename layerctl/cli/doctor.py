@@ -118,7 +118,9 @@ def _exit_code(found: Sequence[Finding], shown: Shown) -> int:
 
 def _plan(request: Request, target: str | None, shown: Shown, *, probe: bool) -> int:
     from layerctl.diagnosing import preflight
-    from layerctl.kernel import facts, paths, probes
+    from layerctl.kernel import paths
+    from layerctl.kernel.facts import probes
+    from layerctl.kernel.facts.gather import gather
     from layerctl.rules.overlay import default_work
 
     stack = stack_from_flags(request)
@@ -126,7 +128,7 @@ def _plan(request: Request, target: str | None, shown: Shown, *, probe: bool) ->
 
     where = None if target is None else paths.absolute(target)
     made = {stack.work} if stack.work is not None and request.work is None else set()
-    gathered = facts.gather(stack, where, made)
+    gathered = gather(stack, where, made)
     for more in (probes.look_wider, probes.try_out) if probe else (probes.look_wider,):
         try:
             gathered = more(stack, gathered)

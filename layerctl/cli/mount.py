@@ -21,7 +21,9 @@ from layerctl.errors import (
     RefusedError,
     RequestError,
 )
-from layerctl.kernel import beneath, context, facts, paths
+from layerctl.kernel import beneath, context, paths
+from layerctl.kernel.facts.common import cached_directory, caller
+from layerctl.kernel.facts.gather import gather
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import Finding, Severity, Stack
 from layerctl.mounting import prepare
@@ -157,24 +159,23 @@ def _prepare(
     default_work = overlay.default_work(stack)
     if default_work is not None:
         stack = stack._replace(work=default_work)
-    caller = facts.caller()
-    stack, *notes = prepare.user_xattr(stack, caller)
+    stack, *notes = prepare.user_xattr(stack, caller())
     for problem in validity.problems(stack):
         raise problem
     if stack.fstype == "aufs":
-        stack, said = prepare.xino(stack, aufs_xino or "auto", facts.Lookup())
+        stack, said = prepare.xino(stack, aufs_xino or "auto", cached_directory())
         notes.append(said)
     place = paths.absolute(target)
     make = _to_make(stack, place, default_work, mkdir=mkdir)
     from layerctl.diagnosing import preflight
 
-    gathered = facts.gather(stack, place, make)
+    gathered = gather(stack, place, make)
     if stack.upper is not None and not stack.read_only:
-        from layerctl.kernel.overlay_facts import ask_for_room
+        from layerctl.kernel.facts.overlay import ask_for_room
 
         gathered = ask_for_room(stack, gathered)
     if stack.fstype == "overlay" and any(find("overlay", name) is None for name in stack.options):
-        from layerctl.kernel import probes
+        from layerctl.kernel.facts import probes
 
         gathered = probes.ask_options(stack, gathered)
     findings = [*preflight.findings(stack, gathered), *prepare.unmakable(make)]
@@ -220,7 +221,7 @@ def _plan(prepared: Prepared, api: str | None) -> Plan | None:
         return None
     features = context.overlay_features() if stack.fstype == "overlay" else context.Features()
     if features.by_descriptor and api not in ("fsconfig", "mount"):
-        return choose(stack, features, api, prepared.facts.ways)
+        return choose(stack, features, api, prepared.facts.exposed)
     swappable, apart = _swappable(prepared), False
     if swappable and stack.fstype == "overlay":
         from layerctl.kernel import private_names
@@ -232,7 +233,10 @@ def _plan(prepared: Prepared, api: str | None) -> Plan | None:
 def _swappable(prepared: Prepared) -> set[str]:
     """Return the directories that another user could replace, lower layers too."""
     layers = (layer.path for layer in prepared.stack.layers)
-    return {*prepared.facts.ways, *(path for path in layers if beneath.look(path).swap is not None)}
+    return {
+        *prepared.facts.exposed,
+        *(path for path in layers if beneath.exposure(path).swap is not None),
+    }
 
 
 def _by_mount2(prepared: Prepared) -> Plan:
@@ -266,7 +270,7 @@ def _from_finding(
 def _failure(error: MountFailedError, prepared: Prepared) -> LayerctlError:
     """Return the error for a mount that the kernel refused: cause, kernel messages, errno."""
     from layerctl.diagnosing import explain
-    from layerctl.kernel import probes
+    from layerctl.kernel.facts import probes
 
     details = [f"kernel: {line}" for line in (*error.context_log, *error.kernel_log)]
     details.append(f"errno:  {error.errno} ({error.strerror}) from {error.stage}")

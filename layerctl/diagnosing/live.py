@@ -11,11 +11,11 @@ from layerctl.diagnosing.checks.layers import roles
 from layerctl.diagnosing.commands import mount_command
 from layerctl.diagnosing.hits import Hit
 from layerctl.diagnosing.preflight import FORBIDDEN_ROOT, Checked, run_checks
-from layerctl.kernel import facts as gathering
-from layerctl.kernel import holders, left_marks, live_layers, uncover
-from layerctl.kernel.facts import Facts
+from layerctl.kernel import holders, live_layers, uncover
+from layerctl.kernel.facts import Facts, ignored_markers
+from layerctl.kernel.facts.gather import gather
+from layerctl.kernel.facts.overlay import ask_for_room
 from layerctl.kernel.mounts import Mounted
-from layerctl.kernel.overlay_facts import ask_for_room
 from layerctl.model import Finding, MountEntry, Severity, Stack
 from layerctl.rules.overlay import settings
 from layerctl.rules.words import count
@@ -28,7 +28,7 @@ class Live(NamedTuple):
     stack: Stack
     facts: Facts
     holders: holders.Holders
-    marks: left_marks.Marks
+    marks: ignored_markers.IgnoredMarkers
     covers: tuple[tuple[str, MountEntry], ...] = ()
 
     @property
@@ -80,10 +80,10 @@ def _examine(
     *,
     probe: bool,
 ) -> Report:
-    facts = gathering.gather(stack, None)
+    facts = gather(stack, None)
     if probe and _writes(stack):
         facts = ask_for_room(stack, facts)
-    marks = left_marks.marks(stack, mounted.entry.fstype)
+    marks = ignored_markers.find(stack)
     live = Live(mounted, stack, facts, held, marks, covers)
     calls = [(check, (live,)) for check in CHECKS]
     return run_checks(calls, facts.unknown, root=facts.caller.is_root)
@@ -151,7 +151,7 @@ def renames(live: Live) -> Iterator[Hit]:
     if not _writable_overlay(live):
         return
     value = live.stack.options.get("redirect_dir")
-    if settings(live.stack, live.facts.parameters).redirect != "on":
+    if settings(live.stack, live.facts.overlay.parameters).redirect != "on":
         shown = "off, the kernel's default" if value is None else value
         seen = (f"redirect_dir is {shown}",)
         yield Hit(
@@ -163,7 +163,7 @@ def hard_links(live: Live) -> Iterator[Hit]:
     """Hard links of lower files are preserved (index)."""
     if not _writable_overlay(live):
         return
-    if not settings(live.stack, live.facts.parameters).indexed:
+    if not settings(live.stack, live.facts.overlay.parameters).indexed:
         yield Hit(
             "hardlink-broken-across-overlay",
             ("index is off",),
@@ -225,7 +225,7 @@ _FIND_MARKS = "getfattr -Rhd -m overlay {upper}"
 
 def foreign_marks(live: Live) -> Iterator[Hit]:
     """No layer of an overlay has aufs whiteouts (among its first names)."""
-    facts = live.facts._replace(foreign=live.marks.foreign)
+    facts = live.facts._replace(overlay=live.facts.overlay._replace(foreign=live.marks.foreign))
     yield from layers.foreign_marks(live.stack, facts)
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from layerctl.diagnosing.hits import Hit
 from layerctl.diagnosing.preflight import Checked, run_checks
 from layerctl.kernel.facts import TypeState
-from layerctl.kernel.machine import Machine, gather
+from layerctl.kernel.facts.system import System, gather
 from layerctl.model import Finding, Severity
 from layerctl.rules.filesystems import suits_upper
 
@@ -76,7 +76,7 @@ def examine(*, probe: bool) -> State:
     return State(tuple(_rows(machine)), found, checks)
 
 
-def _rows(machine: Machine) -> Iterator[Row]:
+def _rows(machine: System) -> Iterator[Row]:
     for fstype, state in machine.types.items():
         well = True if state in (TypeState.PRESENT, TypeState.MODULE) else None
         if fstype == "overlay" and state == TypeState.ABSENT:
@@ -113,7 +113,7 @@ def _well(title: str, name: str, number: int) -> bool | None:
     return not number
 
 
-def overlay_type(machine: Machine) -> Iterator[Hit]:
+def overlay_type(machine: System) -> Iterator[Hit]:
     """The kernel supports overlay, built in or as a module."""
     if machine.types["overlay"] == TypeState.ABSENT:
         seen = f"/proc/filesystems of {machine.kernel} does not list overlay, and there is no "
@@ -128,14 +128,14 @@ def overlay_type(machine: Machine) -> Iterator[Hit]:
         yield Hit(cause, (seen,))
 
 
-def aufs_type(machine: Machine) -> Iterator[Hit]:
+def aufs_type(machine: System) -> Iterator[Hit]:
     """The kernel supports aufs (most do not)."""
     if machine.types["aufs"] == TypeState.ABSENT:
         seen = f"/proc/filesystems of {machine.kernel} does not list aufs"
         yield Hit("aufs-module-missing", (seen,), severity=Severity.INFO)
 
 
-def may_mount(machine: Machine) -> Iterator[Hit]:
+def may_mount(machine: System) -> Iterator[Hit]:
     """The caller can mount, as root or in a user namespace."""
     if machine.caller.sys_admin:
         return
@@ -150,7 +150,7 @@ def may_mount(machine: Machine) -> Iterator[Hit]:
         yield Hit("missing-cap-sys-admin", seen, {"command": "COMMAND"}, Severity.INFO)
 
 
-def policy(machine: Machine) -> Iterator[Hit]:
+def policy(machine: System) -> Iterator[Hit]:
     """No security policy forbids mounting."""
     tried = machine.features or {}
     number = tried.get("overlay with an upper layer", tried.get("namespace", 0))
@@ -165,7 +165,7 @@ def policy(machine: Machine) -> Iterator[Hit]:
         )
 
 
-def places(machine: Machine) -> Iterator[Hit]:
+def places(machine: System) -> Iterator[Hit]:
     """The usual directories can hold an upper layer."""
     for place in ("/", "/var/lib", "/home"):
         if machine.places.get(place) == "overlay":
@@ -175,13 +175,13 @@ def places(machine: Machine) -> Iterator[Hit]:
             return
 
 
-def fuse(machine: Machine) -> Iterator[Hit]:
+def fuse(machine: System) -> Iterator[Hit]:
     """fuse-overlayfs has what it needs, if it is installed."""
     if machine.fuse_overlayfs and not machine.dev_fuse:
         yield Hit("dev-fuse-missing", ("/dev/fuse does not exist",), severity=Severity.WARNING)
 
 
-CHECKS: tuple[Callable[[Machine], Iterator[Hit]], ...] = (
+CHECKS: tuple[Callable[[System], Iterator[Hit]], ...] = (
     overlay_type,
     aufs_type,
     may_mount,

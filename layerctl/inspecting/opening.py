@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 from layerctl.errors import LayerctlError, NotFoundError, NotPermittedError, RequestError
 from layerctl.inspecting import agreement
 from layerctl.inspecting.resolvers.resolver import Resolver, open_layers
-from layerctl.kernel import facts, layers, live_layers, mounts
+from layerctl.kernel import layers, live_layers, mounts
+from layerctl.kernel.facts import common
+from layerctl.kernel.facts.modules import parameters
 from layerctl.kernel.live_layers import Place
 from layerctl.model import Layer, MountEntry, Stack
 from layerctl.rules import aufs as aufs_rules
@@ -199,9 +201,9 @@ def _overlay(
     from layerctl.inspecting.resolvers.inodes import Origins
     from layerctl.inspecting.resolvers.overlay import Overlay, identities
 
-    caller = facts.caller()
+    caller = common.caller()
     user = "userxattr" in stack.options or (not live and caller.in_user_namespace)
-    settings = overlay_rules.settings(stack, layers.module_parameters(), user=user)
+    settings = overlay_rules.settings(stack, parameters("overlay"), user=user)
     if caller.in_user_namespace and not live:  # without file handles there is no index
         settings = settings._replace(indexed=False, exported=False)
     blind = not user and (caller.in_user_namespace or not caller.sys_admin)

@@ -42,8 +42,8 @@ class Swap(NamedTuple):
         return "users other than root" if self.uid is None else f"the user with uid {self.uid}"
 
 
-class Way(NamedTuple):
-    """How a path leads to what it names.
+class Exposure(NamedTuple):
+    """How far other users can change where a path leads.
 
     `swap` is the first name on the way that somebody else may swap, `link` the first symbolic link
     among such names, which is not followed.
@@ -99,13 +99,13 @@ def is_plain(path: str) -> bool:
     return True
 
 
-def look(path: str) -> Way:
-    """Tell how an absolute path leads to what it names, as far as it leads."""
+def exposure(path: str) -> Exposure:
+    """Tell how far other users can change where an absolute path leads, as far as it leads."""
     walk = _Walk(path)
     with contextlib.suppress(OSError):
         walk.run()
     os.close(walk.fd)
-    return Way(walk.swap, walk.link)
+    return Exposure(walk.swap, walk.link)
 
 
 def enter(name: str, dir_fd: int) -> int:

@@ -13,8 +13,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import TypeVar
 
-from layerctl.kernel.mounts import read_text
-
 T = TypeVar("T")
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NONBLOCK
@@ -302,18 +300,6 @@ def names(path: str) -> list[str]:
         return os.listdir(fd)
     finally:
         os.close(fd)
-
-
-def module_parameters() -> dict[str, str]:
-    """Return the overlay module's parameters, its defaults for mounts; none without the module."""
-    base = "/sys/module/overlay/parameters"
-    found = {}
-    try:
-        for name in os.listdir(base):
-            found[name] = read_text(f"{base}/{name}").strip()
-    except OSError:
-        return {}
-    return found
 
 
 def real_path(fd: int) -> str:

@@ -90,9 +90,8 @@ def _enter(names: Mapping[str, int]) -> str:
             raise beneath.replaced(path)
         os.dup2(here, fd, inheritable=False)
         os.close(here)
-    covers = _outermost(
-        os.path.dirname(way.swap.path) for way in map(beneath.look, names) if way.swap is not None
-    )
+    swaps = [beneath.exposure(path).swap for path in names]
+    covers = _outermost(os.path.dirname(swap.path) for swap in swaps if swap is not None)
     linked = [path for path in names if any(_is_in(path, cover) for cover in covers)]
     if len(_outermost(linked)) < len(linked):
         raise OSError(errno.ENOTDIR, "one layer lies below another")

@@ -75,11 +75,11 @@ def _check_swaps(prepared: Prepared) -> None:
     """Refuse what another user could swap: the program walks to each directory by its path."""
     if not prepared.facts.caller.sys_admin or prepared.facts.caller.in_user_namespace:
         return
-    for path, way in prepared.facts.ways.items():
-        if way.swap is not None:
+    for path, exposure in prepared.facts.exposed.items():
+        if exposure.swap is not None:
             raise RefusedError(
                 "swappable-directory",
-                f"{way.swap.who} could replace {way.swap.path} while {PROGRAM} mounts it",
+                f"{exposure.swap.who} could replace {exposure.swap.path} while {PROGRAM} mounts it",
                 why=f"{PROGRAM} takes directories by path, and could write to whatever is there by "
                 "then",
                 hint=f"mount as that user, or keep {path} in directories that only root can write "

@@ -16,8 +16,8 @@ from typing import NamedTuple
 from layerctl.codecs.words import join_options
 from layerctl.errors import LayerctlError, NotPermittedError, RefusedError, RequestError
 from layerctl.kernel import beneath, holders, plinks, standing, syscalls
+from layerctl.kernel.facts.modules import parameters
 from layerctl.kernel.kmsg import KernelLog
-from layerctl.kernel.layers import module_parameters
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import Stack
 from layerctl.mounting import branches
@@ -123,7 +123,7 @@ def _refuse_options(mounted: Mounted, asked: Stack) -> None:
     live = mounted.stack
     for name, value in asked.options.items():
         if not in_effect_already(
-            live, name, value, module_parameters(), one_filesystem=_on_one_filesystem(live)
+            live, name, value, parameters("overlay"), one_filesystem=_on_one_filesystem(live)
         ):
             if find(live.fstype, name) is None and name not in LSM_OPTIONS:
                 raise _unknown(name)

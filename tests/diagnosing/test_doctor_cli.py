@@ -12,11 +12,12 @@ import pytest
 from layerctl.diagnosing import live, machine, preflight
 from layerctl.diagnosing.catalogue import CAUSES, fill
 from layerctl.diagnosing.hits import Hit
-from layerctl.kernel import facts, probes, syscalls, trial
-from layerctl.kernel.facts import Caller, Facts, TypeState
+from layerctl.kernel import syscalls
+from layerctl.kernel.facts import Caller, Facts, TypeState, features, probes
+from layerctl.kernel.facts.gather import gather
 from layerctl.model import Severity, Stack
 from tests.support import layerctl, layerctl_json
-from tests.support.plans import a_machine, doctor_says, failures, make, stack_of
+from tests.support.plans import a_system, doctor_says, failures, make, stack_of
 
 
 def test_the_state_of_this_machine() -> None:
@@ -57,12 +58,12 @@ def test_the_state_of_this_machine() -> None:
     ],
 )  # fmt: skip
 def test_what_would_stop_common_setups(cause: str, changed: dict[str, object]) -> None:
-    found, _ = preflight.run_checks([(check, (a_machine(**changed),)) for check in machine.CHECKS])
+    found, _ = preflight.run_checks([(check, (a_system(**changed),)) for check in machine.CHECKS])
     assert cause in [one.cause for one in found]
 
 
 def test_a_healthy_machine_is_well() -> None:
-    found, _ = preflight.run_checks([(check, (a_machine(),)) for check in machine.CHECKS])
+    found, _ = preflight.run_checks([(check, (a_system(),)) for check in machine.CHECKS])
     assert {one.severity for one in found} <= {Severity.INFO}
 
 
@@ -129,7 +130,7 @@ def test_an_upper_in_use_in_another_namespace_is_seen(lab: Path) -> None:
         assert os.read(ready, 1) == b"x"
         stack = stack_of(lab / "l", upper=lab / "u", work=lab / "w2", options={"index": "on"})
         assert failures(doctor_says(stack, lab / "m2")) == []
-        wider = probes.look_wider(stack, facts.gather(stack, str(lab / "m2")))
+        wider = probes.look_wider(stack, gather(stack, str(lab / "m2")))
         (found,) = preflight.findings(stack, wider)
         assert found.cause == "upperdir-in-use-index-on"
         assert f"process {child}" in found.evidence[0]
@@ -142,7 +143,7 @@ def test_an_upper_in_use_in_another_namespace_is_seen(lab: Path) -> None:
 def test_without_the_right_to_mount_it_is_said_and_a_namespace_offered(lab: Path) -> None:
     make("l", "l2", "m")
     stack = stack_of(lab / "l", lab / "l2")
-    nobody = facts.gather(stack, str(lab / "m"))._replace(caller=Caller(1000, False, False))
+    nobody = gather(stack, str(lab / "m"))._replace(caller=Caller(1000, False, False))
     (found,) = preflight.findings(stack, nobody)
     assert found.cause == "missing-cap-sys-admin"
     assert found.fix.commands[0].startswith("unshare -Urm layerctl mount")
@@ -154,10 +155,10 @@ def test_without_the_right_to_mount_it_is_said_and_a_namespace_offered(lab: Path
 
 def test_every_feature_is_tried_and_leaves_nothing() -> None:
     before = set(os.listdir("/tmp"))
-    found = trial.features()
+    found = features.probe()
     assert found["overlay with an upper layer"] == 0
-    assert set(found) == set(trial.FEATURES)
-    assert trial.features(user=True)["userxattr"] == 0
+    assert set(found) == set(features.FEATURES)
+    assert features.probe(user=True)["userxattr"] == 0
     left = {name for name in set(os.listdir("/tmp")) - before if name.startswith("layerctl-trial")}
     assert not left
 

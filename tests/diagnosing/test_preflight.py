@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from layerctl.diagnosing import explain, preflight
 from layerctl.diagnosing.catalogue import CAUSES
-from layerctl.kernel import facts, syscalls
-from layerctl.kernel.facts import Caller, Directory, Facts, TypeState
+from layerctl.kernel import syscalls
+from layerctl.kernel.facts import AufsFacts, Caller, Directory, Facts, TypeState
+from layerctl.kernel.facts.modules import type_state
 from layerctl.model import Layer, MountEntry, Role, Severity, Stack
 from tests.support import in_namespace, layerctl
 from tests.support.plans import doctor_says, failures, kernel_says, make, stack_of
@@ -163,8 +164,8 @@ def _aufs(*branches: str, **options: str | None) -> Stack:
 
 def test_the_xino_trap() -> None:
     base = _facts(a=_entry("xfs"), b=_entry("xfs"), t=_entry("tmpfs", device="0:9"))
-    on_xfs = base._replace(places={"/tmp": Directory("/tmp", mount=_entry("xfs"))})
-    on_tmpfs = base._replace(places={"/tmp": Directory("/tmp", mount=_entry("tmpfs"))})
+    on_xfs = base._replace(aufs=AufsFacts({"/tmp": Directory("/tmp", mount=_entry("xfs"))}))
+    on_tmpfs = base._replace(aufs=AufsFacts({"/tmp": Directory("/tmp", mount=_entry("tmpfs"))}))
     (trap,) = preflight.findings(_aufs("/a", "/b"), on_xfs)
     assert trap.cause == "aufs-xino-fs-unsupported"
     assert "/tmp/.aufs.xino" in trap.evidence[0]
@@ -173,7 +174,7 @@ def test_the_xino_trap() -> None:
     assert preflight.findings(_aufs("/a", "/b", noxino=None), on_xfs) == []
     assert preflight.findings(_aufs("/t", "/b"), on_xfs) == []
     assert failures(preflight.findings(_aufs("/a=ro", "/t=ro"), on_xfs)) == [trap.cause]
-    taken = on_tmpfs._replace(taken=frozenset({"/tmp/.aufs.xino"}))
+    taken = on_tmpfs._replace(aufs=on_tmpfs.aufs._replace(taken=frozenset({"/tmp/.aufs.xino"})))
     assert failures(preflight.findings(_aufs("/a", "/b"), taken)) == ["aufs-xino-exists"]
 
 
@@ -221,8 +222,8 @@ def test_the_type_and_the_caller() -> None:
 
 @pytest.mark.namespace
 def test_a_type_that_no_module_file_tells_of_is_asked_for() -> None:
-    assert facts.type_state("overlay") in (TypeState.PRESENT, TypeState.MODULE)
-    assert facts.type_state("nosuchfs") == TypeState.ABSENT
+    assert type_state("overlay") in (TypeState.PRESENT, TypeState.MODULE)
+    assert type_state("nosuchfs") == TypeState.ABSENT
 
 
 def test_every_fix_of_a_failure_says_something() -> None:

@@ -11,7 +11,9 @@ from layerctl.cli.common import absolute_stack
 from layerctl.codecs import overlay
 from layerctl.diagnosing import preflight
 from layerctl.errors import RequestError
-from layerctl.kernel import facts, probes, syscalls
+from layerctl.kernel import syscalls
+from layerctl.kernel.facts import probes
+from layerctl.kernel.facts.gather import gather
 from layerctl.model import Severity
 from tests.support import in_namespace
 from tests.support.plans import make
@@ -54,7 +56,7 @@ def _doctor(lab: Path, options: str, target: str) -> tuple[bool, bool]:
         stack = absolute_stack(overlay.parse(options))
     except RequestError:
         return True, True
-    gathered = probes.look_wider(stack, facts.gather(stack, str(lab / target)))
+    gathered = probes.look_wider(stack, gather(stack, str(lab / target)))
     gathered = probes.try_out(stack, gathered)
     found = [*preflight.request_findings(stack), *preflight.findings(stack, gathered)]
     return any(one.severity is Severity.FAILURE for one in found), bool(found)

@@ -14,7 +14,7 @@ from layerctl.model import Finding, Severity
 from layerctl.render.findings import check_lines, summary
 from layerctl.rules.words import count
 from tests.support import layerctl, layerctl_json
-from tests.support.plans import a_machine, make
+from tests.support.plans import a_system, make
 
 
 @pytest.mark.parametrize(
@@ -70,14 +70,14 @@ def test_the_gravest_of_a_check_is_its_mark() -> None:
     assert list(check_lines(made, found)) == ["! A", "✓ B"]
 
 
-def test_a_machine_that_lacks_something_is_not_all_well() -> None:
-    state = machine.State(tuple(machine._rows(a_machine(features={"verity": 22}))), [], [])
+def test_a_system_that_lacks_something_is_not_all_well() -> None:
+    state = machine.State(tuple(machine._rows(a_system(features={"verity": 22}))), [], [])
     assert "  ✗ verity: Invalid argument" in state.lines(
         {True: "✓", False: "✗", None: "·"}, verbose=True
     )
     assert summary([], lacking=state.lacking) != summary([])
     assert "✗" in summary([], lacking=state.lacking)
-    plain = machine.State(tuple(machine._rows(a_machine(features={"verity": 0}))), [], [])
+    plain = machine.State(tuple(machine._rows(a_system(features={"verity": 0}))), [], [])
     assert summary([], lacking=plain.lacking) == "all is well"
 
 

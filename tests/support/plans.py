@@ -7,9 +7,10 @@ from pathlib import Path
 
 from layerctl.codecs import overlay
 from layerctl.diagnosing import preflight
-from layerctl.kernel import facts, syscalls
+from layerctl.kernel import syscalls
 from layerctl.kernel.facts import Caller, TypeState
-from layerctl.kernel.machine import Machine
+from layerctl.kernel.facts.gather import gather
+from layerctl.kernel.facts.system import System
 from layerctl.model import Finding, Layer, Role, Severity, Stack
 
 
@@ -38,7 +39,7 @@ def kernel_says(stack: Stack, target: Path | str) -> int:
 
 def doctor_says(stack: Stack, target: Path | str | None) -> list[Finding]:
     """Return what the checks find."""
-    return preflight.findings(stack, facts.gather(stack, None if target is None else str(target)))
+    return preflight.findings(stack, gather(stack, None if target is None else str(target)))
 
 
 def failures(found: list[Finding]) -> list[str]:
@@ -52,8 +53,8 @@ def make(*names: Path | str) -> None:
         os.makedirs(name, exist_ok=True)
 
 
-def a_machine(**changed: object) -> Machine:
-    plain = Machine(
+def a_system(**changed: object) -> System:
+    plain = System(
         "6.1",
         {"overlay": TypeState.PRESENT, "aufs": TypeState.ABSENT, "fuse": TypeState.PRESENT},
         (),

@@ -147,6 +147,6 @@ def xino(stack: Stack, facts: Facts) -> Iterator[Hit]:
         on = place.fstype if place is not None else "?"
         seen = f"the xino file would be {path}, on {on}"
         yield Hit("aufs-xino-fs-unsupported", (seen,), values)
-    elif path in facts.taken:
+    elif path in facts.aufs.taken:
         values["path"] = path
         yield Hit("aufs-xino-exists", (f"{path} already exists",), values)

@@ -31,7 +31,7 @@ def roles(stack: Stack) -> list[tuple[str, str]]:
 
 def foreign_marks(stack: Stack, facts: Facts) -> Iterator[Hit]:
     """No layer of an overlay has aufs whiteouts (among its first names)."""
-    for path, example in facts.foreign:
+    for path, example in facts.overlay.foreign:
         named = next((role for role, one in roles(stack) if one == path), "layer")
         seen = f"{named} {path} contains {path}{example}"
         yield Hit("aufs-whiteouts-in-overlay", (seen,), {"path": path})
@@ -107,7 +107,7 @@ def _half_of_a_name(path: str, facts: Facts) -> bool:
     """Tell whether a missing path is half of a name with a colon, which another check tells."""
     return any(
         whole.startswith(f"{path}:") or os.path.basename(path) == whole.rpartition(":")[2]
-        for whole in facts.joined
+        for whole in facts.overlay.joined
     )
 
 
@@ -143,10 +143,10 @@ def directories(stack: Stack, facts: Facts) -> Iterator[Hit]:
 def links(stack: Stack, facts: Facts) -> Iterator[Hit]:
     """No other user can change a symbolic link on the paths."""
     for role, path in _named(stack, facts):
-        way = facts.ways.get(path)
-        if way is not None and way.link is not None:
-            seen = f"{role} {path}: {way.link.path} is a symbolic link that {way.link.who} can "
-            "change"
+        exposed = facts.exposed.get(path)
+        if exposed is not None and exposed.link is not None:
+            link = exposed.link
+            seen = f"{role} {path}: {link.path} is a symbolic link that {link.who} can change"
             yield Hit("untrusted-symlink", (seen,), {"path": path})
 
 
@@ -154,9 +154,10 @@ def swappable(stack: Stack, facts: Facts) -> Iterator[Hit]:
     """No other user can replace a directory that is written to."""
     seen: dict[str, str] = {}
     for role, path in _named(stack, facts):
-        way = facts.ways.get(path)
-        if way is not None and way.link is None and way.swap is not None:
-            seen.setdefault(path, f"{role} {path}: {way.swap.who} can replace {way.swap.path}")
+        exposed = facts.exposed.get(path)
+        if exposed is not None and exposed.link is None and exposed.swap is not None:
+            swap = exposed.swap
+            seen.setdefault(path, f"{role} {path}: {swap.who} can replace {swap.path}")
     if seen:
         yield Hit("swappable-directory", tuple(seen.values()), {"path": next(iter(seen))})
 

@@ -38,7 +38,7 @@ def privilege(stack: Stack, facts: Facts) -> Iterator[Hit]:
             fix=fix,
             commands=commands,
         )
-    elif stack.fstype == "aufs" and caller.in_user_namespace and facts.aufs_allow_userns is False:
+    elif stack.fstype == "aufs" and caller.in_user_namespace and facts.aufs.allow_userns is False:
         yield Hit(
             "aufs-userns-not-allowed",
             ("/sys/module/aufs/parameters/allow_userns is off", "this is a user namespace"),

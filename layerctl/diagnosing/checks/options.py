@@ -17,9 +17,9 @@ from layerctl.rules.validity import suggestions, value_problem
 
 def known(stack: Stack, facts: Facts) -> Iterator[Hit]:
     """The kernel accepts every option (it was asked)."""
-    if facts.probed is None:
+    if facts.overlay.probed is None:
         return
-    for name, said in facts.probed.refused:
+    for name, said in facts.overlay.probed.refused:
         value = stack.options.get(name)
         option = find(stack.fstype, name)
         if option is not None and value_problem(option, value):
@@ -62,7 +62,11 @@ def follows(stack: Stack, facts: Facts) -> Iterator[Hit]:
     """Redirects in user.* attributes are not followed (userxattr)."""
     off = stack.options.get("redirect_dir") == "off"
     # `on` and `follow` are refused whatever the system looks like: see layerctl.rules.validity.
-    if off and "userxattr" in stack.options and redirect_mode("off", facts.parameters) == "follow":
+    if (
+        off
+        and "userxattr" in stack.options
+        and redirect_mode("off", facts.overlay.parameters) == "follow"
+    ):
         options = {key: text for key, text in stack.options.items() if key != "redirect_dir"}
         yield Hit(
             "conflicting-options",
@@ -136,7 +140,7 @@ def volatile(stack: Stack, facts: Facts) -> Iterator[Hit]:
 def colons(stack: Stack, facts: Facts) -> Iterator[Hit]:
     """No layer name was split at a colon."""
     lowers = [layer for layer in stack.layers if layer.role is Role.LOWER]
-    for whole in facts.joined:
+    for whole in facts.overlay.joined:
         head = whole.partition(":")[0]
         rest = [
             layer

@@ -59,13 +59,13 @@ def depth_of(entry: MountEntry, facts: Facts, guard: int = 8) -> tuple[int, bool
     if entry.fstype != "overlay" or not guard:
         return int(entry.fstype in STACKED and entry.fstype != "overlay"), True
     deepest, sure = 0, True
-    for path in facts.layers.get(entry.mount_id, ()):
+    for path in facts.overlay.layers.get(entry.mount_id, ()):
         below = _mount_of(path, facts.mounts, entry)
         if below is not None:
             depth, certain = depth_of(below, facts, guard - 1)
             if depth > deepest:
                 deepest, sure = depth, certain
-    return deepest + 1, sure and (not deepest or entry.mount_id not in facts.guessed)
+    return deepest + 1, sure and (not deepest or entry.mount_id not in facts.overlay.guessed)
 
 
 def _mount_of(path: str, entries: tuple[MountEntry, ...], above: MountEntry) -> MountEntry | None:
@@ -115,9 +115,9 @@ def submounts(stack: Stack, facts: Facts, *, mounted: bool = False) -> Iterator[
 
 def cloneable(stack: Stack, facts: Facts) -> Iterator[Hit]:
     """In a user namespace, no layer contains locked mounts (has_locked_children)."""
-    if facts.probed is None:
+    if facts.overlay.probed is None:
         return
-    for path in facts.probed.locked:
+    for path in facts.overlay.probed.locked:
         scratch = beside(facts.target.path if facts.target is not None else path, ".copy")
         better = stack._replace(
             layers=tuple(

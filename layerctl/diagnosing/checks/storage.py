@@ -10,7 +10,7 @@ from layerctl.diagnosing.checks.layers import INSIDE, command, inside_upper, rol
 from layerctl.diagnosing.commands import beside
 from layerctl.diagnosing.hits import Hit
 from layerctl.kernel.facts import FS_CASEFOLD_FL, Directory, Facts, Storage
-from layerctl.kernel.overlay_facts import FEW_INODES, FULL, LITTLE_SPACE
+from layerctl.kernel.facts.overlay import FEW_INODES, FULL, LITTLE_SPACE
 from layerctl.model import Role, Severity, Stack
 from layerctl.rules import filesystems
 from layerctl.rules.overlay import work_beside
@@ -119,7 +119,7 @@ def scratch_fix(stack: Stack, facts: Facts) -> tuple[dict[str, str], tuple[str, 
 
 def lacking(facts: Facts) -> list[str] | None:
     """Return what the upper filesystem lacks of what a remote one must have, None if untried."""
-    probed = facts.probed
+    probed = facts.overlay.probed
     if probed is None or probed.rename_whiteout is None:
         return None
     tried = (
@@ -133,7 +133,7 @@ def lacking(facts: Facts) -> list[str] | None:
 def upper_features(stack: Stack, facts: Facts) -> Iterator[Hit]:
     """The upper filesystem has file types, extended attributes and RENAME_WHITEOUT."""
     upper = _upper(stack, facts)
-    probed = facts.probed
+    probed = facts.overlay.probed
     if upper is None or probed is None or upper.fstype is None:
         return
     if filesystems.doubtful_upper(upper.fstype):
@@ -155,7 +155,7 @@ def upper_features(stack: Stack, facts: Facts) -> Iterator[Hit]:
 
 def space(stack: Stack, facts: Facts) -> Iterator[Hit]:
     """The upper filesystem has free space and inodes."""
-    upper, left = _upper(stack, facts), facts.storage
+    upper, left = _upper(stack, facts), facts.overlay.storage
     if upper is None or left is None or is_read_only(upper):
         return
     full = False
@@ -170,10 +170,10 @@ def space(stack: Stack, facts: Facts) -> Iterator[Hit]:
         full = full or not left.inodes_free
     if left.refused:
         seen.append(f"tried: writing 64 KiB: {os.strerror(left.refused)}")
-    if facts.probed is not None and facts.probed.work in FULL:
+    if facts.overlay.probed is not None and facts.overlay.probed.work in FULL:
         seen.append(
             f"tried: creating a directory in work {stack.work}: "
-            f"{os.strerror(facts.probed.work or 0)}"
+            f"{os.strerror(facts.overlay.probed.work or 0)}"
         )
         full = True
     if not seen:
@@ -244,7 +244,7 @@ def _older(kernel: str, version: tuple[int, int]) -> bool | None:
 
 def casefold(stack: Stack, facts: Facts) -> Iterator[Hit]:
     """Either all layers are case-insensitive or none (before 6.18, none)."""
-    folds = {path: bool(flags & FS_CASEFOLD_FL) for path, flags in facts.flags.items()}
+    folds = {path: bool(flags & FS_CASEFOLD_FL) for path, flags in facts.overlay.flags.items()}
     named = [(role, path) for role, path in roles(stack) if path in folds]
     if stack.fstype == "overlay" and len({folds[path] for _, path in named}) > 1:
         seen = tuple(

@@ -11,7 +11,7 @@ from layerctl.diagnosing.checks.storage import is_read_only
 from layerctl.diagnosing.commands import beside
 from layerctl.diagnosing.hits import Hit
 from layerctl.kernel.facts import FS_APPEND_FL, FS_IMMUTABLE_FL, Directory, Facts, Handles, Other
-from layerctl.kernel.overlay_facts import FULL
+from layerctl.kernel.facts.overlay import FULL
 from layerctl.model import Role, Severity, Stack
 from layerctl.rules.overlay import settings, work_beside
 
@@ -21,16 +21,16 @@ _OWN = frozenset({"work", "index"})
 
 def incompatible(stack: Stack, facts: Facts) -> Iterator[Hit]:
     """No marker of a volatile mount is left (ovl_workdir_cleanup_recurse)."""
-    if stack.upper is None or not facts.incompat or _busy(stack, facts):
+    if stack.upper is None or not facts.overlay.incompat or _busy(stack, facts):
         return
-    seen = tuple(f"{stack.work}/work/incompat/{name} exists" for name in facts.incompat)
+    seen = tuple(f"{stack.work}/work/incompat/{name} exists" for name in facts.overlay.incompat)
     values = {"work": stack.work or "WORK", "command": command(stack, facts)}
     yield Hit("volatile-incompat-dirty", seen, values)
 
 
 def foreign(stack: Stack, facts: Facts) -> Iterator[Hit]:
     """The work directory contains only overlay's own directories."""
-    others = [name for name in facts.work_names if name not in _OWN]
+    others = [name for name in facts.overlay.work_names if name not in _OWN]
     if stack.fstype != "overlay" or stack.upper is None or stack.work is None or not others:
         return
     listed = ", ".join(others[:5]) + (" ..." if len(others) > 5 else "")
@@ -50,14 +50,14 @@ def _other_work(upper: str, stack: Stack) -> str:
 
 def cleared(stack: Stack, facts: Facts) -> Iterator[Hit]:
     """Overlay can clear its own directories."""
-    if stack.upper is None or not facts.stuck or _busy(stack, facts):
+    if stack.upper is None or not facts.overlay.stuck or _busy(stack, facts):
         return
     index = os.path.join(stack.work or "", "index")
-    refuses = index in facts.stuck and settings(stack, facts.parameters).indexed
+    refuses = index in facts.overlay.stuck and settings(stack, facts.overlay.parameters).indexed
     seen = [
         f"{path} is in the way: overlay clears only two levels below {stack.work}/work, and no "
         "mounts"
-        for path in facts.stuck
+        for path in facts.overlay.stuck
         if path != index
     ]
     if refuses:
@@ -77,7 +77,7 @@ def changeable(stack: Stack, facts: Facts) -> Iterator[Hit]:
     """The upper directory is neither immutable nor append-only."""
     if stack.fstype != "overlay" or stack.upper is None:
         return
-    flags = facts.flags.get(stack.upper, 0)
+    flags = facts.overlay.flags.get(stack.upper, 0)
     for flag, letter, means in (
         (FS_IMMUTABLE_FL, "i", "nothing can be created, changed or removed at its top"),
         (FS_APPEND_FL, "a", "nothing can be removed or renamed at its top"),
@@ -95,7 +95,7 @@ def usable(stack: Stack, facts: Facts) -> Iterator[Hit]:
     work = facts.of(stack.work)
     if work.error is not None or work.will_be_made or not work.is_directory:
         return
-    flags = facts.flags.get(stack.work, 0)
+    flags = facts.overlay.flags.get(stack.work, 0)
 
     def values() -> dict[str, str]:  # only where there is something to say: it costs imports
         top = work.mount.target if work.mount is not None else str(stack.work)
@@ -115,8 +115,8 @@ def usable(stack: Stack, facts: Facts) -> Iterator[Hit]:
             values(),
             commands=("chattr -a {work}", "{command}"),
         )
-    elif facts.probed is not None and facts.probed.work:
-        number = facts.probed.work
+    elif facts.overlay.probed is not None and facts.overlay.probed.work:
+        number = facts.overlay.probed.work
         seen = f"tried: creating a directory in work {stack.work}: {os.strerror(number)}"
         if number in FULL or (number == errno.EROFS and is_read_only(work)):
             return  # which have checks of their own
@@ -144,7 +144,7 @@ def _touches(place: Directory, used: Directory) -> bool:
 
 
 def _users(place: Directory, facts: Facts) -> Iterator[Other]:
-    for other in facts.others:
+    for other in facts.overlay.others:
         if any(used is not None and _touches(place, used) for used in (other.upper, other.work)):
             yield other
 
@@ -162,7 +162,7 @@ def in_use(stack: Stack, facts: Facts) -> Iterator[Hit]:
     """
     if stack.fstype != "overlay":
         return
-    refuses = settings(stack, facts.parameters).indexed
+    refuses = settings(stack, facts.overlay.parameters).indexed
     named = [(layer.role.value, layer.path) for layer in stack.layers]
     if stack.work is not None and stack.upper is not None:
         named.append(("work", stack.work))
@@ -204,8 +204,12 @@ def in_use(stack: Stack, facts: Facts) -> Iterator[Hit]:
 
 def origin(stack: Stack, facts: Facts) -> Iterator[Hit]:
     """With index=on, the upper layer belongs to these lower layers (ovl_verify_origin)."""
-    handles = facts.handles
-    if handles is None or stack.upper is None or not settings(stack, facts.parameters).indexed:
+    handles = facts.overlay.handles
+    if (
+        handles is None
+        or stack.upper is None
+        or not settings(stack, facts.overlay.parameters).indexed
+    ):
         return
     seen = tuple(_differences(handles, stack))
     if seen:

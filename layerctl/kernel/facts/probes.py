@@ -1,6 +1,6 @@
-"""Facts that must be tried. Only `doctor` does, and `--no-probe` forbids it.
+"""Facts that must be probed. Only `doctor` does, and `--no-probe` forbids it.
 
-They are tried in a scratch directory that is gone afterwards, or in the kernel's own context,
+They are probed in a scratch directory that is gone afterwards, or in the kernel's own context,
 where nothing is mounted.
 """
 
@@ -23,9 +23,9 @@ from layerctl.kernel.facts import (
     Probed,
     TypeState,
 )
-from layerctl.kernel.left_marks import foreign
-from layerctl.kernel.machine import surroundings
-from layerctl.kernel.overlay_facts import ask_for_room, inode_flags, overlays
+from layerctl.kernel.facts.common import surroundings
+from layerctl.kernel.facts.ignored_markers import foreign
+from layerctl.kernel.facts.overlay import ask_for_room, inode_flags, overlays
 from layerctl.model import Role, Stack
 
 _SCRATCH = ".layerctl-probe-"
@@ -44,11 +44,14 @@ def look_wider(stack: Stack, facts: Facts) -> Facts:
         for path, place in facts.directories.items()
         if place.is_directory and (found := inode_flags(path)) is not None
     }
-    facts = facts._replace(others=(*facts.others, *elsewhere(facts)), flags=flags)
-    facts = facts._replace(foreign=foreign(stack))
-    if stack.upper is not None and stack.work is not None and facts.of(stack.work).is_directory:
-        facts = facts._replace(stuck=tuple(stuck(stack.work, facts)))
-    return facts
+    work = stack.work if stack.upper is not None else None
+    wider = facts.overlay._replace(
+        others=(*facts.overlay.others, *elsewhere()),
+        flags=flags,
+        foreign=foreign(stack),
+        stuck=tuple(stuck(work, facts)) if work and facts.of(work).is_directory else (),
+    )
+    return facts._replace(overlay=wider)
 
 
 def stuck(work: str, facts: Facts) -> Iterator[str]:
@@ -62,7 +65,7 @@ def stuck(work: str, facts: Facts) -> Iterator[str]:
             yield entry.target
     for outer in _folders(own):
         if os.path.basename(outer) == "incompat":
-            continue  # a mark of its own
+            continue  # which volatile mounts leave, and another check reports
         for inner in _folders(outer):
             with contextlib.suppress(OSError):
                 yield from (os.path.join(inner, name) for name in layers.names(inner)[:1])
@@ -87,13 +90,17 @@ def _folders(path: str) -> list[str]:
 
 def ask_options(stack: Stack, facts: Facts) -> Facts:
     """Return the facts with the options that the kernel's own context refuses: that alone."""
-    return facts._replace(probed=Probed(refused=_refused(stack, facts)))
+    return _with(facts, Probed(refused=_refused(stack, facts)))
 
 
 def ask_clones(stack: Stack, facts: Facts) -> Facts:
-    """Add which layers may not be cloned in a user namespace. It changes nothing."""
-    probed = facts.probed or Probed()
-    return facts._replace(probed=probed._replace(locked=tuple(_locked(stack, facts))))
+    """Add which layers cannot be cloned in a user namespace. It changes nothing."""
+    probed = facts.overlay.probed or Probed()
+    return _with(facts, probed._replace(locked=tuple(_locked(stack, facts))))
+
+
+def _with(facts: Facts, probed: Probed) -> Facts:
+    return facts._replace(overlay=facts.overlay._replace(probed=probed))
 
 
 def _refused(stack: Stack, facts: Facts) -> tuple[tuple[str, str], ...]:
@@ -103,7 +110,7 @@ def _refused(stack: Stack, facts: Facts) -> tuple[tuple[str, str], ...]:
 
 
 def try_out(stack: Stack, facts: Facts) -> Facts:
-    """Return the facts with what was tried. Leaves nothing; raises nothing."""
+    """Return the facts with what was probed. Leaves nothing; raises nothing."""
     if stack.fstype != "overlay":
         return facts
     probed = Probed(locked=tuple(_locked(stack, facts)), refused=_refused(stack, facts))
@@ -114,13 +121,13 @@ def try_out(stack: Stack, facts: Facts) -> Facts:
     ):
         facts = ask_for_room(stack, facts)
         probed = _upper(stack, facts, probed)
-    return facts._replace(probed=probed)
+    return _with(facts, probed)
 
 
 def _upper(stack: Stack, facts: Facts, probed: Probed) -> Probed:
     upper = facts.of(stack.upper or "")
     userxattr = "userxattr" in stack.options
-    markless = facts.caller.in_user_namespace and not userxattr  # which another check reports
+    unmarked = facts.caller.in_user_namespace and not userxattr  # which another check reports
     place = _scratch_place(stack, facts, upper)
     if place is None:
         return probed
@@ -129,7 +136,7 @@ def _upper(stack: Stack, facts: Facts, probed: Probed) -> Probed:
             probed = probed._replace(
                 d_type=_d_type(directory),
                 rename_whiteout=_rename_whiteout(directory),
-                xattr=None if markless else _xattr(directory, "user" if userxattr else "trusted"),
+                xattr=None if unmarked else _xattr(directory, "user" if userxattr else "trusted"),
             )
     except OSError:
         pass  # a place where nothing can be created is reported below
@@ -171,7 +178,7 @@ def _gives_back(fd: int) -> bool:
 def _busy(place: Directory, facts: Facts) -> bool:
     return any(
         place.identity is not None and place.identity == used.identity
-        for other in facts.others
+        for other in facts.overlay.others
         for used in (other.upper, other.work)
         if used is not None
     )
@@ -249,7 +256,7 @@ def _locked(stack: Stack, facts: Facts) -> Iterator[str]:
                 yield layer.path
 
 
-def elsewhere(facts: Facts) -> Iterator[Other]:
+def elsewhere() -> Iterator[Other]:
     """Yield the overlays of other mount namespaces, each namespace looked at once."""
     seen = {_namespace("self")}
     for name in os.listdir("/proc"):

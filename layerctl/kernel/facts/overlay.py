@@ -3,31 +3,44 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import itertools
 import os
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 
-from layerctl.codecs import overlay
+from layerctl.codecs import handles, overlay
 from layerctl.errors import RefusedError
-from layerctl.kernel import beneath
-from layerctl.kernel.facts import Facts, Handles, Other, Storage, directory
-from layerctl.kernel.layers import module_parameters
+from layerctl.kernel import beneath, syscalls
+from layerctl.kernel.facts import Facts, Handles, Other, OverlayFacts, Storage
+from layerctl.kernel.facts.common import directory
+from layerctl.kernel.facts.modules import parameters
 from layerctl.kernel.layers import names as names_in
 from layerctl.model import MountEntry, Role, Stack
-from layerctl.rules.overlay import settings
+from layerctl.rules.overlay import TRUSTED, USER, settings
+
+#: Errnos of a filesystem, or of a quota, that is full.
+FULL = (errno.ENOSPC, errno.EDQUOT)
+#: Less, in bytes and inodes, is not enough for a copy-up and overlay's own files.
+LITTLE_SPACE, FEW_INODES = 64 << 10, 8
 
 
-def added(stack: Stack, facts: Facts, by_id: dict[int, MountEntry]) -> Facts:
-    """Return the facts of a plan with those of overlay added. Reads only; raises nothing."""
-    others = tuple(overlays(facts.mounts, by_id))
+def gather(stack: Stack, facts: Facts, by_id: Mapping[int, MountEntry]) -> OverlayFacts:
+    """Gather the facts of a plan that bear on overlay. Reads only; raises nothing."""
     layers, guessed = layer_paths(facts.mounts)
-    facts = facts._replace(
-        others=others, parameters=module_parameters(), layers=layers, guessed=guessed
+    missing = any(place.error is not None for place in facts.directories.values())
+    found = OverlayFacts(
+        parameters=parameters("overlay"),
+        others=tuple(overlays(facts.mounts, by_id)),
+        layers=layers,
+        guessed=guessed,
+        joined=_joined(stack) if missing else frozenset(),
     )
     if stack.upper is None:
-        return facts
-    upper, work = facts.of(stack.upper), stack.work
-    facts = facts._replace(
-        storage=storage(_nearest(stack.upper)) if upper.error is None else None,
+        return found
+    work = stack.work
+    return found._replace(
+        storage=storage(_nearest(stack.upper)) if facts.of(stack.upper).error is None else None,
         flags={
             path: flags
             for path in {stack.upper, work}
@@ -35,16 +48,20 @@ def added(stack: Stack, facts: Facts, by_id: dict[int, MountEntry]) -> Facts:
         },
         work_names=names(work),
         incompat=names(None if work is None else f"{work}/work/incompat"),
+        handles=_handles(stack) if settings(stack, found.parameters).indexed else None,
     )
-    if settings(stack, facts.parameters).indexed:
-        facts = facts._replace(handles=_handles(stack))
-    return facts
 
 
-#: Errnos of a filesystem, or of a quota, that is full.
-FULL = (errno.ENOSPC, errno.EDQUOT)
-#: Less, in bytes and inodes, is not enough for a copy-up and overlay's own files.
-LITTLE_SPACE, FEW_INODES = 64 << 10, 8
+def _joined(stack: Stack) -> frozenset[str]:
+    """Return the names that are there if neighbours of the list are joined with their colon."""
+    lowers = [layer.path for layer in stack.layers if layer.role is Role.LOWER]
+    found = set()
+    for one, other in itertools.pairwise(lowers):
+        # the second was made absolute by us: it is the last part of the name that was cut
+        for tail in (other, os.path.basename(other), os.path.relpath(other)):
+            if os.path.isdir(f"{one}:{tail}"):
+                found.add(f"{one}:{tail}")
+    return frozenset(found)
 
 
 def _nearest(path: str) -> str:
@@ -75,7 +92,7 @@ def ask_for_room(stack: Stack, facts: Facts) -> Facts:
     ext4 and others keep some for root, and ext4 keeps some from root too: only writing tells.
     It is written into a file that never has a name. Raises nothing.
     """
-    left = facts.storage
+    left = facts.overlay.storage
     if stack.upper is None or left is None or left.bytes_free or not left.bytes_for_root:
         return facts
     try:
@@ -85,8 +102,7 @@ def ask_for_room(stack: Stack, facts: Facts) -> Facts:
     try:
         fd = os.open(".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=upper)
     except OSError as error:
-        full = error.errno if error.errno in FULL else None
-        return facts._replace(storage=left._replace(refused=full))
+        return _refused(facts, error.errno if error.errno in FULL else None)
     finally:
         os.close(upper)
     try:
@@ -97,7 +113,13 @@ def ask_for_room(stack: Stack, facts: Facts) -> Facts:
         refused = error.errno or 0
     finally:
         os.close(fd)
-    return facts._replace(storage=left._replace(refused=refused))
+    return _refused(facts, refused)
+
+
+def _refused(facts: Facts, number: int | None) -> Facts:
+    left = facts.overlay.storage
+    storage = None if left is None else left._replace(refused=number)
+    return facts._replace(overlay=facts.overlay._replace(storage=storage))
 
 
 FS_IOC_GETFLAGS = 0x80086601
@@ -105,8 +127,6 @@ FS_IOC_GETFLAGS = 0x80086601
 
 def inode_flags(path: str) -> int | None:
     """Return a directory's inode flags (ioctl_iflags(2)), None where there are none to read."""
-    import fcntl
-
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
@@ -130,7 +150,7 @@ def names(path: str | None) -> tuple[str, ...]:
 
 
 def overlays(
-    entries: Iterable[MountEntry], by_id: dict[int, MountEntry], pid: int | None = None
+    entries: Iterable[MountEntry], by_id: Mapping[int, MountEntry], pid: int | None = None
 ) -> Iterator[Other]:
     """Yield the overlays with an upper layer among mounts; `pid` is a process that sees them."""
     root = "" if pid is None else f"/proc/{pid}/root"
@@ -208,37 +228,29 @@ def _same_root(target: str, layer: str, entry: MountEntry) -> bool:
 
 def _handles(stack: Stack) -> Handles | None:
     """Return the file handles that an index compares, None where there are none to compare."""
-    from layerctl.kernel import syscalls
-
     lowers = [layer.path for layer in stack.layers if layer.role is Role.LOWER]
     if stack.upper is None or not lowers:
         return None
-    prefix = "user.overlay." if "userxattr" in stack.options else "trusted.overlay."
-
-    def handle(path: str) -> tuple[int, bytes] | None:
-        try:
-            return syscalls.name_to_handle_at(path)
-        except OSError:
-            return None
-
-    index = None if stack.work is None else f"{stack.work}/index"
+    prefix = USER if "userxattr" in stack.options else TRUSTED
     return Handles(
-        remembered(stack.upper, prefix + "origin"),
-        handle(lowers[0]),
-        None if index is None else remembered(index, prefix + "upper"),
-        handle(stack.upper),
+        remembered(stack.upper, f"{prefix}origin"),
+        _handle(lowers[0]),
+        None if stack.work is None else remembered(f"{stack.work}/index", f"{prefix}upper"),
+        _handle(stack.upper),
     )
 
 
-def remembered(path: str, name: str) -> tuple[int, bytes] | None:
-    """Return the file handle in an attribute of overlay (struct ovl_fb), None where there is none.
-
-    Its bytes: version, magic 0xfb, length, flags, type, 16 of UUID, then the handle itself.
-    """
+def _handle(path: str) -> tuple[int, bytes] | None:
     try:
-        raw = os.getxattr(path, name)
+        return syscalls.name_to_handle_at(path)
     except OSError:
         return None
-    if len(raw) <= 21 or raw[0] != 0 or raw[1] != 0xFB or raw[2] != len(raw):
+
+
+def remembered(path: str, name: str) -> tuple[int, bytes] | None:
+    """Return the file handle in an attribute of overlay, None where there is none."""
+    try:
+        found = handles.parse(os.getxattr(path, name), big_endian=sys.byteorder == "big")
+    except OSError:
         return None
-    return raw[4], raw[21:]
+    return None if found is None else (found.type, found.handle)

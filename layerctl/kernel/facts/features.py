@@ -1,4 +1,4 @@
-"""Overlay's features, each tried: in a child with a mount namespace and a tmpfs of its own.
+"""Overlay's features, each probed: in a child with a mount namespace and a tmpfs of its own.
 
 The tmpfs covers a directory of that namespace, so that nothing is made for it and nothing is left.
 """
@@ -16,7 +16,7 @@ from layerctl.kernel import syscalls
 #: What the tmpfs covers: it is there wherever layerctl runs, and only root can rename it.
 _COVERED = "/proc"
 
-#: What is tried: a name for people, and the options.
+#: What is probed: a name, and the options.
 FEATURES: Mapping[str, str] = {
     "overlay with an upper layer": "",
     "userxattr": "userxattr",
@@ -31,12 +31,12 @@ FEATURES: Mapping[str, str] = {
 }
 
 
-def features(*, user: bool = False) -> dict[str, int]:
+def probe(*, user: bool = False) -> dict[str, int]:
     """Return the errno of mounting an overlay with each feature, 0 for success.
 
-    With `user` it is tried as root of a new user namespace, where ordinary users can. The key
+    With `user` it is probed as root of a new user namespace, where ordinary users can. The key
     `namespace` alone means that no namespace could be made. Leaves nothing. Raises OSError where
-    nothing could be tried: for want of a pipe or a process.
+    nothing could be probed: for want of a pipe or a process.
     """
     reader, writer = os.pipe()
     try:

@@ -1,4 +1,4 @@
-"""Marks in the layers of a live mount that its options do not heed. Reads only."""
+"""Markers in layers that the mount ignores, because of its type or options. Reads only."""
 
 from __future__ import annotations
 
@@ -11,17 +11,15 @@ from layerctl.kernel import layers
 from layerctl.model import Role, Stack
 from layerctl.rules import aufs
 
-#: So many names of a layer are looked at for marks.
+#: How many names of the upper layer are looked at for attributes.
 MOST_NAMES = 2000
-
-
-#: So many names are looked at for whiteouts of aufs: in one layer, and in all of them.
+#: How many names are looked at for whiteouts of aufs: in one layer, and in all of them.
 _MOST_OF_A_LAYER, _MOST_OF_ALL = 10_000, 100_000
 _AUFS_PREFIX = ".wh."
 
 
-class Marks(NamedTuple):
-    """Marks that have no effect: (layer, an example); whether the looking stopped early.
+class IgnoredMarkers(NamedTuple):
+    """Markers that have no effect: (layer, an example); whether the search stopped early.
 
     `foreign` are whiteouts of aufs in an overlay's layers, in the same shape.
     """
@@ -32,11 +30,11 @@ class Marks(NamedTuple):
     foreign: tuple[tuple[str, str], ...] = ()
 
 
-def marks(stack: Stack, fstype: str) -> Marks:
-    """Return the marks in a stack's layers that its options do not heed."""
-    if fstype == "aufs":
-        return _aufs_marks(stack)
-    return _overlay_marks(stack)._replace(foreign=foreign(stack))
+def find(stack: Stack) -> IgnoredMarkers:
+    """Return the markers in a stack's layers that have no effect in it."""
+    if stack.fstype == "aufs":
+        return _of_aufs(stack)
+    return _of_overlay(stack)._replace(foreign=foreign(stack))
 
 
 def foreign(stack: Stack) -> tuple[tuple[str, str], ...]:
@@ -55,7 +53,7 @@ def foreign(stack: Stack) -> tuple[tuple[str, str], ...]:
 
 
 def _first_foreign(root: str, most: int) -> tuple[str | None, int]:
-    """Return the first name below `root` that aufs would heed, and how many were looked at."""
+    """Return the first whiteout of aufs below `root`, and how many names were looked at."""
     try:
         here = layers.open_root(root)
     except OSError:
@@ -78,7 +76,7 @@ def _first_foreign(root: str, most: int) -> tuple[str | None, int]:
 
 
 def _names(path: str, root_fd: int) -> dict[str, str]:
-    """Return the names of a directory with the letters of their types, none if it is closed."""
+    """Return the names of a directory with the letters of their types, none if unreadable."""
     try:
         fd = layers.open_path(path, root_fd)
         try:
@@ -89,14 +87,14 @@ def _names(path: str, root_fd: int) -> dict[str, str]:
         return {}
 
 
-def _overlay_marks(stack: Stack) -> Marks:
+def _of_overlay(stack: Stack) -> IgnoredMarkers:
     if stack.upper is None:
-        return Marks()
+        return IgnoredMarkers()
     wrong = "trusted.overlay." if "userxattr" in stack.options else "user.overlay."
     try:
         root = layers.open_root(stack.upper)
     except OSError:
-        return Marks()
+        return IgnoredMarkers()
     looked = 0
     waiting = deque([""])
     try:
@@ -105,20 +103,22 @@ def _overlay_marks(stack: Stack) -> Marks:
             for name, letter in _names(directory, root).items():
                 looked += 1
                 if looked > MOST_NAMES:
-                    return Marks((), looked - 1, stopped=True)
+                    return IgnoredMarkers((), looked - 1, stopped=True)
                 if letter == "d":
                     waiting.append(f"{directory}/{name}")
                 path = f"{stack.upper}{directory}/{name}"
                 with contextlib.suppress(OSError):
                     for attribute in os.listxattr(path, follow_symlinks=False):
                         if attribute.startswith(wrong):
-                            return Marks(((stack.upper, f"{path} has {attribute}"),), looked)
+                            return IgnoredMarkers(
+                                ((stack.upper, f"{path} has {attribute}"),), looked
+                            )
     finally:
         os.close(root)
-    return Marks((), looked)
+    return IgnoredMarkers((), looked)
 
 
-def _aufs_marks(stack: Stack) -> Marks:
+def _of_aufs(stack: Stack) -> IgnoredMarkers:
     """Return whiteouts at the root of branches that do not honour them."""
     found = []
     for layer in aufs.with_permissions(stack).layers:
@@ -128,4 +128,4 @@ def _aufs_marks(stack: Stack) -> Marks:
             names = [n for n in layers.names(layer.path) if n.startswith(".wh.") and n[4:5] != "."]
             if names:
                 found.append((layer.path, f"{sorted(names)[0]} on a branch without +wh"))
-    return Marks(tuple(found), 0)
+    return IgnoredMarkers(tuple(found), 0)
