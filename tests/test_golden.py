@@ -45,6 +45,9 @@ _LAYERS = ("-u", "up", "-l", "middle", "-l", "low")
 LAYERED: dict[str, tuple[str, ...]] = {
     "merged": ("inspect", "merged", *_LAYERS),
     "merged-columns": ("inspect", "merged", *_LAYERS, "--output", "+merged_from,reachable"),
+    "merged-details": (
+        "inspect", "merged", *_LAYERS, "--sort", "size", "--output", "path,size,mode,owner,target",
+    ),
     "merged-summary": ("inspect", "merged", *_LAYERS, "--summary"),
     "story": ("inspect", "merged", *_LAYERS, "new\nline"),
     "story-deleted": ("inspect", "merged", *_LAYERS, "deleted/é"),
@@ -52,7 +55,7 @@ LAYERED: dict[str, tuple[str, ...]] = {
     "changes": ("inspect", "changes", *_LAYERS),
     "doctor": ("doctor", "--no-probe", "-u", "up", "-l", "no\nsuch", "-l", "low", "dir"),
     "explain": ("explain", "overlapping-layers"),
-}
+}  # fmt: skip
 
 #: Commands that write no rows: for people, and as JSON.
 PLAIN: dict[str, tuple[str, ...]] = {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,10 +20,14 @@ from layerctl.render.errors import note
 from layerctl.render.output import Format, Output, write
 from layerctl.render.tables import CHANGES
 
+if TYPE_CHECKING:
+    from layerctl.inspecting.changes import LayerChange
+    from layerctl.render.json import Document
+
 
 @click.command("changes", cls=WithExamples)
 @layer_flags
-@output_options(CHANGES)
+@output_options(CHANGES, sorts=True)
 @click.option(
     "--format", "letters", type=click.Choice(["docker"]), help="Use the format of docker diff."
 )
@@ -76,7 +82,9 @@ def _since_problem(count: int) -> str:
 
 def _write(view: Opened, since: int, output: Output, letters: str | None, *, content: bool) -> None:
     from layerctl.inspecting.changes import find
+    from layerctl.inspecting.details import Reader
     from layerctl.render import changes
+    from layerctl.render.details import KEYS, ORIGINS, detail_fields
     from layerctl.render.entries import unknown_fields
     from layerctl.render.progress import watched
     from layerctl.render.tree import write_lines
@@ -90,13 +98,23 @@ def _write(view: Opened, since: int, output: Output, letters: str | None, *, con
         if not changes.print_changes(found, output.color):
             note("no changes")
 
-    write(
-        CHANGES,
-        map(changes.change_document, found),
-        output,
-        human=for_people,
-        beside=lambda: unknown_fields(view),
-    )
+    wanted = output.wanted(CHANGES) & KEYS
+    reader = Reader(view.resolver, origins=bool(wanted & ORIGINS))
+
+    def row(change: LayerChange) -> Document:
+        document = changes.change_document(change)
+        if not wanted or change.type is None:
+            return document
+        return document | detail_fields(reader.at(change.path, change.layer), wanted)
+
+    with closing(reader):
+        write(
+            CHANGES,
+            map(row, found),
+            output,
+            human=for_people,
+            beside=lambda: unknown_fields(view),
+        )
 
 
 def _stream(view: Opened, since: int, *, content: bool, as_lines: bool) -> None:

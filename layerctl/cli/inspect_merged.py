@@ -25,8 +25,10 @@ from layerctl.render.tables import ENTRIES, STORY, SUMMARY
 
 if TYPE_CHECKING:
     from layerctl.inspecting.filters import Filter
+    from layerctl.inspecting.resolvers.tree import EntryKind, MergedDir
     from layerctl.inspecting.walk import Chunk
     from layerctl.render.columns import Listing
+    from layerctl.render.json import Document
 
 #: What, with --layer and --summary, makes PATH a directory to list instead of asking its story.
 _OF_LISTINGS = ("as_tree", "types", "max_depth", "glob")
@@ -45,7 +47,7 @@ def _listing(_: Output, given: dict[str, Any]) -> Listing:
 
 @click.command("merged", cls=WithExamples)
 @layer_flags
-@output_options(ENTRIES, STORY, SUMMARY, which=_listing)
+@output_options(ENTRIES, STORY, SUMMARY, which=_listing, sorts=True)
 @click.option("--tree", "as_tree", is_flag=True, help="Draw the tree (default).")
 @click.option("--summary", is_flag=True, help="Sum up entries and bytes per layer.")
 @click.option("--layer", type=int, metavar="N", help="Show only what layer N provides.")
@@ -178,19 +180,30 @@ def _stream(
 
 
 def _list(view: Opened, chunks: Iterable[Chunk], output: Output) -> None:
+    from layerctl.inspecting.details import Reader
     from layerctl.render import entries
+    from layerctl.render.details import KEYS, ORIGINS, detail_fields
     from layerctl.render.progress import watched
 
-    chunks = watched(chunks, lambda chunk: len(chunk.entries), shown_as_found=True)
+    shown = output.sort is None and not output.reverse
+    chunks = watched(chunks, lambda chunk: len(chunk.entries), shown_as_found=shown)
 
     if output.format is Format.NUL and output.whole:
         entries.write_paths(chunks)
         return
     from layerctl.render.tree import print_tree
 
+    wanted = output.wanted(ENTRIES) & KEYS
+    reader = Reader(view.resolver, origins=bool(wanted & ORIGINS))
+
+    def more(directory: MergedDir, name: str, kind: EntryKind) -> Document:
+        if not wanted:
+            return {}
+        return detail_fields(reader.of(directory, name, kind.layer, kind.alias), wanted)
+
     write(
         ENTRIES,
-        entries.entry_documents(chunks, view.layers),
+        entries.entry_documents(chunks, view.layers, more),
         output,
         human=lambda: print_tree(chunks, view.layers, output.color),
         beside=lambda: entries.unknown_fields(view),

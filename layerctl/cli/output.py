@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from layerctl.cli.common import add_options
+from layerctl.cli.common import Decorator, add_options
 from layerctl.cli.complete import columns
 from layerctl.errors import RequestError
 from layerctl.render.columns import Listing
@@ -22,12 +22,15 @@ _FORMATS = (
 
 
 def output_options(
-    *listings: Listing, which: Callable[[Output, dict[str, Any]], Listing] | None = None
+    *listings: Listing,
+    which: Callable[[Output, dict[str, Any]], Listing] | None = None,
+    sorts: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add the output options to a command, which gets them as one `output`.
 
     Of several listings `which` tells from them and the command's arguments the one to write, so
-    that a column of another is refused before anything is done.
+    that a column of another is refused before anything is done. `sorts` adds --sort and --reverse;
+    --bytes is there where a column holds sizes.
     """
 
     def list_columns(context: click.Context, _: click.Parameter, value: bool) -> None:
@@ -54,8 +57,11 @@ def output_options(
                 arguments.pop("columns"),
                 not arguments.pop("noheadings"),
                 arguments.pop("color"),
+                arguments.pop("sort", None),
+                arguments.pop("reverse", False),
+                arguments.pop("sizes", False),
             )
-            output.chosen(listings[0] if which is None else which(output, arguments))
+            output.wanted(listings[0] if which is None else which(output, arguments))
             # click takes colours out of what goes to no terminal, unless its context says so.
             click.get_current_context().color = {"always": True, "never": False}.get(output.color)
             return function(output=output, **arguments)
@@ -72,6 +78,8 @@ def output_options(
                 "--list-columns", is_flag=True, is_eager=True, expose_value=False,
                 callback=list_columns, help="List the available columns, and exit.",
             ),
+            *(_sorting(listings) if sorts else ()),
+            *(_SIZES if any(column.is_size for one in listings for column in one.columns) else ()),
             click.option("--noheadings", is_flag=True, help="Do not print column headings."),
             click.option(
                 "--color", type=click.Choice(["auto", "always", "never"]), default="auto",
@@ -81,6 +89,19 @@ def output_options(
         return add_options(function, wrapper, options)
 
     return add
+
+
+_SIZES = (click.option("--bytes", "sizes", is_flag=True, help="Print sizes in bytes."),)
+
+
+def _sorting(listings: tuple[Listing, ...]) -> tuple[Decorator, ...]:
+    return (
+        click.option(
+            "--sort", metavar="COL", help="Sort by this column, smallest first.",
+            shell_complete=lambda _, __, incomplete: columns(listings, incomplete),
+        ),
+        click.option("--reverse", is_flag=True, help="Reverse the order."),
+    )  # fmt: skip
 
 
 def _name(flag: str) -> str:

@@ -54,9 +54,22 @@ class Column(NamedTuple):
         """Return how the cell of one row is coloured, in rich's words."""
         return "" if self.style is None else self.style(row)
 
+    @property
+    def is_size(self) -> bool:
+        """Whether it is a number of bytes."""
+        return self.is_number and self.for_people is not None
+
     def lines(self, row: Document) -> list[str]:
         """Return the cell of one row as a table for people shows it."""
         return self.texts(row) if self.for_people is None else [self.for_people(row)]
+
+    def place(self, row: Document) -> tuple[int, float, list[str]]:
+        """Return what rows are sorted by: numbers by value, all else by its text, nothing first."""
+        value = row.get(self.key)
+        if isinstance(value, (int, float)):
+            return 1, value, []
+        texts = self.texts(row)
+        return int(bool(texts)), 0, texts
 
     def texts(self, row: Document) -> list[str]:
         """Return the cell of one row as a list of texts, paths with the bytes they have."""
@@ -200,9 +213,12 @@ def numbers(name: str, help_: str) -> Column:
     return Column(name, help_, {"type": "array", "items": {"type": "integer"}})
 
 
-def size(name: str, help_: str) -> Column:
+def size(name: str, help_: str, *, required: bool = True) -> Column:
     """Return the column of a number of bytes, which people read in larger units."""
-    return number(name, help_)._replace(for_people=lambda row: size_of(row[name.lower()]))
+    key = name.lower()
+    return number(name, help_, required=required)._replace(
+        for_people=lambda row: size_of(row[key]) if key in row else ""
+    )
 
 
 def share(name: str, help_: str) -> Column:

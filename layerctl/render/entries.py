@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from json.encoder import encode_basestring
 from operator import itemgetter
 
@@ -72,12 +72,18 @@ def entry_fields(kind: EntryKind, layers: Sequence[str]) -> Document:
     return document
 
 
-def entry_documents(chunks: Iterable[Chunk], layers: Sequence[str]) -> Iterator[Document]:
+#: Adds fields to an entry's document while the directory that it lies in is open.
+More = Callable[[MergedDir, str, EntryKind], Document]
+
+
+def entry_documents(
+    chunks: Iterable[Chunk], layers: Sequence[str], more: More
+) -> Iterator[Document]:
     """Yield every entry in its published shape."""
     for chunk in chunks:
         for name, kind in chunk.entries:
             path = path_fields("path", chunk.directory.child_path(name))
-            yield path | entry_fields(kind, layers)
+            yield path | entry_fields(kind, layers) | more(chunk.directory, name, kind)
 
 
 def unknown_fields(opened: Opened) -> Document:

@@ -113,11 +113,9 @@ def wrapped(text: str) -> list[str]:
 
 
 def size_of(number: int) -> str:
-    """Return a number of bytes in the largest unit that gives at least 1: 80.0 MiB."""
-    if number < 1024:
-        return f"{number} B"
+    """Return a number of bytes in the largest unit that gives at least 1, as ls -h: 12.4M."""
     size, units = float(number), iter("KMGTPE")
-    unit = ""
-    while size >= 1023.95:  # what would be written as 1024.0
+    unit = "B"
+    while abs(size) >= (1023.95 if unit != "B" else 1024):  # what would be written as 1024.0
         size, unit = size / 1024, next(units)
-    return f"{size:.1f} {unit}iB"
+    return f"{size:.1f}".removesuffix(".0") + unit

@@ -25,12 +25,19 @@ class Format(StrEnum):
 
 
 class Output(NamedTuple):
-    """What the output options ask for; `columns` is the list behind --output as typed."""
+    """What the output options ask for; `columns` is the list behind --output as typed.
+
+    `sort` is the column to sort by, None for the order in which rows are found; `sizes` says that
+    people too read sizes in bytes.
+    """
 
     format: Format = Format.HUMAN
     columns: str | None = None
     headings: bool = True
     color: str = "auto"
+    sort: str | None = None
+    reverse: bool = False
+    sizes: bool = False
 
     @property
     def as_json(self) -> bool:
@@ -39,8 +46,17 @@ class Output(NamedTuple):
 
     @property
     def whole(self) -> bool:
-        """Whether to write rows as they are, without a choice of columns."""
-        return self.columns is None
+        """Whether to write rows as they are, without a choice of columns or an order."""
+        return self.columns is None and self.sort is None and not self.reverse
+
+    def wanted(self, listing: Listing) -> frozenset[str]:
+        """Return the keys of the columns that are shown or sorted by."""
+        by = () if self.sort is None else (self.order(listing),)
+        return frozenset(column.key for column in (*self.chosen(listing), *by))
+
+    def order(self, listing: Listing) -> Column:
+        """Return the column that rows are sorted by. Raises RequestError for an unknown one."""
+        return _column(listing, self.sort or listing.shown[0], "--sort")
 
     def chosen(self, listing: Listing) -> tuple[Column, ...]:
         """Return the columns to show.
@@ -54,7 +70,7 @@ class Output(NamedTuple):
         else:
             asked = self.columns.removeprefix("+").split(",")
             names = (*(listing.shown if self.columns.startswith("+") else ()), *asked)
-        columns = tuple(_column(listing, name) for name in names)
+        columns = tuple(_column(listing, name, "--output") for name in names)
         several = [column.name for column in columns if column.has_paths]
         if self.format is Format.NUL and several and len(columns) > 1:
             raise RequestError(
@@ -66,18 +82,19 @@ class Output(NamedTuple):
         return columns
 
 
-def _column(listing: Listing, name: str) -> Column:
+def _column(listing: Listing, name: str, flag: str) -> Column:
     column = listing.column(name)
     if column is None:
         known = [one.name for one in listing.columns]
         from layerctl.rules.options import nearest
 
         close = nearest(name.upper(), known)
+        suggested = listing.shown[0] if flag == "--sort" else ",".join(listing.shown)
         raise RequestError(
             "usage",
             f"'{name}' is not a column of this command",
             why="the columns are " + ", ".join(known),
-            hint=f"use --output {close[0] if close else ','.join(listing.shown)}",
+            hint=f"use {flag} {close[0] if close else suggested}",
         )
     return column
 
@@ -92,10 +109,12 @@ def write(
 ) -> None:
     """Write rows to standard output.
 
-    `human` writes the face for people; it is used if neither a format nor columns were requested.
+    `human` writes the face for people; it is used if no format, columns or order were requested.
     `beside` gives the document's other keys when all rows are there, for --json alone.
     """
     columns = output.chosen(listing)
+    if output.sort is not None or output.reverse:
+        rows = sorted(rows, key=output.order(listing).place, reverse=output.reverse)
     match output.format:
         case Format.JSON | Format.JSONL:
             if output.columns is not None:
@@ -116,7 +135,7 @@ def write(
             from layerctl.render.pager import paged
 
             with paged():
-                if human is not None and output.columns is None:
+                if human is not None and output.whole:
                     human()
                 else:
                     _table(columns, rows, output)
@@ -143,6 +162,10 @@ def _raw(columns: tuple[Column, ...], rows: Iterable[Document], *, headings: boo
         out.write(" ".join(words).encode() + b"\n")
 
 
+def _lines(column: Column, row: Document, output: Output) -> list[str]:
+    return column.texts(row) if output.sizes and column.is_size else column.lines(row)
+
+
 def _table(columns: tuple[Column, ...], rows: Iterable[Document], output: Output) -> None:
     from rich.box import SIMPLE_HEAD, Box
     from rich.table import Table
@@ -158,7 +181,7 @@ def _table(columns: tuple[Column, ...], rows: Iterable[Document], output: Output
     for row in rows:
         table.add_row(
             *(
-                Text("\n".join(printable(one) for one in column.lines(row)), column.style_of(row))
+                Text("\n".join(map(printable, _lines(column, row, output))), column.style_of(row))
                 for column in columns
             )
         )

@@ -21,6 +21,7 @@ from layerctl.render.columns import (
     text,
     texts,
 )
+from layerctl.render.details import local, long_mode
 from layerctl.render.json import Document
 
 _TYPES = ("overlay", "aufs")
@@ -36,6 +37,19 @@ def _branch_cells(row: Document) -> list[str]:
 
 def _option_cells(row: Document) -> list[str]:
     return [name if value is True else f"{name}={value}" for name, value in row["options"].items()]
+
+
+def _mode(row: Document) -> str:
+    return long_mode(_LETTERS[row["type"]], row["mode"]) if "mode" in row else ""
+
+
+def _owner(row: Document) -> list[str]:
+    owner = row.get("owner")
+    return [f"{owner['uid']}:{owner['gid']}"] if owner else []
+
+
+def _data(row: Document) -> list[str]:
+    return [str(row["data"]["layer"])] if "data" in row else []
 
 
 def _upper(row: Document) -> list[str]:
@@ -154,6 +168,31 @@ _UNKNOWN = (
     number("UNKNOWN_MORE", "how many more could not be read", required=False),
 )
 
+#: The first letter that ls(1) writes for each type.
+_LETTERS = dict(zip(_ENTRY_TYPES, "d-lcbps", strict=True))
+#: What an object is like in the layer that provides it; read only if a column is asked for.
+DETAILS = (
+    size("SIZE", "size in bytes", required=False),
+    size("ALLOCATED", "bytes that it takes up in its layer", required=False),
+    text("MODE", "permissions, in octal", required=False)._replace(for_people=_mode),
+    one(
+        "OWNER",
+        "owner and group, as numbers",
+        (number("UID", "id of the owner"), number("GID", "id of the group")),
+    )._replace(required=False, cell=_owner),
+    text("MTIME", "time of the last modification, in UTC", required=False)._replace(
+        for_people=lambda row: local(row["mtime"]) if "mtime" in row else ""
+    ),
+    number("LINKS", "number of hard links in its layer", required=False),
+    path("TARGET", "target of a symbolic link", required=False),
+    one(
+        "DATA",
+        "location of the data of a metacopy file",
+        (number("LAYER", "the layer's index"), path("PATH", "path inside the layer")),
+    )._replace(required=False, cell=_data),
+    path("REDIRECT", "where its redirect leads the lookup in lower layers", required=False),
+)
+
 ENTRIES = Listing(
     "entries",
     (
@@ -165,6 +204,7 @@ ENTRIES = Listing(
         paths("MERGED_FROM", "the layers of a merged directory", required=False),
         *_WHY,
         _UNCERTAIN,
+        *DETAILS,
     ),
     ("PATH", "TYPE", "LAYER", "PROVIDER"),
     _UNKNOWN,
@@ -260,6 +300,7 @@ CHANGES = Listing(
         number("LAYER", "index of the layer that made the change"),
         texts("DIFFERS", "differences: size, content, target, device, mode, mtime, ..."),
         path("FROM", "path before it or its directory was renamed", required=False),
+        *DETAILS,
     ),
     ("PATH", "CHANGE", "TYPE", "WAS", "DIFFERS"),
     _UNKNOWN,

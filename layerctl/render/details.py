@@ -1,0 +1,67 @@
+"""Size, dates, owner and the like of entries and changes, as columns show them."""
+
+from __future__ import annotations
+
+import stat
+import time
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from layerctl.render.json import Document, path_fields
+
+if TYPE_CHECKING:
+    from layerctl.inspecting.details import Details
+
+#: What takes more than a stat of the object itself: a lookup in the layers below it.
+ORIGINS = frozenset({"data", "redirect"})
+KEYS = frozenset({"size", "allocated", "mode", "owner", "mtime", "links", "target"}) | ORIGINS
+
+#: What st_blocks counts (stat(2)).
+BLOCK = 512
+
+
+def detail_fields(details: Details | None, wanted: Collection[str]) -> Document:
+    """Return those of the published fields of an object that are wanted and that it has."""
+    if details is None:
+        return {}
+    status = details.status
+    made: Document = {
+        "size": status.st_size,
+        "allocated": status.st_blocks * BLOCK,
+        "mode": f"{stat.S_IMODE(status.st_mode):04o}",
+        "owner": {"uid": status.st_uid, "gid": status.st_gid},
+        "mtime": moment(status.st_mtime_ns),
+        "links": status.st_nlink,
+    }
+    if details.link is not None:
+        made |= path_fields("target", details.link)
+    if details.data is not None:
+        made["data"] = {"layer": details.data[0], **path_fields("path", details.data[1])}
+    if details.redirect is not None:
+        made |= path_fields("redirect", details.redirect)
+    return {name: value for name, value in made.items() if name.removesuffix("_bytes") in wanted}
+
+
+def moment(nanoseconds: int) -> str:
+    """Return a time in UTC, in the form of ISO 8601, all of the same length until year 9999."""
+    seconds, fraction = divmod(nanoseconds, 10**9)
+    try:
+        year, month, day, hour, minute, second, *_ = time.gmtime(seconds)
+    except (OverflowError, OSError, ValueError):  # no calendar has that date
+        return f"@{seconds}.{fraction:09}"
+    return f"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:09}Z"
+
+
+def local(moment: str) -> str:
+    """Return a time as `moment` writes it in the time zone at hand, to the minute."""
+    from datetime import datetime
+
+    try:
+        return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M")
+    except (OverflowError, OSError, ValueError):
+        return moment
+
+
+def long_mode(letter: str, mode: str) -> str:
+    """Return type and permissions as ls(1) writes them; `letter` is that of a published type."""
+    return letter + stat.filemode(int(mode, 8))[1:]
