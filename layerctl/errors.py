@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import ClassVar, NamedTuple
 
-from layerctl.model import Finding
+from layerctl.model import Finding, Fix, Severity
 
 
 class ExitCode(NamedTuple):
@@ -393,7 +393,11 @@ ERRORS: dict[str, ErrorKind] = {
 
 
 class LayerctlError(Exception):
-    """Base of every error that is shown to the user without a traceback."""
+    """Base of every error that is shown to the user without a traceback.
+
+    It is what ends a command, where a Finding is one line of a report; `as_finding` and
+    `of_finding` turn one into the other.
+    """
 
     exit_code: ClassVar[int] = EXIT_BUG
 
@@ -469,3 +473,33 @@ class BugError(LayerctlError):
     """Something that cannot happen did."""
 
     exit_code = EXIT_BUG
+
+
+#: Causes whose errors are not those of a refused mount.
+_KINDS: dict[str, type[LayerctlError]] = {
+    "target-missing": NotFoundError,
+    "missing-cap-sys-admin": NotPermittedError,
+}
+
+
+def of_finding(
+    finding: Finding, others: tuple[Finding, ...] = (), details: tuple[str, ...] = ()
+) -> LayerctlError:
+    """Return the error of a mount that a finding prevents; for the rest see LayerctlError."""
+    seen = "; ".join(finding.evidence)
+    return _KINDS.get(finding.cause, RefusedError)(
+        finding.cause,
+        seen or finding.title,
+        why=f"{finding.title}. {finding.why}" if seen else finding.why,
+        hint=finding.fix.text,
+        commands=finding.fix.commands,
+        findings=others,
+        details=details,
+    )
+
+
+def as_finding(error: LayerctlError) -> Finding:
+    """Return an error as a finding of a report; nothing else was seen of it."""
+    title = error.message[:1].upper() + error.message[1:]
+    fix = Fix(error.hint, error.commands)
+    return Finding(error.id, Severity.FAILURE, title, error.why, (), fix)

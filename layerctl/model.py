@@ -105,6 +105,14 @@ class Severity(StrEnum):
     INFO = "info"
 
 
+class Certainty(StrEnum):
+    """How surely a cause is the one: it was seen or said, it is likely, or it would fit."""
+
+    CERTAIN = "certain"
+    LIKELY = "likely"
+    POSSIBLE = "possible"
+
+
 class Fix(NamedTuple):
     """What to do about a finding: a sentence, and commands to paste."""
 
@@ -113,7 +121,12 @@ class Fix(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """A diagnosis: `cause` is the catalogue's id, `evidence` what was seen, quoted."""
+    """A cause as people and scripts are shown it, with its texts: the one shape of a report.
+
+    `cause` is an id of the catalogue or of the table of errors, `evidence` what was seen, quoted.
+    Checks and the reader of texts make clues, of which `layerctl.diagnosing.catalogue` makes
+    findings; `layerctl.errors` makes an error of the finding that ends a command.
+    """
 
     cause: str
     severity: Severity
@@ -121,3 +134,4 @@ class Finding(NamedTuple):
     why: str
     evidence: tuple[str, ...]
     fix: Fix
+    certainty: Certainty = Certainty.CERTAIN

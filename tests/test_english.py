@@ -112,6 +112,21 @@ def test_messages_are_plain() -> None:
     assert not _found(_messages())
 
 
+def _halves() -> Iterator[str]:
+    """Yield the strings that stand alone behind another statement: half of a sentence each."""
+    for file in sorted((ROOT / "layerctl").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            body = getattr(node, "body", None)
+            for here in body[1:] if isinstance(body, list) else ():
+                text = here.value if isinstance(here, ast.Expr) else None
+                if isinstance(text, ast.Constant | ast.JoinedStr):
+                    yield f"{file.relative_to(ROOT)}:{here.lineno}"
+
+
+def test_no_sentence_is_cut_in_half() -> None:
+    assert not [*_halves()]
+
+
 def test_the_docs_are_plain() -> None:
     assert not _found(_pages())
 

@@ -1,4 +1,4 @@
-"""The table of filesystems: its sets agree with each other, and the kernel with it."""
+"""The table of filesystems: its sets agree with each other; and two decisions about options."""
 
 from __future__ import annotations
 

@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from layerctl.diagnosing.reading.diagnose import read
-from layerctl.diagnosing.reading.result import Certainty
-from layerctl.model import Severity
+from layerctl.model import Certainty, Severity
 
 #: What the shares must reach, and what must not be exceeded.
 FIRST_GOAL, EXACT_GOAL, THREE_GOAL, FALSE_GOAL = 0.90, 0.80, 0.93, 2
@@ -93,9 +92,7 @@ def _count(counts: Score, report: Mapping[str, Any], text: str) -> None:
     counts.three += bool(wanted & set(causes[:3]))
     if not wanted & set(causes[:1]):
         counts.missed.append(shown)
-    certain = [
-        one.finding.cause for one in reading.diagnoses[:1] if one.certainty is Certainty.CERTAIN
-    ]
+    certain = [one.cause for one in reading.findings[:1] if one.certainty is Certainty.CERTAIN]
     if certain and (certain[0] not in wanted or report.get("undecidable")):
         counts.wrong_certain.append(shown)
 

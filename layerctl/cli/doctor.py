@@ -285,7 +285,7 @@ def _explain(text: str, kernel: tuple[int, int] | None, fs: str | None) -> Readi
 def _print_reading(reading: Reading, shown: Shown) -> None:
     from layerctl.render.findings import reading_lines
 
-    if not reading.diagnoses and not reading.noise and not reading.others:
+    if not reading.findings and not reading.noise and not reading.others:
         note(
             "the text contains nothing known; add the command, its error message and the kernel log"
         )

@@ -16,16 +16,15 @@ from layerctl.errors import (
     EXIT_FOUND,
     EXIT_OK,
     LayerctlError,
-    NotFoundError,
-    NotPermittedError,
     RefusedError,
     RequestError,
+    of_finding,
 )
 from layerctl.kernel import beneath, context, paths
 from layerctl.kernel.facts.common import cached_directory, caller
 from layerctl.kernel.facts.gather import gather
 from layerctl.kernel.mounts import Mounted
-from layerctl.model import Finding, Severity, Stack
+from layerctl.model import Severity, Stack
 from layerctl.mounting import prepare
 from layerctl.mounting.apply import MountFailedError, carry_out
 from layerctl.mounting.forms import FORMS
@@ -34,12 +33,6 @@ from layerctl.mounting.prepare import Prepared
 from layerctl.render.errors import note
 from layerctl.rules import overlay, validity
 from layerctl.rules.options import find
-
-#: Causes that have an exit code of their own; every other refusal is a refused mount.
-_ERRORS: dict[str, type[LayerctlError]] = {
-    "target-missing": NotFoundError,
-    "missing-cap-sys-admin": NotPermittedError,
-}
 
 
 @click.command("mount", cls=WithExamples)
@@ -89,7 +82,8 @@ def command(
     if dry_run:
         return _dry_run(prepared, api, failed=bool(failures), as_json=as_json)
     if failures:
-        raise _refusal(failures, prepared.findings)
+        rest = tuple(one for one in prepared.findings if one is not failures[0])
+        raise of_finding(failures[0], rest)
     if prepared.stack.fstype == "fuse-overlayfs":
         from layerctl.mounting import fuse
 
@@ -244,29 +238,6 @@ def _by_mount2(prepared: Prepared) -> Plan:
     return choose(prepared.stack, context.Features(unknown="-"), None, _swappable(prepared))
 
 
-def _refusal(failures: list[Finding], findings: tuple[Finding, ...]) -> LayerctlError:
-    first = failures[0]
-    others = tuple(finding for finding in findings if finding is not first)
-    return _from_finding(first, others, ())
-
-
-def _from_finding(
-    finding: Finding, others: tuple[Finding, ...], details: tuple[str, ...]
-) -> LayerctlError:
-    kind = _ERRORS.get(finding.cause, RefusedError)
-    what = "; ".join(finding.evidence) or finding.title
-    why = f"{finding.title}. {finding.why}" if finding.evidence else finding.why
-    return kind(
-        finding.cause,
-        what,
-        why=why,
-        hint=finding.fix.text,
-        commands=finding.fix.commands,
-        findings=others,
-        details=details,
-    )
-
-
 def _failure(error: MountFailedError, prepared: Prepared) -> LayerctlError:
     """Return the error for a mount that the kernel refused: cause, kernel messages, errno."""
     from layerctl.diagnosing import explain
@@ -285,7 +256,7 @@ def _failure(error: MountFailedError, prepared: Prepared) -> LayerctlError:
     )
     if found.known:
         others = (*found.known[1:], *found.possible)
-        return _from_finding(found.known[0], others, tuple(details))
+        return of_finding(found.known[0], others, tuple(details))
     could_be = ", ".join(one.cause for one in found.possible)
     return RefusedError(
         "mount-refused",

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from layerctl.diagnosing import preflight
 from layerctl.kernel.facts import Facts
-from layerctl.model import Finding, Severity, Stack
+from layerctl.model import Certainty, Finding, Severity, Stack
 
 #: How the causes begin that lie in an upper or a work directory.
 _OF_THE_UPPER = ("upper", "workdir", "missing-workdir", "btrfs-subvolume-upper", "volatile")
@@ -64,7 +64,6 @@ def of_failure(
     failed `judged` the mount as a whole; what only it suggests is no more than possible.
     """
     from layerctl.diagnosing.reading.diagnose import of_mount
-    from layerctl.diagnosing.reading.result import Certainty
     from layerctl.diagnosing.reading.text import version
 
     name = errno.errorcode.get(number, f"errno={number}")
@@ -78,16 +77,16 @@ def of_failure(
     read_as = of_mount(stack.fstype, name if judged else None, lines, version(facts.kernel))
     fits = [
         one
-        for one in read_as.diagnoses
-        if one.finding.cause in foreseen or lines or one.finding.cause not in _DECIDED
+        for one in read_as.findings
+        if one.cause in foreseen or lines or one.cause not in _DECIDED
     ]
-    said = [one.finding for one in fits if one.certainty is not Certainty.POSSIBLE]
+    said = [one for one in fits if one.certainty is not Certainty.POSSIBLE]
     guessed = [
-        one.finding
+        one
         for one in fits
-        if one.finding.severity is not Severity.INFO
+        if one.severity is not Severity.INFO
         and one.certainty is Certainty.POSSIBLE
-        and (stack.upper is not None or not one.finding.cause.startswith(_OF_THE_UPPER))
+        and (stack.upper is not None or not one.cause.startswith(_OF_THE_UPPER))
     ]
     failures = [one for one in foreseen.values() if one.severity is Severity.FAILURE]
     both = [one for one in failures if one.cause in {other.cause for other in said}]

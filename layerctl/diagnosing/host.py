@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from layerctl.diagnosing import live
-from layerctl.diagnosing.hits import Hit, findings
+from layerctl.diagnosing.catalogue import finding, gravest_first
+from layerctl.diagnosing.clue import Clue
 from layerctl.diagnosing.machine import Row, State
 from layerctl.diagnosing.preflight import Checked
 from layerctl.errors import LayerctlError
 from layerctl.kernel import host
-from layerctl.model import Finding, MountEntry, Severity, Stack
+from layerctl.model import Finding, MountEntry, Stack
 from layerctl.rules.words import count
 
 #: How each engine throws away what it no longer needs, in its own words.
@@ -18,7 +19,6 @@ _CLEAN = {
     "docker": ("docker system df", "docker system prune"),
     "podman": ("podman system check", "podman system check --repair"),
 }
-_ORDER = (Severity.FAILURE, Severity.WARNING, Severity.INFO)
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -28,19 +28,18 @@ def examine(prove: Callable[[Stack, MountEntry], None]) -> State:
     `prove` sees that a mount's layers are the ones found, and raises LayerctlError where not.
     """
     seen = host.gather()
-    found = findings([*_orphans(seen), *_leaks(seen), *_unknown(seen)])
+    found = list(map(finding, (*_orphans(seen), *_leaks(seen), *_unknown(seen))))
     checks: list[Checked] = []
     for mounted in seen.mounted:
         try:
             prove(mounted.stack, mounted.entry)
             here, made = live.examine(mounted, mounted.stack)
         except (LayerctlError, OSError) as error:
-            hit = Hit("check-failed", (f"{mounted.entry.target}: {error}",))
-            here, made = findings([hit]), []
+            clue = Clue("check-failed", (f"{mounted.entry.target}: {error}",))
+            here, made = [finding(clue)], []
         found += [_of(one, mounted.entry.target) for one in here]
         checks += made
-    found.sort(key=lambda one: _ORDER.index(one.severity))
-    return State(tuple(_rows(seen)), found, checks)
+    return State(tuple(_rows(seen)), gravest_first(found), checks)
 
 
 def _of(finding: Finding, target: str) -> Finding:
@@ -79,7 +78,7 @@ def _rows(seen: host.Host) -> Iterator[Row]:
         yield Row("module parameters", name, value, None)
 
 
-def _orphans(seen: host.Host) -> Iterator[Hit]:
+def _orphans(seen: host.Host) -> Iterator[Clue]:
     for store in seen.stores:
         if not store.orphans:
             continue
@@ -88,17 +87,17 @@ def _orphans(seen: host.Host) -> Iterator[Hit]:
         size = sum(host.tree_size(path)[0] for path in paths[:50])
         more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
         told = [f"{', '.join(paths[:3])}{more}: {readable(size)}"]
-        yield Hit("orphaned-layers", tuple(told), commands=_CLEAN[store.engine])
+        yield Clue("orphaned-layers", tuple(told), commands=_CLEAN[store.engine])
 
 
-def _leaks(seen: host.Host) -> Iterator[Hit]:
+def _leaks(seen: host.Host) -> Iterator[Clue]:
     for one in seen.leaks:
         told = f"{one.target} is mounted in the namespace of {one.name} (pid {one.pid}) alone"
         values = {"target": one.target, "pid": str(one.pid)}
-        yield Hit("mount-leaked", (told,), values)
+        yield Clue("mount-leaked", (told,), values)
 
 
-def _unknown(seen: host.Host) -> Iterator[Hit]:
+def _unknown(seen: host.Host) -> Iterator[Clue]:
     if seen.unseen:
         told = f"the mounts of {count(seen.unseen, 'process')}"
-        yield Hit("fact-unreadable", (told,))
+        yield Clue("fact-unreadable", (told,))

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from layerctl.diagnosing.checks import layers, stacking, storage
 from layerctl.diagnosing.checks.layers import roles
+from layerctl.diagnosing.clue import Clue, Raw
 from layerctl.diagnosing.commands import mount_command
-from layerctl.diagnosing.hits import Hit
 from layerctl.diagnosing.preflight import FORBIDDEN_ROOT, Checked, run_checks
 from layerctl.kernel import holders, live_layers, uncover
 from layerctl.kernel.facts import Facts, ignored_markers
@@ -38,8 +38,6 @@ class Live(NamedTuple):
 
     def values(self, **changed: str | None) -> dict[str, str]:
         """Return what fills the commands; `changed` are options to mount with."""
-        from layerctl.diagnosing.catalogue import Raw
-
         stack = self.stack._replace(options={**self.stack.options, **changed})
         values: dict[str, str] = {
             "target": self.target,
@@ -89,7 +87,7 @@ def _examine(
     return run_checks(calls, facts.unknown, root=facts.caller.is_root)
 
 
-def read_only(live: Live) -> Iterator[Hit]:
+def read_only(live: Live) -> Iterator[Clue]:
     """The mount is writable if it has a writable layer."""
     stack, entry = live.stack, live.mounted.entry
     if entry.fstype != "overlay" or stack.upper is None:
@@ -100,35 +98,35 @@ def read_only(live: Live) -> Iterator[Hit]:
         upper = live.facts.of(stack.upper)
         if storage.is_read_only(upper):
             seen.append(f"{stack.upper} itself is on a read-only mount")
-        yield Hit("mounted-read-only", tuple(seen), live.values())
+        yield Clue("mounted-read-only", tuple(seen), live.values())
 
 
-def layers_there(live: Live) -> Iterator[Hit]:
+def layers_there(live: Live) -> Iterator[Clue]:
     """Every layer is still at its path."""
     for role, path in roles(live.stack):
         place = live.facts.of(path)
         if place.error is not None and path.startswith("/"):
             seen = (f"{role} {path}: {os.strerror(place.error)}",)
-            yield Hit("layer-gone", seen, {"path": path})
+            yield Clue("layer-gone", seen, {"path": path})
 
 
-def covered(live: Live) -> Iterator[Hit]:
+def covered(live: Live) -> Iterator[Clue]:
     """No mount covers a layer directory."""
     for path, cover in live.covers:
         seen = (f"{path} is covered by the {cover.fstype or 'root'} mount on {cover.target}",)
-        yield Hit("layer-covered", seen, {"path": path})
+        yield Clue("layer-covered", seen, {"path": path})
 
 
-def volatile(live: Live) -> Iterator[Hit]:
+def volatile(live: Live) -> Iterator[Clue]:
     """The upper layer survives a crash."""
     options = live.stack.options
     if "volatile" in options or options.get("fsync") == "volatile":
         options = {k: v for k, v in options.items() if k not in ("volatile", "fsync")}
         values = live._replace(stack=live.stack._replace(options=options)).values()
-        yield Hit("volatile-upper", (f"{live.target} is mounted volatile",), values)
+        yield Clue("volatile-upper", (f"{live.target} is mounted volatile",), values)
 
 
-def fell_back(live: Live) -> Iterator[Hit]:
+def fell_back(live: Live) -> Iterator[Clue]:
     """No feature is off because the upper layer lacks attributes."""
     options = live.stack.options
     if live.mounted.entry.fstype != "overlay" or live.stack.upper is None:
@@ -143,10 +141,10 @@ def fell_back(live: Live) -> Iterator[Hit]:
         kept = {k: v for k, v in options.items() if k not in ("uuid", "redirect_dir")}
         bare = live._replace(stack=live.stack._replace(options=kept))
         values = bare.values(userxattr=None) if inside else bare.values()
-        yield Hit(cause, seen, values, Severity.WARNING)
+        yield Clue(cause, seen, values, Severity.WARNING)
 
 
-def renames(live: Live) -> Iterator[Hit]:
+def renames(live: Live) -> Iterator[Clue]:
     """Lower directories can be renamed (redirect_dir)."""
     if not _writable_overlay(live):
         return
@@ -154,17 +152,17 @@ def renames(live: Live) -> Iterator[Hit]:
     if settings(live.stack, live.facts.overlay.parameters).redirect != "on":
         shown = "off, the kernel's default" if value is None else value
         seen = (f"redirect_dir is {shown}",)
-        yield Hit(
+        yield Clue(
             "redirect-dir-off-rename-exdev", seen, live.values(redirect_dir="on"), Severity.INFO
         )
 
 
-def hard_links(live: Live) -> Iterator[Hit]:
+def hard_links(live: Live) -> Iterator[Clue]:
     """Hard links of lower files are preserved (index)."""
     if not _writable_overlay(live):
         return
     if not settings(live.stack, live.facts.overlay.parameters).indexed:
-        yield Hit(
+        yield Clue(
             "hardlink-broken-across-overlay",
             ("index is off",),
             live.values(index="on"),
@@ -172,7 +170,7 @@ def hard_links(live: Live) -> Iterator[Hit]:
         )
 
 
-def inode_numbers(live: Live) -> Iterator[Hit]:
+def inode_numbers(live: Live) -> Iterator[Clue]:
     """Inode numbers are unique and persistent (xino, or one filesystem)."""
     if live.mounted.entry.fstype != "overlay":
         return
@@ -180,7 +178,7 @@ def inode_numbers(live: Live) -> Iterator[Hit]:
     devices = {entry.device for entry in mounts if entry is not None}
     if len(devices) > 1 and live.stack.options.get("xino") not in ("on", "auto"):
         seen = (f"the layers are on {len(devices)} filesystems and xino is off",)
-        yield Hit("xino-off-inode-instability", seen, live.values(xino="on"), Severity.INFO)
+        yield Clue("xino-off-inode-instability", seen, live.values(xino="on"), Severity.INFO)
 
 
 def _writable_overlay(live: Live) -> bool:
@@ -191,12 +189,12 @@ def _writes(stack: Stack) -> bool:
     return stack.fstype == "overlay" and stack.upper is not None and not stack.read_only
 
 
-def space(live: Live) -> Iterator[Hit]:
+def space(live: Live) -> Iterator[Clue]:
     """The upper filesystem has free space and inodes."""
     yield from storage.space(live.stack, live.facts)
 
 
-def submounts(live: Live) -> Iterator[Hit]:
+def submounts(live: Live) -> Iterator[Clue]:
     """No filesystem is mounted inside a lower layer."""
     below = live.facts._replace(
         mounts=tuple(
@@ -208,44 +206,44 @@ def submounts(live: Live) -> Iterator[Hit]:
     yield from stacking.submounts(live.stack, below, mounted=True)
 
 
-def marks(live: Live) -> Iterator[Hit]:
+def marks(live: Live) -> Iterator[Clue]:
     """The markers in the layers take effect with these options."""
     for path, example in live.marks.without_effect:
         seen = f"{path}: {example}"
-        yield Hit("markers-without-effect", (seen,), {"path": path, **live.values()})
+        yield Clue("markers-without-effect", (seen,), {"path": path, **live.values()})
     if live.marks.stopped:
         seen = f"checked only the first {live.marks.looked_at} names of the upper layer"
         fix = "doctor always stops there; this command checks all of them:"
-        yield Hit("fact-unreadable", (seen,), live.values(), fix=fix, commands=(_FIND_MARKS,))
+        yield Clue("fact-unreadable", (seen,), live.values(), fix=fix, commands=(_FIND_MARKS,))
 
 
 #: What shows every mark of an upper layer.
 _FIND_MARKS = "getfattr -Rhd -m overlay {upper}"
 
 
-def foreign_marks(live: Live) -> Iterator[Hit]:
+def foreign_marks(live: Live) -> Iterator[Clue]:
     """No layer of an overlay has aufs whiteouts (among its first names)."""
     facts = live.facts._replace(overlay=live.facts.overlay._replace(foreign=live.marks.foreign))
     yield from layers.foreign_marks(live.stack, facts)
 
 
-def held(live: Live) -> Iterator[Hit]:
+def held(live: Live) -> Iterator[Clue]:
     """No other mount namespace has a copy of the mount."""
     if live.holders.elsewhere:
         seen = tuple(
             f"also mounted on {target} in the mount namespace of {name} (process {pid})"
             for pid, name, target in live.holders.elsewhere[:5]
         )
-        yield Hit("leaked-mount-busy", seen, live.values(), Severity.INFO)
+        yield Clue("leaked-mount-busy", seen, live.values(), Severity.INFO)
     unseen = live.holders.unseen
     if unseen:  # a note for root too: what the mount itself is like is known all the same
         holds = "holds" if unseen == 1 else "hold"
         fix = FORBIDDEN_ROOT if live.facts.caller.is_root else None
         told = f"what {count(unseen, 'process')} {holds}"
-        yield Hit("fact-unreadable", (told,), severity=Severity.INFO, fix=fix)
+        yield Clue("fact-unreadable", (told,), severity=Severity.INFO, fix=fix)
 
 
-CHECKS: tuple[Callable[[Live], Iterator[Hit]], ...] = (
+CHECKS: tuple[Callable[[Live], Iterator[Clue]], ...] = (
     read_only,
     layers_there,
     covered,

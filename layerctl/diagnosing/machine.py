@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from layerctl.diagnosing.hits import Hit
+from layerctl.diagnosing.clue import Clue
 from layerctl.diagnosing.preflight import Checked, run_checks
 from layerctl.kernel.facts import TypeState
 from layerctl.kernel.facts.system import System, gather
@@ -113,11 +113,10 @@ def _well(title: str, name: str, number: int) -> bool | None:
     return not number
 
 
-def overlay_type(machine: System) -> Iterator[Hit]:
+def overlay_type(machine: System) -> Iterator[Clue]:
     """The kernel supports overlay, built in or as a module."""
     if machine.types["overlay"] == TypeState.ABSENT:
-        seen = f"/proc/filesystems of {machine.kernel} does not list overlay, and there is no "
-        "module"
+        seen = f"/proc/filesystems of {machine.kernel} lists no overlay, and there is no module"
         cause = "overlay-not-in-kernel"
         if machine.overlay_elsewhere:
             cause = "running-kernel-modules-removed"
@@ -125,17 +124,17 @@ def overlay_type(machine: System) -> Iterator[Hit]:
             seen = f"overlay is a module of {others}, not of {machine.kernel}"
         if "wsl1" in machine.surroundings:
             cause = "wsl1-limited-overlay"
-        yield Hit(cause, (seen,))
+        yield Clue(cause, (seen,))
 
 
-def aufs_type(machine: System) -> Iterator[Hit]:
+def aufs_type(machine: System) -> Iterator[Clue]:
     """The kernel supports aufs (most do not)."""
     if machine.types["aufs"] == TypeState.ABSENT:
         seen = f"/proc/filesystems of {machine.kernel} does not list aufs"
-        yield Hit("aufs-module-missing", (seen,), severity=Severity.INFO)
+        yield Clue("aufs-module-missing", (seen,), severity=Severity.INFO)
 
 
-def may_mount(machine: System) -> Iterator[Hit]:
+def may_mount(machine: System) -> Iterator[Clue]:
     """The caller can mount, as root or in a user namespace."""
     if machine.caller.sys_admin:
         return
@@ -145,12 +144,12 @@ def may_mount(machine: System) -> Iterator[Hit]:
         seen = (*seen, f"tried: a user and mount namespace: {os.strerror(number)}")
     if number or "no-userns" in machine.surroundings:
         values = {"sysctl": "user.max_user_namespaces=10000"}
-        yield Hit("missing-user-namespace", seen, values)
+        yield Clue("missing-user-namespace", seen, values)
     else:
-        yield Hit("missing-cap-sys-admin", seen, {"command": "COMMAND"}, Severity.INFO)
+        yield Clue("missing-cap-sys-admin", seen, {"command": "COMMAND"}, Severity.INFO)
 
 
-def policy(machine: System) -> Iterator[Hit]:
+def policy(machine: System) -> Iterator[Clue]:
     """No security policy forbids mounting."""
     tried = machine.features or {}
     number = tried.get("overlay with an upper layer", tried.get("namespace", 0))
@@ -158,30 +157,30 @@ def policy(machine: System) -> Iterator[Hit]:
         around = sorted(machine.surroundings & {"container", "seccomp", "apparmor", "selinux"})
         seen = [f"tried: an overlay on a tmpfs: {os.strerror(number)}"]
         seen += [f"found here: {', '.join(around)}"] if around else []
-        yield Hit("container-policy-denies-overlay-mount", tuple(seen))
+        yield Clue("container-policy-denies-overlay-mount", tuple(seen))
     if "gvisor" in machine.surroundings:
-        yield Hit(
+        yield Clue(
             "gvisor-overlay-limitation", ("/proc/version is gVisor's",), severity=Severity.WARNING
         )
 
 
-def places(machine: System) -> Iterator[Hit]:
+def places(machine: System) -> Iterator[Clue]:
     """The usual directories can hold an upper layer."""
     for place in ("/", "/var/lib", "/home"):
         if machine.places.get(place) == "overlay":
             seen = f"{place} is an overlay: upper and work need a volume or a tmpfs"
             values = {"upper": place}
-            yield Hit("upperdir-fs-unsupported-overlay", (seen,), values, Severity.INFO)
+            yield Clue("upperdir-fs-unsupported-overlay", (seen,), values, Severity.INFO)
             return
 
 
-def fuse(machine: System) -> Iterator[Hit]:
+def fuse(machine: System) -> Iterator[Clue]:
     """fuse-overlayfs has what it needs, if it is installed."""
     if machine.fuse_overlayfs and not machine.dev_fuse:
-        yield Hit("dev-fuse-missing", ("/dev/fuse does not exist",), severity=Severity.WARNING)
+        yield Clue("dev-fuse-missing", ("/dev/fuse does not exist",), severity=Severity.WARNING)
 
 
-CHECKS: tuple[Callable[[System], Iterator[Hit]], ...] = (
+CHECKS: tuple[Callable[[System], Iterator[Clue]], ...] = (
     overlay_type,
     aufs_type,
     may_mount,

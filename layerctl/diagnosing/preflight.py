@@ -18,14 +18,14 @@ from layerctl.diagnosing.checks import (
     storage,
     work,
 )
-from layerctl.diagnosing.hits import Hit
-from layerctl.diagnosing.hits import findings as make
+from layerctl.diagnosing.clue import Clue, Raw
+from layerctl.errors import as_finding
 from layerctl.kernel.facts import Facts
-from layerctl.model import Finding, Fix, Severity, Stack
+from layerctl.model import Finding, Severity, Stack
 from layerctl.rules.limits import MAX_STRING
 from layerctl.rules.validity import problems
 
-Check = Callable[[Stack, Facts], Iterator[Hit]]
+Check = Callable[[Stack, Facts], Iterator[Clue]]
 
 #: Every check of a plan, in the order in which the kernel would come upon what it finds.
 CHECKS: tuple[Check, ...] = (
@@ -127,29 +127,39 @@ FORBIDDEN_ROOT = (
 
 
 def run_checks(
-    calls: Sequence[tuple[Callable[..., Iterator[Hit]], tuple[object, ...]]],
+    calls: Sequence[tuple[Callable[..., Iterator[Clue]], tuple[object, ...]]],
     unknown: Sequence[str] = (),
     *,
     root: bool = False,
 ) -> tuple[list[Finding], list[Checked]]:
     """Make checks, each with its arguments; see `run`. `root` tells that root asks already."""
-    hits: list[Hit] = []
+    clues: list[Clue] = []
     made: list[Checked] = []
     for check, arguments in calls:
         try:
             found = list(check(*arguments))
         except Exception as error:  # whatever it is, the other checks go on
-            found = [Hit("check-failed", (f"{name_of(check)}: {type(error).__name__}: {error}",))]
-        hits += found
+            found = [Clue("check-failed", (f"{name_of(check)}: {type(error).__name__}: {error}",))]
+        clues += found
         made.append(
             Checked(
-                name_of(check), what_of(check), tuple(dict.fromkeys(hit.cause for hit in found))
+                name_of(check), what_of(check), tuple(dict.fromkeys(clue.cause for clue in found))
             )
         )
     if unknown:
         fix, severity = (FORBIDDEN_ROOT, Severity.WARNING) if root else (None, None)
-        hits.append(Hit("fact-unreadable", tuple(unknown), fix=fix, severity=severity))
-    return make(hits), made
+        clues.append(Clue("fact-unreadable", tuple(unknown), fix=fix, severity=severity))
+    return _findings(clues), made
+
+
+def _findings(clues: Sequence[Clue]) -> list[Finding]:
+    """Return the findings of clues, gravest first."""
+    if not clues:
+        return []
+    # a mount without faults does not pay for the catalogue
+    from layerctl.diagnosing.catalogue import finding, gravest_first
+
+    return gravest_first(map(finding, clues))
 
 
 def findings(stack: Stack, facts: Facts) -> list[Finding]:
@@ -160,15 +170,8 @@ def findings(stack: Stack, facts: Facts) -> list[Finding]:
 def request_findings(stack: Stack, target: str | None = None) -> list[Finding]:
     """Return what is wrong with the request itself, whatever the system looks like."""
     return [
-        Finding(
-            error.id,
-            Severity.FAILURE,
-            error.message[:1].upper() + error.message[1:],
-            error.why,
-            (),
-            Fix(error.hint, _request_commands(error.id, stack, target)),
-        )
-        for error in problems(stack)
+        one._replace(fix=one.fix._replace(commands=_request_commands(one.cause, stack, target)))
+        for one in map(as_finding, problems(stack))
     ]
 
 
@@ -210,7 +213,5 @@ def string_findings(stack: Stack, target: str | None = None) -> list[Finding]:
         if cut.endswith(b":") or text[MAX_STRING : MAX_STRING + 1] == ":"
         else ("option-string-too-long")
     )
-    from layerctl.diagnosing.catalogue import Raw
-
     values: dict[str, str] = {"command": Raw(mount_command(stack, target))}
-    return make([Hit(cause, seen, values, Severity.WARNING)])
+    return _findings([Clue(cause, seen, values, Severity.WARNING)])

@@ -320,8 +320,10 @@ def _by_fd_strings(stack: Stack) -> Plan | None:
             opened.append(setting.path)
     if not all(map(_fits, out)):
         return None
-    why = f"paths are longer than {MAX_VALUE} bytes, so they are given as descriptors in "
-    f"{FD_DIRECTORY}"
+    why = (
+        f"paths are longer than {MAX_VALUE} bytes, so they are given as descriptors in "
+        f"{FD_DIRECTORY}"
+    )
     return Plan(stack, "fsconfig", why, tuple(out), opened=tuple(opened))
 
 

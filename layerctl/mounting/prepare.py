@@ -7,9 +7,9 @@ import os
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from layerctl.errors import RefusedError, RequestError
+from layerctl.errors import RefusedError, RequestError, as_finding
 from layerctl.kernel.facts import Caller, Directory, Facts
-from layerctl.model import Finding, Fix, Severity, Stack
+from layerctl.model import Finding, Stack
 from layerctl.rules import aufs
 
 #: Where a tmpfs usually lies, the first that is one gets the xino file: root's own comes first.
@@ -59,14 +59,9 @@ def unmakable(make: Sequence[str]) -> list[Finding]:
             number = errno.EROFS if os.statvfs(above).f_flag & os.ST_RDONLY else errno.EACCES
         else:
             continue
-        error = not_made(path, OSError(number, f"{above}: {os.strerror(number)}"))
-        fix = Fix(error.hint)
-        seen = (error.message,)
-        found.append(Finding(error.id, Severity.FAILURE, _NOT_MADE, error.why, seen, fix))
+        error = OSError(number, f"{above}: {os.strerror(number)}")
+        found.append(as_finding(not_made(path, error)))
     return found
-
-
-_NOT_MADE = "A directory cannot be created"
 
 
 def not_made(path: str, error: OSError) -> RefusedError:

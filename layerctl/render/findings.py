@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from layerctl.codecs.escape import printable
-from layerctl.model import Finding, Severity
+from layerctl.model import Certainty, Finding, Severity
 from layerctl.render.human import signs, wrapped
 from layerctl.render.json import Document, finding_document
 from layerctl.rules.words import count
@@ -48,10 +48,7 @@ def reading_document(reading: Reading, *, strict: bool = False) -> Document:
     """Return what a text says: findings ranked, each with its certainty; noise; what decides."""
     return {
         "verdict": verdict(reading.findings, strict=strict),
-        "findings": [
-            {**finding_document(one.finding), "certainty": one.certainty.value}
-            for one in reading.diagnoses
-        ],
+        "findings": [finding_document(one) for one in reading.findings],
         "noise": [{"line": one.line, "meaning": one.meaning} for one in reading.noise],
         "decide": list(reading.decide),
         "others": [{"line": one.line, "meaning": one.meaning} for one in reading.others],
@@ -111,20 +108,17 @@ def reading_lines(reading: Reading, *, colour: bool, verbose: bool) -> list[str]
     others = []
     if reading.unsaid:
         out += [f"{signs().bad} {reading.unsaid}", ""]
-    for index, one in enumerate(reading.diagnoses):
-        certain = one.certainty.value == "certain"
+    for index, one in enumerate(reading.findings):
+        certain = one.certainty is Certainty.CERTAIN
         if certain or (not index and not reading.unsaid) or verbose:
             text = "" if certain else f"  ({one.certainty.value})"
-            out += [*lines(one.finding, colour=colour, note=text), ""]
-        elif one.finding.severity is not Severity.INFO:
+            out += [*lines(one, colour=colour, note=text), ""]
+        elif one.severity is not Severity.INFO:
             others.append(one)
     if others:
         start = "possible causes" if reading.unsaid else "other candidates"
         out.append(f"{start}, most likely first (see layerctl explain CAUSE):")
-        out += [
-            f"    {one.finding.title}  [{one.finding.cause}]  ({one.certainty.value})"
-            for one in others
-        ]
+        out += [f"    {one.title}  [{one.cause}]  ({one.certainty.value})" for one in others]
         out.append("")
     if reading.decide:
         out += ["to find out which:", *(f"    $ {printable(one)}" for one in reading.decide), ""]
@@ -143,10 +137,10 @@ def reading_lines(reading: Reading, *, colour: bool, verbose: bool) -> list[str]
 
 def told(reading: Reading) -> str:
     """Return a one-line summary of a diagnosis."""
-    certain = sum(one.certainty.value == "certain" for one in reading.diagnoses)
+    certain = sum(one.certainty is Certainty.CERTAIN for one in reading.findings)
     if certain:
         return f"{count(certain, 'cause')} identified in the text"
-    bad = [one for one in reading.diagnoses if one.finding.severity is not Severity.INFO]
+    bad = [one for one in reading.findings if one.severity is not Severity.INFO]
     if bad:
         many = f"{len(bad)} candidates, most likely first"
         return many if len(bad) > 1 else "1 likely cause"

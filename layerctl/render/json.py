@@ -56,6 +56,7 @@ def finding_document(finding: Finding) -> Document:
         "why": finding.why,
         "evidence": list(finding.evidence),
         "fix": {"text": finding.fix.text, "commands": list(finding.fix.commands)},
+        "certainty": finding.certainty.value,
     }
 
 

@@ -281,6 +281,7 @@ WHITEOUTS = Listing(
 
 _GRAVITY = {"failure": "bold red", "warning": "bold yellow", "info": "cyan"}
 _SEVERITIES = ("failure", "warning", "info")
+_CERTAINTIES = ("certain", "likely", "possible")
 _FIX = one("FIX", "what to do", (text("TEXT", "in words"), texts("COMMANDS", "ready to paste")))
 CHANGES = Listing(
     "changes",
@@ -315,7 +316,7 @@ FINDING = (
     text("WHY", "why it happens"),
     texts("EVIDENCE", "what was observed"),
     _FIX._replace(cell=lambda row: row["fix"]["text"]),
-    text("CERTAINTY", "certainty, with --from", required=False),
+    choice("CERTAINTY", "how sure the cause is", _CERTAINTIES),
     Column("COMMANDS", "commands to run", cell=lambda row: row["fix"]["commands"]),
 )
 _VERDICT = choice("VERDICT", "worst severity of the findings", ("ok", "warning", "failure"))

@@ -11,7 +11,7 @@ import pytest
 
 from layerctl.diagnosing import live, machine, preflight
 from layerctl.diagnosing.catalogue import CAUSES, fill
-from layerctl.diagnosing.hits import Hit
+from layerctl.diagnosing.clue import Clue
 from layerctl.kernel import syscalls
 from layerctl.kernel.facts import Caller, Facts, TypeState, features, probes
 from layerctl.kernel.facts.gather import gather
@@ -77,10 +77,10 @@ def test_the_checks_are_listed() -> None:
 
 
 def test_a_check_that_fails_is_a_finding() -> None:
-    def broken(stack: Stack, facts_: Facts) -> Iterator[Hit]:
+    def broken(stack: Stack, facts_: Facts) -> Iterator[Clue]:
         """Fall over."""
         raise RuntimeError("boom")
-        yield Hit("unknown-type", ())
+        yield Clue("unknown-type", ())
 
     (found,), (made,) = preflight.run_checks([(broken, (None, None))])
     assert found.cause == "check-failed"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from layerctl.diagnosing.catalogue import (
     aufs,
@@ -20,9 +20,10 @@ from layerctl.diagnosing.catalogue import (
     surprises,
 )
 from layerctl.diagnosing.catalogue.cause import Cause
-from layerctl.model import Finding, Fix, Severity
+from layerctl.diagnosing.clue import Clue, Raw
+from layerctl.model import Certainty, Finding, Fix, Severity
 
-__all__ = ["CAUSES", "Cause", "Raw", "fill", "finding", "gravest_first"]
+__all__ = ["CAUSES", "Cause", "fill", "finding", "gravest_first"]
 
 CAUSES: dict[str, Cause] = {
     **machine.CAUSES,
@@ -39,13 +40,7 @@ _PLACE = re.compile(r"\{([a-z_]+)\}")
 _ORDER = {Severity.FAILURE: 0, Severity.WARNING: 1, Severity.INFO: 2}
 
 
-class Raw(str):
-    """A value that is shell text already, and not quoted again."""
-
-    __slots__ = ()
-
-
-def fill(template: str, values: dict[str, str], *, quoted: bool = False) -> str:
+def fill(template: str, values: Mapping[str, str], *, quoted: bool = False) -> str:
     """Fill a template; a place without a value becomes its name in capitals.
 
     `quoted` makes the values words of a shell command.
@@ -61,36 +56,26 @@ def fill(template: str, values: dict[str, str], *, quoted: bool = False) -> str:
     return _PLACE.sub(value, template)
 
 
-def finding(
-    cause_id: str,
-    evidence: Iterable[str] = (),
-    *,
-    severity: Severity | None = None,
-    commands: Iterable[str] | None = None,
-    fix: str | None = None,
-    **values: str,
-) -> Finding:
-    """Return a finding of a cause of the catalogue, its fix filled with `values`.
+def finding(clue: Clue, certainty: Certainty = Certainty.CERTAIN) -> Finding:
+    """Return the finding of a clue: its cause with its texts, filled with the clue's values.
 
-    `severity`, `fix` and `commands` replace the catalogue's where a check knows better. Raises
-    KeyError for a cause that the catalogue does not have.
+    Raises KeyError for a cause that the catalogue does not have.
     """
-    cause = CAUSES[cause_id]
-    lines = cause.commands if commands is None else tuple(commands)
+    cause, values = CAUSES[clue.cause], clue.values
+    lines = cause.commands if clue.commands is None else clue.commands
+    commands = (
+        fill(line, values, quoted=True)
+        for line in lines
+        if line != "{command}" or values.get("command")
+    )
     return Finding(
         cause.id,
-        cause.severity if severity is None else severity,
+        cause.severity if clue.severity is None else clue.severity,
         cause.title,
         cause.why,
-        tuple(evidence),
-        Fix(
-            fill(cause.fix if fix is None else fix, values),
-            tuple(
-                fill(line, values, quoted=True)
-                for line in lines
-                if line != "{command}" or values.get("command")
-            ),
-        ),
+        clue.evidence,
+        Fix(fill(cause.fix if clue.fix is None else clue.fix, values), tuple(commands)),
+        certainty,
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from layerctl.diagnosing.checks.layers import command
 from layerctl.diagnosing.checks.overlap import Relation, relation, without
 from layerctl.diagnosing.checks.storage import is_read_only
-from layerctl.diagnosing.hits import Hit
+from layerctl.diagnosing.clue import Clue
 from layerctl.kernel.facts import Directory, Facts
 from layerctl.model import Layer, Stack
 from layerctl.rules import aufs
@@ -24,16 +24,16 @@ def _branches(stack: Stack, facts: Facts) -> list[tuple[Layer, Directory]]:
     return [(layer, facts.of(layer.path)) for layer in spelled.layers]
 
 
-def filesystems(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def filesystems(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """Every branch is on a filesystem that aufs supports (au_test_fs_unsuppoted)."""
     for layer, place in _branches(stack, facts):
         if place.fstype in aufs.UNSUPPORTED_BRANCH:
             target = "?" if place.mount is None else place.mount.target
             seen = f"branch {layer.path} is on {target} ({place.fstype})"
-            yield Hit("aufs-branch-fs-unsupported", (seen,), {"path": layer.path})
+            yield Clue("aufs-branch-fs-unsupported", (seen,), {"path": layer.path})
 
 
-def duplicated(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def duplicated(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """No branch is the same as another or inside one (test_dup, test_overlap in branch.c)."""
     found = _branches(stack, facts)
     for index, (layer, place) in enumerate(found):
@@ -43,11 +43,11 @@ def duplicated(stack: Stack, facts: Facts) -> Iterator[Hit]:
             better = without(stack, index, facts)
             if how is Relation.SAME:
                 seen = f"branch {layer.path} is the same directory as branch {other_layer.path}"
-                yield Hit("aufs-branch-duplicated", (seen,), better)
+                yield Clue("aufs-branch-duplicated", (seen,), better)
             elif how or back:
                 inner, outer = (layer, other_layer) if how else (other_layer, layer)
                 seen = f"branch {inner.path} is inside branch {outer.path}"
-                yield Hit("aufs-branch-overlapping", (seen,), {"path": inner.path, **better})
+                yield Clue("aufs-branch-overlapping", (seen,), {"path": inner.path, **better})
 
 
 def _with(stack: Stack, path: str, permission: str, *options: str) -> Stack:
@@ -58,19 +58,19 @@ def _with(stack: Stack, path: str, permission: str, *options: str) -> Stack:
     return stack._replace(layers=layers, options={**stack.options, **dict.fromkeys(options, None)})
 
 
-def read_only(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def read_only(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """Every rw branch is on a writable filesystem (test_br in branch.c)."""
     for layer, place in _branches(stack, facts):
         if aufs.is_writable(layer.permission or "") and is_read_only(place):
             better = _with(stack, layer.path, "ro")
-            yield Hit(
+            yield Clue(
                 "aufs-branch-readonly-fs",
                 (f"branch {layer.path} is {layer.permission}, on a read-only {place.fstype}",),
                 {"path": layer.path, "command": command(better, facts)},
             )
 
 
-def linkable(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def linkable(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """Every writable branch supports hard links, or has +nolwh (test_linkable)."""
     for layer, place in _branches(stack, facts):
         permission = layer.permission or ""
@@ -80,31 +80,31 @@ def linkable(stack: Stack, facts: Facts) -> Iterator[Hit]:
             and place.fstype in NO_HARD_LINKS
         ):
             better = _with(stack, layer.path, f"{permission}+nolwh", "noplink")
-            yield Hit(
+            yield Clue(
                 "aufs-branch-no-hard-links",
                 (f"branch {layer.path} is {permission}, on {place.fstype}",),
                 {"path": layer.path, "command": command(better, facts)},
             )
 
 
-def writable(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def writable(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """The first branch is rw, unless the mount is read-only (au_opts_verify)."""
     found = _branches(stack, facts)
     if found and not stack.read_only and not aufs.is_writable(found[0][0].permission or ""):
         first = found[0][0]
         better = _with(stack, first.path, "rw")
-        yield Hit(
+        yield Clue(
             "aufs-no-writable-branch",
             (f"the first branch {first.path} is {first.permission}",),
             {"command": command(better, facts)},
         )
 
 
-def whiteouts_shown(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def whiteouts_shown(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """Whiteouts are shown only on read-only mounts (au_opts_verify)."""
     if stack.fstype == "aufs" and "shwh" in stack.options and not stack.read_only:
         better = stack._replace(flags=(*stack.flags, "ro"))
-        yield Hit("aufs-shwh-writable", ("shwh without ro",), {"command": command(better, facts)})
+        yield Clue("aufs-shwh-writable", ("shwh without ro",), {"command": command(better, facts)})
 
 
 def _holds(place: Directory | None) -> bool | None:
@@ -115,7 +115,7 @@ def _holds(place: Directory | None) -> bool | None:
     return aufs.can_hold_xino(place.mount.fstype, has_device=has_device)
 
 
-def xino(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def xino(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """The xino file is on a filesystem that can hold it (au_xino_def, au_xino_create)."""
     if stack.fstype != "aufs" or "noxino" in stack.options or not stack.layers:
         return
@@ -134,7 +134,7 @@ def xino(stack: Stack, facts: Facts) -> Iterator[Hit]:
     if place is not None and place.error is not None:
         if named:
             seen = f"xino {path}: {os.strerror(place.error)}"
-            yield Hit("aufs-xino-directory-missing", (seen,), {"path": os.path.dirname(path)})
+            yield Clue("aufs-xino-directory-missing", (seen,), {"path": os.path.dirname(path)})
         return
     better = stack._replace(
         options={
@@ -146,7 +146,7 @@ def xino(stack: Stack, facts: Facts) -> Iterator[Hit]:
     if holds is False:
         on = place.fstype if place is not None else "?"
         seen = f"the xino file would be {path}, on {on}"
-        yield Hit("aufs-xino-fs-unsupported", (seen,), values)
+        yield Clue("aufs-xino-fs-unsupported", (seen,), values)
     elif path in facts.aufs.taken:
         values["path"] = path
-        yield Hit("aufs-xino-exists", (f"{path} already exists",), values)
+        yield Clue("aufs-xino-exists", (f"{path} already exists",), values)

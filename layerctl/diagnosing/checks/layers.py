@@ -7,8 +7,8 @@ import os
 import stat
 from collections.abc import Iterator
 
+from layerctl.diagnosing.clue import Clue, Raw
 from layerctl.diagnosing.commands import beside, mount_command
-from layerctl.diagnosing.hits import Hit
 from layerctl.kernel.facts import Directory, Facts, upper_and_work
 from layerctl.model import Role, Stack
 from layerctl.rules.overlay import work_beside
@@ -29,18 +29,16 @@ def roles(stack: Stack) -> list[tuple[str, str]]:
     return named
 
 
-def foreign_marks(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def foreign_marks(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """No layer of an overlay has aufs whiteouts (among its first names)."""
     for path, example in facts.overlay.foreign:
         named = next((role for role, one in roles(stack) if one == path), "layer")
         seen = f"{named} {path} contains {path}{example}"
-        yield Hit("aufs-whiteouts-in-overlay", (seen,), {"path": path})
+        yield Clue("aufs-whiteouts-in-overlay", (seen,), {"path": path})
 
 
 def command(stack: Stack, facts: Facts, **changes: str | None) -> str:
     """Return the mount command of a stack with some things changed, as shell text."""
-    from layerctl.diagnosing.catalogue import Raw
-
     target = changes.get("target", facts.target.path if facts.target is not None else None)
     if "work" in changes:
         stack = stack._replace(work=changes["work"])
@@ -51,7 +49,7 @@ def _strerror(number: int) -> str:
     return os.strerror(number)
 
 
-def target(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def target(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """The target is an existing directory."""
     place = facts.target
     if place is None or place.will_be_made:
@@ -59,10 +57,10 @@ def target(stack: Stack, facts: Facts) -> Iterator[Hit]:
     if place.error is not None:
         cause = "target-missing" if place.error in _NOWHERE else "layer-not-reachable"
         seen = f"target {place.path}: {_strerror(place.error)}"
-        yield Hit(cause, (seen,), {"target": place.path, "path": place.path})
+        yield Clue(cause, (seen,), {"target": place.path, "path": place.path})
     elif not place.is_directory:
         other = beside(place.path, ".d")
-        yield Hit(
+        yield Clue(
             "target-not-a-directory",
             (f"target {place.path} is {kind(place)}",),
             {
@@ -85,7 +83,7 @@ def kind(place: Directory) -> str:
     return names.get(stat.S_IFMT(place.mode), "not a directory")
 
 
-def reachable(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def reachable(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """Every layer and the work directory exist."""
     for role, path in roles(stack):
         place = facts.of(path)
@@ -96,11 +94,11 @@ def reachable(stack: Stack, facts: Facts) -> Iterator[Hit]:
         if late is not None:
             why = f"{late} is in /etc/fstab but not mounted"
             values = {"mountpoint": late, "path": path, "command": command(stack, facts)}
-            yield Hit("mount-ordering-lower-not-mounted", (seen, why), values)
+            yield Clue("mount-ordering-lower-not-mounted", (seen, why), values)
         else:
             known = place.error in _NOWHERE
             cause = "missing-layer-directory" if known else "layer-not-reachable"
-            yield Hit(cause, (seen,), {"path": path})
+            yield Clue(cause, (seen,), {"path": path})
 
 
 def _half_of_a_name(path: str, facts: Facts) -> bool:
@@ -118,7 +116,7 @@ def _unmounted(path: str, facts: Facts) -> str | None:
     return max(late, key=len, default=None)
 
 
-def directories(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def directories(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """Every layer and the work directory are directories."""
     for role, path in roles(stack):
         place = facts.of(path)
@@ -137,20 +135,20 @@ def directories(stack: Stack, facts: Facts) -> Iterator[Hit]:
             values |= {"mounted": mounted, "command": command(better, facts)}
             commands = ("mkdir -p {mounted}", "mount -o loop,ro {path} {mounted}", "{command}")
         seen = f"{role} {path} is {kind(place)}"
-        yield Hit("layer-not-a-directory", (seen,), values, commands=commands)
+        yield Clue("layer-not-a-directory", (seen,), values, commands=commands)
 
 
-def links(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def links(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """No other user can change a symbolic link on the paths."""
     for role, path in _named(stack, facts):
         exposed = facts.exposed.get(path)
         if exposed is not None and exposed.link is not None:
             link = exposed.link
             seen = f"{role} {path}: {link.path} is a symbolic link that {link.who} can change"
-            yield Hit("untrusted-symlink", (seen,), {"path": path})
+            yield Clue("untrusted-symlink", (seen,), {"path": path})
 
 
-def swappable(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def swappable(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """No other user can replace a directory that is written to."""
     seen: dict[str, str] = {}
     for role, path in _named(stack, facts):
@@ -159,7 +157,7 @@ def swappable(stack: Stack, facts: Facts) -> Iterator[Hit]:
             swap = exposed.swap
             seen.setdefault(path, f"{role} {path}: {swap.who} can replace {swap.path}")
     if seen:
-        yield Hit("swappable-directory", tuple(seen.values()), {"path": next(iter(seen))})
+        yield Clue("swappable-directory", tuple(seen.values()), {"path": next(iter(seen))})
 
 
 def _named(stack: Stack, facts: Facts) -> list[tuple[str, str]]:
@@ -167,7 +165,7 @@ def _named(stack: Stack, facts: Facts) -> list[tuple[str, str]]:
     return named if facts.target is None else [*named, ("target", facts.target.path)]
 
 
-def one_mount(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def one_mount(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """Upper and work are on the same mount."""
     pair = upper_and_work(stack, facts)
     if pair is None:
@@ -186,9 +184,9 @@ def one_mount(stack: Stack, facts: Facts) -> Iterator[Hit]:
     )
     if better is None:
         values, commands = inside_upper(stack, facts, upper)
-        yield Hit("workdir-upperdir-different-mount", seen, values, fix=INSIDE, commands=commands)
+        yield Clue("workdir-upperdir-different-mount", seen, values, fix=INSIDE, commands=commands)
         return
-    yield Hit("workdir-upperdir-different-mount", seen, _work_values(stack, facts, upper, better))
+    yield Clue("workdir-upperdir-different-mount", seen, _work_values(stack, facts, upper, better))
 
 
 def _new_work(upper: Directory) -> str | None:
@@ -250,7 +248,7 @@ def _work_values(stack: Stack, facts: Facts, upper: Directory, better: str) -> d
     }
 
 
-def apart(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def apart(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """Upper and work do not contain each other (ovl_workdir_ok)."""
     pair = upper_and_work(stack, facts)
     if pair is None:
@@ -270,9 +268,9 @@ def apart(stack: Stack, facts: Facts) -> Iterator[Hit]:
     better = _new_work(upper)
     if better is None:
         values, commands = inside_upper(stack, facts, upper)
-        yield Hit("workdir-upperdir-not-separate", (seen,), values, fix=INSIDE, commands=commands)
+        yield Clue("workdir-upperdir-not-separate", (seen,), values, fix=INSIDE, commands=commands)
         return
-    yield Hit("workdir-upperdir-not-separate", (seen,), _work_values(stack, facts, upper, better))
+    yield Clue("workdir-upperdir-not-separate", (seen,), _work_values(stack, facts, upper, better))
 
 
 def is_in(inner: str, outer: str) -> bool:

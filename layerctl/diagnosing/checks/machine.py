@@ -5,19 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from layerctl.diagnosing.clue import Clue, Raw
 from layerctl.diagnosing.commands import mount_command
-from layerctl.diagnosing.hits import Hit
 from layerctl.kernel.facts import Facts, TypeState
 from layerctl.model import Severity, Stack
 
 
 def _command(stack: Stack, facts: Facts) -> str:
-    from layerctl.diagnosing.catalogue import Raw
-
     return Raw(mount_command(stack, facts.target.path if facts.target else None))
 
 
-def privilege(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def privilege(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """The caller has CAP_SYS_ADMIN; for aufs, on the host."""
     caller = facts.caller
     if not caller.sys_admin:
@@ -31,7 +29,7 @@ def privilege(stack: Stack, facts: Facts) -> Iterator[Hit]:
             fix, commands = "Run the command as root; user namespaces are disabled here.", ()
         elif stack.fstype == "aufs":
             fix, commands = "Run the command as root on the host.", ()
-        yield Hit(
+        yield Clue(
             "missing-cap-sys-admin",
             tuple(seen),
             {"command": _command(stack, facts)},
@@ -39,32 +37,32 @@ def privilege(stack: Stack, facts: Facts) -> Iterator[Hit]:
             commands=commands,
         )
     elif stack.fstype == "aufs" and caller.in_user_namespace and facts.aufs.allow_userns is False:
-        yield Hit(
+        yield Clue(
             "aufs-userns-not-allowed",
             ("/sys/module/aufs/parameters/allow_userns is off", "this is a user namespace"),
         )
 
 
-def old_kernel(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def old_kernel(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """A user namespace can mount overlay (since 5.11, or in patched kernels)."""
     found = re.match(r"(\d+)\.(\d+)", facts.kernel)
     if stack.fstype != "overlay" or not facts.caller.in_user_namespace or found is None:
         return
     if (int(found[1]), int(found[2])) < (5, 11):
         seen = (f"this is a user namespace, on Linux {facts.kernel}",)
-        yield Hit("userns-overlay-not-permitted-old-kernel", seen, severity=Severity.WARNING)
+        yield Clue("userns-overlay-not-permitted-old-kernel", seen, severity=Severity.WARNING)
 
 
-def sandbox(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def sandbox(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """The kernel is Linux, not a sandbox that emulates it."""
     if "gvisor" in facts.surroundings:
         seen = ("/proc/version is gVisor's",)
-        yield Hit("gvisor-overlay-limitation", seen, severity=Severity.WARNING)
+        yield Clue("gvisor-overlay-limitation", seen, severity=Severity.WARNING)
     if "wsl1" in facts.surroundings and stack.fstype == "overlay":
-        yield Hit("wsl1-limited-overlay", ("/proc/version is WSL 1's",))
+        yield Clue("wsl1-limited-overlay", ("/proc/version is WSL 1's",))
 
 
-def filesystem_type(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def filesystem_type(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """The kernel supports the filesystem type, built in or as a module."""
     if facts.type_state != TypeState.ABSENT:
         return
@@ -72,16 +70,16 @@ def filesystem_type(stack: Stack, facts: Facts) -> Iterator[Hit]:
     values = {"command": "", "fstype": stack.fstype}
     if facts.elsewhere:
         seen.append(f"{stack.fstype} is a module of: {', '.join(facts.elsewhere)}")
-        yield Hit("running-kernel-modules-removed", tuple(seen), values)
+        yield Clue("running-kernel-modules-removed", tuple(seen), values)
         return
     seen.append(f"there is no module '{stack.fstype}' to load")
     if stack.fstype == "aufs":
-        yield Hit("aufs-module-missing", tuple(seen), {"command": _command(stack, facts)})
+        yield Clue("aufs-module-missing", tuple(seen), {"command": _command(stack, facts)})
     else:
-        yield Hit("overlay-not-in-kernel", tuple(seen), values)
+        yield Clue("overlay-not-in-kernel", tuple(seen), values)
 
 
-def user_namespace(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def user_namespace(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """In a user namespace, overlay uses userxattr."""
     caller = facts.caller
     if (
@@ -92,7 +90,7 @@ def user_namespace(stack: Stack, facts: Facts) -> Iterator[Hit]:
         and "userxattr" not in stack.options
     ):
         better = stack._replace(options={**stack.options, "userxattr": None})
-        yield Hit(
+        yield Clue(
             "userns-needs-userxattr",
             ("this is a user namespace, and userxattr is not set",),
             {"command": _command(better, facts)},

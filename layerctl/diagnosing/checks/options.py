@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from layerctl.diagnosing.checks.layers import command
-from layerctl.diagnosing.hits import Hit
+from layerctl.diagnosing.clue import Clue
 from layerctl.kernel.facts import Facts
 from layerctl.model import Role, Severity, Stack
 from layerctl.rules.options import find
@@ -15,7 +15,7 @@ from layerctl.rules.overlay import redirect_mode, trusted_options
 from layerctl.rules.validity import suggestions, value_problem
 
 
-def known(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def known(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """The kernel accepts every option (it was asked)."""
     if facts.overlay.probed is None:
         return
@@ -34,10 +34,10 @@ def known(stack: Stack, facts: Facts) -> Iterator[Hit]:
         meant = suggestions(stack, name) if unknown else []
         if meant:
             seen += f"; did you mean {' or '.join(meant)}?"
-        yield Hit(cause, (seen,), {"command": command(better, facts)})
+        yield Clue(cause, (seen,), {"command": command(better, facts)})
 
 
-def trusted(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def trusted(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """In a user namespace, no option needs trusted.* attributes."""
     caller = facts.caller
     if stack.fstype != "overlay" or not (caller.sys_admin and caller.in_user_namespace):
@@ -50,7 +50,7 @@ def trusted(stack: Stack, facts: Facts) -> Iterator[Hit]:
     for name in trusted_options(stack.options):
         options = {key: text for key, text in stack.options.items() if key != name}
         better = stack._replace(options={**options, "userxattr": None})
-        yield Hit(
+        yield Clue(
             "userns-trusted-xattr-option",
             (f"{name}={stack.options[name]} in a user namespace",),
             {"command": command(better, facts)},
@@ -58,7 +58,7 @@ def trusted(stack: Stack, facts: Facts) -> Iterator[Hit]:
         )
 
 
-def follows(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def follows(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """Redirects in user.* attributes are not followed (userxattr)."""
     off = stack.options.get("redirect_dir") == "off"
     # `on` and `follow` are refused whatever the system looks like: see layerctl.rules.validity.
@@ -68,7 +68,7 @@ def follows(stack: Stack, facts: Facts) -> Iterator[Hit]:
         and redirect_mode("off", facts.overlay.parameters) == "follow"
     ):
         options = {key: text for key, text in stack.options.items() if key != "redirect_dir"}
-        yield Hit(
+        yield Clue(
             "conflicting-options",
             (
                 "redirect_dir=off still follows redirects (redirect_always_follow is Y), which "
@@ -78,7 +78,7 @@ def follows(stack: Stack, facts: Facts) -> Iterator[Hit]:
         )
 
 
-def without_effect(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def without_effect(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """Every option has an effect with these layers."""
     if stack.fstype != "overlay" or stack.upper is not None:
         return
@@ -90,18 +90,18 @@ def without_effect(stack: Stack, facts: Facts) -> Iterator[Hit]:
     if stack.work is not None:
         useless.append(f"workdir={stack.work}")
     if useless:
-        yield Hit(
+        yield Clue(
             "option-without-effect", tuple(f"{one} without an upper layer" for one in useless)
         )
 
 
-def export(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def export(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """NFS export without an upper layer has redirect_dir=nofollow."""
     if stack.fstype != "overlay" or stack.options.get("nfs_export") != "on":
         return
     if stack.upper is None and stack.options.get("redirect_dir") != "nofollow":
         better = stack._replace(options={**stack.options, "redirect_dir": "nofollow"})
-        yield Hit(
+        yield Clue(
             "feature-fell-back",
             ("nfs_export=on without an upper layer needs redirect_dir=nofollow",),
             commands=("{command}",),
@@ -109,16 +109,16 @@ def export(stack: Stack, facts: Facts) -> Iterator[Hit]:
         )
 
 
-def inode_numbers(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def inode_numbers(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """xino=on is used only if the layers are on several filesystems."""
     if stack.fstype != "overlay" or stack.options.get("xino") != "on":
         return
     devices = {facts.of(layer.path).mount for layer in stack.layers}
     if None not in devices and len({entry.device for entry in devices if entry is not None}) == 1:
-        yield Hit("option-without-effect", ("xino=on with all layers on one filesystem",))
+        yield Clue("option-without-effect", ("xino=on with all layers on one filesystem",))
 
 
-def volatile(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def volatile(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """The upper layer survives a crash (no volatile)."""
     if stack.upper is None or stack.fstype != "overlay":
         return
@@ -129,7 +129,7 @@ def volatile(stack: Stack, facts: Facts) -> Iterator[Hit]:
             if name not in ("volatile", "fsync")
         }
         better = stack._replace(options=options)
-        yield Hit(
+        yield Clue(
             "volatile-upper",
             ("volatile is set",),
             {"command": command(better, facts)},
@@ -137,7 +137,7 @@ def volatile(stack: Stack, facts: Facts) -> Iterator[Hit]:
         )
 
 
-def colons(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def colons(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """No layer name was split at a colon."""
     lowers = [layer for layer in stack.layers if layer.role is Role.LOWER]
     for whole in facts.overlay.joined:
@@ -151,7 +151,7 @@ def colons(stack: Stack, facts: Facts) -> Iterator[Hit]:
         whole_layer = lowers[0]._replace(path=whole)
         better = stack._replace(layers=(*merged, whole_layer, *rest))
         seen = (f"{whole} is a directory, and {head} is not",)
-        yield Hit("colon-in-path", seen, {"path": whole, "command": command(better, facts)})
+        yield Clue("colon-in-path", seen, {"path": whole, "command": command(better, facts)})
 
 
 def _is_tail(path: str, whole: str) -> bool:

@@ -8,8 +8,8 @@ from enum import Enum
 from typing import NamedTuple
 
 from layerctl.diagnosing.checks.layers import command, is_in
+from layerctl.diagnosing.clue import Clue
 from layerctl.diagnosing.commands import beside
-from layerctl.diagnosing.hits import Hit
 from layerctl.kernel.facts import Directory, Facts
 from layerctl.model import Layer, Role, Severity, Stack
 from layerctl.rules.overlay import work_beside
@@ -49,7 +49,7 @@ def relation(inner: Directory, outer: Directory) -> Relation | None:
     return Relation.INSIDE if is_in(inner.inside, outer.inside) else None
 
 
-def refused(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def refused(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """No lower layer is the same as, or inside, another layer or the work directory.
 
     ovl_setup_trap and ovl_check_layer look at each lower layer's parents (5.2).
@@ -76,7 +76,7 @@ def refused(stack: Stack, facts: Facts) -> Iterator[Hit]:
             if how is None or pair in told:
                 continue
             told.add(pair)
-            yield Hit(
+            yield Clue(
                 "overlapping-layers",
                 (f"{one.name} {how.value} {other.name}",),
                 {"path": one.place.path, **without(stack, index, facts)},
@@ -97,7 +97,7 @@ def without(stack: Stack, index: int, facts: Facts) -> dict[str, str]:
     return {} if problems(better) else {"command": command(better, facts)}
 
 
-def undefined(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def undefined(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """Upper and work are not inside a lower layer."""
     if stack.fstype != "overlay":
         return
@@ -108,7 +108,7 @@ def undefined(stack: Stack, facts: Facts) -> Iterator[Hit]:
             continue
         for lower in lowers:
             if relation(one.place, lower.place) is Relation.INSIDE:
-                yield Hit(
+                yield Clue(
                     "overlapping-layers",
                     (f"{one.name} is inside {lower.name}, so every change shows up in it",),
                     {"path": one.place.path, **_moved_out(stack, facts, lower.place.path)},
@@ -132,7 +132,7 @@ def _moved_out(stack: Stack, facts: Facts, lower: str) -> dict[str, str]:
     return {"newupper": upper, "newwork": work, "command": command(better, facts)}
 
 
-def target_in_layer(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def target_in_layer(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """The target is not a layer, not inside one, and does not cover one."""
     target = facts.target
     if target is None or target.error is not None:
@@ -148,7 +148,7 @@ def target_in_layer(stack: Stack, facts: Facts) -> Iterator[Hit]:
             other = beside(_outside(target, one.place), ".merged")
             own = one.layer is not None and one.layer.role is Role.LOWER
             itself = own and target.identity == one.place.identity and stack.fstype == "overlay"
-            yield Hit(
+            yield Clue(
                 "target-is-a-lower" if itself else "mountpoint-overlaps-layer",
                 (seen,),
                 {

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from layerctl.diagnosing.checks.layers import command, is_in, roles
+from layerctl.diagnosing.clue import Clue
 from layerctl.diagnosing.commands import beside
-from layerctl.diagnosing.hits import Hit
 from layerctl.kernel.facts import Facts
 from layerctl.model import MountEntry, Severity, Stack
 from layerctl.rules.filesystems import PSEUDO, STACKED
@@ -15,7 +15,7 @@ from layerctl.rules.filesystems import PSEUDO, STACKED
 MAX_DEPTH = 2
 
 
-def depth(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def depth(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """No layer exceeds the kernel's stacking depth."""
     if stack.fstype != "overlay":
         return
@@ -25,8 +25,8 @@ def depth(stack: Stack, facts: Facts) -> Iterator[Hit]:
             continue
         below, sure = depth_of(entry, facts)
         if below >= MAX_DEPTH:
-            seen = f"{role} {path} is on {entry.target} ({entry.fstype}), which is {below} levels "
-            "deep"
+            on = f"{entry.target} ({entry.fstype})"
+            seen = f"{role} {path} is on {on}, which is {below} levels deep"
             base = facts.target.path if facts.target is not None else path
             scratch = beside(base, ".copy")
             better = stack._replace(
@@ -46,7 +46,7 @@ def depth(stack: Stack, facts: Facts) -> Iterator[Hit]:
             if entry.fstype == "proc":
                 fix, commands = "procfs cannot be a layer; use another directory.", ()
             severity = None if sure else Severity.WARNING
-            yield Hit("max-stacking-depth", (seen,), values, severity, fix=fix, commands=commands)
+            yield Clue("max-stacking-depth", (seen,), values, severity, fix=fix, commands=commands)
 
 
 def depth_of(entry: MountEntry, facts: Facts, guard: int = 8) -> tuple[int, bool]:
@@ -79,7 +79,7 @@ def _mount_of(path: str, entries: tuple[MountEntry, ...], above: MountEntry) -> 
     return found
 
 
-def submounts(stack: Stack, facts: Facts, *, mounted: bool = False) -> Iterator[Hit]:
+def submounts(stack: Stack, facts: Facts, *, mounted: bool = False) -> Iterator[Clue]:
     """No filesystem is mounted inside a layer; an overlay would not show it."""
     if stack.fstype != "overlay":
         return
@@ -110,10 +110,10 @@ def submounts(stack: Stack, facts: Facts, *, mounted: bool = False) -> Iterator[
         severity = Severity.WARNING if (real and not root) else Severity.INFO
         if not real and not root:
             severity = Severity.WARNING
-        yield Hit("lowerdir-submounts-hidden", seen, values, severity)
+        yield Clue("lowerdir-submounts-hidden", seen, values, severity)
 
 
-def cloneable(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def cloneable(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """In a user namespace, no layer contains locked mounts (has_locked_children)."""
     if facts.overlay.probed is None:
         return
@@ -127,4 +127,4 @@ def cloneable(stack: Stack, facts: Facts) -> Iterator[Hit]:
         )
         seen = f"tried: {path} cannot be cloned without the mounts locked inside it"
         values = {"lower": path, "scratch": scratch, "command": command(better, facts)}
-        yield Hit("userns-lower-with-submounts", (seen,), values)
+        yield Clue("userns-lower-with-submounts", (seen,), values)

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 
 from layerctl.diagnosing.checks.layers import INSIDE, command, inside_upper, roles
+from layerctl.diagnosing.clue import Clue
 from layerctl.diagnosing.commands import beside
-from layerctl.diagnosing.hits import Hit
 from layerctl.kernel.facts import FS_CASEFOLD_FL, Directory, Facts, Storage
 from layerctl.kernel.facts.overlay import FEW_INODES, FULL, LITTLE_SPACE
 from layerctl.model import Role, Severity, Stack
@@ -32,7 +32,7 @@ def _upper(stack: Stack, facts: Facts) -> Directory | None:
     return place if place.error is None else None
 
 
-def upper_read_only(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def upper_read_only(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """The mount of the upper directory is writable (__mnt_is_readonly)."""
     upper = _upper(stack, facts)
     if upper is None or upper.mount is None or not is_read_only(upper):
@@ -58,10 +58,10 @@ def upper_read_only(stack: Stack, facts: Facts) -> Iterator[Hit]:
         values["command"] = command(stack._replace(layers=layers, work=None), facts)
         commands = ("{command}",)
         fix = "It can only be a lower layer; make it the topmost one."
-    yield Hit("upper-readonly", seen, values, fix=fix, commands=commands)
+    yield Clue("upper-readonly", seen, values, fix=fix, commands=commands)
 
 
-def unsupported_upper(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def unsupported_upper(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """Overlay supports the upper directory's filesystem."""
     upper = _upper(stack, facts)
     if upper is None or upper.fstype is None:
@@ -81,7 +81,7 @@ def unsupported_upper(stack: Stack, facts: Facts) -> Iterator[Hit]:
         else:
             seen.append(f"tried: it has no {', no '.join(lacks)}")
     values, commands = scratch_fix(stack, facts)
-    yield Hit(
+    yield Clue(
         f"upperdir-fs-unsupported-{family}",
         tuple(seen),
         {"upper": upper.path, **_stack_values(stack, facts), **values},
@@ -130,7 +130,7 @@ def lacking(facts: Facts) -> list[str] | None:
     return [name for name, has in tried if has is False]
 
 
-def upper_features(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def upper_features(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """The upper filesystem has file types, extended attributes and RENAME_WHITEOUT."""
     upper = _upper(stack, facts)
     probed = facts.overlay.probed
@@ -150,10 +150,10 @@ def upper_features(stack: Stack, facts: Facts) -> Iterator[Hit]:
     ):
         if has is False:
             seen = (on, f"tried: {tried}")
-            yield Hit(cause, seen, values, Severity.WARNING, commands=commands)
+            yield Clue(cause, seen, values, Severity.WARNING, commands=commands)
 
 
-def space(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def space(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """The upper filesystem has free space and inodes."""
     upper, left = _upper(stack, facts), facts.overlay.storage
     if upper is None or left is None or is_read_only(upper):
@@ -182,7 +182,7 @@ def space(stack: Stack, facts: Facts) -> Iterator[Hit]:
     commands: tuple[str, ...] = ("mount -o remount,size=2G,nr_inodes=1M {mountpoint}",)
     if upper.fstype != "tmpfs":
         commands = ("df -h {upper}", "df -i {upper}")
-    yield Hit(
+    yield Clue(
         "upper-enospc",
         tuple(seen),
         {"upper": upper.path, "mountpoint": mountpoint},
@@ -203,7 +203,7 @@ def _no_room(left: Storage, facts: Facts) -> bool:
 SUBVOLUME_ROOT = 256
 
 
-def subvolumes(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def subvolumes(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """Upper and work are in the same btrfs subvolume."""
     upper = _upper(stack, facts)
     if upper is None or upper.fstype != "btrfs" or stack.work is None:
@@ -216,16 +216,18 @@ def subvolumes(stack: Stack, facts: Facts) -> Iterator[Hit]:
         if upper.identity[1] == SUBVOLUME_ROOT:  # what is beside it is another subvolume
             values, commands = inside_upper(stack, facts, upper)
             seen = f"upper {upper.path} is a subvolume, and work {work.path} is not in it"
-            yield Hit("btrfs-subvolume-upper-exdev", (seen,), values, fix=INSIDE, commands=commands)
+            yield Clue(
+                "btrfs-subvolume-upper-exdev", (seen,), values, fix=INSIDE, commands=commands
+            )
             return
-        yield Hit(
+        yield Clue(
             "btrfs-subvolume-upper-exdev",
             (f"upper {upper.path} and work {work.path} have different devices in one mount",),
             {"upper": upper.path, "work": better, "command": command(stack, facts, work=better)},
         )
 
 
-def idmapped(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def idmapped(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """No layer is an idmapped mount, or the kernel supports that (5.19)."""
     if stack.fstype != "overlay" or _older(facts.kernel, (5, 19)) is not True:
         return
@@ -233,7 +235,7 @@ def idmapped(stack: Stack, facts: Facts) -> Iterator[Hit]:
         entry = facts.of(path).mount
         if entry is not None and "idmapped" in entry.mount_options:
             seen = (f"{role} {path} is on {entry.target}, which is idmapped", facts.kernel)
-            yield Hit("idmapped-layers-unsupported", seen, {"path": path}, Severity.WARNING)
+            yield Clue("idmapped-layers-unsupported", seen, {"path": path}, Severity.WARNING)
 
 
 def _older(kernel: str, version: tuple[int, int]) -> bool | None:
@@ -242,7 +244,7 @@ def _older(kernel: str, version: tuple[int, int]) -> bool | None:
     return (int(found[1]), int(found[2])) < version if found else None
 
 
-def casefold(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def casefold(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """Either all layers are case-insensitive or none (before 6.18, none)."""
     folds = {path: bool(flags & FS_CASEFOLD_FL) for path, flags in facts.overlay.flags.items()}
     named = [(role, path) for role, path in roles(stack) if path in folds]
@@ -251,7 +253,7 @@ def casefold(stack: Stack, facts: Facts) -> Iterator[Hit]:
             f"{role} {path} {'is' if folds[path] else 'is not'} case-insensitive"
             for role, path in named
         )
-        yield Hit("casefold-capable-fs", seen, {"path": named[0][1]}, Severity.WARNING)
+        yield Clue("casefold-capable-fs", seen, {"path": named[0][1]}, Severity.WARNING)
 
 
 def _on(place: Directory) -> str:
@@ -269,7 +271,7 @@ def _stack_values(stack: Stack, facts: Facts) -> dict[str, str]:
     return values
 
 
-def unsupported_layer(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def unsupported_layer(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """No layer is on a filesystem with its own name comparison."""
     if stack.fstype != "overlay":
         return
@@ -278,7 +280,7 @@ def unsupported_layer(stack: Stack, facts: Facts) -> Iterator[Hit]:
         if place.error is None and place.fstype in filesystems.OWN_NAMES:
             # autofs is refused only where a mount is still to be made at just that directory
             certain = place.fstype != "autofs"
-            yield Hit(
+            yield Clue(
                 "lowerdir-fs-unsupported-case-insensitive",
                 (f"{role} {path} is on {_on(place)}",),
                 {"path": path},

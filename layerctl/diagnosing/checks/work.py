@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from layerctl.diagnosing.checks.layers import command, is_in
 from layerctl.diagnosing.checks.storage import is_read_only
+from layerctl.diagnosing.clue import Clue
 from layerctl.diagnosing.commands import beside
-from layerctl.diagnosing.hits import Hit
 from layerctl.kernel.facts import FS_APPEND_FL, FS_IMMUTABLE_FL, Directory, Facts, Handles, Other
 from layerctl.kernel.facts.overlay import FULL
 from layerctl.model import Role, Severity, Stack
@@ -19,23 +19,23 @@ from layerctl.rules.overlay import settings, work_beside
 _OWN = frozenset({"work", "index"})
 
 
-def incompatible(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def incompatible(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """No marker of a volatile mount is left (ovl_workdir_cleanup_recurse)."""
     if stack.upper is None or not facts.overlay.incompat or _busy(stack, facts):
         return
     seen = tuple(f"{stack.work}/work/incompat/{name} exists" for name in facts.overlay.incompat)
     values = {"work": stack.work or "WORK", "command": command(stack, facts)}
-    yield Hit("volatile-incompat-dirty", seen, values)
+    yield Clue("volatile-incompat-dirty", seen, values)
 
 
-def foreign(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def foreign(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """The work directory contains only overlay's own directories."""
     others = [name for name in facts.overlay.work_names if name not in _OWN]
     if stack.fstype != "overlay" or stack.upper is None or stack.work is None or not others:
         return
     listed = ", ".join(others[:5]) + (" ..." if len(others) > 5 else "")
     better = _other_work(stack.upper, stack)
-    yield Hit(
+    yield Clue(
         "workdir-not-empty",
         (f"work {stack.work} contains: {listed}",),
         {"work": better, "command": command(stack, facts, work=better)},
@@ -48,7 +48,7 @@ def _other_work(upper: str, stack: Stack) -> str:
     return f"{work}2" if work == stack.work else work
 
 
-def cleared(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def cleared(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """Overlay can clear its own directories."""
     if stack.upper is None or not facts.overlay.stuck or _busy(stack, facts):
         return
@@ -65,7 +65,7 @@ def cleared(stack: Stack, facts: Facts) -> Iterator[Hit]:
     if not seen:
         return
     better = _other_work(stack.upper, stack)
-    yield Hit(
+    yield Clue(
         "workdir-not-empty",
         tuple(seen[:4]),
         {"work": better, "command": command(stack, facts, work=better)},
@@ -73,7 +73,7 @@ def cleared(stack: Stack, facts: Facts) -> Iterator[Hit]:
     )
 
 
-def changeable(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def changeable(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """The upper directory is neither immutable nor append-only."""
     if stack.fstype != "overlay" or stack.upper is None:
         return
@@ -85,10 +85,10 @@ def changeable(stack: Stack, facts: Facts) -> Iterator[Hit]:
         if flags & flag:
             seen = f"upper {stack.upper} has chattr +{letter}: {means}"
             values = {"upper": stack.upper, "flag": letter, "command": command(stack, facts)}
-            yield Hit("upper-immutable", (seen,), values)
+            yield Clue("upper-immutable", (seen,), values)
 
 
-def usable(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def usable(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """Overlay can create a directory in the work directory."""
     if stack.fstype != "overlay" or stack.upper is None or stack.work is None:
         return
@@ -103,13 +103,13 @@ def usable(stack: Stack, facts: Facts) -> Iterator[Hit]:
 
     if flags & FS_IMMUTABLE_FL:
         seen = f"work {stack.work} is immutable (chattr +i)"
-        yield Hit("workdir-not-writable-mounted-ro", (seen,), values())
+        yield Clue("workdir-not-writable-mounted-ro", (seen,), values())
     elif flags & FS_APPEND_FL:
         seen = (
             f"work {stack.work} is append-only (chattr +a), so overlay cannot clear it at the next "
             "mount"
         )
-        yield Hit(
+        yield Clue(
             "workdir-not-writable-mounted-ro",
             (seen,),
             values(),
@@ -131,7 +131,7 @@ def usable(stack: Stack, facts: Facts) -> Iterator[Hit]:
         elif number in (errno.EACCES, errno.EPERM):
             fix = "Make the work directory writable for the mounting user, then mount again."
             commands = ("ls -ldn {work}",)
-        yield Hit("workdir-not-writable-mounted-ro", (seen,), values(), fix=fix, commands=commands)
+        yield Clue("workdir-not-writable-mounted-ro", (seen,), values(), fix=fix, commands=commands)
 
 
 def _touches(place: Directory, used: Directory) -> bool:
@@ -155,7 +155,7 @@ def _busy(stack: Stack, facts: Facts) -> bool:
     return any(True for path in paths for _ in _users(facts.of(path), facts))
 
 
-def in_use(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def in_use(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """No other overlay, in any mount namespace, has a layer as its upper or work directory.
 
     With index=on the kernel answers EBUSY, else it warns (ovl_report_in_use).
@@ -194,15 +194,15 @@ def in_use(stack: Stack, facts: Facts) -> Iterator[Hit]:
             if refuses:
                 cause = "lowerdir-in-use-as-upper" if lower else "upperdir-in-use-index-on"
                 severity = None if other.certain else Severity.WARNING
-                yield Hit(cause, seen, values, severity, commands=commands)
+                yield Clue(cause, seen, values, severity, commands=commands)
             elif lower:
                 severity = Severity.WARNING
-                yield Hit("lowerdir-in-use-as-upper", seen, values, severity, commands=commands)
+                yield Clue("lowerdir-in-use-as-upper", seen, values, severity, commands=commands)
             else:
-                yield Hit("upper-shared-warning", seen, values)
+                yield Clue("upper-shared-warning", seen, values)
 
 
-def origin(stack: Stack, facts: Facts) -> Iterator[Hit]:
+def origin(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """With index=on, the upper layer belongs to these lower layers (ovl_verify_origin)."""
     handles = facts.overlay.handles
     if (
@@ -227,7 +227,7 @@ def origin(stack: Stack, facts: Facts) -> Iterator[Hit]:
         # on several filesystems the index may fall back to off, and then nothing is compared
         devices = {place.mount.device for place in facts.directories.values() if place.mount}
         severity = None if len(devices) == 1 else Severity.WARNING
-        yield Hit("index-estale-lower-changed", seen, values, severity)
+        yield Clue("index-estale-lower-changed", seen, values, severity)
 
 
 def _differences(handles: Handles, stack: Stack) -> Iterator[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-from layerctl.diagnosing.catalogue import CAUSES, Cause, fill, finding
+from layerctl.diagnosing.catalogue import CAUSES, fill, finding
+from layerctl.diagnosing.clue import Clue
 from layerctl.diagnosing.reading import context as contexts
 from layerctl.diagnosing.reading import (
     facts,
@@ -20,11 +21,13 @@ from layerctl.diagnosing.reading.context import Context, Tier, Version
 from layerctl.diagnosing.reading.errnos import Told
 from layerctl.diagnosing.reading.events import Event, Stage
 from layerctl.diagnosing.reading.events import Kind as EventKind
-from layerctl.diagnosing.reading.result import Certainty, Clue, Diagnosis, Reading
+from layerctl.diagnosing.reading.result import Reading
 from layerctl.diagnosing.reading.text import Line
-from layerctl.model import Role, Severity
+from layerctl.model import Certainty, Finding, Role, Severity
 from layerctl.rules.overlay import trusted_options
 
+#: What was seen of a clue.
+Evidence = tuple[str, ...]
 #: From this weight on the text itself says it; below the second, something only would fit.
 _SAYS, _LIKELY = 84, 60
 #: What may be called certain: a sentence that has one meaning, and the kernel's own.
@@ -66,41 +69,39 @@ def of_mount(
 
 def _conclude(context: Context, said: list[Clue]) -> Reading:
     """Return what all clues come to; `said` are those of programs' own words."""
-    found = list(kernel.clues(context))
-    found += said
+    clues = [*kernel.clues(context), *said]
     for attempt in context.tried:
-        found += plans.clues(attempt, context.errnos, context.kernel, context.util_linux)
-    found += meanings.clues(context)
+        clues += plans.clues(attempt, context.errnos, context.kernel, context.util_linux)
+    clues += meanings.clues(context)
     denied = bool({"EPERM", "EACCES"} & context.errnos) and _while_mounting(context)
     if context.in_user_namespace and denied:
         of_aufs = context.fstype == "aufs"
         cause = "aufs-userns-not-allowed" if of_aufs else "userns-overlay-not-permitted-old-kernel"
-        found.append(Clue(cause, 72))
-        found += _trusted(context)
+        clues.append(Clue(cause, weight=72))
+        clues += _trusted(context)
     if context.in_user_namespace and "EINVAL" in context.errnos:
-        found += _locked(context)
-    found += facts.clues(context)
+        clues += _locked(context)
+    clues += facts.clues(context)
     without = facts.excluded(context)
-    found = [
-        clue
-        for clue in found
+    ranked = rank(
+        _held(clue, context.tier)
+        for clue in clues
         if _fits(clue, context.kernel) and (clue.cause not in without or clue.weight >= _SAYS)
-    ]
-    ranked = rank(_held(clue, context.tier) for clue in found)
+    )
     shared = _shared(ranked)
-    diagnoses = tuple(_diagnosis(clues, weight, shared, context) for clues, weight in ranked)
+    found = tuple(_finding(several, weight, shared, context) for several, weight in ranked)
     return Reading(
-        diagnoses,
+        found,
         tuple(kernel.noise(context)),
-        _decide(diagnoses, context),
+        _decide(found, context),
         tuple(gate.others(context)),
-        _unsaid(diagnoses, context),
+        _unsaid(found, context),
     )
 
 
-def _unsaid(diagnoses: tuple[Diagnosis, ...], context: Context) -> str:
+def _unsaid(found: Sequence[Finding], context: Context) -> str:
     """Return what is known of a failure of which the text has only the errno."""
-    if not diagnoses or diagnoses[0].certainty is not Certainty.POSSIBLE:
+    if not found or found[0].certainty is not Certainty.POSSIBLE:
         return ""
     if context.tier is not Tier.LAYERED or not context.heard:
         return ""
@@ -135,7 +136,7 @@ def _trusted(context: Context) -> Iterator[Clue]:
             continue
         options = attempt.stack.options
         for name in trusted_options(options):
-            yield Clue("userns-trusted-xattr-option", 86, f"{name}={options[name]}")
+            yield Clue("userns-trusted-xattr-option", (f"{name}={options[name]}",), weight=86)
 
 
 #: Top directories of a system, in which other filesystems are mounted.
@@ -152,7 +153,7 @@ def _locked(context: Context) -> Iterator[Clue]:
             path = layer.path.rstrip("/")
             top = path.removeprefix("/oldroot") in _TOPS
             seen = f"lower {layer.path} in a user namespace: mounts inside it would be locked"
-            yield Clue("userns-lower-with-submounts", 64 if top else 44, seen)
+            yield Clue("userns-lower-with-submounts", (seen,), weight=64 if top else 44)
 
 
 def _fits(clue: Clue, version: Version | None) -> bool:
@@ -200,7 +201,7 @@ def _severity(clues: list[Clue]) -> Severity:
     return order[max(mildest, order.index(worst))]
 
 
-def _shared(ranked: list[tuple[list[Clue], int]]) -> set[str]:
+def _shared(ranked: list[tuple[list[Clue], int]]) -> set[Evidence]:
     """Return the lines that point to several causes: these are candidates, none is certain."""
     lines = [
         clues[0].evidence
@@ -210,28 +211,20 @@ def _shared(ranked: list[tuple[list[Clue], int]]) -> set[str]:
     return {line for line in lines if lines.count(line) > 1}
 
 
-def _diagnosis(clues: list[Clue], weight: int, shared: set[str], context: Context) -> Diagnosis:
-    cause = CAUSES[clues[0].cause]
-    told: dict[str, str] = {}
+def _finding(clues: list[Clue], weight: int, shared: set[Evidence], context: Context) -> Finding:
+    """Return the one finding that the clues of a cause come to, the weightiest clue first."""
+    values: dict[str, str] = {}
     for clue in reversed(clues):
-        told |= clue.values
-    fix = fixes.of(cause.id, context, told)
-    seen = _counted([clue.evidence for clue in clues if clue.evidence], context)
+        values |= clue.values
     certainty = _certainty(weight, clues[0].evidence in shared)
     severity = _severity(clues)
     if certainty is Certainty.POSSIBLE and not _while_mounting(context):
         # only that a mount failed is sure without its reason
         severity = Severity.WARNING if severity is Severity.FAILURE else severity
     better = next((clue for clue in clues if clue.fix is not None), clues[0])
-    made = finding(
-        cause.id,
-        seen[:6],
-        severity=severity,
-        fix=fix.text if better.fix is None else better.fix,
-        commands=fixes.commands(cause.id, fix) if better.commands is None else better.commands,
-        **fix.values,
-    )
-    return Diagnosis(made, certainty)
+    seen = _counted([line for clue in clues for line in clue.evidence if line], context)
+    clue = better._replace(evidence=tuple(seen[:6]), values=values, severity=severity)
+    return finding(fixes.fitted(clue, context), certainty)
 
 
 def _certainty(weight: int, shared: bool) -> Certainty:
@@ -257,18 +250,18 @@ def _counted(evidence: list[str], context: Context) -> list[str]:
     return list(said.values())
 
 
-def _decide(diagnoses: tuple[Diagnosis, ...], context: Context) -> tuple[str, ...]:
+def _decide(found: Sequence[Finding], context: Context) -> tuple[str, ...]:
     """Return commands that tell candidates apart, none if the cause is certain."""
-    open_ones = [one for one in diagnoses if one.finding.severity is not Severity.INFO]
-    if not open_ones or open_ones[0].certainty is Certainty.CERTAIN:
+    candidates = [one for one in found if one.severity is not Severity.INFO]
+    if not candidates or candidates[0].certainty is Certainty.CERTAIN:
         return ()
-    if len(open_ones) < 2 and open_ones[0].certainty is Certainty.LIKELY:
+    if len(candidates) < 2 and candidates[0].certainty is Certainty.LIKELY:
         return ()
     commands: list[str] = []
-    for one in open_ones[:2]:
-        cause: Cause = CAUSES[one.finding.cause]
-        values = fixes.of(cause.id, context, {}).values
-        commands += [fill(text, values, quoted=True) for text in cause.confirm[:1]]
+    values = fixes.values(context)
+    for one in candidates[:2]:
+        confirm = CAUSES[one.cause].confirm
+        commands += [fill(text, values, quoted=True) for text in confirm[:1]]
     if not any(line.kernel for line in context.lines):
         commands.insert(0, "dmesg | tail -20")
     return tuple(dict.fromkeys(commands))

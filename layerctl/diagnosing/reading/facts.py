@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from layerctl.diagnosing.clue import Clue
 from layerctl.diagnosing.reading.context import Context
 from layerctl.diagnosing.reading.lazy import Lazy
-from layerctl.diagnosing.reading.result import Clue
 
 _NO_TYPE = frozenset(
     {"overlay-module-missing", "overlay-not-in-kernel", "running-kernel-modules-removed"}
@@ -48,7 +48,7 @@ def clues(context: Context) -> Iterator[Clue]:
     if "ENOSPC" in context.errnos:
         for row in _USED.finditer(context.plain):
             if int(row[2]) >= _FULL:
-                yield Clue("upper-enospc", 86, row[0].strip(), {"upper": row[3]})
+                yield Clue("upper-enospc", (row[0].strip(),), {"upper": row[3]}, weight=86)
 
 
 def _rows(context: Context) -> list[int]:

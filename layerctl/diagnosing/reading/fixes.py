@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
-from layerctl.diagnosing.catalogue import CAUSES, Raw
+from layerctl.diagnosing.catalogue import CAUSES
+from layerctl.diagnosing.clue import Clue, Raw
 from layerctl.diagnosing.commands import mount_command
 from layerctl.diagnosing.reading.attempts import Attempt, is_real
 from layerctl.diagnosing.reading.context import Context
@@ -46,14 +46,6 @@ _SPACE = {
 }
 
 
-class Fix(NamedTuple):
-    """What replaces the catalogue's text and commands, None where that stands; and the values."""
-
-    text: str | None
-    commands: tuple[str, ...] | None
-    values: dict[str, str]
-
-
 def engine(context: Context) -> str:
     """Return the engine whose store a text is about, empty where it is none's."""
     small = context.small
@@ -64,38 +56,75 @@ def engine(context: Context) -> str:
     return "docker" if re.search(r"docker|/overlay2/|/aufs/mnt", small) else ""
 
 
-def of(cause: str, context: Context, clues: dict[str, str]) -> Fix:
-    """Return what mends a cause here; `clues` are the values that its clues tell."""
+def fitted(clue: Clue, context: Context) -> Clue:
+    """Return a clue with a fix that suits the text: its paths, its engine's commands.
+
+    What the clue itself says of the fix stands.
+    """
+    text, commands = _of_engine(clue.cause, context)
+    known = {**values(context), **clue.values, **_other_directories(clue.cause, context)}
+    if clue.cause in ("mounted-read-only", "upper-readonly") and known.get("target") == "/":
+        text = "Repair the work directory or the upper filesystem, then make the root writable."
+        commands = ("mount -o remount,rw /",)
+    if clue.commands is None:
+        templates = CAUSES[clue.cause].commands if commands is None else commands
+        clue = clue._replace(commands=_patterns(templates, known))
+    return clue._replace(fix=text if clue.fix is None else clue.fix, values=known)
+
+
+def values(context: Context) -> dict[str, str]:
+    """Return what the mount that was tried fills into commands."""
     attempt = _attempt(context)
-    values = _values(attempt) | clues
+    if attempt is None or attempt.stack is None:
+        return {}
+    stack = attempt.stack
+    lowers = [one.path for one in stack.of_role(Role.LOWER) if is_real(one.path)]
+    found = {"lower": ":".join(lowers)} if lowers else {}
+    for name, path in (("upper", stack.upper), ("work", stack.work), ("target", attempt.target)):
+        if path is not None and is_real(path):
+            found[name] = path
+    return found
+
+
+def _of_engine(cause: str, context: Context) -> tuple[str | None, tuple[str, ...] | None]:
+    """Return the text and the commands that the engine of a text calls for, None for each if none.
+
+    An engine's own store is mended with its own commands.
+    """
     owner = engine(context)
-    stored = bool(owner) and _STORE.search(context.plain) is not None
-    if cause in _WORK and attempt is not None and attempt.stack is not None:
-        values |= _other_work(attempt.stack, attempt.target)
-    if cause == "aufs-xino-fs-unsupported" and attempt is not None and attempt.stack is not None:
-        values |= _other_xino(attempt.stack, attempt.target)
-    if cause in _LOST and stored:
+    if cause in _LOST and owner and _STORE.search(context.plain) is not None:
         text = (
             "Pull or build the image again. Data that a container wrote to a lost layer is gone; "
             "an empty directory in its place would only hide the loss."
         )
-        return Fix(text, _AGAIN[owner], values)
+        return text, _AGAIN[owner]
     if cause == "upperdir-fs-unsupported-overlay" and owner:
         text = f"Put the storage of {owner} on a disk: a volume, or a directory that is not on an "
-        "overlay."
-        return Fix(text, _ELSEWHERE[owner], values)
+        return text + "overlay.", _ELSEWHERE[owner]
     if cause == "upper-enospc" and not _MEMORY.search(context.plain):
         text = "Free up space or inodes on that filesystem, or put the upper layer on a larger one."
-        return Fix(text, _SPACE.get(owner, ()), values)
+        return text, _SPACE.get(owner, ())
     if cause == "running-kernel-modules-removed" and _CONTAINER.search(context.plain):
-        return Fix("Reboot the host into the installed kernel.", (), values)
-    if cause in ("mounted-read-only", "upper-readonly") and values.get("target") == "/":
-        text = "Repair the work directory or the upper filesystem, then make the root writable."
-        return Fix(text, ("mount -o remount,rw /",), values)
-    return Fix(None, None, values)
+        return "Reboot the host into the installed kernel.", ()
+    return None, None
 
 
-def patterns(commands: tuple[str, ...], values: dict[str, str]) -> tuple[str, ...]:
+def _other_directories(cause: str, context: Context) -> dict[str, str]:
+    """Return the mount that was tried with another work directory or xino file, where that helps.
+
+    The directory or file that was named is what is wrong then.
+    """
+    attempt = _attempt(context)
+    if attempt is None or attempt.stack is None:
+        return {}
+    if cause in _WORK:
+        return _other_work(attempt.stack, attempt.target)
+    if cause == "aufs-xino-fs-unsupported":
+        return _other_xino(attempt.stack, attempt.target)
+    return {}
+
+
+def _patterns(commands: tuple[str, ...], values: dict[str, str]) -> tuple[str, ...]:
     """Return commands of which some still need a word, each such one marked as a pattern."""
     out = []
     for line in commands:
@@ -106,29 +135,11 @@ def patterns(commands: tuple[str, ...], values: dict[str, str]) -> tuple[str, ..
     return tuple(out)
 
 
-def commands(cause: str, fix: Fix) -> tuple[str, ...]:
-    """Return the templates of the commands that mend a cause."""
-    return patterns(CAUSES[cause].commands if fix.commands is None else fix.commands, fix.values)
-
-
 def _attempt(context: Context) -> Attempt | None:
     for attempt in context.tried:
         if attempt.stack is not None and attempt.stack.layers:
             return attempt
     return None
-
-
-def _values(attempt: Attempt | None) -> dict[str, str]:
-    """Return what the mount that was tried fills into commands."""
-    if attempt is None or attempt.stack is None:
-        return {}
-    stack = attempt.stack
-    lowers = [one.path for one in stack.of_role(Role.LOWER) if is_real(one.path)]
-    values = {"lower": ":".join(lowers)} if lowers else {}
-    for name, path in (("upper", stack.upper), ("work", stack.work), ("target", attempt.target)):
-        if path is not None and is_real(path):
-            values[name] = path
-    return values
 
 
 def _other_work(stack: Stack, target: str | None) -> dict[str, str]:

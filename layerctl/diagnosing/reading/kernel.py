@@ -7,11 +7,12 @@ import os
 import re
 from collections.abc import Callable, Iterator
 
+from layerctl.diagnosing.clue import Clue
 from layerctl.diagnosing.messages import Kind, Match, search
 from layerctl.diagnosing.reading.attempts import is_real
 from layerctl.diagnosing.reading.context import Context
 from layerctl.diagnosing.reading.events import short
-from layerctl.diagnosing.reading.result import Clue, Noise
+from layerctl.diagnosing.reading.result import Noise
 from layerctl.model import Severity
 from layerctl.rules.limits import MAX_STRING
 from layerctl.rules.words import count
@@ -69,17 +70,19 @@ def clues(context: Context) -> Iterator[Clue]:
         else:
             steps, severity = (_NOISE, _NOISE - 4), Severity.INFO
         if _probe(match, context):
-            yield Clue("benign-feature-probe", 82, line.text)
+            yield Clue("benign-feature-probe", (line.text,), weight=82)
             severity, steps = Severity.WARNING, _WARNING_STEPS
+        fix, commands = _REMOUNT.get(match.format, (None, None))
         for step, (cause, weight) in enumerate(zip(causes, steps, strict=False)):
             failed = message.kind is Kind.FAILURE and not step and severity is None
             yield Clue(
                 cause,
-                weight,
-                line.text,
+                (line.text,),
                 _values(match),
                 Severity.FAILURE if failed else severity,
-                *_REMOUNT.get(match.format, ()),
+                fix,
+                commands,
+                weight,
             )
 
 

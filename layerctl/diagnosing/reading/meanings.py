@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from layerctl.diagnosing.clue import Clue
 from layerctl.diagnosing.reading.context import Context, Tier
 from layerctl.diagnosing.reading.events import Event, Kind, Stage
 from layerctl.diagnosing.reading.lazy import Lazy
-from layerctl.diagnosing.reading.result import Clue
 from layerctl.model import Role
 
 #: mount(2) of an overlay.
@@ -182,7 +182,7 @@ def clues(context: Context) -> Iterator[Clue]:
         for told in event.told:
             if told.cause and event.stage is not Stage.USE:  # mount(8) says it, in any language
                 weight = 78 if told.cause == "missing-layer-directory" else 90
-                yield Clue(told.cause, weight, event.line.text)
+                yield Clue(told.cause, (event.line.text,), weight=weight)
         for name in dict.fromkeys(one.name for one in event.told):
             yield from _meaning(context, event, name)
     if context.tier is Tier.LAYERED and not context.told and not context.matches:
@@ -202,7 +202,7 @@ def _alone(context: Context) -> Iterator[Clue]:
         for name in dict.fromkeys(one.name for one in event.told):
             table = _MOUNT if name in _OF_MOUNTS else _USE
             for step, cause in enumerate(table.get(name, "").split()):
-                yield Clue(cause, 40 - 2 * step, event.line.text)
+                yield Clue(cause, (event.line.text,), weight=40 - 2 * step)
 
 
 def _meaning(context: Context, event: Event, name: str) -> Iterator[Clue]:
@@ -221,37 +221,37 @@ def _meaning(context: Context, event: Event, name: str) -> Iterator[Clue]:
     elif table is _USE:
         yield from _of_use(name, line)
         if name == "EACCES" and "nfs" in context.families:
-            yield Clue("nfs4-acl-copy-up", 62, line)
+            yield Clue("nfs4-acl-copy-up", (line,), weight=62)
     elif table is _AUFS and name == "ENODEV":  # the type is what is missing
-        yield Clue("aufs-module-missing", 92, line)
+        yield Clue("aufs-module-missing", (line,), weight=92)
     elif table is _FUSE_TREE and name in ("EPERM", "EACCES") and _OWNERS.search(line):
-        yield Clue("fuse-overlayfs-nfs-permission", 66, line)
+        yield Clue("fuse-overlayfs-nfs-permission", (line,), weight=66)
     for step, cause in enumerate(causes.split()):
-        yield Clue(cause, max(first - (4 if first < 60 else 14) * step, 30), line)
+        yield Clue(cause, (line,), weight=max(first - (4 if first < 60 else 14) * step, 30))
 
 
 def _of_mount(context: Context, name: str, line: str) -> Iterator[Clue]:
     """Yield what else there is to an errno of mount(2)."""
     if name == "EINVAL":
         if _VOLATILE.search(line):
-            yield Clue("volatile-incompat-dirty", 60, line)
+            yield Clue("volatile-incompat-dirty", (line,), weight=60)
         yield from _by_filesystem(context, line)
     if name == "ENODEV" and context.booting:
         # an initramfs has the modules that it was made with, whatever the kernel's build
-        yield Clue("overlay-module-missing", 92, line)
+        yield Clue("overlay-module-missing", (line,), weight=92)
     if name in ("EPERM", "EACCES") and _HOME.search(context.plain):
         # root of the machine seldom mounts there, and mount(8) asks others for a password
-        yield Clue("userns-overlay-not-permitted-old-kernel", 74, line)
+        yield Clue("userns-overlay-not-permitted-old-kernel", (line,), weight=74)
 
 
 def _of_use(name: str, line: str) -> Iterator[Clue]:
     """Yield what else there is to an errno of work in a tree."""
     if name == "EINVAL" and _DOCKER.search(line):
-        yield Clue("xfs-ftype0-no-dtype", 66, line)
+        yield Clue("xfs-ftype0-no-dtype", (line,), weight=66)
     if name == "EROFS" and _STORE.search(line) and "/merged/" not in line:
-        yield Clue("upper-readonly", 66, line)
+        yield Clue("upper-readonly", (line,), weight=66)
     if name == "EROFS" and _READING.search(line):
-        yield Clue("fuse-lower-misbehaves", 56, line)
+        yield Clue("fuse-lower-misbehaves", (line,), weight=56)
 
 
 def _table(context: Context, event: Event) -> dict[str, str]:
@@ -276,11 +276,11 @@ def _by_filesystem(context: Context, line: str) -> Iterator[Clue]:
     """Yield what a filesystem that the text names would have to do with EINVAL."""
     for family in context.families:
         if family in ("nfs", "fuse", "zfs", "ecryptfs", "virtiofs", "overlay"):
-            yield Clue(f"upperdir-fs-unsupported-{family}", 62, line)
+            yield Clue(f"upperdir-fs-unsupported-{family}", (line,), weight=62)
         elif family == "names":
-            yield Clue("lowerdir-fs-unsupported-case-insensitive", 58, line)
+            yield Clue("lowerdir-fs-unsupported-case-insensitive", (line,), weight=58)
         elif family == "xfs":
-            yield Clue("xfs-ftype0-no-dtype", 50, line)
+            yield Clue("xfs-ftype0-no-dtype", (line,), weight=50)
 
 
 #: What to think of where a mount failed and nothing says how.
@@ -294,7 +294,7 @@ def _unsaid(context: Context) -> Iterator[Clue]:
     for event in context.heard:
         if event.failed and event.stage is Stage.MOUNT and event.fstype == "overlay":
             for step, cause in enumerate(_UNSAID):
-                yield Clue(cause, 38 - 2 * step, event.line.text)
+                yield Clue(cause, (event.line.text,), weight=38 - 2 * step)
             return
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from layerctl.diagnosing.clue import Clue
 from layerctl.diagnosing.reading.attempts import Attempt, is_real
-from layerctl.diagnosing.reading.result import Clue
 from layerctl.diagnosing.reading.text import version
 from layerctl.model import Layer, Role, Severity, Stack
 from layerctl.rules import validity
@@ -25,21 +25,25 @@ def clues(
     line = _short(attempt.options or attempt.line)
     if "\\," in attempt.options and told & {"ENOENT", "EINVAL"}:
         seen = f"{line}: a comma behind a backslash is cut all the same by Linux 6.5 and libmount"
-        yield Clue("comma-in-path", 86, seen)
+        yield Clue("comma-in-path", (seen,), weight=86)
     if attempt.by == "other":
         return
     if attempt.by == "fuse-overlayfs" and "\\:" in attempt.options and "ENOENT" in told:
-        yield Clue("colon-in-path", 90, f"{line}: fuse-overlayfs before 1.15 knows no backslash")
+        yield Clue(
+            "colon-in-path", (f"{line}: fuse-overlayfs before 1.15 knows no backslash",), weight=90
+        )
     if attempt.type_word == "overlayfs":
-        yield Clue("fstype-name-overlayfs-obsolete", 88 if "ENODEV" in told else 45, attempt.line)
+        yield Clue(
+            "fstype-name-overlayfs-obsolete", (attempt.line,), weight=88 if "ENODEV" in told else 45
+        )
     if attempt.error is not None and not attempt.by and attempt.options.endswith((":", ".")):
-        yield Clue("option-string-too-long", 58, line)
+        yield Clue("option-string-too-long", (line,), weight=58)
         return
     if attempt.error is not None:
         weight = 85 if failed else 70
-        yield Clue(attempt.error.id, weight, attempt.error.message)
+        yield Clue(attempt.error.id, (attempt.error.message,), weight=weight)
         if ":" in attempt.options and "EINVAL" in told:
-            yield Clue("colon-in-path", 55, line)
+            yield Clue("colon-in-path", (line,), weight=55)
         return
     stack = attempt.stack
     if stack is None:
@@ -50,7 +54,7 @@ def clues(
     if (stack.layers or stack.options) and attempt.by != "listing":
         yield from _problems(stack, attempt, told)
     if attempt.by == "listing" and stack.read_only and stack.upper is not None:
-        yield Clue("mounted-read-only", 70, attempt.line)
+        yield Clue("mounted-read-only", (attempt.line,), weight=70)
     if not told and stack.fstype == "overlay" and stack.layers:
         yield from _surprises(stack, line)
     if attempt.by == "listing":
@@ -70,7 +74,7 @@ def _surprises(stack: Stack, line: str) -> Iterator[Clue]:
         if stack.options.get("index") != "on":
             causes.append("hardlink-broken-across-overlay")
     for step, cause in enumerate(causes):
-        yield Clue(cause, 22 - 2 * step, line, severity=Severity.INFO)
+        yield Clue(cause, (line,), severity=Severity.INFO, weight=22 - 2 * step)
 
 
 def _short(text: str) -> str:
@@ -88,10 +92,10 @@ def _problems(stack: Stack, attempt: Attempt, told: set[str]) -> Iterator[Clue]:
         if problem.id == "bad-option-value" and not told & {"EINVAL", "EPERM"}:
             continue
         decisive = told & {"EINVAL", "ENODEV", "ENOENT", "ENOMEM"}
-        yield Clue(problem.id, 88 if decisive else 60, problem.message)
+        yield Clue(problem.id, (problem.message,), weight=88 if decisive else 60)
     volatile = "volatile" in stack.options or stack.options.get("fsync") == "volatile"
     if volatile and "EIO" in told:  # what a volatile mount answers to an error not yet synced
-        yield Clue("volatile-upper-error", 86, _short(attempt.options))
+        yield Clue("volatile-upper-error", (_short(attempt.options),), weight=86)
 
 
 def _options(
@@ -105,24 +109,22 @@ def _options(
         if option is None:
             if not is_real(name) or name.startswith(("br:", "dirs:", "/")):
                 if name.startswith("br:"):
-                    yield Clue("aufs-br-colon-new-mount-api", 80, shown)
+                    yield Clue("aufs-br-colon-new-mount-api", (shown,), weight=80)
                 continue
-            yield Clue("unknown-mount-option-old-kernel", weight, shown, {"option": name})
+            yield Clue("unknown-mount-option-old-kernel", (shown,), {"option": name}, weight=weight)
             if "=" not in shown and "/" in attempt.options:
-                yield Clue("comma-in-path", weight - 15, shown)
+                yield Clue("comma-in-path", (shown,), weight=weight - 15)
         elif kernel is not None and option.since and kernel < (version(option.since) or kernel):
-            values = {"option": name}
-            yield Clue(
-                "unknown-mount-option-old-kernel", 85 if "EINVAL" in told else 60,
-                f"{shown} came with Linux {option.since}", values,
-            )  # fmt: skip
+            seen = f"{shown} came with Linux {option.since}"
+            sure = 85 if "EINVAL" in told else 60
+            yield Clue("unknown-mount-option-old-kernel", (seen,), {"option": name}, weight=sure)
     if (
         stack.fstype == "aufs"
         and "EINVAL" in told
         and attempt.by == "mount"
         and any(word.startswith("br:") for word in attempt.options.split(","))
     ):
-        yield Clue("aufs-br-colon-new-mount-api", 82, _short(attempt.options))
+        yield Clue("aufs-br-colon-new-mount-api", (_short(attempt.options),), weight=82)
 
 
 def _lengths(
@@ -132,16 +134,16 @@ def _lengths(
     if size >= MAX_STRING:
         seen = f"the options are {size} bytes long, and mount(2) reads {MAX_STRING}"
         if told:
-            yield Clue("option-string-too-long", 86, seen)
+            yield Clue("option-string-too-long", (seen,), weight=86)
         else:
-            yield Clue("option-string-truncated", 80, seen)
+            yield Clue("option-string-truncated", (seen,), weight=80)
         return
     longest = max((len(os.fsencode(word)) for word in attempt.options.split(",")), default=0)
     new_calls = util_linux is None or util_linux >= (2, 39)
     if longest > MAX_VALUE and "EINVAL" in told and attempt.by == "mount" and new_calls:
         weight = 84 if util_linux else 55
         seen = f"an option is {longest} bytes long, and fsconfig(2) takes {MAX_VALUE}"
-        yield Clue("new-mount-api-string-limit", weight, seen)
+        yield Clue("new-mount-api-string-limit", (seen,), weight=weight)
 
 
 def _norm(path: str) -> str:
@@ -164,18 +166,24 @@ def _lies(stack: Stack, attempt: Attempt, told: set[str]) -> Iterator[Clue]:
     if upper is not None and work is not None:
         if _norm(upper) == _norm(work) or _inside(work, upper) or _inside(upper, work):
             weight = 88 if "EINVAL" in told else 70
-            yield Clue("workdir-upperdir-not-separate", weight, f"upper {upper}, work {work}")
+            yield Clue(
+                "workdir-upperdir-not-separate", (f"upper {upper}, work {work}",), weight=weight
+            )
         elif "EINVAL" in told or "EIO" in told:
             weight = 34 if os.path.dirname(_norm(upper)) == os.path.dirname(_norm(work)) else 46
             seen = f"upper {upper} and work {work} may be on two mounts"
-            yield Clue("workdir-upperdir-different-mount", weight, seen)
+            yield Clue("workdir-upperdir-different-mount", (seen,), weight=weight)
     if attempt.target is not None and is_real(attempt.target):
         for layer in layers:
             if _norm(layer.path) == _norm(attempt.target) or _inside(attempt.target, layer.path):
                 heavy = attempt.by == "fuse-overlayfs" or _norm(layer.path) == _norm(attempt.target)
                 seen = f"target {attempt.target} is inside {layer.role.value} {layer.path}"
                 root = _norm(layer.path) == "/"
-                yield Clue("mountpoint-overlaps-layer", 20 if root else (70 if heavy else 45), seen)
+                yield Clue(
+                    "mountpoint-overlaps-layer",
+                    (seen,),
+                    weight=20 if root else (70 if heavy else 45),
+                )
 
 
 def _pairs(layers: list[Layer], work: str | None, fstype: str, told: set[str]) -> Iterator[Clue]:
@@ -197,13 +205,13 @@ def _pairs(layers: list[Layer], work: str | None, fstype: str, told: set[str]) -
                 cause = "aufs-branch-duplicated" if same else "aufs-branch-overlapping"
             else:
                 cause = "overlapping-layers"
-            yield Clue(cause, 88 if refused else 72, seen, {"path": lower.path})
+            yield Clue(cause, (seen,), {"path": lower.path}, weight=88 if refused else 72)
     uppers = [one.path for one in layers if one.role is Role.UPPER]
     for upper in uppers:
         for lower in lowers:
             if _inside(upper, lower.path) and _norm(lower.path) != "/":
                 seen = f"upper {upper} is inside lower {lower.path}"
-                yield Clue("overlapping-layers", 42, seen, severity=Severity.WARNING)
+                yield Clue("overlapping-layers", (seen,), severity=Severity.WARNING, weight=42)
 
 
 def _colons(stack: Stack, attempt: Attempt, told: set[str]) -> Iterator[Clue]:
@@ -219,6 +227,8 @@ def _colons(stack: Stack, attempt: Attempt, told: set[str]) -> Iterator[Clue]:
     )
     if (absolute and relative) or mixed:
         cut = relative[0] if relative else raw[-1]
-        yield Clue("colon-in-path", 87, f"'{cut}' follows a colon and is not an absolute path")
+        yield Clue(
+            "colon-in-path", (f"'{cut}' follows a colon and is not an absolute path",), weight=87
+        )
     elif len(raw) > 1:
-        yield Clue("colon-in-path", 36, _short(attempt.options))
+        yield Clue("colon-in-path", (_short(attempt.options),), weight=36)

@@ -1,7 +1,7 @@
 """What programs say around a mount: mount(8), container engines, FUSE, audit, systemd.
 
 Each row is about a program's own wording, as its source has it; what only an errno tells is in
-`causes_of`.
+`meanings`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from layerctl.diagnosing.clue import Clue
 from layerctl.diagnosing.reading.context import Context, Tier
 from layerctl.diagnosing.reading.events import short
 from layerctl.diagnosing.reading.lazy import Lazy
-from layerctl.diagnosing.reading.result import Clue
 from layerctl.model import Severity
 
 
@@ -334,11 +334,11 @@ def clues(context: Context) -> Iterator[Clue]:
         if line is None:
             continue
         for step, cause in enumerate(saying.causes):
-            yield Clue(cause, saying.weight - 6 * step, line, severity=saying.severity)
+            yield Clue(cause, (line,), severity=saying.severity, weight=saying.weight - 6 * step)
 
 
 def silent_call(context: Context) -> Iterator[Clue]:
     """A value that is too long is refused by fsconfig(2) itself: the context has nothing to say."""
     found = _SILENT.search(context.plain)
     if found is not None and not context.matches:
-        yield Clue("new-mount-api-string-limit", 94, found[0])
+        yield Clue("new-mount-api-string-limit", (found[0],), weight=94)

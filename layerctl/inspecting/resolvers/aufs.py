@@ -75,8 +75,8 @@ class Aufs:
         """Look one name up in a merged directory."""
         found = Found()
         if name.startswith(PREFIX) and not self.settings.shows_whiteouts:
-            found.error, found.refused = errno.EPERM, "aufs reserves names that start with "
-            f"'{PREFIX}'"
+            found.error = errno.EPERM
+            found.refused = f"aufs reserves names that start with '{PREFIX}'"
             return found
         try:
             self._lookup(directory, name, found)

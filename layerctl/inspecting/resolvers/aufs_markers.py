@@ -153,8 +153,9 @@ class AufsMarks:
             if not self._honours[part.layer]:
                 reason = self._not_honoured(part.layer)
             elif below.opaque != part.layer:
-                reason = f"the directory in layer {below.opaque} is also opaque, and takes "
-                "precedence"
+                reason = (
+                    f"the directory in layer {below.opaque} is also opaque, and takes precedence"
+                )
             else:
                 hides = self._directories_below(directory, name, part.layer)
                 effect = "yes" if hides else "no"
