@@ -1,0 +1,207 @@
+"""The rules of the house that no other tool holds: `make check` runs this.
+
+- No module has more than 450 lines, but tables; no function more than 40.
+- Which rooms call os beyond what only names things, and which modules fork or start programs.
+- The picture of the rooms in docs/architecture.md is the contract in pyproject.toml, and what lies
+  in layerctl/.
+- No module is imported from a module of tests: what tests share lies in tests/support/.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+MODULE_LINES, FUNCTION_LINES = 450, 40
+
+#: Modules that may be longer, each with the reason.
+TABLES = {
+    "layerctl/errors.py": "the table of errors",
+    "layerctl/rules/options.py": "the table of mount options",
+}
+
+#: What any room may use of os: it computes on names or tells of the process, and touches no file.
+NAMING = """
+    PathLike environ fsdecode fsencode fspath pardir sep stat_result strerror path.basename
+    path.commonpath path.dirname path.isabs path.join path.normpath path.relpath path.samestat
+    path.sep path.split
+"""
+#: Reads what lies behind a descriptor, or a name below one.
+READING = """
+    access close dup fdopen fstat listdir lstat major minor open readlink scandir stat statvfs
+    O_CLOEXEC O_DIRECTORY O_NOFOLLOW O_PATH O_RDONLY ST_RDONLY R_OK W_OK X_OK
+"""
+#: What a process asks of and does to itself.
+PROCESS = "_exit devnull getcwd geteuid getpid kill open path.abspath uname O_RDONLY"
+#: What else the rooms and single modules may use of os; None stands for all of it.
+ROOMS: dict[str, str | None] = {
+    "kernel": None,
+    "inspecting": READING,
+    "mounting": READING,
+    "cli": PROCESS,
+    "render": PROCESS,
+}
+
+#: What does not hold yet.
+PENDING = frozenset(
+    {
+        "layerctl/cli/doctor.py: command: too long",
+        "layerctl/cli/inspect_merged.py: command: too long",
+        "layerctl/cli/mount.py: command: too long",
+        "layerctl/cli/mount.py: _prepare: too long",
+        "layerctl/cli/output.py: output_options: too long",
+        "layerctl/codecs/request.py: _overlay: too long",
+        "layerctl/diagnosing/checks/work.py: usable: too long",
+        "layerctl/diagnosing/checks/work.py: in_use: too long",
+        "layerctl/diagnosing/explain.py: of_failure: too long",
+        "layerctl/diagnosing/reading/plans.py: clues: too long",
+        "layerctl/inspecting/resolvers/inodes.py: too long",
+        "layerctl/inspecting/resolvers/overlay.py: too long",
+        "layerctl/inspecting/resolvers/overlay.py: _merge: too long",
+        "layerctl/inspecting/walk.py: walk: too long",
+        "layerctl/kernel/facts.py: directory: too long",
+        "layerctl/kernel/facts.py: gather: too long",
+        "layerctl/mounting/plan.py: choose: too long",
+        "layerctl/rules/overlay.py: settings: too long",
+        "layerctl/rules/validity.py: _overlay_layers: too long",
+        "layerctl/rules/validity.py: _aufs_layers: too long",
+        "layerctl/rules/validity.py: _overlay_conflicts: too long",
+        "tools/mutation/__main__.py: main: too long",
+        "tests/support/__init__.py: in_namespace: too long",
+        "tests/support/stacks.py: too long",
+        "tests/support/stacks.py: wrong_changes: too long",
+        "tests/test_aufs_changes.py: too long",
+        "tests/test_aufs_changes.py: test_pseudo_links_are_made_whole: too long",
+        "tests/test_beneath.py: test_what_is_made_is_what_is_opened: too long",
+        "tests/test_completion.py: test_a_shell_completes: too long",
+        "tests/test_covered.py: too long",
+        "tests/test_inspect_changes.py: test_every_kind_of_change: too long",
+        "tests/test_kernel.py: too long",
+        "tests/test_kernel.py: test_who_holds_a_mount: too long",
+        "tests/test_main_job.py: _main_job: too long",
+        "layerctl/cli/common.py: os.path.isdir",
+        "layerctl/cli/complete.py: os.scandir",
+        "layerctl/cli/inspect_merged.py: os.path.abspath",
+        "layerctl/cli/inspect_merged.py: os.path.realpath",
+        "layerctl/cli/mount.py: os.path.lexists",
+        "layerctl/diagnosing/reading/errnos.py: os.open",
+        "layerctl/inspecting/parallel.py: os._exit",
+        "layerctl/inspecting/parallel.py: os.fork",
+        "layerctl/inspecting/parallel.py: os.kill",
+        "layerctl/inspecting/parallel.py: os.pipe",
+        "layerctl/inspecting/parallel.py: os.sched_getaffinity",
+        "layerctl/inspecting/parallel.py: os.waitpid",
+        "layerctl/inspecting/parallel.py: os.write",
+        "layerctl/mounting/branches.py: os.path.realpath",
+        "layerctl/mounting/branches.py: os.path.samefile",
+        "layerctl/mounting/build.py: os.mkdir",
+        "layerctl/mounting/build.py: os.urandom",
+        "layerctl/mounting/directories.py: os.chmod",
+        "layerctl/mounting/directories.py: os.path.lexists",
+        "layerctl/mounting/directories.py: os.rmdir",
+        "layerctl/mounting/directories.py: os.unlink",
+        "layerctl/mounting/fuse.py: os.path.exists",
+        "layerctl/mounting/fuse.py: os.path.realpath",
+        "layerctl/mounting/prepare.py: os.path.isdir",
+        "layerctl/mounting/prepare.py: os.path.lexists",
+        "layerctl/mounting/prepare.py: os.urandom",
+        "layerctl/mounting/run.py: os.chdir",
+        "layerctl/mounting/run.py: os.fchdir",
+    }
+)
+
+
+def modules(*directories: str) -> Iterator[tuple[str, str]]:
+    """Yield each module's path from the root, and its text."""
+    for directory in directories:
+        for file in sorted((ROOT / directory).rglob("*.py")):
+            yield str(file.relative_to(ROOT)), file.read_text(encoding="utf-8")
+
+
+def lengths() -> Iterator[str]:
+    """Yield modules and functions that are too long."""
+    for path, text in modules("layerctl", "tools", "tests"):
+        count = text.count("\n")
+        if count > MODULE_LINES and path not in TABLES:
+            yield f"{path}: too long ({count} lines, at most {MODULE_LINES})"
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                count = (node.end_lineno or node.lineno) - node.lineno + 1
+                if count > FUNCTION_LINES:
+                    yield f"{path}: {node.name}: too long ({count} lines, at most {FUNCTION_LINES})"
+
+
+def _touches(node: ast.AST) -> str:
+    """Return the name that a node uses of os, as `path.exists`; or `open`."""
+    if isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("os", "os.path"):
+        return ast.unparse(node).removeprefix("os.")
+    if isinstance(node, ast.ImportFrom) and node.module in ("os", "os.path"):
+        return f"{node.module}: imported from"
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "open":
+        return "open"
+    return ""
+
+
+def system_calls() -> Iterator[str]:
+    """Yield what a room uses of os that it may not."""
+    for path, text in modules("layerctl"):
+        room = ROOMS.get(path, ROOMS.get(path.split("/")[1], ""))
+        if room is not None:
+            allowed = {"", "path", *NAMING.split(), *room.split()}
+            used = {_touches(node) for node in ast.walk(ast.parse(text))} - allowed
+            yield from (f"{path}: os.{name}" for name in sorted(used))
+
+
+def picture() -> Iterator[str]:
+    """Yield where the picture of the rooms, the contract and the directory differ."""
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    drawn = re.findall(r"^  (\w+)(?:/|\.py) ", page, re.MULTILINE)
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (contract,) = (
+        one for one in settings["tool"]["importlinter"]["contracts"] if one["type"] == "layers"
+    )
+    level = {
+        room.strip().removeprefix("layerctl."): number
+        for number, layer in enumerate(contract["layers"])
+        for room in layer.split("|")
+    }
+    there = {
+        file.stem
+        for file in (ROOT / "layerctl").iterdir()
+        if not file.name.startswith("__") and (file.is_dir() or file.suffix == ".py")
+    }
+    if set(drawn) != set(level):
+        yield f"docs/architecture.md and pyproject.toml: rooms {set(drawn) ^ set(level)}"
+    if there != set(level):
+        yield f"layerctl/ and pyproject.toml: rooms {there ^ set(level)}"
+    if [level.get(room, -1) for room in drawn] != sorted(level.get(room, -1) for room in drawn):
+        yield "docs/architecture.md: the rooms are not in the order of pyproject.toml"
+
+
+def shared() -> Iterator[str]:
+    """Yield what is imported from a module of tests, and what tests/support/ takes from tools."""
+    for path, text in modules("tests", "tools"):
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ImportFrom):
+                module = node.module or ""
+                if re.search(r"^tests\.(\w+\.)*(test_|conftest)", module):
+                    yield f"{path}: imports {module}"
+                if path.startswith("tests/support/") and module.partition(".")[0] == "tools":
+                    yield f"{path}: imports {module}"
+
+
+def main() -> int:
+    """Print what does not hold; 1 where that is anything."""
+    found = [*lengths(), *system_calls(), *picture(), *shared()]
+    new = [one for one in found if one.partition(" (")[0] not in PENDING]
+    print("".join(f"{one}\n" for one in new), end="")
+    return int(bool(new))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
