@@ -50,11 +50,14 @@ test-aufs: $(DEV)  ## run the aufs tests on KERNEL=path/to/bzImage (as root)
 	@tools/kernels "$(abspath $(KERNEL))" -- tests/test_live_aufs.py
 
 .PHONY: check
-check: $(DEV)  ## run ruff, mypy --strict and import-linter
+check: $(DEV)  ## run ruff, mypy --strict, import-linter, vulture and the rules of the house
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/mypy --strict --no-error-summary
 	@$(BIN)/lint-imports --no-cache --no-logo
+	@$(BIN)/vulture layerctl tools
+	@$(BIN)/vulture layerctl tools tests
+	@$(BIN)/python -m tools.house
 
 .PHONY: install
 install:  ## install below PREFIX (/usr/local), for packagers in DESTDIR

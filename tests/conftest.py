@@ -22,7 +22,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "namespace(user=False, place=None): run in a forked child with its own mount (and user) "
         "namespace; `lab` is an empty directory there, and the working directory, on a fresh "
-        "filesystem of the type that the test's parameter `backing` names, else tmpfs; "
+        "filesystem of the type that the fixture `backing` names, else tmpfs; "
         "mounted on `place` if it is said",
     )
 
@@ -33,6 +33,12 @@ def lab() -> Path:
     return Path("/nonexistent")
 
 
+@pytest.fixture
+def backing() -> str:
+    """Return the type of the filesystem that `lab` is on."""
+    return "tmpfs"
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     marker = pyfuncitem.get_closest_marker("namespace")
@@ -41,7 +47,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     user = marker.kwargs.get("user", False)
     names = pyfuncitem._fixtureinfo.argnames
     arguments: dict[str, Any] = {name: pyfuncitem.funcargs[name] for name in names}
-    fs = arguments.get("backing", "tmpfs")
+    fs = str(pyfuncitem.funcargs.get("backing", "tmpfs"))
 
     def body(directory: Path) -> None:
         if "lab" in arguments:
@@ -53,7 +59,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+def pytest_runtest_call() -> Generator[None, object, object]:
     """Skip what an ordinary user may not do, with the reason; as root it is a failure."""
     try:
         return (yield)
@@ -64,9 +70,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Let nothing be skipped in continuous integration."""
     report = yield
     if report.skipped and os.environ.get("CI"):

@@ -180,7 +180,7 @@ def test_who_may_swap_a_directory_is_told(lab: Path, mode: int) -> None:
 
 
 @pytest.mark.namespace(user=True)
-def test_in_a_user_namespace_nothing_is_in_the_way(lab: Path) -> None:
+def test_in_a_user_namespace_nothing_is_in_the_way() -> None:
     place = subprocess.run(["mktemp", "-d"], capture_output=True, text=True, check=True).stdout
     base = Path(place.strip())  # below /tmp, whose owner has no number here
     try:

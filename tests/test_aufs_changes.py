@@ -98,15 +98,15 @@ def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Live:
     layers = [Layer(str(tmp_path / name), Role.BRANCH, "ro") for name in "abc"]
     made = Live(tmp_path / "m", [layers[0]._replace(permission="rw"), *layers[1:]])
 
-    def described(entry: MountEntry, sysfs: str = "") -> Mounted:
+    def described(entry: MountEntry, _sysfs: str = "") -> Mounted:
         options, _ = aufs.from_super_options(entry.super_options)
         return Mounted(entry, made.stack._replace(options=options.options, flags=options.flags))
 
     other = made.mounted.entry._replace(mount_id=1, target="/", fstype="ext4")
     monkeypatch.setattr(syscalls, "mount", made.mount)
-    monkeypatch.setattr(mounts, "shown", lambda path: [other, made.mounted.entry])
+    monkeypatch.setattr(mounts, "shown", lambda _path: [other, made.mounted.entry])
     monkeypatch.setattr(mounts, "describe", described)
-    monkeypatch.setattr(mounts, "mount_id_of", lambda fd: ID)
+    monkeypatch.setattr(mounts, "mount_id_of", lambda _fd: ID)
     return made
 
 
@@ -186,7 +186,7 @@ def test_what_is_refused_takes_back_what_was_done_before(
 def test_a_branch_that_aufs_has_already_is_not_taken_away(
     live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(branches, "_check_new", lambda stack, path: None)
+    monkeypatch.setattr(branches, "_check_new", lambda _stack, _path: None)
     words = ["append new=ro", "append link=ro"]
     with pytest.raises(RefusedError) as caught:
         branches.apply(live.mounted, [change(live, word) for word in words])
@@ -362,7 +362,7 @@ def test_a_mount_that_took_the_place_of_another_is_left_alone(
     live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planned = remount.plan(described(live), asked("ro"), bind=False)
-    monkeypatch.setattr(mounts, "mount_id_of", lambda fd: ID + 1)
+    monkeypatch.setattr(mounts, "mount_id_of", lambda _fd: ID + 1)
     before = os.listdir("/proc/self/fd")
     with pytest.raises(LayerctlError) as caught:
         remount.carry_out(planned)
@@ -411,7 +411,7 @@ def test_pseudo_links_are_made_whole(
         touched.append(os.path.relpath(os.readlink(f"/proc/self/fd/{fd}"), merged))
 
     monkeypatch.setattr(plinks, "MAINTENANCE", str(told))
-    monkeypatch.setattr(mounts, "mount_id_of", lambda fd: ID)
+    monkeypatch.setattr(mounts, "mount_id_of", lambda _fd: ID)
     monkeypatch.setattr(syscalls, "fchownat", chown)
     parsed, _ = aufs.from_super_options(options)
     layers = tuple(
@@ -497,7 +497,7 @@ def linked(where: Path, options: str, permission: str = "rw") -> Mounted:
 def test_names_that_would_be_other_files_after_an_unmount(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mounts, "mount_id_of", lambda fd: ID)
+    monkeypatch.setattr(mounts, "mount_id_of", lambda _fd: ID)
     before = os.listdir("/proc/self/fd")
     assert plinks.lost(linked(tmp_path, "rw,si=ab")) == ["deep/two", "three"]
     assert plinks.lost(linked(tmp_path, "ro,si=ab", "rw+nolwh")) == ["deep/two", "three"]
@@ -513,10 +513,10 @@ def test_an_unmount_that_would_lose_hard_links_is_refused(
 ) -> None:
     mounted = linked(tmp_path, options)
     done: list[str] = []
-    monkeypatch.setattr(mounts, "mount_id_of", lambda fd: ID)
-    monkeypatch.setattr(plinks, "flush", lambda mounted: done.append("flush"))
-    monkeypatch.setattr(plinks, "lost", lambda mounted: [f"f{n}\n" for n in range(many)])
-    monkeypatch.setattr(syscalls, "umount2", lambda place, flags: done.append(f"umount {flags}"))
+    monkeypatch.setattr(mounts, "mount_id_of", lambda _fd: ID)
+    monkeypatch.setattr(plinks, "flush", lambda _mounted: done.append("flush"))
+    monkeypatch.setattr(plinks, "lost", lambda _mounted: [f"f{n}\n" for n in range(many)])
+    monkeypatch.setattr(syscalls, "umount2", lambda _place, flags: done.append(f"umount {flags}"))
     with pytest.raises(RefusedError) as caught:
         unmount.unmount(mounted)
     assert caught.value.id == "aufs-pseudo-links-lost"
@@ -534,7 +534,7 @@ def test_an_unmount_that_would_lose_hard_links_is_refused(
         "flush", f"umount {follow}", "flush", f"umount {follow | syscalls.MNT_DETACH}",
     ]  # fmt: skip
 
-    def unreadable(mounted: Mounted) -> list[str]:
+    def unreadable(_mounted: Mounted) -> list[str]:
         raise PermissionError(errno.EACCES, "denied", "/branch")
 
     monkeypatch.setattr(plinks, "lost", unreadable)
@@ -555,11 +555,11 @@ def test_an_unmount_that_would_lose_hard_links_is_refused(
 def test_an_unmount_that_the_kernel_refuses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, identity: str
 ) -> None:
-    def refuse(place: str, flags: int) -> None:
+    def refuse(_place: str, _flags: int) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(mounts, "mount_id_of", lambda fd: ID)
-    monkeypatch.setattr(plinks, "lost", lambda mounted: [])
+    monkeypatch.setattr(mounts, "mount_id_of", lambda _fd: ID)
+    monkeypatch.setattr(plinks, "lost", lambda _mounted: [])
     monkeypatch.setattr(syscalls, "umount2", refuse)
     with pytest.raises(LayerctlError) as caught:
         unmount.unmount(linked(tmp_path, "rw"))

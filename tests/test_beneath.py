@@ -114,7 +114,7 @@ def test_a_group_by_an_access_control_list_counts(
     assert beneath.exposure(f"{lab}/acl/d").swap == Swap(f"{lab}/acl/d", None)
     assert beneath.exposure(f"{lab}/wheel/d") == Exposure()
 
-    def failing(path: Any) -> list[str]:
+    def failing(_path: Any) -> list[str]:
         raise OSError(errno.ENOTSUP, "no attributes")
 
     monkeypatch.setattr(os, "listxattr", failing)
@@ -295,7 +295,7 @@ def test_whom_the_caller_trusts(
     monkeypatch.undo()
     monkeypatch.setattr(os, "geteuid", lambda: 7)
 
-    def unreadable(path: str) -> str:
+    def unreadable(_path: str) -> str:
         raise OSError(errno.EACCES, "denied")
 
     monkeypatch.setattr(beneath, "_read", unreadable)

@@ -48,8 +48,9 @@ def generated(line: str) -> str:
 
 
 @pytest.mark.namespace
+@pytest.mark.usefixtures("backing")
 @pytest.mark.parametrize("backing", ["ext4"])
-def test_systemd_waits_for_the_mounts_of_every_directory(lab: Path, backing: str) -> None:
+def test_systemd_waits_for_the_mounts_of_every_directory(lab: Path) -> None:
     waited = 0
     for name in ODD_NAMES:
         make(lab, f"l/{name}", f"k/{name}", f"u/{name}", f"w/{name}")
@@ -71,8 +72,9 @@ def test_systemd_waits_for_the_mounts_of_every_directory(lab: Path, backing: str
 
 
 @pytest.mark.namespace
+@pytest.mark.usefixtures("backing")
 @pytest.mark.parametrize("backing", ["ext4"])
-def test_what_must_be_made_is_said_and_not_called_made(lab: Path, backing: str) -> None:
+def test_what_must_be_made_is_said_and_not_called_made(lab: Path) -> None:
     make(lab, "l", "u", "m")
     before = snapshot(lab)
     for form in ("fstab", "unit", "options", "tmpfiles"):
@@ -94,8 +96,9 @@ def test_what_must_be_made_is_said_and_not_called_made(lab: Path, backing: str) 
 
 
 @pytest.mark.namespace
+@pytest.mark.usefixtures("backing")
 @pytest.mark.parametrize("backing", ["ext4"])
-def test_tmpfiles_makes_what_a_mount_would_make(lab: Path, backing: str) -> None:
+def test_tmpfiles_makes_what_a_mount_would_make() -> None:
     os.mkdir("l")
     os.chmod("l", 0o1751)
     os.chown("l", 7, 8)

@@ -290,7 +290,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def _chroot(lab: Path, root: Path, body: Callable[[], None]) -> None:
+def _chroot(_lab: Path, root: Path, body: Callable[[], None]) -> None:
     import resource  # noqa: F401 - not to be had inside
     import traceback
 
@@ -337,7 +337,7 @@ def test_over_the_root_in_a_chroot(lab: Path) -> None:
 
 
 @pytest.mark.namespace
-def test_beside_the_mount_in_a_chroot_all_is_right(lab: Path, tmp_path: Path) -> None:
+def test_beside_the_mount_in_a_chroot_all_is_right(lab: Path) -> None:
     from layerctl.cli.main import main
 
     make(lab, "root/l/a.x", "root/l/b.x", "root/proc", "root/u", "root/w")

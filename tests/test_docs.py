@@ -25,12 +25,13 @@ ON_DISK = ("mount-at-boot.md",)
 
 
 @pytest.mark.namespace(place=Path("/mnt"))
+@pytest.mark.usefixtures("backing")
 @pytest.mark.parametrize(
     ("page", "backing"),
     [(page, "ext4" if page.name in ON_DISK else "tmpfs") for page in PAGES],
     ids=[str(page.relative_to(ROOT)) for page in PAGES],
 )
-def test_examples(page: Path, backing: str, lab: Path) -> None:
+def test_examples(page: Path, lab: Path) -> None:
     text, wrong = rewritten(page.read_text(), lab)
     if UPDATE:
         page.write_text(text)

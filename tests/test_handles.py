@@ -12,8 +12,9 @@ from layerctl.kernel import handles, layers, mounts
 
 
 @pytest.mark.namespace
+@pytest.mark.usefixtures("backing")
 @pytest.mark.parametrize("backing", ["ext4"])
-def test_a_handle_leads_back_to_its_file(lab: Path, backing: str) -> None:
+def test_a_handle_leads_back_to_its_file(lab: Path) -> None:
     (lab / "file").write_text("x")
     (lab / "gone").touch()
     fd = layers.open_root(str(lab))
@@ -41,8 +42,9 @@ def test_a_handle_leads_back_to_its_file(lab: Path, backing: str) -> None:
 
 
 @pytest.mark.namespace
+@pytest.mark.usefixtures("backing")
 @pytest.mark.parametrize("backing", ["ext4"])
-def test_the_uuid_of_a_filesystem_is_that_of_its_superblock(lab: Path, backing: str) -> None:
+def test_the_uuid_of_a_filesystem_is_that_of_its_superblock(lab: Path) -> None:
     fd = layers.open_root(str(lab))
     entry = next(one for one in mounts.entries() if one.mount_id == mounts.mount_id_of(fd))
     with open(entry.source, "rb") as device:

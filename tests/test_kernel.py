@@ -192,7 +192,7 @@ def test_attributes_of_files_and_directories(lab: Path) -> None:
 
 
 @pytest.mark.namespace
-def test_how_many_directories_are_open_at_once(lab: Path) -> None:
+def test_how_many_directories_are_open_at_once() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, 4096))
     assert layers.directories_at_once(1) == 48
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == (256, 4096)
@@ -238,7 +238,7 @@ def test_a_kernel_log_that_is_overwritten_or_closed(monkeypatch: pytest.MonkeyPa
     log = kmsg.KernelLog()
     log._fd = os.open("/dev/null", os.O_RDONLY)
 
-    def read(fd: int, size: int) -> bytes:
+    def read(_fd: int, _size: int) -> bytes:
         answer = answers.pop(0)
         if isinstance(answer, OSError):
             raise answer
@@ -275,7 +275,7 @@ def test_what_a_kernel_takes(
             raise OSError(errno.ENOSYS, "old")
         return os.open("/dev/null", os.O_RDONLY)
 
-    def fsconfig(fd: int, command: int, key: str, value: str | None, aux: int = 0) -> None:
+    def fsconfig(_fd: int, command: int, key: str, _value: str | None, aux: int = 0) -> None:
         word = "fd" if command == syscalls.FSCONFIG_SET_FD else key
         assert os.fstat(aux).st_ino == os.stat("/").st_ino if word == "fd" else True
         if word not in (takes or ()):
@@ -289,7 +289,7 @@ def test_what_a_kernel_takes(
 
 
 def test_a_kernel_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(fstype: str) -> int:
+    def refuse(_fstype: str) -> int:
         raise PermissionError(errno.EPERM, "not permitted")
 
     monkeypatch.setattr(syscalls, "fsopen", refuse)
@@ -298,7 +298,7 @@ def test_a_kernel_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.namespace
-def test_options_that_the_kernel_refuses(lab: Path) -> None:
+def test_options_that_the_kernel_refuses() -> None:
     if not context.overlay_features().context:
         return
     before = os.listdir("/proc/self/fd")
@@ -361,7 +361,7 @@ def test_the_system_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert system._program("sh") == "/bin/sh"
     assert system._program("nosuchprogram") is None
 
-    def unreadable(path: str = "") -> list[MountEntry]:
+    def unreadable(_path: str = "") -> list[MountEntry]:
         raise OSError(errno.EACCES, "denied")
 
     monkeypatch.setattr(mounts, "entries", unreadable)
@@ -397,7 +397,7 @@ def test_where_a_type_is(
 
     monkeypatch.setattr(modules, "MODULES", str(tmp_path))
     monkeypatch.setattr(mounts, "read_text", read_text)
-    monkeypatch.setattr(syscalls, "fsopen", lambda fstype: os.open("/dev/null", os.O_RDONLY))
+    monkeypatch.setattr(syscalls, "fsopen", lambda _fstype: os.open("/dev/null", os.O_RDONLY))
     assert modules.type_state("overlay") == expected
     assert modules.has_module("overlay", "other") is module
     both = tuple(sorted(["other", os.uname().release]))
@@ -405,7 +405,7 @@ def test_where_a_type_is(
     assert modules.type_state("ext4") == TypeState.PRESENT
     for number, state in ((errno.ENODEV, TypeState.ABSENT), (errno.EPERM, TypeState.UNKNOWN)):
 
-        def refuse(fstype: str, number: int = number) -> int:
+        def refuse(_fstype: str, number: int = number) -> int:
             raise OSError(number, "no")
 
         monkeypatch.setattr(syscalls, "fsopen", refuse)
@@ -447,7 +447,7 @@ def test_facts_of_directories(lab: Path) -> None:
 
 
 @pytest.mark.namespace
-def test_who_asks(lab: Path) -> None:
+def test_who_asks() -> None:
     who = common.caller()
     assert (who.uid, who.sys_admin) == (0, True)
     child = os.fork()
@@ -474,10 +474,10 @@ def test_who_asks(lab: Path) -> None:
 def test_targets_of_fstab(
     monkeypatch: pytest.MonkeyPatch, text: str, expected: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr(mounts, "read_text", lambda path: text)
+    monkeypatch.setattr(mounts, "read_text", lambda _path: text)
     assert common.fstab() == expected
 
-    def missing(path: str) -> str:
+    def missing(_path: str) -> str:
         raise FileNotFoundError
 
     monkeypatch.setattr(mounts, "read_text", missing)
@@ -585,7 +585,7 @@ def test_a_file_of_sysfs_that_is_busy_is_read_again(
         return real(path)
 
     monkeypatch.setattr(mounts, "read_text", read_text)
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
     instance = mounts.aufs_instance("si_ab", str(tmp_path))
     assert [(one.path, one.permission, one.id) for one in instance.branches] == [
         ("/a b", "rw", 64), ("/c", "ro", None),
@@ -817,7 +817,7 @@ def test_an_image_is_known_by_its_magic_number(lab: Path, fs: str) -> None:
 
 @pytest.mark.namespace
 @pytest.mark.parametrize("user", [False, True])
-def test_features_are_tried_and_nothing_is_left(lab: Path, user: bool) -> None:
+def test_features_are_tried_and_nothing_is_left(user: bool) -> None:
     shared = 1 << 20  # MS_SHARED: what is mounted elsewhere would come here
     syscalls.mount("none", "/", "", syscalls.MS_REC | shared, "")
     before = mounts.entries()
@@ -838,7 +838,7 @@ def test_features_are_tried_and_nothing_is_left(lab: Path, user: bool) -> None:
 
 
 def test_features_that_cannot_be_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*, user: bool) -> dict[str, int]:
+    def fail(**_: bool) -> dict[str, int]:
         raise OSError(errno.EUSERS, "too many")
 
     monkeypatch.setattr(features, "_enter", fail)

@@ -66,14 +66,16 @@ def _main_job(lab: Path, *, user: bool) -> None:
 
 
 @pytest.mark.namespace
+@pytest.mark.usefixtures("backing")
 @pytest.mark.parametrize("backing", images.WRITABLE)
-def test_as_root(backing: str, lab: Path) -> None:
+def test_as_root(lab: Path) -> None:
     _main_job(lab, user=False)
 
 
 @pytest.mark.namespace(user=True)
+@pytest.mark.usefixtures("backing")
 @pytest.mark.parametrize("backing", images.WRITABLE)
-def test_in_a_user_namespace(backing: str, lab: Path) -> None:
+def test_in_a_user_namespace(lab: Path) -> None:
     _main_job(lab, user=True)
 
 
@@ -94,7 +96,7 @@ def test_over_a_packed_image(fs: str, lab: Path) -> None:
     assert [layer["state"] for layer in story["layers"]] == ["provides", "hidden"]
 
 
-def test_the_demo(tmp_path: Path) -> None:
+def test_the_demo() -> None:
     from tools.demo import main
 
     before = Path("/proc/self/mountinfo").read_text()

@@ -75,7 +75,7 @@ def test_the_undoing_leaves_a_work_directory_that_another_mount_uses(
     last = "move_mount" if FEATURES.append else "mount"
     real = getattr(syscalls, last)
 
-    def other_comes(*arguments: Any) -> None:
+    def other_comes(*_: Any) -> None:
         assert (lab / "u.work").is_dir()
         monkeypatch.setattr(syscalls, last, real)
         options = f"lowerdir={lab}/l,upperdir={lab}/u,workdir={lab}/u.work,index=off"

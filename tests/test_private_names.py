@@ -124,8 +124,9 @@ def test_another_directory_under_the_name_is_refused(lab: Path) -> None:
 
 
 @pytest.mark.namespace
+@pytest.mark.usefixtures("api")
 def test_a_layer_above_the_names_keeps_its_name_and_one_between_them_has_none(
-    lab: Path, api: str, capfd: pytest.CaptureFixture[str]
+    lab: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     place = home(lab, "up", "work", "m", "lo")
     flags = ("-u", "up", "-w", "work")
@@ -148,8 +149,9 @@ def test_a_layer_above_the_names_keeps_its_name_and_one_between_them_has_none(
 
 
 @pytest.mark.namespace
+@pytest.mark.usefixtures("api")
 def test_in_a_root_that_is_no_mount_there_are_none(
-    lab: Path, api: str, capfd: pytest.CaptureFixture[str]
+    lab: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert private_names.possible([])
     home(lab, "up", "lo", "work", "m")

@@ -144,7 +144,7 @@ def test_colour_where_it_was_asked_for(
     assert ("\x1b[" in done.stdout) is coloured
 
 
-def test_a_terminal_is_filled_and_not_passed(tmp_path: Path) -> None:
+def test_a_terminal_is_filled_and_not_passed() -> None:
     """On a terminal of 40 columns a table is folded; no text is lost."""
     master, terminal = pty.openpty()
     termios.tcsetwinsize(terminal, (24, 40))

@@ -77,10 +77,10 @@ def test_the_checks_are_listed() -> None:
 
 
 def test_a_check_that_fails_is_a_finding() -> None:
-    def broken(stack: Stack, facts_: Facts) -> Iterator[Clue]:
-        """Fall over."""
-        raise RuntimeError("boom")
+    def broken(_stack: Stack, _facts: Facts) -> Iterator[Clue]:
+        """Fall over after the first."""
         yield Clue("unknown-type", ())
+        raise RuntimeError("boom")
 
     (found,), (made,) = preflight.run_checks([(broken, (None, None))])
     assert found.cause == "check-failed"
@@ -95,7 +95,7 @@ def test_what_could_not_be_read_is_said() -> None:
 
 
 @pytest.mark.namespace
-def test_what_was_looked_at_is_told(lab: Path) -> None:
+def test_what_was_looked_at_is_told() -> None:
     make("l", "l2", "m")
     document = layerctl_json("doctor", "-l", "l", "-l", "l2", "m")
     assert len(document["checks"]) == len(preflight.CHECKS)
@@ -103,7 +103,7 @@ def test_what_was_looked_at_is_told(lab: Path) -> None:
 
 
 @pytest.mark.namespace
-def test_nothing_is_tried_where_that_is_forbidden(lab: Path) -> None:
+def test_nothing_is_tried_where_that_is_forbidden() -> None:
     make("l", "f", "m")
     syscalls.mount("r", "f", "ramfs", 0, "")
     make("f/u", "f/w")

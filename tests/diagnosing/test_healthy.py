@@ -49,17 +49,17 @@ def packed(fstype: str) -> Callable[[Path], None]:
     return prepare
 
 
-def nested(lab: Path) -> None:
+def nested(_lab: Path) -> None:
     make(*BASE, "l3", "f")
     good("mount -t overlay o -o lowerdir=l2:l3 f")
 
 
-def fuse_lower(lab: Path) -> None:
+def fuse_lower(_lab: Path) -> None:
     make(*BASE, "f", "fu", "fw")
     good("fuse-overlayfs -o lowerdir=l2,upperdir=fu,workdir=fw f")
 
 
-def used_before(lab: Path) -> None:
+def used_before(_lab: Path) -> None:
     make(*BASE)
     good(
         "touch l/x && mount -t overlay o -o lowerdir=l,upperdir=u,workdir=w,index=on m "
@@ -130,7 +130,7 @@ def _judge(lab: Path, setup: Setup) -> None:
 
 
 @pytest.mark.namespace
-def test_a_live_mount_that_is_not_well(lab: Path) -> None:
+def test_a_live_mount_that_is_not_well() -> None:
     make(*BASE, "f")
     good("mount -t tmpfs -o nr_inodes=3 t f && mkdir f/u f/w")
     syscalls.mount("o", "m", "overlay", 0, "lowerdir=l,upperdir=f/u,workdir=f/w")

@@ -49,7 +49,7 @@ def test_what_covers_a_layer_is_told_and_what_is_a_note_is_counted(lab: Path) ->
 
 
 @pytest.mark.namespace
-def test_a_full_upper_layer_is_a_failure(lab: Path) -> None:
+def test_a_full_upper_layer_is_a_failure() -> None:
     os.mkdir("full")
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "t", "full"], check=True)
     _overlay("l", "full/u", "full/w", "m")
@@ -67,7 +67,7 @@ def test_a_full_upper_layer_is_a_failure(lab: Path) -> None:
 
 
 @pytest.mark.namespace
-def test_layers_that_no_record_names_are_told_with_the_engines_own_command(lab: Path) -> None:
+def test_layers_that_no_record_names_are_told_with_the_engines_own_command() -> None:
     for layer in (A, B, C):
         os.makedirs(f"docker/overlay2/{layer}/diff")
         Path(f"docker/overlay2/{layer}/diff/file").write_bytes(bytes(8192))

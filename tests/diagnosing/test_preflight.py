@@ -103,7 +103,7 @@ def test_an_upper_on_overlay(lab: Path) -> None:
 PLACES = ("a", "a/b", "a/b/c", "d", "d/e", "bind-a", "bind-a/b", "bind-b", "d/w", "t/x", "t/y")
 
 
-def _tree(lab: Path) -> None:
+def _tree(_lab: Path) -> None:
     make("a/b/c", "d/e", "d/w", "bind-a", "bind-b", "t", "m")
     syscalls.mount("a", "bind-a", "", syscalls.MS_BIND, "")
     syscalls.mount("a/b", "bind-b", "", syscalls.MS_BIND, "")
@@ -245,7 +245,7 @@ def test_the_fix_of_a_wrong_work_directory_mends_it(lab: Path) -> None:
 
 
 @pytest.mark.namespace
-def test_doctor_is_a_report_with_a_verdict(lab: Path) -> None:
+def test_doctor_is_a_report_with_a_verdict() -> None:
     make("l1", "l2", "m")
     assert layerctl("doctor", "-l", "l1", "-l", "l2", "m").returncode == 0
     bad = layerctl("doctor", "--json", "-l", "l1", "-l", "nosuch", "m")

@@ -29,7 +29,7 @@ class Trip(NamedTuple):
     prepare: Callable[[Path], None]
     arguments: str
     options: str
-    goes_wrong: Callable[[Path, int], bool] = lambda lab, status: status != 0
+    goes_wrong: Callable[[Path, int], bool] = lambda _lab, status: status != 0
     after: bool = False
     user: bool = False
     target: str = "m"
@@ -53,31 +53,31 @@ STRING_ON_F = "lowerdir=l,upperdir=f/u,workdir=f/w"
 TMPFS = "mount -t tmpfs t f && mkdir f/u f/w"
 
 
-def mounted(lab: Path, status: int) -> bool:
+def mounted(_lab: Path, status: int) -> bool:
     return status == 0
 
 
-def read_only(lab: Path, status: int) -> bool:
+def read_only(_lab: Path, status: int) -> bool:
     return status == 0 and sh("touch m/new").returncode != 0
 
 
-def writes_fail(lab: Path, status: int) -> bool:
+def writes_fail(_lab: Path, status: int) -> bool:
     return status == 0 and sh("head -c 100000 /dev/zero > m/new").returncode != 0
 
 
 def shows(script: str) -> Callable[[Path, int], bool]:
     """Return what is wrong as a shell condition on the mounted tree."""
-    return lambda lab, status: status == 0 and sh(script).returncode == 0
+    return lambda _lab, status: status == 0 and sh(script).returncode == 0
 
 
-def ext4_image(lab: Path) -> None:
+def ext4_image(_lab: Path) -> None:
     make(*BASE, "f")
     good(
         "truncate -s 64M i && mkfs.ext4 -q -F -O ^filetype i && mount -o loop i f && mkdir f/u f/w"
     )
 
 
-def fuse(lab: Path) -> None:
+def fuse(_lab: Path) -> None:
     make(*BASE, "f", "fu", "fw")
     good("fuse-overlayfs -o lowerdir=l2,upperdir=fu,workdir=fw f && mkdir f/u f/w")
 

@@ -45,7 +45,7 @@ def test_nobody_tells_root_to_become_root(root: bool) -> None:
 
 
 @pytest.mark.namespace
-def test_doctor_v_marks_a_check_as_grave_as_what_it_found(lab: Path) -> None:
+def test_doctor_v_marks_a_check_as_grave_as_what_it_found() -> None:
     make("l", "u", "w", "m", "b")
     assert layerctl("mount", "-l", "l", "-u", "u", "-w", "w", "m").returncode == 0
     document = layerctl_json("doctor", "m")
@@ -148,7 +148,7 @@ def test_a_full_upper_is_a_failure(lab: Path, setup: str) -> None:
 
 
 @pytest.mark.namespace
-def test_what_is_kept_for_root_is_room_for_root(lab: Path) -> None:
+def test_what_is_kept_for_root_is_room_for_root() -> None:
     make("l", "f", "m")
     setup = (
         "truncate -s 8M img && mkfs.ext4 -q -m 40 img && mount -o loop img f && mkdir f/u f/w "

@@ -87,7 +87,7 @@ def _free(rng: random.Random, upper: str) -> str:
     return path
 
 
-def _copy(rng: random.Random, upper: str, user: bool) -> None:
+def _copy(rng: random.Random, upper: str, _user: bool) -> None:
     """Copy something with its attributes, as `cp -a` does."""
     sources = [path for path in _all(upper) if not _is_whiteout(path)]
     source, target = rng.choice(sources), f"{upper}.copy"
@@ -95,7 +95,7 @@ def _copy(rng: random.Random, upper: str, user: bool) -> None:
     os.rename(target, _free(rng, upper))
 
 
-def _uncover(rng: random.Random, upper: str, user: bool) -> None:
+def _uncover(rng: random.Random, upper: str, _user: bool) -> None:
     """Take a whiteout away, so that what was renamed is seen at its old place again."""
     os.unlink(rng.choice([path for path in _all(upper) if _is_whiteout(path)]))
 

@@ -33,13 +33,13 @@ def let_go(lab: Path) -> None:
 
 def dirs(*names: str) -> Callable[[Path], None]:
     """Return a preparation that makes directories, each lower layer with a file in it."""
-    return lambda lab: make(*names)
+    return lambda _lab: make(*names)
 
 
 def shell(script: str, *names: str) -> Callable[[Path], None]:
     """Return a preparation by shell commands, after making directories."""
 
-    def prepare(lab: Path) -> None:
+    def prepare(_lab: Path) -> None:
         make(*names)
         good(script)
 

@@ -37,7 +37,7 @@ def _by_operations(rng: random.Random, where: str, user: bool) -> Case:
     return build_by_operations(rng, where, user=user)
 
 
-def _aufs(rng: random.Random, where: str, user: bool) -> Case:
+def _aufs(rng: random.Random, where: str, _user: bool) -> Case:
     return build_aufs(rng, where)
 
 

@@ -1,4 +1,4 @@
-"""The commands of `make inject`, what is built for them, and the part that the suite runs."""
+"""The commands of `make inject`, and what is built for them."""
 
 from __future__ import annotations
 
@@ -59,27 +59,6 @@ CASES: dict[str, Case] = {
         {"_LAYERCTL_COMPLETE": "bash_complete", "COMP_LINE": "layerctl umount ", "COMP_POINT": "16"},  # noqa: E501
     ),
 }  # fmt: skip
-
-#: What the suite runs: one call of each sort, with the errno that once ended badly.
-SELECTION: tuple[tuple[str, str, str], ...] = (
-    ("mount", "fsmount", "ENOSYS"),
-    ("mount", "move_mount", "ENOSYS"),
-    ("mount", "fsconfig", "EINVAL"),
-    ("mount", "rt_sigprocmask", "EINVAL"),
-    ("mount", "statfs", "EIO"),
-    ("mount-mkdir", "openat", "EMFILE"),
-    ("umount", "umount2", "EIO"),
-    ("doctor", "clone", "EAGAIN"),
-    ("doctor", "pipe2", "EMFILE"),
-    ("inspect-merged", "prlimit64", "EPERM"),
-    ("inspect-two", "clone", "EAGAIN"),
-    ("inspect-two", "pipe2", "EMFILE"),
-    ("inspect-two", "fgetxattr", "ENOSYS"),
-    ("umount", "close", "EIO"),
-    ("inspect-thorough", "lgetxattr", "EIO"),
-    ("inspect-changes", "getdents64", "EIO"),
-    ("list", "write", "ENOSPC"),
-)
 
 _AUFS = "36 25 0:40 / /a rw,relatime - aufs none rw,si=0123456789abcdef\n"
 
