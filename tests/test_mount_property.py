@@ -15,7 +15,7 @@ from layerctl.kernel import mounts, syscalls
 from layerctl.kernel.context import overlay_features
 from layerctl.model import Layer, Role, Stack
 from layerctl.mounting.apply import MountFailedError, carry_out
-from layerctl.mounting.plan import choose
+from layerctl.mounting.choose import choose
 from layerctl.rules.validity import problems
 from tests.support.mounting import APIS
 

@@ -10,7 +10,8 @@ from layerctl.codecs import aufs, overlay
 from layerctl.errors import RefusedError
 from layerctl.kernel.context import Features
 from layerctl.model import Layer, Role, Stack
-from layerctl.mounting.plan import choose, fill, named, size
+from layerctl.mounting.choose import choose
+from layerctl.mounting.plan import fill, named, size
 from layerctl.rules.limits import MAX_STRING, MAX_VALUE
 
 OLD = Features()
@@ -28,7 +29,10 @@ LONG = "/" + "d" * 250
 def test_short_paths_go_one_by_one_where_the_kernel_takes_that() -> None:
     plan = choose(lowers("/a:b", "/c"), APPEND)
     assert plan.api == "fsconfig"
-    assert [(s.key, s.value) for s in plan.settings] == [("lowerdir+", "/a:b"), ("lowerdir+", "/c")]
+    assert [(s.key, s.value) for s in plan.parameters] == [
+        ("lowerdir+", "/a:b"),
+        ("lowerdir+", "/c"),
+    ]
     assert named(plan) == ["/a:b", "/c"]
     assert choose(lowers("/a:b", "/c"), OLD).string == "lowerdir=/a\\:b:/c"
 
@@ -36,7 +40,7 @@ def test_short_paths_go_one_by_one_where_the_kernel_takes_that() -> None:
 def test_what_was_checked_goes_by_descriptor_where_the_kernel_takes_that() -> None:
     plan = choose(lowers("/a:b", "/c"), NEW)
     assert (plan.api, named(plan)) == ("fd", [])
-    assert [(s.value, s.path) for s in plan.settings] == [(None, "/a:b"), (None, "/c")]
+    assert [(s.value, s.path) for s in plan.parameters] == [(None, "/a:b"), (None, "/c")]
 
 
 @pytest.mark.parametrize("features", [OLD, APPEND, NEW])
@@ -70,7 +74,7 @@ def test_a_path_over_255_bytes_goes_by_descriptor_else_in_one_string() -> None:
     stack = lowers(LONG + "/" + "x" * 10, "/c")
     by_fd = choose(stack, NEW)
     assert by_fd.api == "fd"
-    assert [s.value for s in by_fd.settings] == [None, None]
+    assert [s.value for s in by_fd.parameters] == [None, None]
     assert choose(stack, APPEND).api == "mount"
 
 
@@ -141,7 +145,7 @@ def test_no_plan_ever_holds_more_than_the_kernel_reads(
     plan = choose(stack, features)
     assert size(fill(plan.string, [999] * len(plan.opened))) <= MAX_STRING
     assert all(
-        s.value is None or size(fill(s.value, [999] * 99)) <= MAX_VALUE for s in plan.settings
+        s.value is None or size(fill(s.value, [999] * 99)) <= MAX_VALUE for s in plan.parameters
     )
     if plan.string and not plan.opened and plan.cwd is None:
         assert overlay.parse(plan.string).layers == stack.layers
@@ -196,7 +200,7 @@ def test_which_way_is_taken_or_can_be_asked_for(
     plan = choose(UPPER, features, api)
     assert (plan.api, plan.stack) == (expected, UPPER)
     assert plan.why.startswith("requested; ") == (api is not None)
-    keys = [setting.key for setting in plan.settings]
+    keys = [one.key for one in plan.parameters]
     assert keys == ([] if expected == "mount" else ["lowerdir+"] * 2 + ["upperdir", "workdir"])
     assert bool(plan.string) == (expected == "mount")
 
@@ -217,7 +221,10 @@ def test_data_layers_need_a_kernel_that_has_them() -> None:
     with pytest.raises(RefusedError) as caught:
         choose(stack, OLD)
     assert caught.value.id == "data-layers-unsupported-old-kernel"
-    assert [setting.key for setting in choose(stack, APPEND).settings] == ["lowerdir+", "datadir+"]
+    assert [one.key for one in choose(stack, APPEND).parameters] == [
+        "lowerdir+",
+        "datadir+",
+    ]
 
 
 def test_a_value_of_just_255_bytes_is_a_string() -> None:
@@ -243,31 +250,31 @@ def test_an_upper_directory_with_a_backslash_is_shown_otherwise_by_descriptor() 
     layers = (Layer("/u\\x", Role.UPPER), Layer("/l\\x", Role.LOWER), Layer("/k", Role.LOWER))
     stack = Stack("overlay", layers, "/w\\x", {"index": "on", "userxattr": None})
     plan = choose(stack, NEW)
-    given = {setting.key + (setting.path or ""): setting.value for setting in plan.settings}
+    given = {one.key + (one.path or ""): one.value for one in plan.parameters}
     assert given == {
         "lowerdir+/l\\x": None, "lowerdir+/k": None, "upperdir": "/u\\\\x", "workdir": "/w\\\\x",
         "index": "on", "userxattr": None,
     }  # fmt: skip
-    strings = {setting.key: setting.value for setting in choose(stack, APPEND).settings}
+    strings = {one.key: one.value for one in choose(stack, APPEND).parameters}
     assert strings["upperdir"] == "/u\\\\x"
     swappable = choose(stack, NEW, None, {"/u\\x"})
-    assert "/u\\x" in [setting.path for setting in swappable.settings]
+    assert "/u\\x" in [one.path for one in swappable.parameters]
     deep = "/" + "\\" * 150  # doubled it is longer than a value
     long = Stack("overlay", (Layer(deep, Role.UPPER), Layer("/l", Role.LOWER)), "/w")
-    assert [setting.path for setting in choose(long, NEW).settings] == ["/l", deep, "/w"]
+    assert [one.path for one in choose(long, NEW).parameters] == ["/l", deep, "/w"]
 
 
 def test_long_names_go_relative_and_then_by_descriptors_one_by_one_too() -> None:
     many = lowers(*(f"{LONG}/more{number:03d}" for number in range(400)))
     plan = choose(many, APPEND)
     assert (plan.api, plan.cwd) == ("fsconfig", LONG)
-    assert [setting.value for setting in plan.settings[:2]] == ["more000", "more001"]
+    assert [one.value for one in plan.parameters[:2]] == ["more000", "more001"]
     assert plan.stack == many
     apart = lowers("/short", *(f"/{number:03d}/{'y' * 255}" for number in range(20)))
     plan = choose(apart, APPEND)
     assert (plan.api, plan.cwd) == ("fsconfig", None)
     assert plan.opened == tuple(layer.path for layer in apart.layers[1:])
-    values = [fill(setting.value or "", range(30, 50)) for setting in plan.settings]
+    values = [fill(one.value or "", range(30, 50)) for one in plan.parameters]
     assert values == ["/short", *(f"/proc/self/fd/{number}" for number in range(30, 50))]
     for features in (OLD, APPEND):
         forced = choose(apart, features, "mount")

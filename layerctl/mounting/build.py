@@ -80,16 +80,16 @@ def _aside(run: Run, own: str) -> None:
 def _configure(run: Run, context: int) -> None:
     run.stage = "fsconfig source"
     syscalls.fsconfig(context, syscalls.FSCONFIG_SET_STRING, "source", run.source)
-    for setting in run.plan.settings:
-        run.stage = f"fsconfig {setting.key}"
-        if setting.value is not None:
-            value = fill(setting.value, run.descriptors)
-            syscalls.fsconfig(context, syscalls.FSCONFIG_SET_STRING, setting.key, value)
-        elif setting.path is not None:
-            fd = run.enter(setting.path)
-            syscalls.fsconfig(context, syscalls.FSCONFIG_SET_FD, setting.key, None, fd)
+    for parameter in run.plan.parameters:
+        run.stage = f"fsconfig {parameter.key}"
+        if parameter.value is not None:
+            value = fill(parameter.value, run.descriptors)
+            syscalls.fsconfig(context, syscalls.FSCONFIG_SET_STRING, parameter.key, value)
+        elif parameter.path is not None:
+            fd = run.enter(parameter.path)
+            syscalls.fsconfig(context, syscalls.FSCONFIG_SET_FD, parameter.key, None, fd)
         else:
-            syscalls.fsconfig(context, syscalls.FSCONFIG_SET_FLAG, setting.key, None)
+            syscalls.fsconfig(context, syscalls.FSCONFIG_SET_FLAG, parameter.key, None)
     for word in flags.superblock_words(run.plan.stack.flags):
         syscalls.fsconfig(context, syscalls.FSCONFIG_SET_FLAG, word, None)
     run.stage = "fsconfig create"
