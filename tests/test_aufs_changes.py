@@ -20,8 +20,7 @@ from layerctl.kernel import mounts, plinks, syscalls
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import Layer, MountEntry, Role, Stack
 from layerctl.mounting import branches, remount, unmount
-from layerctl.mounting.branches import Change
-from layerctl.rules.aufs import MAX_BRANCHES
+from layerctl.rules.aufs import MAX_BRANCHES, BranchChange
 from layerctl.rules.remount import Flags
 
 ID = 77
@@ -110,13 +109,13 @@ def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Live:
     return made
 
 
-def change(live: Live, word: str) -> Change:
+def change(live: Live, word: str) -> BranchChange:
     """Make a change of `append c=ro`, `add 1 c`, `del c`."""
     name, *place, path = word.split(" ")
     directory, equals, permission = path.partition("=")
     where = os.path.join(os.path.dirname(live.target), directory)
     layer = Layer(where, Role.BRANCH, permission if equals else None)
-    return Change(name, layer, int(place[0]) if place else None)
+    return BranchChange(name, layer, int(place[0]) if place else None)
 
 
 @pytest.mark.parametrize(

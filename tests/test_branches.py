@@ -10,7 +10,8 @@ from layerctl.errors import RefusedError
 from layerctl.kernel import syscalls
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import Layer, MountEntry, Role, Stack
-from layerctl.mounting.branches import Change, known_path, planned
+from layerctl.mounting.branches import known_path, planned
+from layerctl.rules.aufs import BranchChange
 
 
 def mounted(*paths: Path) -> Mounted:
@@ -29,12 +30,12 @@ def test_a_branch_by_another_name_is_refused(lab: Path, word: str) -> None:
     live = mounted(lab / "a", lab / "b", lab / "c")
     place = 1 if word == "add" else None
     for name in ("b", "bound", "link"):
-        change = Change(word, Layer(str(lab / name), Role.BRANCH), place)
+        change = BranchChange(word, Layer(str(lab / name), Role.BRANCH), place)
         with pytest.raises(RefusedError) as error:
             planned(live, [change])
         assert error.value.id == "aufs-branch-duplicated"
         assert known_path(live.stack, str(lab / name)) == str(lab / "b")
-    twice = [Change(word, Layer(str(lab / "new"), Role.BRANCH), place)] * 2
+    twice = [BranchChange(word, Layer(str(lab / "new"), Role.BRANCH), place)] * 2
     assert len(planned(live, twice[:1]).layers) == 4
     with pytest.raises(RefusedError):
         planned(live, twice)

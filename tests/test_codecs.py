@@ -17,7 +17,7 @@ from layerctl.errors import RequestError
 from layerctl.kernel import mounts, syscalls
 from layerctl.model import Layer, MountEntry, Role, Stack
 from layerctl.render.json import path_fields
-from layerctl.rules.aufs import ATTRIBUTES
+from layerctl.rules.aufs import ATTRIBUTES, same_path, with_permissions
 
 #: Any bytes that a path may have, as the str that stands for them; the nasty ones come often.
 _nasty = st.lists(st.sampled_from([*b"\\:,=\" '\t\n#", 0x80, 0xFF, *b"ab0"]), min_size=1)
@@ -166,13 +166,11 @@ def test_flags_and_options_build_the_same_aufs(stack: Stack) -> None:
 @given(aufs_stacks(), st.data())
 def test_branch_changes_in_order(stack: Stack, data: st.DataObject) -> None:
     """What is added is there; what is added and taken away leaves the stack as it was."""
-    from layerctl.rules.aufs import with_permissions
-
     full = with_permissions(stack)
     place = data.draw(st.integers(0, len(full.layers)))
     added = aufs.parse(f"add={place}:/a new one=ro+wh", base=full)
     assert added.layers[place] == Layer("/a new one", Role.BRANCH, "ro+wh")
-    if all(not aufs.same_path(x.path, "/a new one") for x in full.layers):
+    if all(not same_path(x.path, "/a new one") for x in full.layers):
         assert aufs.parse("del=/a new one/.", base=added) == full
 
 
@@ -228,8 +226,6 @@ _MADE = (
 
 @pytest.mark.parametrize(("text", "made"), _MADE)
 def test_branches_become_what_aufs_makes_of_them(text: str, made: str) -> None:
-    from layerctl.rules.aufs import with_permissions
-
     options, _, flag = text.partition(" ")
     request = Request("aufs", options=(options,), read_only=bool(flag))
     if made == _REFUSED:

@@ -17,7 +17,6 @@ from layerctl.kernel import mounts, syscalls
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import Layer, MountEntry, Role, Stack
 from layerctl.mounting import remount
-from layerctl.mounting.branches import Change
 from layerctl.rules.remount import Flags, wanted
 from tests.support import ROOT, layerctl, layerctl_json
 from tests.support.mounting import make, traced
@@ -327,8 +326,7 @@ def test_what_aufs_takes_at_a_remount() -> None:
     live = _aufs()
 
     def planned(text: str, *, bind: bool = False) -> remount.Remount:
-        others, words = aufs.remount_words(text)
-        changes = tuple(Change(one.word, one.layer, one.position) for one in words)
+        others, changes = aufs.remount_words(text)
         return remount.plan(live, aufs.parse(others), bind=bind, changes=changes)
 
     assert planned("rw,nosuid,relatime,si=1f,udba=none").steps() == []

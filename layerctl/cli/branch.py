@@ -15,10 +15,10 @@ from layerctl.kernel import mounts, paths, standing
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import Layer, Role
 from layerctl.mounting import branches
-from layerctl.mounting.branches import Change
 from layerctl.render.json import Document, path_fields
 from layerctl.render.output import Output, write
 from layerctl.render.tables import BRANCHES
+from layerctl.rules.aufs import BranchChange
 
 dry_run_option = click.option(
     "-n", "--dry-run", is_flag=True, help="Show the remount options, without changing anything."
@@ -59,7 +59,7 @@ def _known(mounted: Mounted, layer: Layer) -> Layer:
 
 
 def _change(
-    name: str, target: Mounted, changes: list[Change], *, dry_run: bool, as_json: bool
+    name: str, target: Mounted, changes: list[BranchChange], *, dry_run: bool, as_json: bool
 ) -> None:
     if dry_run:
         stack = branches.planned(target, changes)
@@ -112,7 +112,7 @@ def list_branches(*, output: Output, target: str) -> None:
 def add(*, dry_run: bool, as_json: bool, target: str, index: int, branch: str) -> None:
     """Insert a branch at position INDEX of TARGET; 0 is the top."""
     mounted = _mounted(target)
-    changes = [Change("add", _branch(branch), index)]
+    changes = [BranchChange("add", _branch(branch), index)]
     _change(target, mounted, changes, dry_run=dry_run, as_json=as_json)
 
 
@@ -126,7 +126,7 @@ def add(*, dry_run: bool, as_json: bool, target: str, index: int, branch: str) -
 def append(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...]) -> None:
     """Add branches at the bottom of TARGET, in order."""
     mounted = _mounted(target)
-    changes = [Change("append", _branch(name)) for name in names]
+    changes = [BranchChange("append", _branch(name)) for name in names]
     _change(target, mounted, changes, dry_run=dry_run, as_json=as_json)
 
 
@@ -140,7 +140,7 @@ def append(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...])
 def prepend(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...]) -> None:
     """Add branches at the top of TARGET; the first becomes the topmost."""
     mounted = _mounted(target)
-    changes = [Change("prepend", _branch(name)) for name in reversed(names)]
+    changes = [BranchChange("prepend", _branch(name)) for name in reversed(names)]
     _change(target, mounted, changes, dry_run=dry_run, as_json=as_json)
 
 
@@ -153,7 +153,7 @@ def delete(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...])
     """Remove branches from TARGET, but keep their directories."""
     mounted = _mounted(target)
     named = [Layer(paths.absolute(name), Role.BRANCH) for name in names]
-    changes = [Change("del", _known(mounted, layer)) for layer in named]
+    changes = [BranchChange("del", _known(mounted, layer)) for layer in named]
     _change(target, mounted, changes, dry_run=dry_run, as_json=as_json)
 
 
@@ -176,5 +176,5 @@ def modify(*, dry_run: bool, as_json: bool, target: str, names: tuple[str, ...])
                 f"'{name}' has no permission",
                 hint=f"layerctl branch mod {target} {name}=ro",
             )
-        changes.append(Change("mod", layer))
+        changes.append(BranchChange("mod", layer))
     _change(target, mounted, changes, dry_run=dry_run, as_json=as_json)

@@ -12,8 +12,8 @@ from layerctl.kernel import mounts, paths, standing
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import Stack
 from layerctl.mounting import branches, remount
-from layerctl.mounting.branches import Change
 from layerctl.render.errors import note
+from layerctl.rules.aufs import BranchChange
 from layerctl.rules.validity import value_problems
 
 
@@ -51,9 +51,9 @@ def _find(target: str) -> Mounted:
     return mounts.find_layered(target)
 
 
-def _asked(request: Request, live: Stack) -> tuple[Stack, tuple[Change, ...]]:
+def _asked(request: Request, live: Stack) -> tuple[Stack, tuple[BranchChange, ...]]:
     """Return the words as a stack, and what aufs's branch options change."""
-    changes: list[Change] = []
+    changes: list[BranchChange] = []
     if live.fstype == "aufs":
         texts = []
         for text in request.options:
@@ -72,11 +72,11 @@ def _asked(request: Request, live: Stack) -> tuple[Stack, tuple[Change, ...]]:
     return asked._replace(layers=layers, work=work), tuple(changes)
 
 
-def _change(live: Stack, word: aufs.BranchWord) -> Change:
-    path = paths.absolute(word.layer.path)
-    if word.word in ("del", "mod"):
+def _change(live: Stack, asked: BranchChange) -> BranchChange:
+    path = paths.absolute(asked.branch.path)
+    if asked.word in ("del", "mod"):
         path = branches.known_path(live, path) or path
-    return Change(word.word, word.layer._replace(path=path), word.position)
+    return asked._replace(branch=asked.branch._replace(path=path))
 
 
 def _write(mounted: Mounted, notes: tuple[str, ...]) -> None:

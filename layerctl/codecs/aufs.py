@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from layerctl.codecs.escape import octal_decode
-from layerctl.codecs.words import divide, join_options, split_options, word
+from layerctl.codecs.words import Word, divide, join_options, split_options, word
 from layerctl.errors import RequestError
 from layerctl.model import Layer, Role, Stack
+from layerctl.rules.aufs import BranchChange, changed
 from layerctl.rules.options import integer
 
 #: Options whose older spelling has `:` where newer ones have `=` (aufs.5).
@@ -57,8 +58,7 @@ def parse(text: str, *, base: Stack | None = None, read_only: bool = False) -> S
     stack = stack._replace(flags=(*stack.flags, *flags))
     branches = _Branches(stack.layers)
     for text_word in own:
-        colon = re.fullmatch(_COLON_WORD, text_word)
-        name, value = (colon[1], colon[2]) if colon else word(text_word)
+        name, value = _named(text_word)
         if name in ("br", "dirs"):
             branches.name(_branches(name, value))
         elif name in _CHANGES:
@@ -66,6 +66,11 @@ def parse(text: str, *, base: Stack | None = None, read_only: bool = False) -> S
         else:
             stack = stack._replace(options={**stack.options, name: value})
     return stack._replace(layers=branches.layers(read_only=read_only or stack.read_only))
+
+
+def _named(text: str) -> Word:
+    colon = re.fullmatch(_COLON_WORD, text)
+    return (colon[1], colon[2]) if colon else word(text)
 
 
 class _Branches:
@@ -77,83 +82,63 @@ class _Branches:
     fsctx.c): `br=/a,prepend=/b,br=/c` makes of them b, c, a.
     """
 
+    #: Stand for the permission of a branch that was given none, first and elsewhere.
+    _FIRST, _OTHER = "rw by default", "ro by default"
+
     def __init__(self, layers: tuple[Layer, ...]) -> None:
         self._named = len(layers)
-        self._made = [(layer, index == 0) for index, layer in enumerate(layers)]
+        self._made = tuple(
+            self._settled(layer, first=index == 0) for index, layer in enumerate(layers)
+        )
 
     def name(self, layers: tuple[Layer, ...]) -> None:
         """Put branches where `br` does."""
         for layer in layers:
-            self._insert(self._named, layer, f"br={layer.path}")
+            self._apply(BranchChange("add", layer, self._named), f"br={layer.path}")
             self._named += 1
 
     def change(self, name: str, value: str | None) -> None:
         """Apply `add`, `append`, `prepend`, `del` or `mod`, each to one branch."""
-        if not value:
-            raise RequestError(
-                "aufs-br-syntax",
-                f"the option '{name}' has no value",
-                hint="name the branches with -b DIR=PERM",
-            )
-        given = f"{name}={value}"
-        if name in ("add", "ins"):
-            number, colon, branch = value.partition(":")
-            place = integer(number) if colon else None
-            if place is None:
-                raise self._no_place(given)
-            self._insert(place, parse_branch(branch), given)
-        elif name == "append":
-            self._made.append((parse_branch(value), False))
-        elif name == "prepend":
-            self._made.insert(0, (parse_branch(value), True))
-        elif name == "del":
-            del self._made[self._find(value, given)]
-        else:
-            wanted = parse_branch(value)
-            if wanted.permission is None:
-                raise RequestError(
-                    "aufs-br-syntax",
-                    f"'{given}' names no permission",
-                    hint=f"write {given}=rw, or another permission",
-                )
-            place = self._find(wanted.path, given)
-            layer, first = self._made[place]
-            self._made[place] = (layer._replace(permission=wanted.permission), first)
+        self._apply(branch_change(name, value), f"{name}={value}")
 
     def layers(self, *, read_only: bool) -> tuple[Layer, ...]:
         """Return the branches; defaults that do not follow from their places are spelled out."""
-        return tuple(
-            layer
-            if layer.permission is not None or first == (index == 0)
-            else layer._replace(permission="rw" if first and not read_only else "ro")
-            for index, (layer, first) in enumerate(self._made)
-        )
+        found = []
+        for index, layer in enumerate(self._made):
+            permission = layer.permission
+            if permission in (self._FIRST, self._OTHER):
+                first = permission == self._FIRST
+                spelled = "rw" if first and not read_only else "ro"
+                permission = None if first == (index == 0) else spelled
+            found.append(layer._replace(permission=permission))
+        return tuple(found)
 
-    def _insert(self, place: int, layer: Layer, given: str) -> None:
-        if not 0 <= place <= len(self._made):
-            raise self._no_place(given)
-        self._made.insert(place, (layer, place == 0))
+    def _settled(self, layer: Layer, *, first: bool) -> Layer:
+        default = self._FIRST if first else self._OTHER
+        return layer if layer.permission is not None else layer._replace(permission=default)
 
-    def _no_place(self, given: str) -> RequestError:
-        there = len(self._made)
-        return RequestError(
-            "aufs-br-syntax",
-            f"'{given}' has no position for the branch",
-            why=f"the format is INDEX:PATH[=PERM], with an index of at most {there} here"
-            if given.startswith(("add", "ins"))
-            else f"aufs gives it the place {self._named}, of which there are only {there} so far",
-            hint=f"write add={there}:PATH to put it below all",
-        )
-
-    def _find(self, path: str, given: str) -> int:
-        for place, (layer, _) in enumerate(self._made):
-            if same_path(layer.path, path):
-                return place
-        raise RequestError(
-            "aufs-br-syntax",
-            f"'{given}' does not name a branch of this aufs",
-            hint="name one of: " + ", ".join(layer.path for layer, _ in self._made),
-        )
+    def _apply(self, change: BranchChange, given: str) -> None:
+        first = change.word == "prepend" or change.position == 0
+        change = change._replace(branch=self._settled(change.branch, first=first))
+        try:
+            self._made = changed(self._made, change)
+        except IndexError:
+            there = len(self._made)
+            raise RequestError(
+                "aufs-br-syntax",
+                f"'{given}' has no position for the branch",
+                why=f"the format is INDEX:PATH[=PERM], with an index of at most {there} here"
+                if given.startswith(("add", "ins"))
+                else f"aufs gives it the place {change.position}, of which there are only {there} "
+                "so far",
+                hint=f"write add={there}:PATH to put it below all",
+            ) from None
+        except KeyError:
+            raise RequestError(
+                "aufs-br-syntax",
+                f"'{given}' does not name a branch of this aufs",
+                hint="name one of: " + ", ".join(layer.path for layer in self._made),
+            ) from None
 
 
 def _branches(name: str, value: str | None) -> tuple[Layer, ...]:
@@ -176,61 +161,52 @@ def _branches(name: str, value: str | None) -> tuple[Layer, ...]:
     return tuple(map(parse_branch, names))
 
 
-class BranchWord(NamedTuple):
-    """What an option says about branches at a remount, `word` (add, append, prepend, del, mod)."""
+def branch_change(name: str, value: str | None) -> BranchChange:
+    """Read an option that changes one branch. Raises RequestError for what aufs refuses."""
+    if not value:
+        raise RequestError(
+            "aufs-br-syntax",
+            f"the option '{name}' has no value",
+            hint="name the branches with -b DIR=PERM",
+        )
+    if name in ("add", "ins"):
+        number, _, branch = value.partition(":")
+        place = integer(number)
+        if place is None or place < 0 or not branch:
+            raise RequestError(
+                "aufs-br-syntax",
+                f"'{name}={value}' has no position for the branch",
+                why="the format is INDEX:PATH[=PERM]",
+                hint=f"use {name}=0:PATH to add it at the top",
+            )
+        return BranchChange("add", parse_branch(branch), place)
+    layer = Layer(value, Role.BRANCH) if name == "del" else parse_branch(value)
+    if name == "mod" and layer.permission is None:
+        raise RequestError(
+            "aufs-br-syntax",
+            f"'{name}={value}' names no permission",
+            hint=f"write {name}={value}=rw, or another permission",
+        )
+    return BranchChange(name, layer)
 
-    word: str
-    layer: Layer
-    position: int | None = None
 
-
-def remount_words(text: str) -> tuple[str, tuple[BranchWord, ...]]:
+def remount_words(text: str) -> tuple[str, tuple[BranchChange, ...]]:
     """Divide the options of a remount: those that change branches, in order, and the others.
 
     Raises RequestError for what aufs refuses.
     """
     others: list[str] = []
-    changes: list[BranchWord] = []
+    changes: list[BranchChange] = []
     for text_word in split_options(text, escapes=False):
-        colon = re.fullmatch(_COLON_WORD, text_word)
-        name, value = (colon[1], colon[2]) if colon else word(text_word)
+        name, value = _named(text_word)
         if name not in _CHANGES:
             others.append(text_word)
-            continue
-        if not value:
-            raise _no_value(name)
-        if name in ("add", "ins"):
-            number, _, branch = value.partition(":")
-            if not number.isdecimal() or not branch:
-                raise RequestError(
-                    "aufs-br-syntax",
-                    f"'{name}={value}' has no position for the branch",
-                    why="the format is INDEX:PATH[=PERM]",
-                    hint=f"use {name}=0:PATH to add it at the top",
-                )
-            changes.append(BranchWord("add", parse_branch(branch), int(number)))
+        elif name in ("add", "ins"):
+            changes.append(branch_change(name, value))
         else:
-            layers = [parse_branch(part) for part in value.split(":")]
-            ordered = reversed(layers) if name == "prepend" else layers
-            changes += [BranchWord(name, layer) for layer in ordered]
+            several = [branch_change(name, part) for part in (value or "").split(":")]
+            changes += reversed(several) if name == "prepend" else several
     return ",".join(others), tuple(changes)
-
-
-def _no_value(name: str) -> RequestError:
-    return RequestError(
-        "aufs-br-syntax",
-        f"the option '{name}' has no value",
-        hint="name the branches with -b DIR=PERM",
-    )
-
-
-def same_path(one: str, other: str) -> bool:
-    """Tell whether two spellings are one path but for `.`, `//` and a trailing slash."""
-    return _parts(one) == _parts(other)
-
-
-def _parts(path: str) -> tuple[bool, list[str]]:
-    return path.startswith("/"), [part for part in path.split("/") if part not in ("", ".")]
 
 
 def branch_word(layer: Layer) -> str:

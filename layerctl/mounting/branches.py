@@ -7,7 +7,6 @@ import errno
 import os
 import stat
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from layerctl.errors import LayerctlError, NotPermittedError, RefusedError, RequestError
 from layerctl.kernel import beneath, holders, mounts, standing, syscalls
@@ -16,28 +15,14 @@ from layerctl.kernel.mounts import Mounted
 from layerctl.model import Layer, Stack
 from layerctl.mounting import readback
 from layerctl.mounting.plan import FD_DIRECTORY
-from layerctl.rules.aufs import MAX_BRANCHES, permission_problem
+from layerctl.rules.aufs import MAX_BRANCHES, BranchChange, changed, permission_problem
 from layerctl.rules.flags import mount2_flags
 from layerctl.rules.words import count
 
 _ADDS = frozenset({"add", "append", "prepend"})
 
 
-class Change(NamedTuple):
-    """One change: `word` is aufs's option (`add`, `append`, `prepend`, `del`, `mod`)."""
-
-    word: str
-    branch: Layer
-    position: int | None = None
-
-    def option(self, path: str) -> str:
-        """Return the option, with `path` for the branch."""
-        place = "" if self.position is None else f"{self.position}:"
-        permission = "" if self.branch.permission is None else f"={self.branch.permission}"
-        return f"{self.word}={place}{path}{permission}"
-
-
-def planned(mounted: Mounted, changes: Sequence[Change]) -> Stack:
+def planned(mounted: Mounted, changes: Sequence[BranchChange]) -> Stack:
     """Return the stack as it will be.
 
     Raises RequestError for what makes no sense for it, RefusedError for a directory that is not
@@ -115,38 +100,27 @@ def _duplicated(path: str, branch: str) -> RefusedError:
     )
 
 
-def _after(stack: Stack, change: Change) -> Stack:
-    """Return the stack after one change, as aufs makes it."""
-    layers = list(stack.layers)
-    places = {layer.path: number for number, layer in enumerate(layers)}
-    match change.word:
-        case "append":
-            layers.append(change.branch)
-        case "prepend":
-            layers.insert(0, change.branch)
-        case "add":
-            if change.position is None or change.position > len(layers):
-                raise RequestError(
-                    "aufs-br-syntax",
-                    f"index {change.position} is out of range: there "
-                    f"{'is' if len(layers) == 1 else 'are'} {count(len(layers), 'branch')}",
-                    hint=f"use an index from 0 to {len(layers)}",
-                )
-            layers.insert(change.position, change.branch)
-        case "del":
-            del layers[places[change.branch.path]]
-        case _:
-            layers[places[change.branch.path]] = change.branch
-    return stack._replace(layers=tuple(layers))
+def _after(stack: Stack, change: BranchChange) -> Stack:
+    """Return the stack after one change. Raises RequestError for a position below the last."""
+    try:
+        return stack._replace(layers=changed(stack.layers, change))
+    except IndexError:
+        there = len(stack.layers)
+        raise RequestError(
+            "aufs-br-syntax",
+            f"index {change.position} is out of range: there {'is' if there == 1 else 'are'} "
+            f"{count(there, 'branch')}",
+            hint=f"use an index from 0 to {there}",
+        ) from None
 
 
-def apply(mounted: Mounted, changes: Sequence[Change]) -> tuple[Mounted, tuple[str, ...]]:
+def apply(mounted: Mounted, changes: Sequence[BranchChange]) -> tuple[Mounted, tuple[str, ...]]:
     """Make the changes one by one; return the mount as it is now, and notes.
 
     Raises RefusedError where the kernel refuses one, after taking back those before it.
     """
     goal = planned(mounted, changes)
-    done: list[Change] = []
+    done: list[BranchChange] = []
     stack = mounted.stack
     now = mounted
     for change in changes:
@@ -199,24 +173,24 @@ def same(asked: str, shown: str) -> bool:
         return False
 
 
-def _inverse(stack: Stack, change: Change) -> Change:
+def _inverse(stack: Stack, change: BranchChange) -> BranchChange:
     """Return the change that takes `change` back."""
     path = os.path.realpath(change.branch.path)
     if change.word in ("del", "mod"):
         index, old = next(
             (number, layer) for number, layer in enumerate(stack.layers) if layer.path == path
         )
-        return Change("mod", old) if change.word == "mod" else Change("add", old, index)
-    return Change("del", Layer(path, change.branch.role))
+        return BranchChange("mod", old) if change.word == "mod" else BranchChange("add", old, index)
+    return BranchChange("del", Layer(path, change.branch.role))
 
 
-def _take_back(mounted: Mounted, inverses: list[Change]) -> None:
+def _take_back(mounted: Mounted, inverses: list[BranchChange]) -> None:
     for inverse in reversed(inverses):
         with contextlib.suppress(LayerctlError):
             _remount(mounted, inverse)
 
 
-def _remount(mounted: Mounted, change: Change) -> None:
+def _remount(mounted: Mounted, change: BranchChange) -> None:
     entry = mounted.entry
     log = KernelLog()
     with contextlib.ExitStack() as opened:
@@ -234,7 +208,7 @@ def _remount(mounted: Mounted, change: Change) -> None:
 
 
 def _refused(
-    mounted: Mounted, change: Change, error: OSError, kernel_log: list[str]
+    mounted: Mounted, change: BranchChange, error: OSError, kernel_log: list[str]
 ) -> LayerctlError:
     target = mounted.entry.target
     if error.errno == errno.EPERM:

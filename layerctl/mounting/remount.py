@@ -22,8 +22,8 @@ from layerctl.kernel.mounts import Mounted
 from layerctl.model import Stack
 from layerctl.mounting import branches
 from layerctl.mounting.apply import signals_come, signals_wait
-from layerctl.mounting.branches import Change
 from layerctl.mounting.plan import size
+from layerctl.rules.aufs import BranchChange
 from layerctl.rules.flags import mount2_flags
 from layerctl.rules.limits import MAX_STRING
 from layerctl.rules.options import FLAGS, LSM_OPTIONS, find, nearest
@@ -43,7 +43,7 @@ class Remount(NamedTuple):
     now: Flags
     flags: Flags
     options: Mapping[str, str | None]
-    changes: tuple[Change, ...] = ()
+    changes: tuple[BranchChange, ...] = ()
 
     def steps(self) -> list[str]:
         """Return what is done, a line each."""
@@ -60,7 +60,7 @@ class Remount(NamedTuple):
 
 
 def plan(
-    mounted: Mounted, asked: Stack, *, bind: bool, changes: tuple[Change, ...] = ()
+    mounted: Mounted, asked: Stack, *, bind: bool, changes: tuple[BranchChange, ...] = ()
 ) -> Remount:
     """Return what a remount changes; `asked` are the words, its layers those that it names.
 
