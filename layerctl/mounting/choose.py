@@ -60,13 +60,7 @@ def choose(
     if stack.fstype == "aufs":
         return _aufs(stack, api)
     if stack.of_role(Role.DATA) and not features.context and not features.unknown:
-        raise RefusedError(
-            "data-layers-unsupported-old-kernel",
-            "this kernel does not support data-only layers",
-            why="they need Linux 6.5 or later",
-            hint="make the data layer the lowest lower layer (-l DIR); its names then become "
-            "visible",
-        )
+        raise _no_data_layers()
     attempts = _attempts(features, api, swappable)
     if not attempts:
         raise _no_such_api(api)
@@ -116,6 +110,15 @@ def _apart(plan: Plan, swappable: Collection[str]) -> Plan:
 
 def _is_written(path: str, stack: Stack) -> bool:
     return path in (stack.upper, stack.work)
+
+
+def _no_data_layers() -> RefusedError:
+    return RefusedError(
+        "data-layers-unsupported-old-kernel",
+        "this kernel does not support data-only layers",
+        why="they need Linux 6.5 or later",
+        hint="make the data layer the lowest lower layer (-l DIR); its names then become visible",
+    )
 
 
 def _no_such_api(api: str | None) -> RefusedError:

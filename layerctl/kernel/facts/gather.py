@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from layerctl.kernel import beneath, mounts
 from layerctl.kernel.beneath import Exposure
@@ -48,6 +48,10 @@ def gather(stack: Stack, target: str | None, will_be_made: Collection[str] = ())
         fstab=fstab() if missing else (),
         surroundings=frozenset() if who.sys_admin and not who.in_user_namespace else surroundings(),
     )
+    return _with_own(stack, facts, by_id)
+
+
+def _with_own(stack: Stack, facts: Facts, by_id: Mapping[int, MountEntry]) -> Facts:
     # Only one of the two is needed, and a script pays for every import.
     if stack.fstype == "aufs":
         from layerctl.kernel.facts import aufs
