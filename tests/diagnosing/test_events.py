@@ -53,12 +53,15 @@ def test_a_sentence_of_mount_is_that_of_its_source(sentence: str) -> None:
 
 
 @pytest.mark.parametrize("fstype", ["iso9660", "ntfs", "vfat", "nosuchfs", "zfs_member"])
-def test_an_unknown_type_is_the_one_that_is_named(fstype: str) -> None:
-    for form in ("mount: /m: unknown filesystem type '{}'.", "mount: unknown filesystem type '{}'"):
-        event = _one(form.format(fstype))
-        assert (event.kind, event.what) == (Kind.OTHER, f"a mount of type {fstype}")
-    for layered in ("overlay", "aufs", "overlayfs"):
-        assert _failed(f"mount: /m: unknown filesystem type '{layered}'.")
+@pytest.mark.parametrize("where", ["/m: ", ""])
+def test_an_unknown_type_is_the_one_that_is_named(where: str, fstype: str) -> None:
+    event = _one(f"mount: {where}unknown filesystem type '{fstype}'")
+    assert (event.kind, event.what) == (Kind.OTHER, f"a mount of type {fstype}")
+
+
+@pytest.mark.parametrize("fstype", ["overlay", "aufs", "overlayfs"])
+def test_an_unknown_layered_type_is_a_failure_of_ours(fstype: str) -> None:
+    assert _failed(f"mount: /m: unknown filesystem type '{fstype}'.")
 
 
 #: Sentences that name no source: of whose mount they are, the command before tells.
@@ -82,13 +85,18 @@ def test_a_sentence_without_a_source_is_that_of_the_command(sentence: str) -> No
     assert not _failed(f"mount -t ext4 /dev/sdb1 /m\n{sentence}")
 
 
-def test_busybox_says_what_it_mounts() -> None:
-    form = "mount: mounting {} on {} failed: {}"
-    for source, target in ((DISK, "/overlay"), ("proc", "/proc"), ("tmpfs", "/tmp/overlay")):
-        event = _one(form.format(source, target, "No such device"))
-        assert event.kind is Kind.OTHER
-    event = _one(form.format("overlay", "/root", "No such device"))
-    assert (event.kind, [one.name for one in event.told]) == (Kind.LAYERED, ["ENODEV"])
+@pytest.mark.parametrize(
+    ("source", "target", "kind"),
+    [
+        (DISK, "/overlay", Kind.OTHER),
+        ("proc", "/proc", Kind.OTHER),
+        ("tmpfs", "/tmp/overlay", Kind.OTHER),
+        ("overlay", "/root", Kind.LAYERED),
+    ],
+)
+def test_busybox_says_what_it_mounts(source: str, target: str, kind: Kind) -> None:
+    event = _one(f"mount: mounting {source} on {target} failed: No such device")
+    assert (event.kind, [one.name for one in event.told]) == (kind, ["ENODEV"])
 
 
 def test_the_new_calls_of_a_strace_are_one_mount_and_other_calls_are_nothing() -> None:
