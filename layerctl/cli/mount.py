@@ -28,8 +28,7 @@ from layerctl.model import Severity, Stack
 from layerctl.mounting import prepare
 from layerctl.mounting.apply import MountFailedError, carry_out
 from layerctl.mounting.choose import choose
-from layerctl.mounting.forms import FORMS
-from layerctl.mounting.plan import APIS, Plan, paths_of
+from layerctl.mounting.plan import APIS, FORMS, Plan, paths_of
 from layerctl.mounting.prepare import Prepared
 from layerctl.render.errors import note
 from layerctl.rules import overlay, validity

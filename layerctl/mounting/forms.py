@@ -20,8 +20,6 @@ from layerctl.rules.flags import spelled
 from layerctl.rules.limits import MAX_STRING, MAX_VALUE
 from layerctl.rules.options import is_userspace
 
-FORMS = ("options", "command", "fstab", "unit", "tmpfiles")
-
 
 def option_string(stack: Stack) -> str:
     """Return the argument of `-o`, flags first.

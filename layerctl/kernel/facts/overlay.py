@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 
-from layerctl.codecs import handles, overlay
+from layerctl.codecs import overlay
 from layerctl.errors import RefusedError
 from layerctl.kernel import beneath, syscalls
 from layerctl.kernel.facts import Facts, Handles, Other, OverlayFacts, Storage
@@ -249,6 +249,8 @@ def _handle(path: str) -> tuple[int, bytes] | None:
 
 def remembered(path: str, name: str) -> tuple[int, bytes] | None:
     """Return the file handle in an attribute of overlay, None where there is none."""
+    from layerctl.codecs import handles  # the index is off by default: rarely needed
+
     try:
         found = handles.parse(os.getxattr(path, name), big_endian=sys.byteorder == "big")
     except OSError:
