@@ -281,7 +281,7 @@ def _as_nobody(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 _NOBODY = """
 import os, sys
-import resource, traceback
+import pickle, resource, socket, traceback
 from layerctl.cli.main import main
 from tests.support import import_everything
 import_everything()

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 from layerctl.errors import RefusedError
-from layerctl.kernel import beneath, syscalls, uncover
+from layerctl.kernel import beneath, child, syscalls, uncover
 
 T = TypeVar("T")
 
@@ -48,36 +48,9 @@ def build(names: Mapping[str, int], make: Callable[[str], tuple[int, T]]) -> tup
     `names` are absolute paths with descriptors. `make` gets a directory that nobody else has and
     returns a descriptor and what else there is to tell; it runs in a child, where the numbers of
     the descriptors stay, and where no module can be imported for sure. Raises RefusedError where a
-    name leads to another directory by now, what `make` raises, and OSError where this cannot be.
+    name leads to another directory by now, what `make` raises, and what `child.run` does.
     """
-    import pickle  # between two processes of our own
-    import socket
-
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours, theirs:
-        child = os.fork()
-        if child == 0:
-            try:
-                fd, answer = -1, None
-                failure: Exception | None = None
-                try:
-                    fd, answer = make(_enter(names))
-                except Exception as error:
-                    failure = error
-                socket.send_fds(theirs, [pickle.dumps((failure, answer))], [fd] if fd >= 0 else [])
-            finally:
-                os._exit(0)
-        theirs.close()
-        try:
-            raw, fds, _, _ = socket.recv_fds(ours, 1 << 20, 1, socket.MSG_CMSG_CLOEXEC)
-        finally:
-            os.waitpid(child, 0)
-    if not raw:
-        raise OSError(errno.ECHILD, os.strerror(errno.ECHILD))
-    failure, told = pickle.loads(raw)  # noqa: S301 - what the child of ours wrote
-    if failure is not None:
-        raise failure
-    return (fds[0] if fds else -1), told
+    return child.run(lambda: make(_enter(names)))
 
 
 def _enter(names: Mapping[str, int]) -> str:

@@ -6,12 +6,10 @@ The tmpfs covers a directory of that namespace, so that nothing is made for it a
 from __future__ import annotations
 
 import errno
-import json
 import os
-import signal
 from collections.abc import Mapping
 
-from layerctl.kernel import syscalls
+from layerctl.kernel import child, syscalls
 
 #: What the tmpfs covers: it is there wherever layerctl runs, and only root can rename it.
 _COVERED = "/proc"
@@ -36,34 +34,9 @@ def probe(*, user: bool = False) -> dict[str, int]:
 
     With `user` it is probed as root of a new user namespace, where ordinary users can. The key
     `namespace` alone means that no namespace could be made. Leaves nothing. Raises OSError where
-    nothing could be probed: for want of a pipe or a process.
+    nothing could be probed (`child.run`).
     """
-    reader, writer = os.pipe()
-    try:
-        child = os.fork()
-    except OSError:
-        os.close(reader)
-        os.close(writer)
-        raise
-    if child == 0:
-        os.close(reader)
-        try:
-            os.write(writer, json.dumps(_try(user=user)).encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    try:
-        with os.fdopen(reader, "rb") as file:
-            raw = file.read()
-    except BaseException:
-        os.kill(child, signal.SIGKILL)
-        raise
-    finally:
-        os.waitpid(child, 0)
-    if not raw:
-        raise OSError(errno.ECHILD, "the process that tries ended without an answer")
-    answer: dict[str, int] = json.loads(raw)
-    return answer
+    return child.run(lambda: (-1, _try(user=user)))[1]
 
 
 def _try(*, user: bool) -> dict[str, int]:
