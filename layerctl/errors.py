@@ -33,7 +33,10 @@ EXIT_INTERRUPTED = 130
 
 EXIT_CODES: tuple[ExitCode, ...] = (
     ExitCode(EXIT_OK, "done"),
-    ExitCode(EXIT_FOUND, "doctor or a dry run found something that will fail"),
+    ExitCode(
+        EXIT_FOUND,
+        "doctor or a dry run found something that will fail, or the answer is incomplete",
+    ),
     ExitCode(EXIT_USAGE, "the request itself is wrong, whatever the state of the system"),
     ExitCode(
         EXIT_NOT_FOUND,

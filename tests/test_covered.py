@@ -244,7 +244,7 @@ def test_an_empty_cover_in_a_copy_of_the_mount_namespace_hides_nothing(lab: Path
     overlay(lab, "first/l1:first/l2", "m", upper=None)
     syscalls.mount("t", str(lab / "first/l1"), "tmpfs", 0, "")
     syscalls.unshare(syscalls.CLONE_NEWNS)
-    assert merged(lab / "m", "--type", "file") == {"b.x": 1, "deep/er/a.x": 0}
+    assert merged(lab / "m", "--file-type", "file") == {"b.x": 1, "deep/er/a.x": 0}
 
 
 @pytest.mark.namespace(user=True)

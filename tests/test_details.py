@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from layerctl.inspecting.details import Reader
+from layerctl.inspecting.listing import Listing
 from layerctl.inspecting.opening import opened
-from layerctl.inspecting.walk import walk
 from layerctl.render.details import local, long_mode, moment
 from tests.support import layerctl
 from tests.support.stacks import Mounted, build_by_hand, look, make_case
@@ -30,7 +30,7 @@ def test_random_stacks_are_as_the_mount_shows_them(seed: int, lab: Path) -> None
         reader = Reader(view.resolver, origins=True)
         ours = {
             chunk.directory.child_path(name): reader.of(chunk.directory, name, kind.layer)
-            for chunk in walk(view.resolver)
+            for chunk in Listing(view.resolver)
             for name, kind in chunk.entries
             if kind.reachable and kind.alias is None
         }

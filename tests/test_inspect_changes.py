@@ -6,12 +6,13 @@ import os
 import random
 import shutil
 import stat
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from layerctl.inspecting import changes
+from layerctl.inspecting.changes import Changes
 from layerctl.inspecting.opening import opened
 from tests.support import in_namespace, layerctl, layerctl_json
 from tests.support.operations import Operations
@@ -150,7 +151,7 @@ def random_changes(seed: int, lab: Path, *, user: bool) -> list[str]:
     with Mounted(case):
         after = kernel_tree(f"{where}/m", ())
     with opened(case.stack) as view:
-        made = {one.path: one for one in changes.find(view, 1, content=True)}
+        made = {one.path: one for one in chain.from_iterable(Changes(view, 1, content=True))}
     shutil.rmtree(where)
     return list(wrong_changes(made, before, after))
 

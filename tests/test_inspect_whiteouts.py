@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from layerctl.inspecting.opening import opened
 from layerctl.inspecting.resolvers.markers import Whiteout
-from layerctl.inspecting.whiteouts import find
+from layerctl.inspecting.whiteouts import Whiteouts
 from tests.support import in_namespace, layerctl_json
 from tests.support.stacks import Case, build_by_hand, resolver_tree
 
@@ -47,7 +48,7 @@ def wrong_effects(case: Case) -> list[str]:
     """Take every marker away in turn and compare what that changes with what was said of it."""
     wrong = []
     with opened(case.stack, thorough=True) as view:
-        found = list(find(view, thorough=True))
+        found = list(chain.from_iterable(Whiteouts(view, thorough=True)))
         prefix = view.prefix or ""
     before = tree(case)
     effects: dict[str, set[str]] = {}

@@ -58,7 +58,7 @@ def test_odd_names_of_files_are_taken_along(lab: Path) -> None:
     done = run([line for line in _commands(6) if line not in first], lab)
     assert not any(code for _, code in done)
     assert {*ODD, "one", "new"} == set(os.listdir(lab / "taken" / "etc"))
-    names = layerctl("inspect", "merged", "merged", "-0", "--layer", "0", "--type", "file")
+    names = layerctl("inspect", "merged", "merged", "-0", "--layer", "0", "--file-type", "file")
     assert {f"etc/{name}" for name in ODD} < set(names.stdout.split("\0"))
 
 

@@ -103,8 +103,15 @@ def test_with_what_narrows_a_listing_path_is_the_directory_to_list(lab: Path) ->
         assert below(path, "--layer", "0") == [
             one for one in expected if f"{lab}/up" in one.get("merged_from", [one["provider"]])
         ]
-    assert [one["path"] for one in below("etc", "--type", "file", "--glob", "p*")] == ["etc/passwd"]
+    assert [one["path"] for one in below("etc", "--file-type", "file", "--glob", "p*")] == [
+        "etc/passwd"
+    ]
     assert below("/", "--max-depth", "9") == whole
+    old = layerctl(*stack, "etc", "--type", "file", "--type", "fifo", "--glob", "p*", "-0")
+    assert (old.returncode, old.stdout) == (0, "etc/passwd\0")
+    assert old.stderr.splitlines() == [
+        f"layerctl: --type {one} is deprecated; use --file-type {one}" for one in ("file", "fifo")
+    ]
     tree = layerctl(*stack, "etc/ssh", "--tree").stdout.splitlines()
     assert tree[3:] == ["├── config  [0]", "└── keys/  [2]", "    └── one  [2]"]
     rows = layerctl_json(*stack, "etc/ssh", "--summary")["summary"]

@@ -11,10 +11,12 @@ import shutil
 import stat
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 
-from layerctl.inspecting import changes, whiteouts
+from layerctl.inspecting.changes import Changes
 from layerctl.inspecting.opening import opened
+from layerctl.inspecting.whiteouts import Whiteouts
 from layerctl.kernel import syscalls
 from tests.support import in_namespace
 from tests.support.stacks import Case, Mounted, compare, kernel_tree, make_case, wrong_changes
@@ -97,7 +99,11 @@ def devices(directory: str) -> int:
 def wrong_whiteouts(case: Case, after: dict[str, object]) -> list[str]:
     """Compare the whiteouts found with the devices that are there, and with the merged tree."""
     with opened(case.stack) as view:
-        found = [one for one in whiteouts.find(view, thorough=False) if one.kind == "chardev"]
+        found = [
+            one
+            for one in chain.from_iterable(Whiteouts(view, thorough=False))
+            if one.kind == "chardev"
+        ]
     there = sum(devices(layer.path) for layer in case.stack.layers)
     wrong = [] if len(found) == there else [f"{len(found)} whiteouts, but {there} devices"]
     for one in found:
@@ -113,7 +119,7 @@ def wrong_in_changes(case: Case, lab: Path, after: dict[str, object]) -> list[st
     with Mounted(make_case(str(lab), lowers, options=FINAL)) as merged:
         before = kernel_tree(merged, ())
     with opened(case.stack) as view:
-        made = {one.path: one for one in changes.find(view, 1, content=True)}
+        made = {one.path: one for one in chain.from_iterable(Changes(view, 1, content=True))}
     say(f"changes: {len(made)}")
     return wrong_changes(made, before, after)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, NamedTuple
 
 import click
@@ -31,7 +31,7 @@ _SOURCES: tuple[Decorator, ...] = (
 _DIR: dict[str, Any] = {"metavar": "DIR", "shell_complete": directories}
 _LAYER_FLAGS: tuple[Decorator, ...] = (
     click.option(
-        "-t", "--type", "fstype", metavar="TYPE", shell_complete=types,
+        "-t", "--type", "fstypes", multiple=True, metavar="TYPE", shell_complete=types,
         help="Filesystem type: overlay (or overlay2), aufs, fuse-overlayfs or auto.",
     ),
     click.option(
@@ -60,7 +60,7 @@ _LAYER_FLAGS: tuple[Decorator, ...] = (
 )  # fmt: skip
 
 _FLAG_NAMES = (
-    "fstype", "lowers", "data", "upper", "work", "branches", "options", "read_only",
+    "lowers", "data", "upper", "work", "branches", "options", "read_only",
 )  # fmt: skip
 
 
@@ -81,9 +81,27 @@ def add_options(
 
 def layer_flags(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the layer flags to a command; it gets them as one `request`."""
+    return _layer_flags(function, ())
 
+
+def layer_flags_and(file_types: Collection[str]) -> Decorator:
+    """Add the layer flags; the command gets, as `old_types`, the file types among those of --type.
+
+    --type was what --file-type is now; to be removed after the release that says so.
+    """
+    return lambda function: _layer_flags(function, file_types)
+
+
+def _layer_flags(function: Callable[..., Any], file_types: Collection[str]) -> Callable[..., Any]:
     def wrapper(**arguments: Any) -> Any:
-        request = Request(**{name: arguments.pop(name) for name in _FLAG_NAMES})
+        types = arguments.pop("fstypes")
+        if file_types:
+            arguments["old_types"] = tuple(one for one in types if one in file_types)
+            types = [one for one in types if one not in file_types]
+        request = Request(
+            fstype=types[-1] if types else None,
+            **{name: arguments.pop(name) for name in _FLAG_NAMES},
+        )
         return function(request=request, **arguments)
 
     return add_options(function, wrapper, _LAYER_FLAGS)

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 from contextlib import closing
+from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING
 
 import click
 
-from layerctl.cli.common import find_stack, layer_flags
+from layerctl.cli.common import layer_flags
 from layerctl.cli.complete import targets
 from layerctl.cli.help import WithExamples
-from layerctl.cli.inspect_merged import tell_unknown
+from layerctl.cli.inspect_common import end, opened_stack, streams, write_stream
 from layerctl.cli.output import output_options
 from layerctl.codecs.request import Request
 from layerctl.errors import RequestError
-from layerctl.inspecting.opening import Opened, opened
+from layerctl.inspecting.changes import Changes, LayerChange
+from layerctl.inspecting.details import Reader
+from layerctl.inspecting.opening import Opened
+from layerctl.model import Stack
+from layerctl.render.changes import change_document, docker_lines, print_changes
+from layerctl.render.details import KEYS, ORIGINS, detail_fields
+from layerctl.render.entries import unknown_fields
 from layerctl.render.errors import note
+from layerctl.render.json import Document
 from layerctl.render.output import Format, Output, write
+from layerctl.render.progress import watched
+from layerctl.render.stream import speller
 from layerctl.render.tables import CHANGES
-
-if TYPE_CHECKING:
-    from layerctl.inspecting.changes import LayerChange
-    from layerctl.render.json import Document
+from layerctl.render.tree import write_lines
 
 
 @click.command("changes", cls=WithExamples)
@@ -45,7 +51,7 @@ def command(
     since: int,
     content: bool,
     target: str | None,
-) -> None:
+) -> int:
     """Show what the upper layer added, modified, deleted or renamed."""
     if letters is not None and (output.format is not Format.HUMAN or not output.whole):
         raise RequestError(
@@ -53,85 +59,49 @@ def command(
             "--format cannot be combined with other output options",
             hint="remove --format",
         )
-    stack, notes, mount = find_stack(target, request)
-    for text in notes:
-        note(text)
-    if not 0 < since < len(stack.layers):
-        raise RequestError(
-            "no-such-layer",
-            _since_problem(len(stack.layers)),
-            hint=f"layerctl inspect mount {target}"
-            if target
-            else "layerctl inspect changes --help",
-        )
-    with opened(stack, mount) as view:
-        for text in view.notes:
-            note(text)
-        if output.whole and output.format in (Format.JSON, Format.JSONL):
-            _stream(view, since, content=content, as_lines=output.format is Format.JSONL)
+    with opened_stack(target, request, partial(_check_since, since, target)) as view:
+        search = Changes(view, since, content=content)
+        if streams(output):
+            write_stream(view, CHANGES, search, speller(change_document, ("path",)), output)
         else:
-            _write(view, since, output, letters, content=content)
-        tell_unknown(view)
+            _write(view, search, output, letters)
+        return end(view)
 
 
-def _since_problem(count: int) -> str:
+def _check_since(since: int, target: str | None, stack: Stack) -> None:
+    count = len(stack.layers)
+    if 0 < since < count:
+        return
     if count < 2:
-        return "there is only one layer, and so nothing to compare"
-    return "--since must be 1 here" if count == 2 else f"--since must be between 1 and {count - 1}"
+        what = "there is only one layer, and so nothing to compare"
+    elif count == 2:
+        what = "--since must be 1 here"
+    else:
+        what = f"--since must be between 1 and {count - 1}"
+    hint = f"inspect mount {target}" if target else "inspect changes --help"
+    raise RequestError("no-such-layer", what, hint=f"layerctl {hint}")
 
 
-def _write(view: Opened, since: int, output: Output, letters: str | None, *, content: bool) -> None:
-    from layerctl.inspecting.changes import find
-    from layerctl.inspecting.details import Reader
-    from layerctl.render import changes
-    from layerctl.render.details import KEYS, ORIGINS, detail_fields
-    from layerctl.render.entries import unknown_fields
-    from layerctl.render.progress import watched
-    from layerctl.render.tree import write_lines
-
-    found = watched(find(view, since, content=content), lambda _: 1, shown_as_found=False)
+def _write(view: Opened, search: Changes, output: Output, letters: str | None) -> None:
+    batches = watched(search, len, shown_as_found=False)
+    found = chain.from_iterable(batches)
     if letters is not None:
-        write_lines(changes.docker_lines(found))
+        write_lines(docker_lines(found))
         return
 
     def for_people() -> None:
-        if not changes.print_changes(found, output.color):
+        if not print_changes(found, output.color):
             note("no changes")
 
     wanted = output.wanted(CHANGES) & KEYS
     reader = Reader(view.resolver, origins=bool(wanted & ORIGINS))
 
     def row(change: LayerChange) -> Document:
-        document = changes.change_document(change)
+        document = change_document(change)
         if not wanted or change.type is None:
             return document
         return document | detail_fields(reader.at(change.path, change.layer), wanted)
 
+    rows = map(row, found)
     with closing(reader):
-        write(
-            CHANGES,
-            map(row, found),
-            output,
-            human=for_people,
-            beside=lambda: unknown_fields(view),
-        )
-
-
-def _stream(view: Opened, since: int, *, content: bool, as_lines: bool) -> None:
-    """Write changes as JSON, as they are found, with a second process where it is worth it."""
-    from layerctl.inspecting.changes import TreeComparison
-    from layerctl.inspecting.parallel import Team, spread
-    from layerctl.render import entries, stream
-    from layerctl.render.changes import json_batches
-    from layerctl.render.progress import lines_of, watched
-
-    comparison = TreeComparison(view, since, content=content)
-    team = Team(comparison.report, comparison.merge, heavy=True)
-    shared = spread(team, json_batches(comparison.others(team)), "\n" if as_lines else ",\n")
-    batches = watched(
-        chain(shared, json_batches(comparison.deleted())), lines_of, shown_as_found=True
-    )
-    if as_lines:
-        stream.write_lines(batches)
-    else:
-        stream.write_document("changes", batches, lambda: entries.unknown_fields(view))
+        write(CHANGES, rows, output, human=for_people, beside=lambda: unknown_fields(view))

@@ -3,40 +3,52 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from layerctl.cli.common import find_stack, layer_flags
+from layerctl.cli.common import layer_flags_and
 from layerctl.cli.complete import merged_arguments
 from layerctl.cli.help import WithExamples
+from layerctl.cli.inspect_common import end, opened_stack, streams, write_stream
 from layerctl.cli.output import output_options
-from layerctl.codecs.escape import printable
 from layerctl.codecs.request import Request
 from layerctl.errors import EXIT_NOT_FOUND, EXIT_OK, RequestError
-from layerctl.inspecting.opening import Opened, opened
-from layerctl.inspecting.resolvers.tree import TYPES
-from layerctl.inspecting.walk import walk
+from layerctl.inspecting.details import Reader
+from layerctl.inspecting.filters import Filter
+from layerctl.inspecting.listing import Listing
+from layerctl.inspecting.opening import Opened
+from layerctl.inspecting.resolvers.tree import TYPES, EntryKind, MergedDir
+from layerctl.inspecting.story import tell
+from layerctl.inspecting.summary import summarise
+from layerctl.model import Stack
+from layerctl.render.columns import Listing as Table
+from layerctl.render.details import KEYS, ORIGINS, detail_fields
+from layerctl.render.entries import (
+    JsonEntries,
+    entry_documents,
+    story_document,
+    unknown_fields,
+    write_paths,
+)
 from layerctl.render.errors import note
+from layerctl.render.json import Document
 from layerctl.render.output import Format, Output, write
+from layerctl.render.progress import watched
+from layerctl.render.story import print_story
+from layerctl.render.stream import separator
+from layerctl.render.summary import summary_documents
 from layerctl.render.tables import ENTRIES, STORY, SUMMARY
-
-if TYPE_CHECKING:
-    from layerctl.inspecting.filters import Filter
-    from layerctl.inspecting.resolvers.tree import EntryKind, MergedDir
-    from layerctl.inspecting.walk import Chunk
-    from layerctl.render.columns import Listing
-    from layerctl.render.json import Document
+from layerctl.render.tree import print_tree
 
 #: What, with --layer and --summary, makes PATH a directory to list instead of asking its story.
-_OF_LISTINGS = ("as_tree", "types", "max_depth", "glob")
+_OF_LISTINGS = ("as_tree", "types", "old_types", "max_depth", "glob")
 
 _TYPE_NAMES = tuple(dict.fromkeys(TYPES.values()))
 
 
-def _listing(_: Output, given: dict[str, Any]) -> Listing:
+def _listing(_: Output, given: dict[str, Any]) -> Table:
     """Return what the arguments of the command ask for."""
     if given["summary"]:
         return SUMMARY
@@ -46,14 +58,15 @@ def _listing(_: Output, given: dict[str, Any]) -> Listing:
 
 
 @click.command("merged", cls=WithExamples)
-@layer_flags
+@layer_flags_and(_TYPE_NAMES)
 @output_options(ENTRIES, STORY, SUMMARY, which=_listing, sorts=True)
 @click.option("--tree", "as_tree", is_flag=True, help="Draw the tree (default).")
 @click.option("--summary", is_flag=True, help="Sum up entries and bytes per layer.")
 @click.option("--layer", type=int, metavar="N", help="Show only what layer N provides.")
 @click.option(
-    "--type", "types", multiple=True, type=click.Choice(_TYPE_NAMES), help="Show only this type."
-)
+    "--file-type", "types", multiple=True, type=click.Choice(_TYPE_NAMES),
+    help="Show only this type of file.",
+)  # fmt: skip
 @click.option(
     "--max-depth", type=click.IntRange(min=1), metavar="N", help="Descend at most N levels."
 )
@@ -76,13 +89,14 @@ def command(
     glob: str | None,
     thorough: bool,
     arguments: tuple[str, ...],
+    old_types: tuple[str, ...],
 ) -> int:
     """Show the merged tree and which layer provides each entry.
 
     TARGET is a mount; with layer options, leave it out. With PATH, relative to the merged root,
     show how each layer treats that path; exit with 3 if it is not visible.
 
-    With --tree, --summary, --layer, --type, --max-depth or --glob, list the directory PATH.
+    With --tree, --summary, --layer, --file-type, --max-depth or --glob, list the directory PATH.
     """
     listing = _listing(output, locals())
     plain = output.format is not Format.HUMAN or not output.whole
@@ -93,42 +107,32 @@ def command(
             hint="remove --tree",
         )
     target, path = _target_and_path(request, arguments)
-    stack, notes, mount = find_stack(target, request)
-    for text in notes:
-        note(text)
+    for one in old_types:
+        note(f"--type {one} is deprecated; use --file-type {one}")
+    with opened_stack(target, request, partial(_check_layer, layer), thorough=thorough) as view:
+        if listing is STORY:
+            return _story(view, path or "", output)
+        wanted = Filter(layer=layer, types=(*types, *old_types), glob=glob)
+        search = Listing(view.resolver, path or "", max_depth, wanted)
+        if path:
+            search.root().close()  # refused before anything is written
+        if listing is SUMMARY:
+            _summary(view, search, output)
+        elif streams(output):
+            lines = JsonEntries(view.layers, separator(as_document=output.as_json)).lines
+            write_stream(view, ENTRIES, search, lines, output)
+        else:
+            _list(view, search, output)
+        return end(view)
+
+
+def _check_layer(layer: int | None, stack: Stack) -> None:
     if layer is not None and not 0 <= layer < len(stack.layers):
         raise RequestError(
             "no-such-layer",
             f"there is no layer {layer}",
             hint=f"use 0 (the topmost) to {len(stack.layers) - 1}",
         )
-    with opened(stack, mount, thorough=thorough) as view:
-        for text in view.notes:
-            note(text)
-        if listing is STORY:
-            return _story(view, path or "", output)
-        from layerctl.inspecting.filters import Filter
-        from layerctl.inspecting.subtree import open_at
-
-        if path:
-            open_at(view.resolver, path).close()  # refused before anything is written
-        wanted = Filter(layer=layer, types=types, glob=glob)
-        start = partial(open_at, view.resolver, path or "")
-        walking = partial(walk, view.resolver, start=start, max_depth=max_depth)
-        if summary:
-            _summary(view, wanted.apply(walking()), output)
-        elif output.whole and output.format in (Format.JSON, Format.JSONL):
-            _stream(view, wanted, walking, as_lines=output.format is Format.JSONL)
-        else:
-            _list(view, wanted.apply(walking()), output)
-        tell_unknown(view)
-    return EXIT_OK
-
-
-# `-t` is the filesystem's type here as everywhere; `--type` is what a user narrows a listing by.
-for _parameter in command.params:
-    if _parameter.name == "fstype":
-        _parameter.opts.remove("--type")
 
 
 def _target_and_path(request: Request, arguments: tuple[str, ...]) -> tuple[str | None, str | None]:
@@ -158,41 +162,12 @@ def relative(path: str, target: str | None) -> str:
     return os.path.normpath("/" + path).strip("/")
 
 
-def _stream(
-    view: Opened, wanted: Filter, walking: Callable[..., Iterator[Chunk]], *, as_lines: bool
-) -> None:
-    """Write entries as JSON, as they are found, with a second process where it is worth it."""
-    from layerctl.inspecting.parallel import Team, spread
-    from layerctl.render import entries, stream
-    from layerctl.render.progress import lines_of, watched
-
-    reasons = view.resolver.reasons
-    team = Team(lambda: reasons, reasons.merge)
-    chunks = wanted.apply(walking(team=team))
-    separator = "\n" if as_lines else ",\n"
-    batches = entries.JsonEntries(view.layers, separator).batches(chunks)
-    shared = spread(team, batches, separator)
-    counted = watched(shared, lines_of, shown_as_found=True)
-    if as_lines:
-        stream.write_lines(counted)
-    else:
-        stream.write_document("entries", counted, lambda: entries.unknown_fields(view))
-
-
-def _list(view: Opened, chunks: Iterable[Chunk], output: Output) -> None:
-    from layerctl.inspecting.details import Reader
-    from layerctl.render import entries
-    from layerctl.render.details import KEYS, ORIGINS, detail_fields
-    from layerctl.render.progress import watched
-
+def _list(view: Opened, search: Listing, output: Output) -> None:
     shown = output.sort is None and not output.reverse
-    chunks = watched(chunks, lambda chunk: len(chunk.entries), shown_as_found=shown)
-
+    chunks = watched(search, lambda chunk: len(chunk.entries), shown_as_found=shown)
     if output.format is Format.NUL and output.whole:
-        entries.write_paths(chunks)
+        write_paths(chunks)
         return
-    from layerctl.render.tree import print_tree
-
     wanted = output.wanted(ENTRIES) & KEYS
     reader = Reader(view.resolver, origins=bool(wanted & ORIGINS))
 
@@ -203,40 +178,23 @@ def _list(view: Opened, chunks: Iterable[Chunk], output: Output) -> None:
 
     write(
         ENTRIES,
-        entries.entry_documents(chunks, view.layers, more),
+        entry_documents(chunks, view.layers, more),
         output,
         human=lambda: print_tree(chunks, view.layers, output.color),
-        beside=lambda: entries.unknown_fields(view),
+        beside=lambda: unknown_fields(view),
     )
 
 
 def _story(view: Opened, path: str, output: Output) -> int:
-    from layerctl.inspecting.story import tell
-    from layerctl.render.entries import story_document
-    from layerctl.render.story import print_story
-
     story = tell(view, path)
-    document = story_document(story, view.layers)
+    document = story_document(story, view.layers) | unknown_fields(view)
     rows = document.pop("layers")
     write(
         STORY, rows, output, human=lambda: print_story(story, output.color), beside=lambda: document
     )
-    return EXIT_OK if story.visible else EXIT_NOT_FOUND
+    return end(view) or (EXIT_OK if story.visible else EXIT_NOT_FOUND)
 
 
-def _summary(view: Opened, chunks: Iterable[Chunk], output: Output) -> None:
-    from layerctl.inspecting.summary import summarise
-    from layerctl.render.progress import watched
-    from layerctl.render.summary import summary_documents
-
-    counted = watched(chunks, lambda chunk: len(chunk.entries), shown_as_found=False)
+def _summary(view: Opened, search: Listing, output: Output) -> None:
+    counted = watched(search, lambda chunk: len(chunk.entries), shown_as_found=False)
     write(SUMMARY, summary_documents(summarise(view, counted), view.layers), output)
-
-
-def tell_unknown(view: Opened) -> None:
-    """Report on standard error what could not be read."""
-    for one in view.resolver.reasons.kept[:20]:
-        note(f"layer {one.layer}: {printable(one.path) or '.'} cannot be read: {one.reason}")
-    more = len(view.resolver.reasons.kept[20:]) + view.resolver.reasons.more
-    if more:
-        note(f"{more} more could not be read")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from fnmatch import translate
 
-from layerctl.inspecting.resolvers.tree import TYPES, EntryKind, MergedDir
-from layerctl.inspecting.walk import Chunk
+from layerctl.inspecting.resolvers.tree import Entry, EntryKind, MergedDir
 
 
 class Filter:
@@ -35,29 +34,20 @@ class Filter:
         """Whether nothing is left out."""
         return self._layer is None and not self._types and self._glob is None
 
-    def apply(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
-        """Leave out of every chunk what is not wanted."""
-        if self.wants_all:
-            yield from chunks
-            return
-        for chunk in chunks:
-            if chunk.mark is not None:
-                yield chunk
-                continue
-            entries = [
-                (name, kind)
-                for name, kind in chunk.entries
-                if self._wants(kind) and self._matches(chunk.directory, name)
-            ]
-            if entries:
-                yield chunk._replace(entries=entries, ended=False)
+    def apply(self, directory: MergedDir, entries: list[Entry]) -> list[Entry]:
+        """Return those entries of a directory that are wanted."""
+        return [
+            (name, kind)
+            for name, kind in entries
+            if self._wants(kind) and self._matches(directory, name)
+        ]
 
     def _wants(self, kind: EntryKind) -> bool:
         wanted = self._kinds.get(kind)
         if wanted is None:
             layers = kind.merged or (kind.layer,)
             wanted = (self._layer is None or self._layer in layers) and (
-                not self._types or TYPES[kind.letter] in self._types
+                not self._types or kind.type in self._types
             )
             self._kinds[kind] = wanted
         return wanted

@@ -138,11 +138,15 @@ def _follow_pseudo_links(view: Opened, top: int) -> None:
 def _look_beneath_mounts(view: Opened) -> None:
     """Look at layers as the kernel does, which sees nothing of what is mounted inside one."""
     try:
-        targets = sorted(entry.target for entry in mounts.entries())
+        entries = mounts.entries()
     except OSError:
         return
+    targets = sorted(entry.target for entry in entries)
+    here = {entry.mount_id for entry in entries}
     roots = view.resolver.roots
     for index, root in enumerate(roots):
+        if mounts.mount_id_of(root) not in here:
+            continue  # found beneath mounts, or in another namespace: these names are not its
         above = layers.real_path(root).rstrip("/") + "/"
         place = bisect_left(targets, above)
         if place == len(targets) or not targets[place].startswith(above):

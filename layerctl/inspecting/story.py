@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from layerctl.inspecting.opening import Opened
@@ -179,14 +180,12 @@ class _Teller:
             return "d", where, ""
         try:
             fd = layers.open_path("/".join(names[:-1]), self.opened.resolver.roots[index])
-        except FileNotFoundError:
-            return None, where, ""
-        except NotADirectoryError:
+        except (FileNotFoundError, NotADirectoryError):
             return None, where, ""
         except OSError as error:
-            if self._is_link_in_the_way(error):
+            if error.errno == errno.ELOOP:  # a symbolic link in the way
                 return None, where, ""
-            return None, where, error.strerror or str(error)
+            return None, where, self._unknown(index, names, error)
         try:
             status = layers.status(names[-1], fd)
             if status is None:
@@ -197,15 +196,13 @@ class _Teller:
                 return "x", where, ""
             return letter, where, ""
         except OSError as error:
-            return None, where, error.strerror or str(error)
+            return None, where, self._unknown(index, names, error)
         finally:
             os.close(fd)
 
-    @staticmethod
-    def _is_link_in_the_way(error: OSError) -> bool:
-        import errno
-
-        return error.errno == errno.ELOOP
+    def _unknown(self, index: int, names: list[str], error: OSError) -> str:
+        self.opened.resolver.reasons.add(index, "/".join(names), error)
+        return error.strerror or str(error)
 
     def _listed(self) -> str | None:
         """Return the type of the topmost thing at a path that a lookup denies."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from layerctl.errors import NotFoundError
-from layerctl.inspecting.resolvers.resolver import Resolver
+from layerctl.inspecting.resolvers.resolver import Resolver, descend
 from layerctl.inspecting.resolvers.tree import MergedDir
 
 
@@ -12,21 +12,11 @@ def open_at(resolver: Resolver, path: str) -> MergedDir:
 
     Raises NotFoundError where the merged tree has no directory there, or none that can be entered.
     """
-    directory = resolver.root()
-    for name in path.split("/") if path else ():
-        above = directory
-        try:
-            directory = _below(resolver, above, name)
-        finally:
-            above.close()
-    return directory
-
-
-def _below(resolver: Resolver, directory: MergedDir, name: str) -> MergedDir:
-    found = resolver.lookup(directory, name)
-    if not found.error and found.letter == "d":
-        return resolver.directory(directory, name, found)
+    directory, name, found = descend(resolver, path)
+    if found is None:
+        return directory
     found.close()
+    directory.close()
     path = directory.child_path(name)
     if found.error:
         raise NotFoundError(

@@ -6,8 +6,8 @@ import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from layerctl.inspecting.listing import Chunk
 from layerctl.inspecting.opening import Opened
-from layerctl.inspecting.walk import Chunk
 from layerctl.kernel import layers
 
 

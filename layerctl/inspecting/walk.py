@@ -1,163 +1,101 @@
-"""The walk through a merged tree, from the top down."""
+"""The one walk: from a root down, with as many directories open as a process may have."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from operator import itemgetter
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import ClassVar, Generic, Self, TypeVar
 
-from layerctl.inspecting.marks import BEGIN, END, HOLE
-from layerctl.inspecting.resolvers.resolver import Resolver
-from layerctl.inspecting.resolvers.tree import Entry, MergedDir
-from layerctl.kernel import layers
+from layerctl.inspecting.resolvers.resolver import Reasons
 
-if TYPE_CHECKING:
-    from layerctl.inspecting.parallel import Team
-
-_KIND = itemgetter(1)
+T = TypeVar("T")
 
 
-class Chunk(NamedTuple):
-    """Some entries of one directory, in order; `ended` with the last of them.
+class Node(ABC, Generic[T]):
+    """A directory of a walk, open when it is made, and read when its `finds` begin.
 
-    `depth` is 1 for what lies where the walk began. With a `mark` it is none, but tells how a walk
-    is shared (see `layerctl.inspecting.parallel`).
+    `finds` are what is found in it and, each in its place, the directories to go down into.
     """
 
-    directory: MergedDir
-    entries: list[Entry]
-    depth: int
-    ended: bool
-    mark: list[str] | None = None
+    __slots__ = ("finds",)
+
+    def __init__(self) -> None:
+        self.finds = self._find()
+
+    @abstractmethod
+    def _find(self) -> Iterator[T | Node[T]]:
+        """Yield the finds."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the descriptors, for a while or for good."""
+
+    @abstractmethod
+    def reopen(self, above: Self | None) -> None:
+        """Open what was closed; `above` is an open node that this one lies in."""
+
+    @abstractmethod
+    def width(self) -> int:
+        """Return how many directories it has; asked once its finds have begun."""
 
 
-F = TypeVar("F")
+class Search(ABC, Generic[T]):
+    """What is to be found in a merged tree: by a walk, and when that has ended.
 
-
-class Descent(Generic[F]):
-    """The frames of a walk, from the root to where it stands; only the last so many are open.
-
-    However deep a tree is, it takes no more descriptors than that.
+    Iterate over it for all finds; `sharing.shared` yields the same, found by two processes.
     """
 
-    def __init__(
-        self, close: Callable[[F], None], reopen: Callable[[F, F | None], None], limit: int
-    ) -> None:
-        self._close = close
-        self._reopen = reopen
-        self._limit = limit
-        self._frames: list[F] = []
-        self._shut = 0  # how many of the frames, from the root, are closed
+    #: Whether entries are opened and read, which costs much more than to write what is found.
+    heavy: ClassVar[bool] = False
 
-    def __len__(self) -> int:
-        return len(self._frames)
+    def __init__(self, reasons: Reasons, at_once: int) -> None:
+        self._reasons = reasons
+        self.at_once = at_once
 
-    @property
-    def last(self) -> F:
-        """Where the walk stands."""
-        return self._frames[-1]
+    def __iter__(self) -> Iterator[T]:
+        yield from walk(self.root(), self.at_once)
+        yield from self.rest()
 
-    def push(self, frame: F) -> None:
-        """Go down."""
-        self._frames.append(frame)
-        if len(self._frames) - self._shut > self._limit:
-            self._close(self._frames[self._shut])
-            self._shut += 1
+    @abstractmethod
+    def root(self) -> Node[T]:
+        """Return where the walk begins."""
 
-    def pop(self) -> None:
-        """Go up again."""
-        self._close(self._frames.pop())
-        if self._frames and self._shut == len(self._frames):
-            # Several at once, each from the one above: from the root it is a long way.
-            self._shut = max(0, len(self._frames) - self._limit // 2)
-            above: F | None = None
-            for frame in self._frames[self._shut :]:
-                self._reopen(frame, above)
-                above = frame
+    def rest(self) -> Iterator[T]:
+        """Yield what is known only after the walk."""
+        return iter(())
+
+    def state(self) -> tuple[object, ...]:
+        """Return, in the second process of a shared walk, what the first must know of it."""
+        return (self._reasons,)
+
+    def merge(self, reasons: Reasons, *_: object) -> None:
+        """Take, in the first process, the `state` of the second."""
+        self._reasons.merge(reasons)
 
 
-class Step(NamedTuple):
-    """One directory of a walk, and what of it is still to come."""
-
-    directory: MergedDir
-    entries: Iterator[Entry]
-
-
-def descent(resolver: Resolver) -> Descent[Step]:
-    """Return a descent through the directories of a merged tree."""
-    return Descent(
-        lambda step: step.directory.close(),
-        lambda step, above: resolver.reopen(step.directory, above and above.directory),
-        layers.directories_at_once(len(resolver.roots)),
-    )
-
-
-def walk(
-    resolver: Resolver,
-    *,
-    start: Callable[[], MergedDir] | None = None,
-    max_depth: int | None = None,
-    team: Team | None = None,
-) -> Iterator[Chunk]:
-    """Yield the merged tree from the top down, each directory sorted by name.
-
-    A directory's entry comes before what it holds. With a `team`, subtrees are shared out. `start`
-    opens the directory to begin at, by default the root.
-    """
-    root = resolver.root() if start is None else start()
-    first = resolver.read(root)
-    way = descent(resolver)
-    way.push(Step(root, iter(first)))
-    if team is not None:
-        team.divide(sum(kind.letter == "d" for _, kind in first))
-    while way:
-        depth = len(way)
-        chunk, below = _advance(resolver, way.last, go_down=max_depth is None or depth < max_depth)
-        if chunk:
-            ended = below is None or not way.last.entries.__length_hint__()  # type: ignore[attr-defined]
-            yield Chunk(way.last.directory, chunk, depth, ended)
-        if below is None:
-            way.pop()
-            if team is not None and len(way) == team.depth:
-                yield _marked(END)
-            continue
-        if team is not None and depth == team.depth:
-            if not team.mine():
-                below.close()
-                yield _marked(HOLE)
-                continue
-            yield _marked(BEGIN)
-        entries = resolver.read(below)
-        if team is not None:
-            team.worked(len(entries))
-        if any(kind.letter == "d" for kind in set(map(_KIND, entries))):
-            way.push(Step(below, iter(entries)))
-            continue
-        if entries:
-            yield Chunk(below, entries, depth + 1, ended=True)
-        below.close()
-        if team is not None and depth == team.depth:
-            yield _marked(END)
-
-
-def _advance(
-    resolver: Resolver, step: Step, *, go_down: bool
-) -> tuple[list[Entry], MergedDir | None]:
-    """Return the entries up to the next directory to go down into, and that directory."""
-    chunk: list[Entry] = []
-    for name, kind in step.entries:
-        if kind.letter != "d":
-            chunk.append((name, kind))
-            continue
-        whole, below = resolver.enter(step.directory, name, kind)
-        if whole is not None:
-            chunk.append((name, whole))
-        if below is not None:
-            if go_down:
-                return chunk, below
-            below.close()
-    return chunk, None
-
-
-def _marked(mark: list[str]) -> Chunk:
-    return Chunk(MergedDir("", []), [], 0, ended=False, mark=mark)
+def walk(root: Node[T], at_once: int) -> Iterator[T]:
+    """Yield the finds below a node in order; not more than `at_once` nodes are open at a time."""
+    nodes = [root]
+    closed = 0  # how many of them, from the root
+    try:
+        while nodes:
+            for find in nodes[-1].finds:
+                if isinstance(find, Node):
+                    nodes.append(find)
+                    if len(nodes) - closed > at_once:
+                        nodes[closed].close()
+                        closed += 1
+                    break
+                yield find
+            else:
+                nodes.pop().close()
+                if nodes and closed == len(nodes):
+                    # Several at once, each from the one above: from the root it is a long way.
+                    closed = max(0, closed - max(1, at_once // 2))
+                    above = None
+                    for node in nodes[closed:]:
+                        node.reopen(above)
+                        above = node
+    finally:
+        for node in nodes:
+            node.close()

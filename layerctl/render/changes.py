@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from json.encoder import encode_basestring
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from layerctl.codecs.escape import printable
+from layerctl.inspecting.changes import LayerChange
 from layerctl.render.human import WORDS, paint, wants_colour
-from layerctl.render.json import Document, dumps, path_fields
-from layerctl.render.stream import shared_batches
+from layerctl.render.json import Document, path_fields
 from layerctl.render.tree import write_lines
-
-if TYPE_CHECKING:
-    from layerctl.inspecting.changes import LayerChange
 
 _LETTERS = {"added": "A", "deleted": "D", "renamed": "A"}
 
@@ -29,25 +24,6 @@ def change_document(change: LayerChange) -> Document:
     if change.source is not None:
         document |= path_fields("from", change.source)
     return document
-
-
-def json_batches(changes: Iterable[LayerChange | list[str]]) -> Iterator[list[str]]:
-    """Turn changes into batches of JSON text; common parts are encoded once."""
-    ends: dict[tuple[object, ...], str] = {}
-
-    def spell(change: LayerChange) -> str:
-        path, *rest = change
-        if not path.isascii() or change.source is not None:
-            return dumps(change_document(change), indent=None)
-        key = tuple(rest)
-        end = ends.get(key)
-        if end is None:
-            document = change_document(change)
-            del document["path"]
-            end = ends[key] = ", " + dumps(document, indent=None)[1:]
-        return '{"path": ' + encode_basestring(path) + end
-
-    return shared_batches(changes, spell)
 
 
 def docker_lines(changes: Iterable[LayerChange]) -> list[str]:

@@ -9,10 +9,10 @@ from json.encoder import encode_basestring
 from operator import itemgetter
 
 from layerctl.codecs.escape import is_text
+from layerctl.inspecting.listing import Chunk
 from layerctl.inspecting.opening import Opened
 from layerctl.inspecting.resolvers.tree import TYPES, Alias, EntryKind, MergedDir
 from layerctl.inspecting.story import Story
-from layerctl.inspecting.walk import Chunk
 from layerctl.render.json import Document, dumps, path_fields, path_list_fields
 
 
@@ -114,8 +114,9 @@ class JsonEntries:
         self._separator = separator
         self._ends: dict[EntryKind, str] = {}
 
-    def lines(self, directory: MergedDir, entries: Sequence[tuple[str, EntryKind]]) -> list[str]:
+    def lines(self, chunk: Chunk) -> list[str]:
         """Return one JSON object, without a line end, for each entry; or all of them in one."""
+        directory, entries = chunk.directory, chunk.entries
         if not is_text(directory.path):
             return [self._slowly(directory, name, kind) for name, kind in entries]
         head = '{"path": ' + encode_basestring(directory.path and directory.path + "/")[:-1]
@@ -148,14 +149,6 @@ class JsonEntries:
     def _slowly(self, directory: MergedDir, name: str, kind: EntryKind) -> str:
         path = path_fields("path", directory.child_path(name))
         return dumps(path | entry_fields(kind, self._layers), indent=None)
-
-    def batches(self, chunks: Iterable[Chunk]) -> Iterator[list[str]]:
-        """Turn chunks into batches of objects, as JSON text."""
-        for chunk in chunks:
-            if chunk.mark is not None:
-                yield chunk.mark
-            else:
-                yield self.lines(chunk.directory, chunk.entries)
 
 
 def write_paths(chunks: Iterable[Chunk]) -> None:

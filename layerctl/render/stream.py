@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from itertools import islice
+from json.encoder import encode_basestring
+from typing import Any, TypeVar
 
 from layerctl.render.json import Document, dumps
 
-Item = TypeVar("Item")
+Item = TypeVar("Item", bound=tuple[Any, ...])
 
 #: How many lines to gather before writing them.
 _BATCH = 1000
@@ -43,29 +45,44 @@ def write_document(name: str, batches: Iterable[list[str]], rest: Callable[[], D
     write_text(end + "]" + (", " + after if after else "") + "}\n")
 
 
+def separator(*, as_document: bool) -> str:
+    """Return what stands between two objects, of a document or of lines."""
+    return ",\n" if as_document else "\n"
+
+
 def batches(objects: Iterable[Document]) -> Iterator[list[str]]:
     """Turn objects into batches of JSON text."""
-    return shared_batches(objects, lambda one: dumps(one, indent=None))
+    rest = iter(objects)
+    while batch := [dumps(one, indent=None) for one in islice(rest, _BATCH)]:
+        yield batch
+
+
+def speller(
+    document: Callable[[Item], Document], heads: tuple[str, ...]
+) -> Callable[[Iterable[Item]], list[str]]:
+    """Return what makes JSON text of tuples, whose first fields are texts with the keys `heads`.
+
+    What follows those is encoded once for all that have it alike.
+    """
+    count = len(heads)
+    start = "{" + ", ".join(f'"{head}": %s' for head in heads)
+    ends: dict[tuple[object, ...], str] = {}
+
+    def spell(item: Item) -> str:
+        texts: tuple[str, ...] = item[:count]
+        if not all(map(str.isascii, texts)):
+            return dumps(document(item), indent=None)
+        end = ends.get(item[count:])
+        if end is None:
+            if len(ends) >= _BATCH:
+                ends.clear()
+            rest = {key: value for key, value in document(item).items() if key not in heads}
+            end = ends[item[count:]] = ", " + dumps(rest, indent=None)[1:]
+        return start % tuple(map(encode_basestring, texts)) + end
+
+    return lambda items: [spell(item) for item in items]
 
 
 def write_text(text: str) -> None:
     """Write text to standard output as UTF-8, whatever the locale."""
     sys.stdout.buffer.write(text.encode("utf-8"))
-
-
-def shared_batches(
-    items: Iterable[Item | list[str]], spell: Callable[[Item], str]
-) -> Iterator[list[str]]:
-    """Turn the finds of a shared walk into batches of JSON text; its marks, lists, go through."""
-    batch: list[str] = []
-    for item in items:
-        if isinstance(item, list):
-            yield batch
-            yield item
-            batch = []
-            continue
-        batch.append(spell(item))
-        if len(batch) >= _BATCH:
-            yield batch
-            batch = []
-    yield batch

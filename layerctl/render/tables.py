@@ -240,6 +240,7 @@ STORY = Listing(
             (number("LAYER", "the layer's index"), path("PATH", "path inside the layer")),
         )._replace(required=False),
         texts("STORY", "course of the lookup, in words"),
+        *_UNKNOWN,
     ),
     "PATH",
     "with PATH",

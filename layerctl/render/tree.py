@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from layerctl.codecs.escape import printable
+from layerctl.inspecting.listing import Chunk
 from layerctl.inspecting.resolvers.tree import EntryKind
-from layerctl.inspecting.walk import Chunk
 from layerctl.render.human import layer_code, paint, signs, wants_colour
 
 _MARKS = {"d": "/", "l": "@", "p": "|", "s": "=", "c": "%", "b": "%", "w": "%"}

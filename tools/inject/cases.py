@@ -20,10 +20,10 @@ class Case(NamedTuple):
 
 
 def _divide_early() -> None:
-    from layerctl.inspecting import parallel
+    from layerctl.inspecting import sharing
 
-    parallel._WORTHWHILE = 0
-    parallel._MANY = 0
+    sharing._WORTHWHILE = 0
+    sharing._MANY = 0
 
 
 CASES: dict[str, Case] = {

@@ -12,7 +12,7 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from layerctl.inspecting.resolvers.resolver import Found, Reasons, Stop, reopen
+from layerctl.inspecting.resolvers.resolver import Found, LowerReasons, Reasons, Stop, reopen
 from layerctl.inspecting.resolvers.tree import (
     Alias,
     Entry,
@@ -52,7 +52,7 @@ class Aufs:
         self.roots = list(roots)
         self.settings = settings
         self.reasons = Reasons()
-        self.thorough = False  # attributes of files are nothing to aufs
+        self.thorough = self.metacopies = False  # attributes of files are nothing to aufs
         self.kinds = EntryKinds()
         #: The copies that a live mount shows for all names of a hard-linked file.
         self.copies = Copies((), -1)
@@ -63,6 +63,13 @@ class Aufs:
     def close(self) -> None:
         """Close what was opened besides the branches: nothing."""
 
+    def below(self, since: int) -> Aufs:
+        """Return a resolver for the branches from `since` down alone."""
+        honours, shows = self.settings
+        lower = Aufs(self.roots[since:], AufsSettings(honours[since:], shows))
+        lower.reasons = LowerReasons(self.reasons, since)
+        return lower
+
     def root(self) -> MergedDir:
         """Return the root; an opaque marker in a branch's own directory is not asked for."""
         return MergedDir("", [Part(index, os.dup(fd), "") for index, fd in enumerate(self.roots)])
@@ -70,6 +77,14 @@ class Aufs:
     def reopen(self, directory: MergedDir, above: MergedDir | None = None) -> None:
         """Open what was closed; `above` is an open directory that it lies in."""
         reopen(self.roots, self.reasons, directory, above)
+
+    def acts_on(self, part: Part, name: str) -> bool:
+        """Tell whether a part that was read has a name, or a whiteout for it."""
+        return name in part.names or PREFIX + name in part.names
+
+    def is_metacopy(self, _part: Part, _name: str) -> bool:
+        """Tell that no file has only metadata."""
+        return False
 
     def lookup(self, directory: MergedDir, name: str) -> Found:
         """Look one name up in a merged directory."""

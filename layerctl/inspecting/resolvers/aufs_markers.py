@@ -20,8 +20,8 @@ from layerctl.kernel import layers
 from layerctl.model import Stack
 
 
-class AufsMarks:
-    """Reads the markers of an aufs (see `layerctl.inspecting.resolvers.markers.Marks`)."""
+class AufsMarkers:
+    """Reads the markers of an aufs (see `markers.MarkerReader`)."""
 
     def __init__(self, resolver: Aufs, stack: Stack, places: Places) -> None:
         self._resolver = resolver
@@ -194,7 +194,7 @@ class AufsMarks:
                 return f"the opaque directory in layer {above.layer}", above.layer
         return None
 
-    def unseen(self, part: Part, reason: str, by: int | None) -> Iterable[Whiteout]:
+    def unseen(self, part: Part, reason: str, by: int | None) -> list[Whiteout]:
         """Read a directory that is not shown, and return the markers on and in it."""
         self._scan(part)
         found: list[Whiteout] = []

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from layerctl.inspecting.resolvers.resolver import Found
+from layerctl.inspecting.resolvers.resolver import Found, descend
 from layerctl.inspecting.resolvers.tree import Alias, EntryKind, MergedDir, Part
 from layerctl.kernel import handles, layers
 from layerctl.model import Aliasing
@@ -222,17 +222,13 @@ def _metadata_of(overlay: Overlay, path: str) -> os.stat_result | None:
 
 def look_up(overlay: Overlay, path: str) -> Found:
     """Look a whole path up from the root; nothing where a directory on the way is none."""
-    *above, name = path.strip("/").split("/")
-    directory = overlay.root()
+    above, _, name = path.rpartition("/")
+    directory, _, found = descend(overlay, above)
     try:
-        for step in above:
-            found = overlay.lookup(directory, step)
-            if found.error or found.letter != "d":
-                found.close()
-                return Found()
-            parent, directory = directory, overlay.directory(directory, step, found)
-            parent.close()
-        return overlay.lookup(directory, name)
+        if found is None:
+            return overlay.lookup(directory, name)
+        found.close()
+        return Found()
     finally:
         directory.close()
 

@@ -44,7 +44,7 @@ class Hidden(NamedTuple):
     by: int | None
 
 
-class Marks(Protocol):
+class MarkerReader(Protocol):
     """Reads the markers of one kind of filesystem, directory by directory."""
 
     def read(self, directory: MergedDir) -> list[Entry]:
@@ -70,7 +70,7 @@ class Marks(Protocol):
     def hider(self, directory: MergedDir, name: str, layer: int) -> tuple[str, int] | None:
         """Return what leaves the directory `name` of `layer` out, in words, and its layer."""
 
-    def unseen(self, part: Part, reason: str, by: int | None) -> Iterable[Whiteout]:
+    def unseen(self, part: Part, reason: str, by: int | None) -> list[Whiteout]:
         """Read a directory that is not shown, and return the markers on and in it."""
 
 

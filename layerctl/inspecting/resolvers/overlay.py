@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from layerctl.inspecting.resolvers.inodes import Table, find, look_up, settle
 from layerctl.inspecting.resolvers.overlay_lookup import OverlayLookup, find_regular
-from layerctl.inspecting.resolvers.resolver import Found, Reasons, reopen
+from layerctl.inspecting.resolvers.resolver import Found, LowerReasons, Reasons, reopen
 from layerctl.inspecting.resolvers.tree import (
     Alias,
     Entry,
@@ -61,6 +61,7 @@ class Overlay:
         self.settings = settings
         self.blind = blind
         self.thorough = thorough
+        self.metacopies = settings.metacopy
         self.traps = traps
         self.same_fs = same_fs
         self.xino = settings.xino and not same_fs
@@ -101,6 +102,18 @@ class Overlay:
         if self.origins is not None:
             self.origins.close()
 
+    def below(self, since: int) -> Overlay:
+        """Return a resolver for the layers from `since` down alone."""
+        lower = Overlay(
+            self.roots[since:],
+            self.settings._replace(has_upper=False),
+            blind=self.blind,
+            traps=self.traps,
+            same_fs=self.same_fs,
+        )
+        lower.reasons = LowerReasons(self.reasons, since)
+        return lower
+
     # Directories
 
     def root(self) -> MergedDir:
@@ -120,6 +133,14 @@ class Overlay:
     def reopen(self, directory: MergedDir, above: MergedDir | None = None) -> None:
         """Open what was closed; `above` is an open directory that it lies in."""
         reopen(self.roots, self.reasons, directory, above)
+
+    def acts_on(self, part: Part, name: str) -> bool:
+        """Tell whether a part that was read has a name, or a whiteout for it."""
+        return name in part.names
+
+    def is_metacopy(self, part: Part, name: str) -> bool:
+        """Tell whether a file of an open part has only metadata."""
+        return self.metacopies and self.value("metacopy", part.fd, name) is not None
 
     def is_upper(self, layer: int) -> bool:
         """Tell whether a layer is the upper one."""

@@ -21,8 +21,8 @@ from layerctl.kernel import layers
 from layerctl.rules.overlay import FUSE, TRUSTED, USER
 
 
-class OverlayMarks:
-    """Reads the markers of an overlay (see `layerctl.inspecting.resolvers.markers.Marks`)."""
+class OverlayMarkers:
+    """Reads the markers of an overlay (see `markers.MarkerReader`)."""
 
     def __init__(self, resolver: Overlay, places: Places, *, thorough: bool) -> None:
         self._resolver = resolver
@@ -228,7 +228,7 @@ class OverlayMarks:
                 return f"the {noun(kind.letter)} in layer {above.layer}", above.layer
         return None
 
-    def unseen(self, part: Part, reason: str, by: int | None) -> Iterable[Whiteout]:
+    def unseen(self, part: Part, reason: str, by: int | None) -> list[Whiteout]:
         """Read a directory that is not shown, and return the markers on and in it."""
         found: list[Whiteout] = []
 

@@ -88,27 +88,46 @@ class Unknown(NamedTuple):
 
 
 class Reasons:
-    """Collects what could not be read, up to a bound."""
+    """Collects what could not be read, each once, up to a bound."""
 
     def __init__(self) -> None:
-        self.kept: list[Unknown] = []
+        self._kept: dict[Unknown, None] = {}
         self.more = 0
+
+    @property
+    def kept(self) -> list[Unknown]:
+        """What could not be read; `more` counts what is not here."""
+        return list(self._kept)
 
     def add(self, layer: int, path: str, error: OSError) -> None:
         """Note a failure, but for names that have merely gone since they were listed."""
-        if error.errno == errno.ENOENT:
-            return
-        if len(self.kept) < _KEPT_REASONS:
-            self.kept.append(Unknown(layer, path, error.strerror or str(error)))
-        else:
+        if error.errno != errno.ENOENT:
+            self._keep(Unknown(layer, path, error.strerror or str(error)))
+
+    def _keep(self, one: Unknown) -> None:
+        if len(self._kept) < _KEPT_REASONS:
+            self._kept[one] = None
+        elif one not in self._kept:
             self.more += 1
 
     def merge(self, other: Reasons) -> None:
         """Take in what another process could not read; both may have met the same."""
-        known = set(self.kept)
-        fresh = [one for one in other.kept if one not in known]
-        self.more += other.more + max(0, len(self.kept) + len(fresh) - _KEPT_REASONS)
-        self.kept = (self.kept + fresh)[:_KEPT_REASONS]
+        for one in other._kept:
+            self._keep(one)
+        self.more += other.more
+
+
+class LowerReasons(Reasons):
+    """Adds to the reasons of a whole stack what cannot be read of its layers from `since` down."""
+
+    def __init__(self, whole: Reasons, since: int) -> None:
+        super().__init__()
+        self._whole = whole
+        self._since = since
+
+    def add(self, layer: int, path: str, error: OSError) -> None:
+        """Note a failure in a layer of the lower ones."""
+        self._whole.add(layer + self._since, path, error)
 
 
 class Resolver(Protocol):
@@ -119,12 +138,17 @@ class Resolver(Protocol):
     roots: list[int]
     #: Whether a listing reads the attributes of every file.
     thorough: bool
+    #: Whether files may have their contents in a layer below their metadata.
+    metacopies: bool
 
     def ask(self, mount: int) -> None:
         """Let a live mount, open at `mount`, tell what the layers alone do not."""
 
     def close(self) -> None:
         """Close what was opened besides the layers' own directories."""
+
+    def below(self, since: int) -> Resolver:
+        """Return a resolver for the layers from `since` down alone; its layers begin with 0."""
 
     def root(self) -> MergedDir:
         """Return the root of the merged tree."""
@@ -145,6 +169,12 @@ class Resolver(Protocol):
 
     def directory(self, directory: MergedDir, name: str, found: Found) -> MergedDir:
         """Make the merged directory out of what a lookup found."""
+
+    def acts_on(self, part: Part, name: str) -> bool:
+        """Tell whether a part that was read has a name, or a whiteout for it."""
+
+    def is_metacopy(self, part: Part, name: str) -> bool:
+        """Tell whether a file of an open part has only metadata."""
 
     def reopen(self, directory: MergedDir, above: MergedDir | None = None) -> None:
         """Open what `MergedDir.close` closed; `above` is an open directory that it lies in."""
@@ -179,3 +209,29 @@ def open_layers(paths: Iterable[str]) -> list[int]:
             os.close(fd)
         raise
     return opened
+
+
+def descend(resolver: Resolver, path: str) -> tuple[MergedDir, str, Found | None]:
+    """Look a path up name by name, as far as directories lead.
+
+    Returns the last directory, open, and what was found in it under the next name, if that is no
+    directory or is denied; None where the whole path was gone down.
+    """
+    directory = resolver.root()
+    for name in filter(None, path.split("/")):
+        found = resolver.lookup(directory, name)
+        if found.error or found.letter != "d":
+            return directory, name, found
+        above, directory = directory, resolver.directory(directory, name, found)
+        above.close()
+    return directory, "", None
+
+
+def find_directory(resolver: Resolver, path: str) -> MergedDir | None:
+    """Return a directory of the merged tree by its path, None where there is none."""
+    directory, _, found = descend(resolver, path)
+    if found is None:
+        return directory
+    found.close()
+    directory.close()
+    return None

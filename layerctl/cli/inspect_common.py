@@ -1,0 +1,81 @@
+"""What the inspect commands share: opening layers, writing what is found, telling what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from layerctl.cli.common import find_stack
+from layerctl.codecs.escape import printable
+from layerctl.codecs.request import Request
+from layerctl.errors import EXIT_FOUND, EXIT_OK
+from layerctl.inspecting.opening import Opened, opened
+from layerctl.inspecting.sharing import shared
+from layerctl.inspecting.walk import Search
+from layerctl.model import Stack
+from layerctl.render import stream
+from layerctl.render.columns import Listing
+from layerctl.render.entries import unknown_fields
+from layerctl.render.errors import note
+from layerctl.render.output import Format, Output
+from layerctl.render.progress import lines_of, watched
+
+T = TypeVar("T")
+
+#: How many places that cannot be read are named on standard error.
+_NAMED = 20
+
+
+@contextmanager
+def opened_stack(
+    target: str | None,
+    request: Request,
+    check: Callable[[Stack], None] = lambda _: None,
+    *,
+    thorough: bool = False,
+) -> Iterator[Opened]:
+    """Open the layers of the mount at TARGET, or those that the layer flags name, once checked."""
+    stack, notes, mount = find_stack(target, request)
+    for text in notes:
+        note(text)
+    check(stack)
+    with opened(stack, mount, thorough=thorough) as view:
+        for text in view.notes:
+            note(text)
+        yield view
+
+
+def streams(output: Output) -> bool:
+    """Tell whether rows are written as they are found, by `write_stream`."""
+    return output.whole and output.format in (Format.JSON, Format.JSONL)
+
+
+def write_stream(
+    view: Opened,
+    listing: Listing,
+    search: Search[T],
+    spell: Callable[[T], list[str]],
+    output: Output,
+) -> None:
+    """Write what is found as JSON, at once, with a second process where that pays."""
+    batches = watched(
+        shared(search, spell, stream.separator(as_document=output.as_json)),
+        lines_of,
+        shown_as_found=True,
+    )
+    if output.as_json:
+        stream.write_document(listing.key, batches, lambda: unknown_fields(view))
+    else:
+        stream.write_lines(batches)
+
+
+def end(view: Opened) -> int:
+    """Report on standard error what could not be read; return the exit code for that."""
+    reasons = view.resolver.reasons
+    for one in reasons.kept[:_NAMED]:
+        note(f"layer {one.layer}: {printable(one.path) or '.'} cannot be read: {one.reason}")
+    more = len(reasons.kept[_NAMED:]) + reasons.more
+    if more:
+        note(f"{more} more could not be read")
+    return EXIT_FOUND if reasons.kept or view.notes else EXIT_OK

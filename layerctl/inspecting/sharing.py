@@ -1,0 +1,206 @@
+"""A search shared by two processes; what they find comes in the order of one.
+
+A long walk forks once. From then on both processes take the same way through the upper levels
+of the tree, and each goes down into its share of the subtrees; what the child finds comes
+through a pipe and is put where it belongs. A short walk never forks.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn, TypeVar
+
+from layerctl.inspecting.walk import Node, Search, walk
+from layerctl.kernel.second import Second
+
+T = TypeVar("T")
+Spell = Callable[[T], list[str]]
+
+#: A walk of fewer seconds than this is not worth a second process.
+_WORTHWHILE = 0.005
+#: With so many directories in its root, a tree is divided there, else one level further down.
+_MANY = 16
+#: Of three subtrees one is the parent's, who besides starts, and writes what both find: where
+#: looking at an entry costs little more than writing it. Where it costs more, three of seven.
+_Shares = tuple[int, tuple[int, ...]]
+_LIGHT: _Shares = (3, (1,))
+_HEAVY: _Shares = (7, (1, 3, 5))
+#: How many characters the child gathers before it sends them.
+_BLOCK = 1 << 16
+
+
+def shared(search: Search[T], spell: Spell[T], separator: str) -> Iterator[list[str]]:
+    """Yield the finds of a search, each as `spell` makes texts of it, in order.
+
+    What comes from the other process is one text, its parts joined by `separator`. Raises OSError
+    where the other process fails, or reads the layers otherwise.
+    """
+    share = _Share(search, separator)
+    texts = walk(_Spelled(search.root(), spell, share, 0), search.at_once)
+    try:
+        for text in texts:
+            if share.is_child:
+                # The fork was in `texts`; this is the copy. It goes on from here and ends there.
+                share.hold(text)
+                for other in texts:
+                    share.hold(other)
+                break
+            yield text
+        share.finish()
+    except BaseException as error:
+        if share.is_child:
+            share.fail(error)
+        raise
+    finally:
+        share.close()
+    yield from map(spell, search.rest())
+
+
+class _Share:
+    """Decides which of the two processes goes down into a subtree.
+
+    `depth` is the depth of the directories that are shared out, 0 until the root was read.
+    """
+
+    def __init__(self, search: Search[Any], separator: str) -> None:
+        self.depth = 0
+        self._search = search
+        self._separator = separator
+        self._shares = _HEAVY if search.heavy else _LIGHT
+        self._started = time.monotonic()
+        self._count = 0
+        self._alone = len(os.sched_getaffinity(0)) < 2
+        self._second: Second | None = None
+        self._held: list[str] = []
+        self._size = 0
+
+    @property
+    def is_child(self) -> bool:
+        """Whether this is the second process."""
+        return self._second is not None and self._second.is_child
+
+    def takes_next(self) -> bool:
+        """Tell whether the next subtree is for this process; forks when that pays."""
+        if self._second is None and not self._alone:
+            if time.monotonic() - self._started < _WORTHWHILE:
+                return True
+            try:
+                self._second = Second()
+            except OSError:  # no more processes, or no more descriptors
+                self._alone = True
+        if self._alone:
+            return True
+        self._count += 1
+        shares, parents = self._shares
+        return (self._count % shares in parents) != self.is_child
+
+    def others(self) -> Iterator[list[str]]:
+        """Yield, in the parent, what the child found in the next subtree."""
+        while data := self._receive():
+            yield [data.decode("utf-8")]
+
+    def _receive(self, *, last: bool = False) -> Any:
+        assert self._second is not None  # noqa: S101 - only who has a child receives
+        data, is_last = self._second.receive()
+        if not is_last and not last:
+            return data
+        said = pickle.loads(data) if is_last else None  # noqa: S301 - from our own child
+        if isinstance(said, BaseException):
+            raise said
+        if said is None or not last:  # each takes its own way through the upper levels
+            raise OSError(errno.ESTALE, "two readings of the layers differ")
+        return said
+
+    def hold(self, texts: list[str]) -> None:
+        """Gather, in the child, what is to be sent."""
+        self._held += texts
+        self._size += sum(map(len, texts))
+        if self._size >= _BLOCK:
+            self._send_held()
+
+    def _send_held(self) -> None:
+        if self._second is not None and self._held:
+            self._second.send(self._separator.join(self._held).encode("utf-8"))
+        self._held, self._size = [], 0
+
+    def leave(self) -> None:
+        """Note that a subtree has been walked, which ends what the child sends of it."""
+        if self._second is not None and self._second.is_child:
+            self._send_held()
+            self._second.send(b"")
+
+    def finish(self) -> None:
+        """Tell, in the child, what else is known, and end it; take that in the parent.
+
+        Raises what ended the child early.
+        """
+        if self._second is None:
+            return
+        if self._second.is_child:
+            self._second.send(pickle.dumps(self._search.state()), last=True)
+            self._second.end()
+        self._search.merge(*self._receive(last=True))
+
+    def fail(self, error: BaseException) -> NoReturn:
+        """Tell the parent what ended the child early, and end it."""
+        assert self._second is not None  # noqa: S101 - this is the child
+        if not isinstance(error, (OSError, MemoryError)):
+            error = RuntimeError(
+                f"the second process failed: {''.join(traceback.format_exception(error))}"
+            )
+        try:
+            self._second.send(pickle.dumps(error), last=True)
+        finally:
+            os._exit(1)
+
+    def close(self) -> None:
+        """End the child, if it has not ended."""
+        if self._second is not None:
+            self._second.end()
+
+
+class _Spelled(Node[list[str]]):
+    """A node whose finds are texts, and whose subtrees are shared out at the right depth."""
+
+    __slots__ = ("_depth", "_node", "_share", "_spell")
+
+    def __init__(self, node: Node[T], spell: Spell[T], share: _Share, depth: int) -> None:
+        super().__init__()
+        self._node: Node[Any] = node
+        self._spell: Spell[Any] = spell
+        self._share = share
+        self._depth = depth
+
+    def _find(self) -> Iterator[list[str] | Node[list[str]]]:
+        node, share = self._node, self._share
+        below = self._depth + 1
+        for find in node.finds:
+            if not isinstance(find, Node):
+                if not share.is_child or self._depth >= share.depth:
+                    yield self._spell(find)
+                continue
+            if not share.depth:
+                share.depth = 1 if node.width() >= _MANY else 2
+            if below != share.depth:
+                yield _Spelled(find, self._spell, share, below)
+            elif share.takes_next():
+                yield _Spelled(find, self._spell, share, below)
+                share.leave()
+            else:
+                find.close()
+                if not share.is_child:
+                    yield from share.others()
+
+    def close(self) -> None:
+        self._node.close()
+
+    def reopen(self, above: _Spelled | None) -> None:
+        self._node.reopen(None if above is None else above._node)
+
+    def width(self) -> int:
+        return self._node.width()

@@ -1,0 +1,70 @@
+"""A second process, which goes on where the first one stands and sends back what it finds."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+from contextlib import suppress
+
+_LENGTH_BYTES = 8
+#: Stands in the length of the last message.
+_LAST = 1 << 63
+_PIPE_SIZE = 1 << 20
+_BUFFER = 1 << 16
+
+
+class Second:
+    """One end of the pipe between the two: in the child it sends, in the parent it receives.
+
+    `is_child` tells in which of the two this is.
+    """
+
+    def __init__(self) -> None:
+        """Fork. Raises OSError where no process or descriptor is left."""
+        reader, writer = os.pipe()
+        with suppress(OSError):  # a smaller pipe makes the two wait for each other more often
+            fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+        try:
+            self._child = os.fork()
+        except OSError:
+            os.close(reader)
+            os.close(writer)
+            raise
+        self.is_child = self._child == 0
+        os.close(reader if self.is_child else writer)
+        self._writer = writer
+        if not self.is_child:
+            self._reader = os.fdopen(reader, "rb", _BUFFER)
+
+    def send(self, data: bytes, *, last: bool = False) -> None:
+        """Send a message to the parent; ends the process where that takes no more."""
+        length = len(data) | _LAST if last else len(data)
+        view = memoryview(length.to_bytes(_LENGTH_BYTES, "little") + data)
+        try:
+            while view:
+                view = view[os.write(self._writer, view) :]
+        except OSError:  # a part may have gone: the parent must not take more for its rest
+            os._exit(1)
+
+    def receive(self) -> tuple[bytes, bool]:
+        """Return the child's next message, and whether it is the last.
+
+        Raises OSError where the child has ended before it.
+        """
+        length = int.from_bytes(self._read(_LENGTH_BYTES), "little")
+        return self._read(length & ~_LAST), bool(length & _LAST)
+
+    def _read(self, length: int) -> bytes:
+        data = self._reader.read(length)
+        if len(data) < length:
+            raise OSError("the second process ended early")
+        return data
+
+    def end(self) -> None:
+        """End the child, from within at once, from the parent if it has not ended."""
+        if self.is_child:
+            os._exit(0)
+        self._reader.close()
+        os.kill(self._child, signal.SIGKILL)
+        os.waitpid(self._child, 0)
