@@ -8,14 +8,14 @@ through a pipe and is put where it belongs. A short walk never forks.
 from __future__ import annotations
 
 import errno
-import os
 import pickle
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from layerctl.inspecting.walk import Node, Search, walk
+from layerctl.kernel import second
 from layerctl.kernel.second import Second
 
 T = TypeVar("T")
@@ -74,7 +74,7 @@ class _Share:
         self._shares = _HEAVY if search.heavy else _LIGHT
         self._started = time.monotonic()
         self._count = 0
-        self._alone = len(os.sched_getaffinity(0)) < 2
+        self._alone = not second.pays()
         self._second: Second | None = None
         self._held: list[str] = []
         self._size = 0
@@ -146,7 +146,7 @@ class _Share:
             self._second.end()
         self._search.merge(*self._receive(last=True))
 
-    def fail(self, error: BaseException) -> NoReturn:
+    def fail(self, error: BaseException) -> None:
         """Tell the parent what ended the child early, and end it."""
         assert self._second is not None  # noqa: S101 - this is the child
         if not isinstance(error, (OSError, MemoryError)):
@@ -156,7 +156,7 @@ class _Share:
         try:
             self._second.send(pickle.dumps(error), last=True)
         finally:
-            os._exit(1)
+            self._second.end()
 
     def close(self) -> None:
         """End the child, if it has not ended."""

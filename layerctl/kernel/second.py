@@ -7,11 +7,18 @@ import os
 import signal
 from contextlib import suppress
 
+from layerctl.kernel import child
+
 _LENGTH_BYTES = 8
 #: Stands in the length of the last message.
 _LAST = 1 << 63
 _PIPE_SIZE = 1 << 20
 _BUFFER = 1 << 16
+
+
+def pays() -> bool:
+    """Tell whether a second process has a processor to run on beside the first."""
+    return len(os.sched_getaffinity(0)) > 1
 
 
 class Second:
@@ -25,14 +32,8 @@ class Second:
         reader, writer = os.pipe()
         with suppress(OSError):  # a smaller pipe makes the two wait for each other more often
             fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
-        try:
-            self._child = os.fork()
-        except OSError:
-            os.close(reader)
-            os.close(writer)
-            raise
+        self._child = child.fork(reader, writer)
         self.is_child = self._child == 0
-        os.close(reader if self.is_child else writer)
         self._writer = writer
         if not self.is_child:
             self._reader = os.fdopen(reader, "rb", _BUFFER)
@@ -64,7 +65,7 @@ class Second:
     def end(self) -> None:
         """End the child, from within at once, from the parent if it has not ended."""
         if self.is_child:
-            os._exit(0)
+            os._exit(0)  # all that it has to say was sent
         self._reader.close()
         os.kill(self._child, signal.SIGKILL)
         os.waitpid(self._child, 0)
