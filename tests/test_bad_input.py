@@ -14,8 +14,6 @@ from tests.support import ROOT, layerctl, layerctl_json, valid
 
 BAD: tuple[tuple[int, str, tuple[str, ...]], ...] = (
     (2, "usage", ("nosuchcommand",)),
-    (2, "usage", ()),
-    (2, "usage", ("inspect",)),
     (2, "usage", ("umount",)),
     (3, "target-missing", ("umount", "nosuch")),
     (3, "not-mounted", ("umount", "plain")),
@@ -48,31 +46,36 @@ BAD: tuple[tuple[int, str, tuple[str, ...]], ...] = (
 )
 
 
+@pytest.mark.parametrize("arguments", [(), ("inspect",)])
+def test_a_command_is_missing(arguments: tuple[str, ...]) -> None:
+    done = layerctl(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("layerctl: no command was given\n")
+
+
 @pytest.mark.namespace
-def test_bad_input_is_refused_and_changes_nothing(lab: Path) -> None:
+@pytest.mark.parametrize(("code", "identity", "arguments"), BAD)
+def test_bad_input_is_refused_and_changes_nothing(
+    lab: Path, code: int, identity: str, arguments: tuple[str, ...]
+) -> None:
     for name in ("low/inside", "up", "merged", "plain", "own"):
         (lab / name).mkdir(parents=True)
     (lab / "file").write_text("nothing of a mountinfo\n")
     layerctl_json("mount", "-u", "up", "-l", "low", "merged")
     syscalls.mount("own", "own", "tmpfs", 0, "")
     before = Path("/proc/self/mountinfo").read_text(), sorted(lab.rglob("*"))
-    for code, identity, arguments in BAD:
-        if not arguments[1:] and arguments != ("nosuchcommand",) and arguments != ("umount",):
-            assert layerctl(*arguments).stderr.startswith("layerctl: no command was given\n")
-            continue
-        flag = "--jsonl" if {"--raw", "schema"} & set(arguments) else "--json"
-        done = layerctl(*arguments, *([] if arguments[0] == "schema" else [flag]))
-        where = (arguments, done.stderr)
-        assert (done.returncode, done.stdout) == (code, ""), where
-        if arguments[0] != "schema":
-            error = valid("error", done.stderr)["error"]
-            assert (error["id"], error["exit_code"]) == (identity, code), where
-            assert error["message"], where
-            assert error["hint"], where
-        plain = layerctl(*arguments)
-        assert (plain.returncode, plain.stdout) == (code, ""), where
-        assert plain.stderr.startswith("layerctl: "), where
-        assert "  help: " in plain.stderr, where
+    flag = "--jsonl" if "--raw" in arguments else "--json"
+    done = layerctl(*arguments, *([] if arguments[0] == "schema" else [flag]))
+    assert (done.returncode, done.stdout) == (code, ""), done.stderr
+    if arguments[0] != "schema":
+        error = valid("error", done.stderr)["error"]
+        assert (error["id"], error["exit_code"]) == (identity, code)
+        assert error["message"]
+        assert error["hint"]
+    plain = layerctl(*arguments)
+    assert (plain.returncode, plain.stdout) == (code, ""), plain.stderr
+    assert plain.stderr.startswith("layerctl: ")
+    assert "  help: " in plain.stderr
     assert (Path("/proc/self/mountinfo").read_text(), sorted(lab.rglob("*"))) == before
 
 

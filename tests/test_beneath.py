@@ -85,15 +85,20 @@ def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.namespace
-def test_who_may_swap_what_on_the_way(lab: Path) -> None:
+@pytest.mark.parametrize(("path", "swap", "link"), WAYS)
+def test_who_may_swap_what_on_the_way(
+    lab: Path, path: str, swap: tuple[str, int | None] | None, link: str | None
+) -> None:
     grow(lab)
     before = fds()
-    for path, swap, link in WAYS:
-        exposure = beneath.exposure(f"{lab}/{path}")
-        expected = None if swap is None else Swap(f"{lab}/{swap[0]}", swap[1])
-        stopped = None if link is None or swap is None else Swap(f"{lab}/{link}", swap[1])
-        assert exposure == Exposure(expected, stopped), path
+    exposure = beneath.exposure(f"{lab}/{path}")
+    expected = None if swap is None else Swap(f"{lab}/{swap[0]}", swap[1])
+    stopped = None if link is None or swap is None else Swap(f"{lab}/{link}", swap[1])
+    assert exposure == Exposure(expected, stopped)
     assert fds() == before
+
+
+def test_who_may_swap_has_a_name() -> None:
     assert Swap("/x", None).who == "users other than root"
     assert str(HIS) in Swap("/x", HIS).who
 
@@ -121,42 +126,63 @@ def test_a_group_by_an_access_control_list_counts(
     assert beneath.exposure(f"{lab}/acl/d") == Exposure()
 
 
-@pytest.mark.namespace
-@pytest.mark.parametrize("old", [False, True])
-def test_a_directory_is_opened_by_its_way(
-    lab: Path, old: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    grow(lab)
-    if old:
+#: What cannot be opened, and why.
+FAILING = {
+    "file": errno.ENOTDIR,
+    "all/nosuch": errno.ENOENT,
+    "sticky/nosuch": errno.ENOENT,
+    "own/loop": errno.ELOOP,
+    "own/gone": errno.ENOENT,
+}
+
+
+@pytest.fixture(params=["openat2", "by hand"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a kernel with openat2(2), or one without."""
+    if request.param == "by hand":
         by_hand(monkeypatch)
+
+
+@pytest.mark.namespace
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize(("path", "link"), [(p, link) for p, _, link in WAYS if p not in FAILING])
+def test_a_directory_is_opened_by_its_way(lab: Path, path: str, link: str | None) -> None:
+    grow(lab)
     before = fds()
-    for path, _, link in WAYS:
-        if path in ("file", "all/nosuch", "sticky/nosuch"):
-            number = errno.ENOTDIR if path == "file" else errno.ENOENT
-            with pytest.raises(OSError, match=os.strerror(number)):
-                beneath.open_directory(f"{lab}/{path}")
-        elif link is None:
-            fd = beneath.open_directory(f"{lab}/{path}")
-            assert os.path.samefile(beneath.name_of(fd), f"{lab}/{path}")
-            status = os.stat(f"{lab}/{path}")
-            assert beneath.identity(fd) == (status.st_dev, status.st_ino)
-            os.close(fd)
-        else:
-            with pytest.raises(RefusedError) as caught:
-                beneath.open_directory(f"{lab}/{path}")
-            assert caught.value.id == "untrusted-symlink"
-            assert link in caught.value.message
-    for path, number in (("own/loop", errno.ELOOP), ("own/gone", errno.ENOENT)):
-        with pytest.raises(OSError, match=os.strerror(number)):
+    if link is None:
+        fd = beneath.open_directory(f"{lab}/{path}")
+        assert os.path.samefile(beneath.name_of(fd), f"{lab}/{path}")
+        status = os.stat(f"{lab}/{path}")
+        assert beneath.identity(fd) == (status.st_dev, status.st_ino)
+        os.close(fd)
+    else:
+        with pytest.raises(RefusedError) as caught:
             beneath.open_directory(f"{lab}/{path}")
+        assert caught.value.id == "untrusted-symlink"
+        assert link in caught.value.message
     assert fds() == before
-    if not old:
-        plain = [path for path, _, _ in WAYS if beneath.is_plain(f"{lab}/{path}")]
-        links = {"own/link", "own/up", "own/far", "own/proc", "own/his", "own/his/d", "his/link"}
-        links |= {"all/link", "sticky/link", "sticky/hislink"}
-        nothing = {"file", "all/nosuch", "sticky/nosuch"}
-        assert plain == [path for path, _, _ in WAYS if path not in links | nothing]
-        assert fds() == before
+
+
+@pytest.mark.namespace
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize(("path", "number"), FAILING.items())
+def test_what_is_no_directory_is_not_opened(lab: Path, path: str, number: int) -> None:
+    grow(lab)
+    before = fds()
+    with pytest.raises(OSError, match=os.strerror(number)):
+        beneath.open_directory(f"{lab}/{path}")
+    assert fds() == before
+
+
+@pytest.mark.namespace
+def test_a_plain_path_leads_through_no_link(lab: Path) -> None:
+    grow(lab)
+    before = fds()
+    plain = {path for path, _, _ in WAYS if beneath.is_plain(f"{lab}/{path}")}
+    links = {"own/link", "own/up", "own/far", "own/proc", "own/his", "own/his/d", "his/link"}
+    links |= {"all/link", "sticky/link", "sticky/hislink"}
+    assert plain == {path for path, _, _ in WAYS} - links - FAILING.keys()
+    assert fds() == before
 
 
 @pytest.mark.namespace

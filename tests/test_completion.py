@@ -88,16 +88,15 @@ def _mounted(lab: Path) -> None:
 
 @pytest.mark.namespace
 @pytest.mark.parametrize("shell", SHELLS)
-def test_a_shell_completes(shell: str, lab: Path) -> None:
-    _mounted(lab)
-    merged = f"{lab}/merged dir"
-    for line, words in {
+@pytest.mark.parametrize(
+    ("line", "words"),
+    {
         "layerctl umo": ["layerctl", "umount"],
         "layerctl inspect au": ["layerctl", "inspect", "aufs"],
         "layerctl list --nohead": ["layerctl", "list", "--noheadings"],
         "layerctl list --color alw": ["layerctl", "list", "--color", "always"],
-        f"layerctl inspect mount {lab}/m": ["layerctl", "inspect", "mount", merged],
-        f"layerctl inspect merged {lab}/m": ["layerctl", "inspect", "merged", merged],
+        "layerctl inspect mount LAB/m": ["layerctl", "inspect", "mount", "LAB/merged dir"],
+        "layerctl inspect merged LAB/m": ["layerctl", "inspect", "merged", "LAB/merged dir"],
         r"layerctl inspect merged merged\ dir in": [
             "layerctl", "inspect", "merged", "merged dir", "inner",
         ],
@@ -125,10 +124,13 @@ def test_a_shell_completes(shell: str, lab: Path) -> None:
             "layerctl", "inspect", "merged", "--output", "MERGED_FROM",
         ],
         "layerctl doctor --from some": ["layerctl", "doctor", "--from", "some text"],
-    }.items():  # fmt: skip
-        found = typed(shell, line, lab)
-        found[-1] = found[-1].removesuffix("/")  # zsh takes it away before a blank
-        assert found == words, (shell, line)
+    }.items(),
+)  # fmt: skip
+def test_a_shell_completes(shell: str, lab: Path, line: str, words: list[str]) -> None:
+    _mounted(lab)
+    found = typed(shell, line.replace("LAB", str(lab)), lab)
+    found[-1] = found[-1].removesuffix("/")  # zsh takes it away before a blank
+    assert found == [word.replace("LAB", str(lab)) for word in words]
 
 
 def _offered(line: str, lab: Path) -> list[str]:
@@ -144,11 +146,14 @@ def _offered(line: str, lab: Path) -> list[str]:
 
 
 @pytest.mark.namespace
-def test_every_live_mount_is_offered(lab: Path) -> None:
+@pytest.mark.parametrize(
+    "command",
+    ["umount", "inspect mount", "inspect merged", "inspect whiteouts", "doctor"],
+)
+def test_every_live_mount_is_offered(lab: Path, command: str) -> None:
     _mounted(lab)
-    for command in ("umount", "inspect mount", "inspect merged", "inspect whiteouts", "doctor"):
-        offered = _offered(f"layerctl {command} ", lab)
-        assert {f"{lab}/merged dir", "merged dir"} <= set(offered)
+    offered = _offered(f"layerctl {command} ", lab)
+    assert {f"{lab}/merged dir", "merged dir"} <= set(offered)
 
 
 @pytest.mark.parametrize(("fstype", "table"), [("overlay", OVERLAY), ("aufs", AUFS)])

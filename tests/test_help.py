@@ -67,10 +67,12 @@ def test_every_example_does_what_it_says(lab: Path) -> None:
     for name in ("upper", "lower/etc", "base", "merged", "mnt"):
         (lab / name).mkdir(parents=True)
     (lab / "lower" / "etc" / "fstab").touch()
-    for examples in EXAMPLES.values():
-        for example in examples:
-            done = layerctl(*shlex.split(example.line)[1:])
-            assert done.returncode == example.code, (example.line, done.stderr)
+    done = [  # one after another: some mount what the next ones look at
+        (example, layerctl(*shlex.split(example.line)[1:]))
+        for examples in EXAMPLES.values()
+        for example in examples
+    ]
+    assert [one for one in done if one[1].returncode != one[0].code] == []
 
 
 def test_the_manual_pages_are_well_formed(tmp_path: Path) -> None:

@@ -249,14 +249,17 @@ def test_hard_links_are_not_lost_unasked(lab: Path, capfd: pytest.CaptureFixture
 
 
 @pytest.mark.namespace
-def test_what_aufs_would_take_and_change_is_refused(
-    lab: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    make(lab, "l1", "l2", "m")
-    for options, code in (
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
         ("br=l1::l2", 2), ("br=l1=bogus:l2", 2), ("br=l1=rw+bogus:l2", 2), ("br=l1:l1", 32),
         ("br=l1:/proc", 32), ("br=l1:l2,udba=bogus", 2), ("br=l1:l2,create=bogus", 2),
         ("br=l1:l2,nosuchoption", 32), ("dirs:l1:l2", 2), ("br=", 2),
-    ):  # fmt: skip
-        run(capfd, "mount", "-t", "aufs", "-o", options, "none", "m", code=code)
-        assert not [one for one in mounts.entries() if one.fstype == "aufs"]
+    ],
+)  # fmt: skip
+def test_what_aufs_would_take_and_change_is_refused(
+    lab: Path, capfd: pytest.CaptureFixture[str], options: str, code: int
+) -> None:
+    make(lab, "l1", "l2", "m")
+    run(capfd, "mount", "-t", "aufs", "-o", options, "none", "m", code=code)
+    assert not [one for one in mounts.entries() if one.fstype == "aufs"]

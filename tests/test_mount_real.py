@@ -18,24 +18,27 @@ from tests.support.mounting import APIS, FEATURES, ODD_NAMES, make, mounted_here
 
 @pytest.mark.namespace
 @pytest.mark.parametrize("api", APIS)
-def test_every_odd_name_mounts_and_reads_back(lab: Path, api: str) -> None:
+@pytest.mark.parametrize(
+    "name",
+    ODD_NAMES,
+)
+def test_every_odd_name_mounts_and_reads_back(lab: Path, api: str, name: str) -> None:
     make(lab, "m")
-    for name in ODD_NAMES:
-        make(lab, f"l/{name}", f"k/{name}", f"u/{name}", f"w/{name}")
-        (lab / "l" / name / "top").touch()
-        document = layerctl_json(
-            "mount", "--api", api, "-l", f"l/{name}", "-l", f"k/{name}", "-u", f"u/{name}",
-            "-w", f"w/{name}", "m",
-        )  # fmt: skip
-        assert document["mounts"][0]["api"]["name"] == api
-        if api != "fsconfig" or len(name) < 200:  # else named by descriptors that are closed now
-            assert shown(lab / "m") == [
-                ("upper", f"{lab}/u/{name}"),
-                ("lower", f"{lab}/l/{name}"),
-                ("lower", f"{lab}/k/{name}"),
-            ]
-        assert (lab / "m/top").exists()
-        assert layerctl("umount", "m").returncode == 0
+    make(lab, f"l/{name}", f"k/{name}", f"u/{name}", f"w/{name}")
+    (lab / "l" / name / "top").touch()
+    document = layerctl_json(
+        "mount", "--api", api, "-l", f"l/{name}", "-l", f"k/{name}", "-u", f"u/{name}",
+        "-w", f"w/{name}", "m",
+    )  # fmt: skip
+    assert document["mounts"][0]["api"]["name"] == api
+    if api != "fsconfig" or len(name) < 200:  # else named by descriptors that are closed now
+        assert shown(lab / "m") == [
+            ("upper", f"{lab}/u/{name}"),
+            ("lower", f"{lab}/l/{name}"),
+            ("lower", f"{lab}/k/{name}"),
+        ]
+    assert (lab / "m/top").exists()
+    assert layerctl("umount", "m").returncode == 0
 
 
 @pytest.mark.namespace
@@ -111,15 +114,18 @@ def test_flags_and_options_build_the_same_stack(lab: Path) -> None:
 
 
 @pytest.mark.namespace
-def test_mount_flags_are_in_effect(lab: Path) -> None:
+@pytest.mark.parametrize(
+    "api",
+    APIS,
+)
+def test_mount_flags_are_in_effect(lab: Path, api: str) -> None:
     make(lab, "l1", "l2", "u", "m")
-    for api in APIS:
-        words = "ro,nosuid,nodev,noexec,noatime,x-mine=1,nofail"
-        document = layerctl_json("mount", "--api", api, "-l", "l1", "-u", "u", "-o", words, "m")
-        one = document["mounts"][0]
-        assert one["read_only"] is True
-        assert {"ro", "nosuid", "nodev", "noexec", "noatime"} <= set(one["flags"])
-        assert layerctl("umount", "m").returncode == 0
+    words = "ro,nosuid,nodev,noexec,noatime,x-mine=1,nofail"
+    document = layerctl_json("mount", "--api", api, "-l", "l1", "-u", "u", "-o", words, "m")
+    one = document["mounts"][0]
+    assert one["read_only"] is True
+    assert {"ro", "nosuid", "nodev", "noexec", "noatime"} <= set(one["flags"])
+    assert layerctl("umount", "m").returncode == 0
 
 
 @pytest.mark.namespace
@@ -287,13 +293,16 @@ def test_an_unknown_option_is_asked_of_the_kernel_and_the_nearest_named(lab: Pat
 
 
 @pytest.mark.namespace
-def test_a_way_in_that_the_kernel_lacks_is_refused(lab: Path) -> None:
+@pytest.mark.parametrize(
+    "api",
+    ["fsconfig", "fd", "mount"],
+)
+def test_a_way_in_that_the_kernel_lacks_is_refused(lab: Path, api: str) -> None:
     make(lab, "l1", "l2", "m")
-    for api in ("fsconfig", "fd", "mount"):
-        done = layerctl("mount", "--api", api, "-l", "l1", "-l", "l2", "m")
-        assert done.returncode == (0 if api in APIS else 32), done.stderr
-        if api in APIS:
-            assert layerctl("umount", "m").returncode == 0
+    done = layerctl("mount", "--api", api, "-l", "l1", "-l", "l2", "m")
+    assert done.returncode == (0 if api in APIS else 32), done.stderr
+    if api in APIS:
+        assert layerctl("umount", "m").returncode == 0
 
 
 @pytest.mark.namespace
@@ -326,14 +335,17 @@ def test_two_mounts_at_once_share_a_new_work_directory_or_one_is_refused(lab: Pa
 
 
 @pytest.mark.namespace
-def test_without_proc_it_says_so(lab: Path) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [("mount", "-l", "l1", "-l", "l2", "m"), ("umount", "m"), ("list",)],
+)
+def test_without_proc_it_says_so(lab: Path, words: tuple[str, ...]) -> None:
     make(lab, "l1", "l2", "m")
     syscalls.mount("t", "/proc", "tmpfs", 0, "")
-    for words in (("mount", "-l", "l1", "-l", "l2", "m"), ("umount", "m"), ("list",)):
-        done = layerctl(*words, "--json")
-        error = json.loads(done.stderr)["error"]
-        assert error["id"] in ("no-proc", "no-mountinfo"), error
-        assert "mount -t proc" in error["hint"]
+    done = layerctl(*words, "--json")
+    error = json.loads(done.stderr)["error"]
+    assert error["id"] in ("no-proc", "no-mountinfo"), error
+    assert "mount -t proc" in error["hint"]
 
 
 @pytest.mark.namespace(user=True)

@@ -141,20 +141,26 @@ def test_a_version_rules_causes_out() -> None:
 
 
 @pytest.mark.parametrize("name", ["EPERM", "ENOENT", "EINVAL", "ELOOP", "EBUSY", "ESTALE", "EXDEV"])
-def test_an_errno_is_told_by_name_number_and_words(name: str) -> None:
+@pytest.mark.parametrize(
+    "form", ["x: {name}", "x: errno={number}", "{words}", "[Errno {number}] x"]
+)
+def test_an_errno_is_told_by_name_number_and_words(form: str, name: str) -> None:
     number = getattr(errno, name)
-    for text in (f"x: {name}", f"x: errno={number}", os.strerror(number), f"[Errno {number}] x"):
-        assert name in [one.name for one in errnos.find(text)], text
+    text = form.format(name=name, number=number, words=os.strerror(number))
+    assert name in [one.name for one in errnos.find(text)]
 
 
-def test_every_phrase_is_found_as_its_errno() -> None:
-    for words, (name, _) in errnos.phrases().items():
-        assert name in {one.name for one in errnos.find(f"x: {words}.")}, words
+@pytest.mark.parametrize(
+    ("words", "found"),
+    errnos.phrases().items(),
+)
+def test_every_phrase_is_found_as_its_errno(words: str, found: tuple[str, object]) -> None:
+    assert found[0] in {one.name for one in errnos.find(f"x: {words}.")}
 
 
-def test_mounts_are_read_from_commands_fstab_and_engines() -> None:
-    wanted = ("/l", "/u", "/w")
-    for text in (
+@pytest.mark.parametrize(
+    "text",
+    [
         "sudo mount -t overlay overlay -o lowerdir=/l,upperdir=/u,workdir=/w /m",
         "mount -t overlay -olowerdir=/l,upperdir=/u,workdir=/w none /m",
         "overlay /m overlay noauto,lowerdir=/l,upperdir=/u,workdir=/w 0 0",
@@ -164,11 +170,13 @@ def test_mounts_are_read_from_commands_fstab_and_engines() -> None:
         "overlay on /m type overlay (rw,relatime,lowerdir=/l,upperdir=/u,workdir=/w)",
         'fstype: overlay, flags: 0, data: "workdir=/w,upperdir=/u,lowerdir=/l", err: x',
         "mount -t overlay o -o lowerdir=/l \\\n  -o upperdir=/u,workdir=/w /m",
-    ):
-        (attempt,) = attempts.find(text)
-        assert attempt.stack is not None
-        lowers = [one.path for one in attempt.stack.layers][1:]
-        assert (lowers[0], attempt.stack.upper, attempt.stack.work) == wanted, text
+    ],
+)
+def test_mounts_are_read_from_commands_fstab_and_engines(text: str) -> None:
+    (attempt,) = attempts.find(text)
+    assert attempt.stack is not None
+    lowers = [one.path for one in attempt.stack.layers][1:]
+    assert (lowers[0], attempt.stack.upper, attempt.stack.work) == ("/l", "/u", "/w")
 
 
 @pytest.mark.parametrize("text", ["", "\0\x1b[31m\xff", "hello", "a" * 100_000, "mount\n" * 3000])
