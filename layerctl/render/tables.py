@@ -329,10 +329,10 @@ FINDINGS = Listing(
         _VERDICT,
         objects(
             "CHECKS",
-            "what was checked",
+            "checks that apply",
             (
                 text("CHECK", "name of the check"),
-                text("WHAT", "what it checks"),
+                text("WHAT", "what is so if it finds nothing"),
                 texts("CAUSES", "causes that it found"),
             ),
         ),
@@ -369,7 +369,8 @@ CHECKS = Listing(
     (
         choice("OF", "what is checked", ("plan", "mount", "machine")),
         text("CHECK", "name of the check"),
-        text("WHAT", "what it checks"),
+        text("WHAT", "what is so if it finds nothing"),
+        text("APPLIES", "types, options and conditions that it applies to"),
     ),
     ("OF", "CHECK", "WHAT"),
     alone="CHECK",
