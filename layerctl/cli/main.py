@@ -1,8 +1,13 @@
-"""The program: lazily loaded commands, and the one place where errors become exit codes."""
+"""The program: lazily loaded commands, and the one place where errors become exit codes.
+
+Every run imports this module. What only an error, a shell's <TAB> or --no-pager needs is therefore
+imported where it is needed.
+"""
 
 from __future__ import annotations
 
 import errno
+import importlib
 import io
 import os
 import signal
@@ -64,8 +69,6 @@ class LazyGroup(WithExamples, click.Group):
         """Import and return one command."""
         if cmd_name not in self.lazy:
             return None
-        import importlib
-
         module = importlib.import_module(self.lazy[cmd_name][0])
         command = module.command
         assert isinstance(command, click.Command)  # noqa: S101 - the table names our own modules
