@@ -26,7 +26,7 @@ SELECTION: tuple[tuple[str, str, str], ...] = (
     ("mount-mkdir", "openat", "EMFILE"),
     ("umount", "umount2", "EIO"),
     ("doctor", "clone", "EAGAIN"),
-    ("doctor", "pipe2", "EMFILE"),
+    ("doctor", "socketpair", "EMFILE"),
     ("inspect-merged", "prlimit64", "EPERM"),
     ("inspect-two", "clone", "EAGAIN"),
     ("inspect-two", "pipe2", "EMFILE"),

@@ -28,6 +28,8 @@ _MOST_LINKS = 40
 _BY_HAND = frozenset({errno.ELOOP, errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.E2BIG})
 
 Identity = tuple[int, int]
+#: Where the kernel finds what this process has open.
+FD_DIRECTORY = "/proc/self/fd"
 
 
 class Swap(NamedTuple):
@@ -61,7 +63,16 @@ def identity(fd: int) -> Identity:
 
 def name_of(fd: int) -> str:
     """Return a path that leads the kernel to what is open, and through no other name."""
-    return f"/proc/self/fd/{fd}"
+    return f"{FD_DIRECTORY}/{fd}"
+
+
+def leads_to(path: str, fd: int) -> bool:
+    """Tell whether a path leads to what is open."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return False
+    return (status.st_dev, status.st_ino) == identity(fd)
 
 
 def open_directory(path: str) -> int:
@@ -88,6 +99,19 @@ def _open_plain(path: str) -> int:
     from layerctl.kernel import syscalls
 
     return syscalls.openat2(syscalls.AT_FDCWD, path, _OPEN, syscalls.RESOLVE_NO_SYMLINKS)
+
+
+@contextlib.contextmanager
+def opened(path: str) -> Iterator[str]:
+    """Yield a name of the directory that a path leads to, by which only that is reached.
+
+    Raises what `open_directory` does.
+    """
+    fd = open_directory(path)
+    try:
+        yield name_of(fd)
+    finally:
+        os.close(fd)
 
 
 def is_plain(path: str) -> bool:

@@ -48,7 +48,7 @@ def run(work: Callable[[], tuple[int, T]]) -> tuple[int, T]:
     try:
         with socket.socket(fileno=ours) as end:
             _, fds, _, _ = socket.recv_fds(end, 1, 1)
-            for fd in fds:  # flags, such as MSG_CMSG_CLOEXEC, are not passed on before Python 3.12
+            for fd in fds:  # Python 3.11 passes no flags on, so MSG_CMSG_CLOEXEC has no effect
                 os.set_inheritable(fd, False)
             with end.makefile("rb") as file:
                 raw = file.read()

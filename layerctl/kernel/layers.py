@@ -10,8 +10,9 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import suppress
 from typing import TypeVar
+
+from layerctl.kernel.process import raise_open_files
 
 T = TypeVar("T")
 
@@ -372,20 +373,7 @@ def attributes(fd: int, name: str | None = None) -> dict[str, bytes]:
     return found
 
 
-#: How many open files a process has at least, where its limit cannot be read.
-_LEAST_FILES = 256
-
-
 def directories_at_once(layers: int) -> int:
     """Return how many directories of so many layers may be open; asks for a higher limit."""
-    import resource
-
-    soft = _LEAST_FILES
-    with suppress(OSError, ValueError):
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = 64 * (layers + 1)
-        if soft < wanted:
-            wanted = min(wanted, hard) if hard != resource.RLIM_INFINITY else wanted
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-            soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(2, min(48, (soft - 64) // (layers + 1) - 1))
+    limit = raise_open_files(64 * (layers + 1))
+    return max(2, min(48, (limit - 64) // (layers + 1) - 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 from layerctl.errors import NotFoundError
 from layerctl.kernel import beneath
@@ -29,6 +30,39 @@ def absolute(path: str) -> str:
         whole = _real(f"{above}/{os.pardir}") + below
     clean = os.path.normpath(whole)
     return clean[1:] if clean.startswith("//") else clean
+
+
+def real(path: str) -> str:
+    """Return a path without symbolic links, as far as it leads."""
+    return os.path.realpath(path)
+
+
+def exists(path: str) -> bool:
+    """Tell whether a path leads to something."""
+    return os.path.exists(path)
+
+
+def same(one: str, other: str) -> bool:
+    """Tell whether two paths lead to one directory; False where that cannot be told."""
+    if one == other:
+        return True
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False
+
+
+def on_one_filesystem(names: Iterable[str]) -> bool:
+    """Tell whether all paths lead to one filesystem, False where it cannot be told."""
+    try:
+        return len({os.stat(name).st_dev for name in names}) == 1
+    except OSError:
+        return False
+
+
+def unique(prefix: str, suffix: str = "") -> str:
+    """Return a name that nobody else has."""
+    return f"{prefix}{os.urandom(6).hex()}{suffix}"
 
 
 def _real(path: str) -> str:

@@ -54,7 +54,10 @@ def build(names: Mapping[str, int], make: Callable[[str], tuple[int, T]]) -> tup
 
 
 def _enter(names: Mapping[str, int]) -> str:
-    """Go to where nobody else can swap the names; return a directory to work in. For a child."""
+    """Go to where nobody else can swap the names; return an empty directory. For a child.
+
+    Its name is empty where no name had to be protected.
+    """
     uncover.leave([])
     for path, fd in names.items():
         # The kernel clones no mount of another namespace: the same directory, opened in this one.
@@ -79,7 +82,11 @@ def _enter(names: Mapping[str, int]) -> str:
         status = os.stat(path)
         if (status.st_dev, status.st_ino) != beneath.identity(fd):
             raise OSError(errno.ENOTDIR, "a layer holds the names of others", path)
-    return covers[0] if covers else "/"
+    if not covers:
+        return ""
+    own = f"{covers[0]}/{os.urandom(8).hex()}"
+    os.mkdir(own)
+    return own
 
 
 def _outermost(paths: Iterable[str]) -> list[str]:

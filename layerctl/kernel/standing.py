@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from layerctl.errors import NotFoundError
-from layerctl.kernel import beneath, mounts
+from layerctl.kernel import beneath, mounts, syscalls
 from layerctl.kernel.paths import absolute
 from layerctl.model import MountEntry
 
@@ -43,6 +45,19 @@ def open_root(entry: MountEntry) -> int:
 
 
 @contextlib.contextmanager
+def opened(entry: MountEntry) -> Iterator[str]:
+    """Yield a name of just this mount, whatever is mounted over it or renamed meanwhile.
+
+    Raises what `open_root` does.
+    """
+    fd = open_root(entry)
+    try:
+        yield beneath.name_of(fd)
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
 def mount_point(entry: MountEntry) -> Iterator[str]:
     """Yield a path of a mount point beneath its open parent, which does not make the mount busy.
 
@@ -74,3 +89,61 @@ def _demand(fd: int, entry: MountEntry) -> None:
             why="it was covered, moved or unmounted in the meantime",
             hint="layerctl list",
         )
+
+
+class Spot(NamedTuple):
+    """Where a mount is to lie: its open parent, its name there, and the mount that is there now."""
+
+    parent: int
+    name: str
+    mount_id: int
+
+
+@contextlib.contextmanager
+def spot(target: int) -> Iterator[Spot]:
+    """Yield the place of an open directory, its parent open for the while. Raises OSError."""
+    parent = os.open(os.pardir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=target)
+    try:
+        yield Spot(parent, _name_of(target), mounts.mount_id_of(target))
+    finally:
+        with contextlib.suppress(OSError):
+            os.close(parent)
+
+
+def open_new(spot: Spot, target: int) -> int:
+    """Open the root of what was mounted a moment ago by mount(2) on an open directory (O_PATH).
+
+    Raises OSError where it cannot be found, after unmounting what lies there.
+    """
+    name = spot.name
+    # Nobody can rename what a mount lies on, so that its name leads to it from now on.
+    with contextlib.suppress(OSError):
+        name = _name_of(target)
+    try:
+        fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=spot.parent)
+        try:
+            _demand_new(fd, spot)
+        except BaseException:
+            os.close(fd)
+            raise
+    except OSError:
+        place = f"{beneath.name_of(spot.parent)}/{name}"
+        syscalls.umount2(place, syscalls.MNT_DETACH | syscalls.UMOUNT_NOFOLLOW)
+        raise
+    return fd
+
+
+def _demand_new(fd: int, spot: Spot) -> None:
+    identity = (mounts.mount_id_of(fd), spot.mount_id)
+    if identity not in {(one.mount_id, one.parent_id) for one in mounts.entries()}:
+        raise FileNotFoundError(errno.ENOENT, "the new mount cannot be found", spot.name)
+
+
+def detach(fd: int) -> None:
+    """Unmount the mount whose root is open, lazily. Raises OSError."""
+    syscalls.umount2(beneath.name_of(fd), syscalls.MNT_DETACH)
+
+
+def _name_of(fd: int) -> str:
+    """Return the name of an open directory in the one above it. Raises OSError."""
+    return os.path.basename(os.readlink(beneath.name_of(fd))) or "."

@@ -5,27 +5,30 @@ Signals wait until the mount stands or is gone again: an interrupt undoes it lik
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import os
-import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os.path
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from layerctl.codecs import overlay
 from layerctl.errors import RefusedError
-from layerctl.kernel import beneath, mounts, syscalls
+from layerctl.kernel import beneath, mounts, standing, syscalls
 from layerctl.kernel.beneath import Identity
 from layerctl.kernel.kmsg import KernelLog
 from layerctl.kernel.mounts import Mounted
+from layerctl.kernel.process import (
+    close,
+    inside,
+    raise_open_files,
+    signals_come,
+    signals_wait,
+)
 from layerctl.model import Stack
-from layerctl.mounting import build, directories, readback
+from layerctl.mounting import build, readback
 from layerctl.mounting.plan import Plan, fill, named, paths_of
-from layerctl.mounting.run import Run, close, inside, judging, uncut
+from layerctl.mounting.run import Run, create, judging, uncut
 from layerctl.rules import flags
 from layerctl.rules.words import count
-
-_WAITING_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 
 
 class MountFailedError(Exception):
@@ -147,28 +150,6 @@ def _by_mount2(run: Run, error: OSError, otherwise: Callable[[], Plan]) -> Plan 
     return other._replace(why=why)
 
 
-@contextlib.contextmanager
-def signals_wait() -> Iterator[set[int]]:
-    """Let signals wait until what was begun stands or is undone; yields which waited before."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _WAITING_SIGNALS)
-    try:
-        yield {int(number) for number in before}
-    finally:
-        with contextlib.suppress(OSError):  # what is done is done
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextlib.contextmanager
-def signals_come(mask: set[int]) -> Iterator[None]:
-    """Let through what waits, and what comes; `mask` is what `signals_wait` yields."""
-    waiting = signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            signal.pthread_sigmask(signal.SIG_SETMASK, waiting)
-
-
 def _close_mount(run: Run) -> None:
     if run.mount_fd >= 0:
         close(run.mount_fd)
@@ -177,20 +158,15 @@ def _close_mount(run: Run) -> None:
 
 def _make_directory(path: str, stack: Stack) -> Step:
     def make(run: Run) -> None:
-        run.checked[path] = directories.make(path, stack, run.undo, run.always)
+        run.checked[path] = create(path, stack, run.undo, run.always)
 
     return Step(f"create the directory {path}", make)
 
 
 def _open_all(run: Run) -> None:
     """Open every directory of the plan, and see that each is the one that was checked."""
-    import resource
-
     paths = [*paths_of(run.plan.stack), *run.plan.opened, run.target]
-    needed = len(paths) + 64
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < needed <= hard or (soft < needed and hard == resource.RLIM_INFINITY):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    raise_open_files(len(paths) + 64)
     for path in paths:
         run.enter(path)
 
@@ -198,46 +174,23 @@ def _open_all(run: Run) -> None:
 def _attach(run: Run) -> None:
     run.stage = "move_mount"
     syscalls.move_mount(run.mount_fd, run.enter(run.target), run.target)
-    run.undo.callback(_detach, run)
-
-
-def _detach(run: Run) -> None:
-    syscalls.umount2(beneath.name_of(run.mount_fd), syscalls.MNT_DETACH)
+    run.undo.callback(standing.detach, run.mount_fd)
 
 
 def _mount_by_string(run: Run) -> None:
     run.stage = "mount"
     stack = run.plan.stack
     target = run.enter(run.target)
-    above = os.open(os.pardir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=target)
-    run.always.callback(close, above)
-    below = mounts.mount_id_of(target)
-    name = _name_of(target)
-    with inside(run.plan.cwd):
-        data = uncut(fill(run.plan.string, run.descriptors))
-        bits = flags.mount2_flags(stack.flags)
-        with judging(run):
-            syscalls.mount(run.source, beneath.name_of(target), stack.fstype, bits, data)
-    # From here on a mount stands. Nobody can rename what it lies on, so the name leads to it.
-    with contextlib.suppress(OSError):
-        name = _name_of(target)
-    try:
-        run.mount_fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
-        identity = mounts.mount_id_of(run.mount_fd)
-        if (identity, below) not in {(one.mount_id, one.parent_id) for one in mounts.entries()}:
-            raise FileNotFoundError(errno.ENOENT, "the new mount cannot be found", run.target)
-    except OSError:
-        place = f"{beneath.name_of(above)}/{name}"
-        syscalls.umount2(place, syscalls.MNT_DETACH | syscalls.UMOUNT_NOFOLLOW)
-        raise
-    run.undo.callback(_detach, run)
+    with standing.spot(target) as spot:
+        with inside(run.plan.cwd):
+            data = uncut(fill(run.plan.string, run.descriptors))
+            bits = flags.mount2_flags(stack.flags)
+            with judging(run):
+                syscalls.mount(run.source, beneath.name_of(target), stack.fstype, bits, data)
+        run.mount_fd = standing.open_new(spot, target)  # from here on a mount stands
+    run.undo.callback(standing.detach, run.mount_fd)
     under = f"{run.target.rstrip('/')}/"
     run.look_again(path for path in named(run.plan) if not f"{path}/".startswith(under))
-
-
-def _name_of(fd: int) -> str:
-    """Return the name of an open directory in the one above it. Raises OSError."""
-    return os.path.basename(os.readlink(beneath.name_of(fd))) or "."
 
 
 def _append(batch: str) -> Callable[[Run], None]:
@@ -285,12 +238,7 @@ def _read_back(run: Run) -> tuple[Mounted, tuple[str, ...]]:
 
 def _compare(run: Run, shown: Stack) -> readback.Comparison:
     def same(asked: str, seen: str) -> bool:
-        if asked == seen:
-            return True
-        try:
-            status = os.stat(os.path.join(run.plan.cwd or "/", seen))
-            return (status.st_dev, status.st_ino) == beneath.identity(run.open[asked])
-        except OSError:
-            return False
+        path = os.path.join(run.plan.cwd or "/", seen)
+        return asked == seen or beneath.leads_to(path, run.open[asked])
 
     return readback.compare(run.plan.stack, shown, same)

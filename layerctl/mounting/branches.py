@@ -5,16 +5,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import stat
 from collections.abc import Sequence
 
 from layerctl.errors import LayerctlError, NotPermittedError, RefusedError, RequestError
-from layerctl.kernel import beneath, holders, mounts, standing, syscalls
+from layerctl.kernel import beneath, holders, mounts, paths, standing, syscalls
+from layerctl.kernel.facts.common import directory
 from layerctl.kernel.kmsg import KernelLog
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import Layer, Stack
 from layerctl.mounting import readback
-from layerctl.mounting.plan import FD_DIRECTORY
 from layerctl.rules.aufs import MAX_BRANCHES, BranchChange, changed, permission_problem
 from layerctl.rules.flags import mount2_flags
 from layerctl.rules.words import count
@@ -67,13 +66,11 @@ def _check_new(stack: Stack, path: str) -> None:
             f"the aufs already has the maximum of {MAX_BRANCHES} branches",
             hint="remove one first: layerctl branch del TARGET DIR",
         )
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        raise RefusedError(
-            "missing-layer-directory", f"branch {path}: {error.strerror}", hint=f"mkdir {path}"
-        ) from None
-    if not stat.S_ISDIR(status.st_mode):
+    place = directory(path, {})
+    if place.error is not None:
+        what = f"branch {path}: {os.strerror(place.error)}"
+        raise RefusedError("missing-layer-directory", what, hint=f"mkdir {path}")
+    if not place.is_directory:
         raise RefusedError(
             "layer-not-a-directory", f"branch {path} is not a directory", hint="name a directory"
         )
@@ -85,10 +82,10 @@ def _check_new(stack: Stack, path: str) -> None:
 def known_path(stack: Stack, path: str) -> str | None:
     """Return the branch that a path is, by any name of its directory; None where it is none."""
     names = [layer.path for layer in stack.layers]
-    for name in (path, os.path.realpath(path)):
+    for name in (path, paths.real(path)):
         if name in names:
             return name
-    return next((name for name in names if same(path, name)), None)
+    return next((name for name in names if paths.same(path, name)), None)
 
 
 def _duplicated(path: str, branch: str) -> RefusedError:
@@ -140,7 +137,7 @@ def apply(mounted: Mounted, changes: Sequence[BranchChange]) -> tuple[Mounted, t
             _take_back(mounted, done)
             raise
         stack = _after(stack, change)
-    found = readback.compare(goal._replace(options={}, flags=()), now.stack, same)
+    found = readback.compare(goal._replace(options={}, flags=()), now.stack, paths.same)
     if found.differences:
         _take_back(mounted, done)
         raise RefusedError(
@@ -163,19 +160,9 @@ def as_it_is(mounted: Mounted) -> Mounted:
     )
 
 
-def same(asked: str, shown: str) -> bool:
-    """Tell whether two names are one directory, which is what aufs compares."""
-    if asked == shown:
-        return True
-    try:
-        return os.path.samefile(asked, shown)
-    except OSError:
-        return False
-
-
 def _inverse(stack: Stack, change: BranchChange) -> BranchChange:
     """Return the change that takes `change` back."""
-    path = os.path.realpath(change.branch.path)
+    path = paths.real(change.branch.path)
     if change.word in ("del", "mod"):
         index, old = next(
             (number, layer) for number, layer in enumerate(stack.layers) if layer.path == path
@@ -193,16 +180,12 @@ def _take_back(mounted: Mounted, inverses: list[BranchChange]) -> None:
 def _remount(mounted: Mounted, change: BranchChange) -> None:
     entry = mounted.entry
     log = KernelLog()
-    with contextlib.ExitStack() as opened:
-        opened.callback(log.close)
+    with contextlib.closing(log):
         try:
-            target = standing.open_root(entry)
-            opened.callback(os.close, target)
-            branch = beneath.open_directory(change.branch.path)
-            opened.callback(os.close, branch)
-            data = change.option(f"{FD_DIRECTORY}/{branch}")
-            bits = mount2_flags((*entry.mount_options, *mounted.stack.flags)) | syscalls.MS_REMOUNT
-            syscalls.mount(entry.source, beneath.name_of(target), "aufs", bits, data)
+            with standing.opened(entry) as target, beneath.opened(change.branch.path) as branch:
+                words = (*entry.mount_options, *mounted.stack.flags)
+                bits = mount2_flags(words) | syscalls.MS_REMOUNT
+                syscalls.mount(entry.source, target, "aufs", bits, change.option(branch))
         except OSError as error:
             raise _refused(mounted, change, error, log.lines("aufs")) from None
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from typing import NamedTuple
 
 from layerctl.kernel import private_names, syscalls
+from layerctl.kernel.process import close, inside
 from layerctl.mounting.plan import fill, named, paths_of
-from layerctl.mounting.run import Run, close, inside, judging, uncut
+from layerctl.mounting.run import Run, judging, uncut
 from layerctl.rules import flags
 
 #: A failure in this stage says nothing about the mount itself.
@@ -34,8 +34,8 @@ def plain(run: Run) -> None:
         close(context)
 
 
-class _Told(NamedTuple):
-    """What a child has to say of a mount that the kernel refused."""
+class _Refusal(NamedTuple):
+    """How the kernel refused a mount in a child."""
 
     error: OSError
     stage: str
@@ -47,34 +47,33 @@ def apart(run: Run) -> None:
     """Build the mount where no name can be swapped; it lies nowhere yet."""
     run.stage = STAGE
     names = {path: run.open[path] for path in paths_of(run.plan.stack)}
-    run.mount_fd, told = private_names.build(names, lambda own: _try(run, own))
-    if told is not None:
-        run.stage, run.judged, run.context_log = told.stage, told.judged, told.context_log
-        raise told.error
+    run.mount_fd, refusal = private_names.build(names, lambda own: _try(run, own))
+    if refusal is not None:
+        run.stage, run.judged = refusal.stage, refusal.judged
+        run.context_log = refusal.context_log
+        raise refusal.error
 
 
-def _try(run: Run, own: str) -> tuple[int, _Told | None]:
+def _try(run: Run, own: str) -> tuple[int, _Refusal | None]:
     try:
         if run.plan.api == "mount":
             _aside(run, own)
         else:
             plain(run)
     except OSError as error:
-        return -1, _Told(error, run.stage, run.judged, run.context_log)
+        return -1, _Refusal(error, run.stage, run.judged, run.context_log)
     return run.mount_fd, None
 
 
 def _aside(run: Run, own: str) -> None:
     """Mount by mount(2) in the child's own directory, and take the mount from there."""
     stack = run.plan.stack
-    place = os.path.join(own, os.urandom(8).hex())
-    os.mkdir(place)
     run.stage = "mount"
     data = uncut(run.plan.string)
     with judging(run):
-        syscalls.mount(run.source, place, stack.fstype, flags.mount2_flags(stack.flags), data)
+        syscalls.mount(run.source, own, stack.fstype, flags.mount2_flags(stack.flags), data)
     run.stage = "open_tree"
-    run.mount_fd = syscalls.open_tree(place)
+    run.mount_fd = syscalls.open_tree(own)
 
 
 def _configure(run: Run, context: int) -> None:

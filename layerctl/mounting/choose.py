@@ -21,10 +21,10 @@ from collections.abc import Callable, Collection
 from layerctl.codecs import overlay
 from layerctl.codecs.escape import backslash_escape
 from layerctl.errors import RefusedError
+from layerctl.kernel.beneath import FD_DIRECTORY
 from layerctl.kernel.context import Features
 from layerctl.model import Layer, Role, Stack
 from layerctl.mounting.plan import (
-    FD_DIRECTORY,
     Parameter,
     Plan,
     fill,

@@ -7,18 +7,16 @@ know an escape for `:`. A path with such a character is named by an open descrip
 from __future__ import annotations
 
 import contextlib
-import os
-import subprocess
 
 from layerctl.codecs.words import join_options
 from layerctl.errors import RefusedError
-from layerctl.kernel import mounts, standing, syscalls
+from layerctl.kernel import beneath, mounts, paths, standing, syscalls
 from layerctl.kernel.mounts import Mounted
+from layerctl.kernel.process import close, run_program
 from layerctl.model import MountEntry, Role, Stack
-from layerctl.mounting import directories
 from layerctl.mounting.forms import quoted
-from layerctl.mounting.plan import FD_DIRECTORY
 from layerctl.mounting.prepare import Prepared
+from layerctl.mounting.run import create
 from layerctl.rules.flags import in_effect
 
 PROGRAM = "fuse-overlayfs"
@@ -43,12 +41,11 @@ def carry_out(prepared: Prepared) -> Mounted:
     _check_swaps(prepared)
     with contextlib.ExitStack() as always, contextlib.ExitStack() as undo:
         for path in prepared.make:
-            directories.make(path, prepared.stack, undo, always)
+            create(path, prepared.stack, undo, always)
         opened: list[int] = []
-        always.callback(_close, opened)
-        options = _options(prepared.stack, opened)
+        options = _options(prepared.stack, opened, always)
         _run([PROGRAM, "-o", options, prepared.target], opened)
-        target = os.path.realpath(prepared.target)
+        target = paths.real(prepared.target)
         entry = next((one for one in reversed(mounts.entries()) if one.target == target), None)
         if entry is None or entry.fstype != mounts.FUSE_OVERLAYFS:
             raise RefusedError(
@@ -62,7 +59,7 @@ def carry_out(prepared: Prepared) -> Mounted:
 
 def _check_upper(stack: Stack) -> None:
     """Refuse a colon in the upper directory: the program resolves its name, then splits it."""
-    if stack.upper is not None and ":" in os.path.realpath(stack.upper):
+    if stack.upper is not None and ":" in paths.real(stack.upper):
         raise RefusedError(
             "colon-in-path",
             f"fuse-overlayfs does not support the colon in the upper directory {stack.upper}",
@@ -87,17 +84,13 @@ def _check_swaps(prepared: Prepared) -> None:
             )
 
 
-def _close(opened: list[int]) -> None:
-    for fd in opened:
-        os.close(fd)
-
-
-def _options(stack: Stack, opened: list[int]) -> str:
+def _options(stack: Stack, opened: list[int], always: contextlib.ExitStack) -> str:
     def name(path: str) -> str:
         if not _SPECIAL & set(path):
             return path
-        opened.append(os.open(path, os.O_PATH | os.O_DIRECTORY))
-        return f"{FD_DIRECTORY}/{opened[-1]}"
+        opened.append(beneath.open_directory(path))
+        always.callback(close, opened[-1])
+        return beneath.name_of(opened[-1])
 
     words = in_effect(stack.flags)
     words.append("lowerdir=" + ":".join(name(one.path) for one in stack.of_role(Role.LOWER)))
@@ -108,24 +101,15 @@ def _options(stack: Stack, opened: list[int]) -> str:
 
 def _run(command: list[str], opened: list[int]) -> None:
     try:
-        done = subprocess.run(  # noqa: S603 - no shell, and the words are ours
-            command,
-            pass_fds=opened,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            check=False,
-        )
+        ended = run_program(command, opened)
     except FileNotFoundError:
         raise RefusedError(
             "fuse-overlayfs-not-installed",
             f"the program {PROGRAM} is not installed",
             hint="apt-get install fuse-overlayfs",
         ) from None
-    if done.returncode:
-        said = tuple(f"{PROGRAM}: {line}" for line in done.stderr.splitlines() if line)
-        missing = not os.path.exists("/dev/fuse")
+    if ended.code:
+        missing = not paths.exists("/dev/fuse")
         raise RefusedError(
             "dev-fuse-missing" if missing else "fuse-overlayfs-failed",
             f"{PROGRAM} could not mount",
@@ -135,7 +119,7 @@ def _run(command: list[str], opened: list[int]) -> None:
             if missing
             else "run it in the foreground: "
             + " ".join([PROGRAM, "-f", *map(quoted, command[1:])]),
-            details=said,
+            details=tuple(f"{PROGRAM}: {line}" for line in ended.messages),
         )
 
 
@@ -147,8 +131,5 @@ def unmount(entry: MountEntry, flags: int) -> None:
     except PermissionError:
         lazy = ["-z"] if flags & syscalls.MNT_DETACH else []
         words = ["fusermount3", "-u", *lazy, "--", entry.target]
-        done = subprocess.run(  # noqa: S603 - no shell, and the words are ours
-            words, stdin=subprocess.DEVNULL, capture_output=True, check=False
-        )
-        if done.returncode:
+        if run_program(words).code:
             raise

@@ -11,7 +11,6 @@ from layerctl.model import Stack
 APIS = ("fsconfig", "fd", "mount")
 #: What `mount --print` writes: see `layerctl.mounting.forms` and `boot`.
 FORMS = ("options", "command", "fstab", "unit", "tmpfiles")
-FD_DIRECTORY = "/proc/self/fd"
 
 
 class Parameter(NamedTuple):

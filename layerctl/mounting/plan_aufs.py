@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from layerctl.codecs import aufs
 from layerctl.errors import RefusedError
+from layerctl.kernel.beneath import FD_DIRECTORY
 from layerctl.model import Stack
-from layerctl.mounting.plan import FD_DIRECTORY, Plan, mark, size
+from layerctl.mounting.plan import Plan, mark, size
 from layerctl.rules.aufs import MAX_BRANCHES_A_CALL
 from layerctl.rules.limits import MAX_STRING
 from layerctl.rules.words import count

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from layerctl.errors import RefusedError, RequestError, as_finding
+from layerctl.kernel import making, paths
 from layerctl.kernel.facts import Caller, Directory, Facts
 from layerctl.model import Finding, Stack
 from layerctl.rules import aufs
@@ -45,23 +45,8 @@ FactsOf = Callable[[str], Directory]
 
 def unmakable(make: Sequence[str]) -> list[Finding]:
     """Return a finding for each directory that could not be made: what is above it says so."""
-    found = []
-    for path in make:
-        above = os.path.dirname(path)
-        while not os.path.lexists(above):
-            above = os.path.dirname(above)
-        below = path[len(above.rstrip("/")) :].split("/")
-        if not os.path.isdir(above):
-            number = errno.ENOTDIR
-        elif max(len(os.fsencode(name)) for name in below) > os.statvfs(above).f_namemax:
-            number = errno.ENAMETOOLONG
-        elif not os.access(above, os.W_OK | os.X_OK, effective_ids=True):
-            number = errno.EROFS if os.statvfs(above).f_flag & os.ST_RDONLY else errno.EACCES
-        else:
-            continue
-        error = OSError(number, f"{above}: {os.strerror(number)}")
-        found.append(as_finding(not_made(path, error)))
-    return found
+    refusals = ((path, making.refusal(path)) for path in make)
+    return [as_finding(not_made(path, error)) for path, error in refusals if error is not None]
 
 
 def not_made(path: str, error: OSError) -> RefusedError:
@@ -134,7 +119,7 @@ def _auto_xino(stack: Stack, facts_of: FactsOf) -> tuple[Stack, str]:
     for candidate in XINO_CANDIDATES:
         directory = facts_of(candidate)
         if directory.is_directory and directory.fstype == "tmpfs":
-            path = f"{candidate}/aufs-{os.urandom(6).hex()}.xino"
+            path = paths.unique(f"{candidate}/aufs-", ".xino")
             note = (
                 f"aufs cannot keep its xino file in {place} ({fallback.fstype}): using a tmpfs "
                 f"instead (xino={path})"

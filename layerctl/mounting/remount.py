@@ -10,18 +10,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from layerctl.codecs.words import join_options
 from layerctl.errors import LayerctlError, NotPermittedError, RefusedError, RequestError
-from layerctl.kernel import beneath, holders, plinks, standing, syscalls
+from layerctl.kernel import holders, paths, plinks, standing, syscalls
 from layerctl.kernel.facts.modules import parameters
 from layerctl.kernel.kmsg import KernelLog
 from layerctl.kernel.mounts import Mounted
+from layerctl.kernel.process import signals_come, signals_wait
 from layerctl.model import Stack
 from layerctl.mounting import branches
-from layerctl.mounting.apply import signals_come, signals_wait
 from layerctl.mounting.plan import size
 from layerctl.rules.aufs import BranchChange
 from layerctl.rules.flags import mount2_flags
@@ -105,7 +105,7 @@ def _refuse_layers(mounted: Mounted, asked: Stack) -> None:
     there = [(layer.role.value, layer.path) for layer in live.layers]
     if named and not (
         len(named) == len(there)
-        and all(a == b and _same(x, y) for (a, x), (b, y) in zip(named, there, strict=True))
+        and all(a == b and paths.same(x, y) for (a, x), (b, y) in zip(named, there, strict=True))
     ):
         if live.fstype == "aufs":
             raise RefusedError(
@@ -115,16 +115,16 @@ def _refuse_layers(mounted: Mounted, asked: Stack) -> None:
                 hint="layerctl branch --help",
             )
         raise _fixed(mounted, "", f"{live.fstype} accepts no new layers on a remount")
-    if asked.work is not None and not (live.work is not None and _same(asked.work, live.work)):
+    if asked.work is not None and not (live.work is not None and paths.same(asked.work, live.work)):
         raise _fixed(mounted, "", f"{live.fstype} accepts no new work directory on a remount")
 
 
 def _refuse_options(mounted: Mounted, asked: Stack) -> None:
     live = mounted.stack
+    defaults = parameters("overlay")
+    together = paths.on_one_filesystem(layer.path for layer in live.layers)
     for name, value in asked.options.items():
-        if not in_effect_already(
-            live, name, value, parameters("overlay"), one_filesystem=_on_one_filesystem(live)
-        ):
+        if not in_effect_already(live, name, value, defaults, one_filesystem=together):
             if find(live.fstype, name) is None and name not in LSM_OPTIONS:
                 raise _unknown(name)
             word = name if value is None else f"{name}={value}"
@@ -140,18 +140,6 @@ def _unknown(name: str) -> RequestError:
         why="an unknown option cannot be verified, and mount(2) would silently ignore it",
         hint=f"use -o remount,{close[0]}" if close else "layerctl mount --help",
     )
-
-
-def _on_one_filesystem(stack: Stack) -> bool:
-    """Tell whether all layers are on one filesystem, False where it cannot be told."""
-    try:
-        return len({os.stat(layer.path).st_dev for layer in stack.layers}) == 1
-    except OSError:
-        return False
-
-
-def _same(asked: str, there: str) -> bool:
-    return asked == there or branches.same(asked, there)
 
 
 def _fixed(mounted: Mounted, word: str, why: str) -> RefusedError:
@@ -179,7 +167,7 @@ def carry_out(remount: Remount) -> tuple[Mounted, tuple[str, ...]]:
         return branches.apply(remount.mounted, remount.changes)
     if not remount.steps():
         return remount.mounted, (NOTHING,)
-    with signals_wait() as mask, _opened(remount.mounted) as target:
+    with signals_wait() as mask, standing.opened(remount.mounted.entry) as target:
         entry = remount.mounted.entry
         if entry.fstype == "aufs" and "ro" in remount.flags.superblock - remount.now.superblock:
             plinks.flush(remount.mounted)  # a read-only aufs cannot
@@ -212,16 +200,6 @@ def _proven(remount: Remount) -> Mounted:
             hint=f"layerctl inspect mount {mounted.entry.target}",
         )
     return mounted
-
-
-@contextlib.contextmanager
-def _opened(mounted: Mounted) -> Iterator[str]:
-    """Yield a name of just this mount, whatever is mounted over it or renamed meanwhile."""
-    fd = standing.open_root(mounted.entry)
-    try:
-        yield beneath.name_of(fd)
-    finally:
-        os.close(fd)
 
 
 def _apply(

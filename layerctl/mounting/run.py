@@ -1,15 +1,17 @@
-"""The state of carrying a plan out, and what every way in needs for it."""
+"""The state of carrying a plan out, and what every mount API needs for it."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterable, Iterator, Mapping
 
 from layerctl.errors import BugError
-from layerctl.kernel import beneath
+from layerctl.kernel import beneath, making
 from layerctl.kernel.beneath import Identity
-from layerctl.mounting.plan import FD_DIRECTORY, Plan, size
+from layerctl.kernel.process import close
+from layerctl.model import Stack
+from layerctl.mounting.plan import Plan, size
+from layerctl.mounting.prepare import not_made
 from layerctl.rules.limits import MAX_STRING
 
 
@@ -60,39 +62,27 @@ class Run:
             try:
                 self._demand(path, fd)
             finally:
-                os.close(fd)
+                close(fd)
 
     def _demand(self, path: str, fd: int) -> None:
         if self.checked.get(path, beneath.identity(fd)) != beneath.identity(fd):
             raise beneath.replaced(path)
 
 
-def close(fd: int) -> None:
-    """Close a descriptor; what fails at that is of no matter."""
-    with contextlib.suppress(OSError):  # it is closed all the same (close(2))
-        os.close(fd)
+def create(
+    path: str, stack: Stack, undo: contextlib.ExitStack, always: contextlib.ExitStack
+) -> Identity:
+    """Create a directory of a stack, or its target; return which it is. Raises RefusedError.
 
-
-@contextlib.contextmanager
-def inside(directory: str | None) -> Iterator[None]:
-    """Work from `directory` for a moment: relative names start there."""
-    if directory is None:
-        yield
-        return
-    here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    A new upper directory gets the look of what it covers: it becomes the merged root's. `undo`
+    removes what was created, `always` closes what was opened.
+    """
+    covered = next((layer.path for layer in stack.layers if layer.path != stack.upper), None)
+    like = covered if path == stack.upper else None
     try:
-        if directory == FD_DIRECTORY:
-            os.chdir(directory)
-        else:
-            there = beneath.open_directory(directory)
-            try:
-                os.fchdir(there)
-            finally:
-                os.close(there)
-        yield
-    finally:
-        os.fchdir(here)
-        os.close(here)
+        return making.make(path, undo, always, like=like, is_work=path == stack.work)
+    except OSError as error:
+        raise not_made(error.filename or path, error) from error
 
 
 @contextlib.contextmanager

@@ -1,0 +1,150 @@
+"""Directories that a mount creates, and removes again if it fails.
+
+Others may write to where they are created, so that each is created, changed and removed beneath
+the open directory that it is in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+
+from layerctl.kernel import beneath, mounts, syscalls
+from layerctl.kernel.beneath import Identity
+
+#: What overlay and fuse-overlayfs themselves create in a work directory.
+_IN_WORK = (
+    "work/incompat/volatile/dirty",
+    "work/incompat/volatile",
+    "work/incompat",
+    "work",
+    "index",
+)
+
+
+def refusal(path: str) -> OSError | None:
+    """Return the error that creating a directory would end in; None where none is foreseen.
+
+    What is above it tells: it may not be a directory, not writable, or not permit such a name.
+    """
+    above = os.path.dirname(path)
+    while not os.path.lexists(above):
+        above = os.path.dirname(above)
+    below = path[len(above.rstrip("/")) :].split("/")
+    if not os.path.isdir(above):
+        number = errno.ENOTDIR
+    elif max(len(os.fsencode(name)) for name in below) > os.statvfs(above).f_namemax:
+        number = errno.ENAMETOOLONG
+    elif not os.access(above, os.W_OK | os.X_OK, effective_ids=True):
+        number = errno.EROFS if os.statvfs(above).f_flag & os.ST_RDONLY else errno.EACCES
+    else:
+        return None
+    return OSError(number, f"{above}: {os.strerror(number)}")
+
+
+def make(
+    path: str,
+    undo: contextlib.ExitStack,
+    always: contextlib.ExitStack,
+    *,
+    like: str | None = None,
+    is_work: bool = False,
+) -> Identity:
+    """Create a directory and what is missing above it; return which it is.
+
+    It gets the owner and mode of `like`, and is closed to others until then. One that another
+    mount created in the meantime is as good, and is left to that one. `undo` removes what was
+    created, of a work directory with what a filesystem put there; `always` closes what was opened.
+    Raises OSError with the name that cannot be created, and RefusedError.
+    """
+    missing = [path]
+    while not os.path.lexists(os.path.dirname(missing[-1])):
+        missing.append(os.path.dirname(missing[-1]))
+    name = missing[-1]
+    try:
+        here = beneath.open_directory(os.path.dirname(name))
+        always.callback(os.close, here)
+        for name in reversed(missing):
+            here = _make_one(
+                name,
+                here,
+                undo,
+                like=like if name == path else None,
+                is_work=is_work and name == path,
+            )
+            always.callback(os.close, here)
+    except OSError as error:
+        error.filename = name
+        raise
+    return beneath.identity(here)
+
+
+def _make_one(
+    path: str, above: int, undo: contextlib.ExitStack, *, like: str | None, is_work: bool
+) -> int:
+    name = os.path.basename(path)
+    try:
+        fd = beneath.make(name, above, 0o777 if like is None else 0o700)
+    except FileExistsError:
+        return beneath.enter(name, above)
+    undo.callback(_remove, name, above, beneath.identity(fd), is_work=is_work)
+    if like is not None:
+        try:
+            _make_like(fd, like)
+        except OSError:
+            os.close(fd)
+            raise
+    return fd
+
+
+def _make_like(fd: int, model: str) -> None:
+    """Give a directory the owner, where that is permitted, and the mode of another."""
+    other = beneath.open_directory(model)
+    try:
+        status = os.fstat(other)
+    finally:
+        os.close(other)
+    with contextlib.suppress(PermissionError):
+        syscalls.fchownat(fd, status.st_uid, status.st_gid)
+    os.chmod(beneath.name_of(fd), status.st_mode & 0o7777)
+
+
+def _remove(name: str, above: int, expected: Identity, *, is_work: bool) -> None:
+    if is_work:  # created by us a moment ago: whatever is in it was created by the filesystem
+        if _in_use(expected):
+            return
+        with contextlib.suppress(OSError):
+            work = beneath.enter(name, above)
+            try:
+                if beneath.identity(work) == expected:
+                    for path in _IN_WORK:
+                        _remove_inside(path, work)
+            finally:
+                os.close(work)
+    beneath.remove(name, above, expected)
+
+
+def _remove_inside(path: str, work: int) -> None:
+    """Remove a file or an empty directory of a work directory; no link is followed to it."""
+    *above, name = path.split("/")
+    with contextlib.suppress(OSError), contextlib.ExitStack() as opened:
+        here = work
+        for one in above:
+            here = beneath.enter(one, here)
+            opened.callback(os.close, here)
+        try:
+            os.rmdir(name, dir_fd=here)
+        except NotADirectoryError:
+            os.unlink(name, dir_fd=here)
+
+
+def _in_use(work: Identity) -> bool:
+    """Tell whether a work directory serves another mount, which came while ours failed."""
+    with contextlib.suppress(Exception):  # whatever goes wrong, the undoing goes on
+        for other in mounts.layered():
+            if other.stack.work is not None:
+                status = os.stat(other.stack.work)
+                if (status.st_dev, status.st_ino) == work:
+                    return True
+    return False
