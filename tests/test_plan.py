@@ -44,28 +44,29 @@ def test_what_was_checked_goes_by_descriptor_where_the_kernel_takes_that() -> No
 
 
 @pytest.mark.parametrize("features", [OLD, APPEND, NEW])
-def test_what_is_written_to_is_not_named_where_it_could_be_swapped(features: Features) -> None:
+@pytest.mark.parametrize("swappable", ["/u\\", "/w"])
+def test_what_is_written_to_is_not_named_where_it_could_be_swapped(
+    features: Features, swappable: str
+) -> None:
     stack = Stack("overlay", (Layer("/u\\", Role.UPPER), *lowers("/l").layers), "/w")
-    for swappable in ("/u\\", "/w"):
-        plan = choose(stack, features, None, {swappable})
-        assert swappable not in named(plan)
-        if plan.api == "fsconfig":
-            continue
+    plan = choose(stack, features, None, {swappable})
+    assert swappable not in named(plan)
+    if plan.api != "fsconfig":
         with pytest.raises(RefusedError) as caught:
             choose(stack, APPEND, "fsconfig", {swappable})
         assert caught.value.id == "swappable-directory"
 
 
 @pytest.mark.parametrize(("features", "api"), [(OLD, "mount"), (APPEND, "fsconfig")])
+@pytest.mark.parametrize("swappable", ["/h/u", "/h/w", "/h/l"])
 def test_names_are_given_in_a_root_of_their_own_where_one_could_be_swapped(
-    features: Features, api: str
+    features: Features, api: str, swappable: str
 ) -> None:
     stack = Stack("overlay", (Layer("/h/u", Role.UPPER), *lowers("/h/l").layers), "/h/w")
-    for swappable in ("/h/u", "/h/w", "/h/l"):
-        plan = choose(stack, features, None, {swappable}, apart=True)
-        assert (plan.api, plan.apart, plan.opened, named(plan)) == (api, True, (), [])
-        assert swappable in plan.why
-        assert choose(stack, features, api, {swappable}, apart=True).apart
+    plan = choose(stack, features, None, {swappable}, apart=True)
+    assert (plan.api, plan.apart, plan.opened, named(plan)) == (api, True, (), [])
+    assert swappable in plan.why
+    assert choose(stack, features, api, {swappable}, apart=True).apart
     assert not choose(stack, features, None, {"/m"}, apart=True).apart
     assert not choose(stack, NEW, None, {"/h/u"}, apart=True).apart
 
@@ -227,22 +228,28 @@ def test_data_layers_need_a_kernel_that_has_them() -> None:
     ]
 
 
-def test_a_value_of_just_255_bytes_is_a_string() -> None:
-    for length, by_string in ((MAX_VALUE, True), (MAX_VALUE + 1, False)):
-        path = "/" + "x" * (length - 1)
-        plan = choose(lowers(path, "/c"), APPEND)
-        assert (plan.api == "fsconfig" and plan.cwd is None) == by_string
-        option = Stack("overlay", lowers("/a", "/b").layers, None, {"context": "y" * length})
-        assert choose(option, NEW).api == ("fd" if by_string else "mount")
+@pytest.mark.parametrize(
+    ("length", "by_string"),
+    [(MAX_VALUE, True), (MAX_VALUE + 1, False)],
+)
+def test_a_value_of_just_255_bytes_is_a_string(length: int, by_string: bool) -> None:
+    path = "/" + "x" * (length - 1)
+    plan = choose(lowers(path, "/c"), APPEND)
+    assert (plan.api == "fsconfig" and plan.cwd is None) == by_string
+    option = Stack("overlay", lowers("/a", "/b").layers, None, {"context": "y" * length})
+    assert choose(option, NEW).api == ("fd" if by_string else "mount")
 
 
-def test_a_string_of_just_4095_bytes_is_given() -> None:
-    for length, whole in ((MAX_STRING, True), (MAX_STRING + 1, False)):
-        value = "z" * (length - len("lowerdir=/h/a:/h/b,context="))
-        stack = Stack("overlay", lowers("/h/a", "/h/b").layers, None, {"context": value})
-        plan = choose(stack, OLD)
-        assert (plan.cwd is None) == whole
-        assert size(plan.string) == (MAX_STRING if whole else MAX_STRING + 1 - 2 * len("/h/"))
+@pytest.mark.parametrize(
+    ("length", "whole"),
+    [(MAX_STRING, True), (MAX_STRING + 1, False)],
+)
+def test_a_string_of_just_4095_bytes_is_given(length: int, whole: bool) -> None:
+    value = "z" * (length - len("lowerdir=/h/a:/h/b,context="))
+    stack = Stack("overlay", lowers("/h/a", "/h/b").layers, None, {"context": value})
+    plan = choose(stack, OLD)
+    assert (plan.cwd is None) == whole
+    assert size(plan.string) == (MAX_STRING if whole else MAX_STRING + 1 - 2 * len("/h/"))
 
 
 def test_an_upper_directory_with_a_backslash_is_shown_otherwise_by_descriptor() -> None:

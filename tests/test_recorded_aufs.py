@@ -39,6 +39,9 @@ def _snapshots() -> Iterator[tuple[str, dict[str, Any]]]:
                 yield f"{name}:{number}", step
 
 
+SNAPSHOTS = list(_snapshots())
+
+
 def _in_effect(stack: Stack, cwd: str) -> list[tuple[str, str]]:
     """Return `(path, permission)` of every branch as sysfs will show them."""
     shown = []
@@ -75,33 +78,42 @@ def _shown(step: dict[str, Any]) -> dict[str, list[tuple[str, str]]]:
     return branches
 
 
+def _stacks(name: str) -> Iterator[tuple[str, Stack, list[tuple[str, str]], str]]:
+    """Yield the stack that the words so far make of each mount of a snapshot, and what it shows."""
+    recorded = _load(name)
+    cwd = recorded["cwd"]
+    stacks: dict[str, Stack] = {}
+    for step in recorded["steps"]:
+        if step["kind"] in ("mount", "mount-syscall") and step["rc"] == 0:
+            for options, target in aufs_calls(step):
+                if options in REFUSED:
+                    continue
+                place = os.path.normpath(os.path.join(cwd, target))
+                changes = options.removeprefix("remount,")
+                base = stacks.get(place) if changes != options else None
+                stacks[place] = with_permissions(aufs.parse(changes, base=base))
+        elif step["kind"] == "umount" and step["rc"] == 0:
+            stacks = {}
+        elif step["kind"] == "snapshot":
+            for target, branches in _shown(step).items():
+                if target in stacks:
+                    yield step["label"], stacks[target], branches, cwd
+
+
 def test_every_mount_and_branch_change_makes_the_stack_that_sysfs_then_shows() -> None:
-    compared = 0
-    for name in RECORDINGS:
-        recorded = _load(name)
-        cwd = recorded["cwd"]
-        stacks: dict[str, Stack] = {}
-        for step in recorded["steps"]:
-            if step["kind"] in ("mount", "mount-syscall") and step["rc"] == 0:
-                for options, target in aufs_calls(step):
-                    if options in REFUSED:
-                        with pytest.raises(RequestError):
-                            aufs.parse(options)
-                        continue
-                    place = os.path.normpath(os.path.join(cwd, target))
-                    changes = options.removeprefix("remount,")
-                    base = stacks.get(place) if changes != options else None
-                    stack = aufs.parse(changes, base=base)
-                    stacks[place] = with_permissions(stack)
-            elif step["kind"] == "umount" and step["rc"] == 0:
-                stacks = {}
-            elif step["kind"] == "snapshot":
-                for target, branches in _shown(step).items():
-                    if target in stacks:
-                        where = f"{name}: {step['label']}"
-                        assert _in_effect(stacks[target], cwd) == branches, where
-                        compared += 1
-    assert compared > 90
+    compared = [(name, *one) for name in RECORDINGS for one in _stacks(name)]
+    assert len(compared) > 90
+    assert [
+        (name, label)
+        for name, label, stack, branches, cwd in compared
+        if _in_effect(stack, cwd) != branches
+    ] == []
+
+
+@pytest.mark.parametrize("options", sorted(REFUSED))
+def test_what_aufs_drops_in_silence_is_not_decoded(options: str) -> None:
+    with pytest.raises(RequestError):
+        aufs.parse(options)
 
 
 @pytest.mark.parametrize(
@@ -129,49 +141,58 @@ def _escaped(path: str) -> str:
     return path
 
 
-def test_every_snapshot_decodes_to_what_its_files_say() -> None:
-    decoded = 0
-    for where, step in _snapshots():
-        for directory, files in _sysfs(step).items():
-            instance = aufs.sysfs_instance(directory.removeprefix("si_"), files)
-            again = {"xi_path": f"{_escaped(instance.xino)}\n" if instance.xino else ""}
-            for branch in instance.branches:
-                again[f"br{branch.position}"] = f"{_escaped(branch.path)}={branch.permission}\n"
-                again[f"brid{branch.position}"] = f"{branch.id}\n"
-            assert again == files, where
-            decoded += 1
-    assert decoded == 100
+INSTANCES = [
+    pytest.param(directory, files, id=f"{where}:{directory}")
+    for where, step in SNAPSHOTS
+    for directory, files in _sysfs(step).items()
+]
 
 
-def test_inspect_aufs_reads_every_snapshot(
-    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+def test_there_are_enough_snapshots() -> None:
+    assert len(INSTANCES) == 100
+
+
+@pytest.mark.parametrize(("directory", "files"), INSTANCES)
+def test_every_snapshot_decodes_to_what_its_files_say(
+    directory: str, files: dict[str, str]
 ) -> None:
-    for number, (where, step) in enumerate(_snapshots()):
-        sysfs = tmp_path / str(number)
-        sysfs.mkdir()
-        for path, content in step["sysfs"].items():
-            file = sysfs / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(os.fsencode(content))
-        lines = tmp_path / f"{number}.mountinfo"
-        lines.write_bytes(os.fsencode("".join(f"{line}\n" for line in step["mountinfo"])))
-        arguments = ["--json", "--sysfs", str(sysfs), "--mountinfo", str(lines)]
-        assert main(["inspect", "aufs", *arguments]) == 0, where
-        found = json.loads(capfdbinary.readouterr().out)["aufs"]
-        assert {f"si_{one['id']}" for one in found} == set(_sysfs(step)), where
-        listed = {
-            text_of(mounted.entry.target): [layer.permission for layer in mounted.stack.layers]
-            for mounted in mounts.layered(str(lines), str(sysfs))
-        }
-        for one in found:
-            if one["target"] is not None:  # one that was unmounted lazily has none
-                permissions = [branch["permission"] for branch in one["branches"]]
-                assert permissions == listed[one["target"]], where
+    instance = aufs.sysfs_instance(directory.removeprefix("si_"), files)
+    again = {"xi_path": f"{_escaped(instance.xino)}\n" if instance.xino else ""}
+    for branch in instance.branches:
+        again[f"br{branch.position}"] = f"{_escaped(branch.path)}={branch.permission}\n"
+        again[f"brid{branch.position}"] = f"{branch.id}\n"
+    assert again == files
+
+
+@pytest.mark.parametrize("step", [step for _, step in SNAPSHOTS], ids=[at for at, _ in SNAPSHOTS])
+def test_inspect_aufs_reads_every_snapshot(
+    tmp_path: Path, step: dict[str, Any], capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    sysfs = tmp_path / "sysfs"
+    sysfs.mkdir()
+    for path, content in step["sysfs"].items():
+        file = sysfs / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(os.fsencode(content))
+    lines = tmp_path / "mountinfo"
+    lines.write_bytes(os.fsencode("".join(f"{line}\n" for line in step["mountinfo"])))
+    arguments = ["--json", "--sysfs", str(sysfs), "--mountinfo", str(lines)]
+    assert main(["inspect", "aufs", *arguments]) == 0
+    found = json.loads(capfdbinary.readouterr().out)["aufs"]
+    assert {f"si_{one['id']}" for one in found} == set(_sysfs(step))
+    listed = {
+        text_of(mounted.entry.target): [layer.permission for layer in mounted.stack.layers]
+        for mounted in mounts.layered(str(lines), str(sysfs))
+    }
+    for one in found:
+        if one["target"] is not None:  # one that was unmounted lazily has none
+            permissions = [branch["permission"] for branch in one["branches"]]
+            assert permissions == listed[one["target"]]
 
 
 def test_the_options_that_mountinfo_shows_are_the_ones_that_were_set() -> None:
     seen: set[str] = set()
-    for _, step in _snapshots():
+    for _, step in SNAPSHOTS:
         for line in step["mountinfo"]:
             entry = mountinfo.parse_line(line)
             if entry.fstype == "aufs":

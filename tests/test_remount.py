@@ -78,22 +78,28 @@ def test_remount_ro_is_in_effect_and_so_is_rw(lab: Path) -> None:
     Path("m/new").touch()
 
 
+IN_EFFECT = "lowerdir=LAB/l,upperdir=LAB/u,workdir=LAB/w"
+
+
 @pytest.mark.namespace
-def test_what_is_in_effect_already_is_taken(lab: Path) -> None:
+@pytest.mark.parametrize(
+    "options",
+    ["xino=on", IN_EFFECT, f"{IN_EFFECT},xino=on,index=on,metacopy=off", "defaults", "nofail"],
+)
+def test_what_is_in_effect_already_is_taken(lab: Path, options: str) -> None:
     """mount(8) hands on every word of an fstab, and of the mount that is there."""
     overlay(lab, "xino=on,index=on")
     before = mounts.find("m")
-    words = f"lowerdir={lab}/l,upperdir={lab}/u,workdir={lab}/w"
-    for options in (
-        "xino=on",
-        words,
-        f"{words},xino=on,index=on,metacopy=off",
-        "defaults",
-        "nofail",
-    ):
-        done = layerctl("mount", "-o", f"remount,{options}", "m")
-        assert done.returncode == 0, done.stderr
-        assert "already in effect" in done.stderr
+    done = layerctl("mount", "-o", f"remount,{options.replace('LAB', str(lab))}", "m")
+    assert done.returncode == 0, done.stderr
+    assert "already in effect" in done.stderr
+    assert mounts.find("m") == before
+
+
+@pytest.mark.namespace
+def test_layers_that_are_in_effect_are_taken(lab: Path) -> None:
+    overlay(lab, "xino=on,index=on")
+    before = mounts.find("m")
     done = layerctl("mount", "-l", "l", "-u", "u", "-w", "w", "-o", "remount", "overlay", "m")
     assert done.returncode == 0, done.stderr
     assert mounts.find("m") == before
@@ -138,9 +144,9 @@ def test_what_no_remount_changes_is_refused_with_the_reason(
 
 
 @pytest.mark.namespace
-def test_requests_that_make_no_sense(lab: Path) -> None:
-    overlay(lab)
-    for words, code in (
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
         (("-o", "remount,ro", "nosuch"), 3),
         (("-o", "remount,ro", "l"), 3),
         (("-o", "remount,ro", "-t", "aufs", "m"), 2),
@@ -151,9 +157,12 @@ def test_requests_that_make_no_sense(lab: Path) -> None:
         (("-o", "remount=ro", "m"), 2),
         (("-o", "remount,nosuchoption", "m"), 2),
         (("-o", "remount,ro", "-b", "l", "m"), 2),
-    ):
-        done = layerctl("mount", *words)
-        assert (done.returncode, done.stdout) == (code, ""), (words, done.stderr)
+    ],
+)
+def test_requests_that_make_no_sense(lab: Path, words: tuple[str, ...], code: int) -> None:
+    overlay(lab)
+    done = layerctl("mount", *words)
+    assert (done.returncode, done.stdout) == (code, ""), done.stderr
     assert flags()[0] == {"rw", "relatime"}
 
 
@@ -188,28 +197,37 @@ def test_who_writes_keeps_it_writable_and_is_named(lab: Path) -> None:
 
 
 @pytest.mark.namespace
-def test_what_fails_or_is_interrupted_is_taken_back(lab: Path) -> None:
-    overlay(lab)
-    assert layerctl("mount", "-o", "remount,bind,ro", "m").returncode == 0
-    before = mounts.find("m")
-    # The filesystem is changed by one call, the mount by a second one, which keeps it read-only.
-    for inject, code in (
+@pytest.mark.parametrize(
+    ("inject", "code"),
+    [
         ("mount:error=ENOMEM:when=2", 32),
         ("mount:error=EPERM:when=1", 4),
         ("mount:signal=SIGTERM:when=1", 128 + signal.SIGTERM),
         ("mount:signal=SIGINT:when=2", 130),
         ("mount:signal=SIGHUP:when=2", 128 + signal.SIGHUP),
-    ):
-        done = traced(inject, "mount", "-o", "remount,sync,noexec", "m")
-        assert done.returncode == code, (inject, done.stderr)
-        assert mounts.find("m") == before, inject
-    for number in (1, 2):  # a call that does nothing, and says that it did
-        done = traced(f"mount:retval=0:when={number}", "mount", "-o", "remount,sync", "m", "--json")
-        assert json.loads(done.stderr)["error"]["id"] == "not-as-asked"
-        assert mounts.find("m") == before
+    ],
+)
+def test_what_fails_or_is_interrupted_is_taken_back(lab: Path, inject: str, code: int) -> None:
+    overlay(lab)
+    assert layerctl("mount", "-o", "remount,bind,ro", "m").returncode == 0
+    before = mounts.find("m")
+    done = traced(inject, "mount", "-o", "remount,sync,noexec", "m")
+    assert done.returncode == code, done.stderr
+    assert mounts.find("m") == before
     assert layerctl("mount", "-o", "remount,sync,noexec", "m").returncode == 0
     assert flags()[0] == {"ro", "noexec", "relatime"}
     assert {"rw", "sync"} <= flags()[1]
+
+
+@pytest.mark.namespace
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_call_that_does_nothing_and_reports_success_is_noticed(lab: Path, number: int) -> None:
+    overlay(lab)
+    assert layerctl("mount", "-o", "remount,bind,ro", "m").returncode == 0
+    before = mounts.find("m")
+    done = traced(f"mount:retval=0:when={number}", "mount", "-o", "remount,sync", "m", "--json")
+    assert json.loads(done.stderr)["error"]["id"] == "not-as-asked"
+    assert mounts.find("m") == before
 
 
 @pytest.mark.namespace

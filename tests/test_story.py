@@ -119,31 +119,39 @@ def test_with_what_narrows_a_listing_path_is_the_directory_to_list(lab: Path) ->
 
 
 @pytest.mark.namespace
-def test_a_path_that_is_no_directory_cannot_be_listed(lab: Path) -> None:
-    stack = _tree(lab)
-    for path, message in {
+@pytest.mark.parametrize(
+    ("path", "message"),
+    {
         "usr": "'usr' is not visible",
         "usr/bin": "'usr' is not visible",
         "etc/passwd": "'etc/passwd' is not a directory",
-    }.items():
-        done = layerctl(*stack, path, "--max-depth", "2")
-        assert (done.returncode, done.stdout) == (3, "")
-        assert done.stderr.startswith(f"layerctl: {message}\n")
+    }.items(),
+)
+def test_a_path_that_is_no_directory_cannot_be_listed(lab: Path, path: str, message: str) -> None:
+    stack = _tree(lab)
+    done = layerctl(*stack, path, "--max-depth", "2")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith(f"layerctl: {message}\n")
 
 
 @pytest.mark.namespace
-def test_a_column_of_another_listing_is_refused_with_the_columns_of_this_one(lab: Path) -> None:
-    stack = _tree(lab)
-    for options, columns in {
+@pytest.mark.parametrize(
+    ("options", "columns"),
+    {
         ("--output", "SIZE"): "PATH, TYPE, LAYER, PROVIDER",
         ("--output", "BYTES"): "PATH, TYPE, LAYER, PROVIDER",
         ("--output", "TYPE", "--summary"): "INDEX, PATH, ENTRIES",
         ("etc", "--output", "PROVIDER"): "INDEX, PATH, STATE",
         ("etc", "--tree", "--output", "STATE"): "PATH, TYPE, LAYER, PROVIDER",
-    }.items():
-        done = layerctl(*stack, *options)
-        assert (done.returncode, done.stdout) == (2, "")
-        assert f"why:  the columns are {columns}" in done.stderr
+    }.items(),
+)
+def test_a_column_of_another_listing_is_refused_with_the_columns_of_this_one(
+    lab: Path, options: tuple[str, ...], columns: str
+) -> None:
+    stack = _tree(lab)
+    done = layerctl(*stack, *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"why:  the columns are {columns}" in done.stderr
     done = layerctl("doctor", "--list-checks", "--output", "SEVERITY")
     assert done.returncode == 2
     assert "the columns are OF, CHECK, WHAT" in done.stderr

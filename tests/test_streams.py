@@ -119,10 +119,13 @@ def test_any_locale(locale: str) -> None:
     assert done.stdout.splitlines()[1] == r"/u/\xffcafé"
 
 
-def test_an_encoding_that_lacks_what_is_shown() -> None:
-    for arguments in (LIST, (*LIST, "--raw")):
-        done = layerctl(*arguments, env={"PYTHONIOENCODING": "ascii"})
-        assert done.returncode == 0, done.stderr
+@pytest.mark.parametrize(
+    "arguments",
+    [LIST, (*LIST, "--raw")],
+)
+def test_an_encoding_that_lacks_what_is_shown(arguments: tuple[str, ...]) -> None:
+    done = layerctl(*arguments, env={"PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(

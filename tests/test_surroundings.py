@@ -50,20 +50,23 @@ def test_a_root_that_is_read_only(lab: Path) -> None:
 
 
 @pytest.mark.namespace
-def test_processes_that_are_hidden(lab: Path) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [("list", "--json"), ("inspect", "mount", "merged"), ("--version",)],
+)
+def test_processes_that_are_hidden(lab: Path, arguments: tuple[str, ...]) -> None:
     """Under hidepid=2 one without capabilities sees its own processes alone."""
     _lab(lab)
     layerctl_json("mount", "-u", "up", "-l", "low", "merged")
     syscalls.mount("proc", "/proc", "proc", 0, "hidepid=2")
     powerless = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
-    for arguments in (("list", "--json"), ("inspect", "mount", "merged"), ("--version",)):
-        done = subprocess.run(
-            [*powerless, sys.executable, "-m", "layerctl", *arguments],
-            env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
+    done = subprocess.run(
+        [*powerless, sys.executable, "-m", "layerctl", *arguments],
+        env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
     layerctl_json("umount", "merged")
 
 

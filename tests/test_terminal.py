@@ -67,20 +67,23 @@ def test_the_colours_of_forty_layers_differ_and_none_is_blue() -> None:
     assert not [code for code in codes if {"34", "94"} & set(code.split(";"))]
 
 
-def test_lists_stories_and_help_have_colour(tmp_path: Path) -> None:
+@pytest.mark.parametrize("line", [("list",), ("inspect", "merged", "file"), ("doctor",)])
+def test_lists_and_stories_have_colour(tmp_path: Path, line: tuple[str, ...]) -> None:
     for name in ("up", "low"):
         (tmp_path / name).mkdir()
     (tmp_path / "low" / "file").touch()
     stack = ("-u", f"{tmp_path}/up", "-l", f"{tmp_path}/low")
-    for line in (("list", *RECORDED), ("inspect", "merged", *stack, "file"), ("doctor", *stack)):
-        plain, colour, never = (
-            layerctl(*line, *more).stdout
-            for more in ((), ("--color", "always"), ("--color", "never"))
-        )
-        assert "\033[" not in plain + never
-        assert len(set(re.findall(r"\033\[[0-9;]+m", colour))) > 2 or line[0] == "doctor"
-        lines = re.sub(r"\033\[[0-9;]*m", "", colour).splitlines()
-        assert [line.rstrip() for line in lines] == plain.splitlines()
+    words = [*line, *(RECORDED if line == ("list",) else stack)]
+    plain, colour, never = (
+        layerctl(*words, *more).stdout for more in ((), ("--color", "always"), ("--color", "never"))
+    )
+    assert "\033[" not in plain + never
+    assert len(set(re.findall(r"\033\[[0-9;]+m", colour))) > 2 or line == ("doctor",)
+    lines = re.sub(r"\033\[[0-9;]*m", "", colour).splitlines()
+    assert [line.rstrip() for line in lines] == plain.splitlines()
+
+
+def test_help_has_colour_on_a_terminal() -> None:
     assert "\033[" not in layerctl("list", "--help").stdout
     code, shown = on_terminal("list", "--help")
     assert code == 0
@@ -113,25 +116,36 @@ def test_nothing_but_ascii_is_drawn_in_the_c_locale(
     )
 
 
+@pytest.mark.parametrize(
+    ("arguments", "environment"),
+    [
+        (("--no-pager", "list"), {}),
+        (("list", "--json"), {}),
+        (("list", "--raw"), {}),
+        (("list",), {"LAYERCTL_PAGER": "cat"}),
+        (("list",), {"LAYERCTL_PAGER": ""}),
+        (("list",), {"TERM": "dumb"}),
+    ],
+)
+def test_what_gets_no_pager(
+    tmp_path: Path, arguments: tuple[str, ...], environment: dict[str, str]
+) -> None:
+    variables = {"PAGER": script(tmp_path / "pager", "echo paged; cat"), **environment}
+    code, shown = on_terminal(*arguments, *RECORDED, **variables)  # type: ignore[arg-type]  # env
+    assert (code, "paged" in shown) == (0, False)
+
+
+@pytest.mark.parametrize("missing", ["/no/such/pager", "'unbalanced"])
+def test_a_pager_that_cannot_be_run_is_done_without(missing: str) -> None:
+    assert "overlay" in on_terminal("list", *RECORDED, PAGER=missing)[1]
+
+
 def test_a_terminal_gets_a_pager_and_nothing_else_does(tmp_path: Path) -> None:
     pager = script(tmp_path / "pager", 'echo "paged $LESS"; cat')
     code, shown = on_terminal("list", *RECORDED, PAGER=pager)
     assert code == 0
     assert shown.startswith("paged FRX\n")
     assert "\033[1m" in shown
-    for arguments, environment in (
-        (("--no-pager", "list", *RECORDED), {}),
-        (("list", *RECORDED, "--json"), {}),
-        (("list", *RECORDED, "--raw"), {}),
-        (("list", *RECORDED), {"LAYERCTL_PAGER": "cat"}),
-        (("list", *RECORDED), {"LAYERCTL_PAGER": ""}),
-        (("list", *RECORDED), {"TERM": "dumb"}),
-    ):
-        variables = {"PAGER": pager, **environment}
-        code, shown = on_terminal(*arguments, **variables)  # type: ignore[arg-type]  # all are env
-        assert (code, "paged" in shown) == (0, False)
-    for missing in ("/no/such/pager", "'unbalanced"):
-        assert "overlay" in on_terminal("list", *RECORDED, PAGER=missing)[1]
     assert "paged" not in layerctl("list", *RECORDED, env={"PAGER": pager}).stdout
     other = script(tmp_path / "other", "echo other; cat")
     shown = on_terminal("list", *RECORDED, PAGER=pager, LAYERCTL_PAGER=f"{other} -x")[1]
