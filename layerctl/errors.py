@@ -502,7 +502,11 @@ def of_finding(
 
 
 def as_finding(error: LayerctlError) -> Finding:
-    """Return an error as a finding of a report; nothing else was seen of it."""
+    """Return an error as a finding of a report, its texts as whole sentences."""
     title = error.message[:1].upper() + error.message[1:]
-    fix = Fix(error.hint, error.commands)
-    return Finding(error.id, Severity.FAILURE, title, error.why, (), fix)
+    fix = Fix(_sentence(error.hint), error.commands)
+    return Finding(error.id, Severity.FAILURE, title, _sentence(error.why), (), fix)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}." if text else ""

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from layerctl.diagnosing.checks import options
+from layerctl.diagnosing.checks import plan
 from layerctl.kernel.facts import Caller, Facts, OverlayFacts, TypeState
 from layerctl.model import Layer, Role, Stack
 from layerctl.rules.overlay import settings
@@ -21,6 +21,7 @@ from tests.support.recordings import text
 
 NAMES = ("index", "nfs_export", "metacopy", "redirect_dir")
 ROWS = json.loads(text("overlay-settings.json"))
+FOLLOWS = next(row for row in plan.CHECKS if row.name == "options.follows")
 DEFAULTS = sorted({defaults for defaults, *_ in ROWS})
 
 
@@ -63,7 +64,8 @@ def test_what_the_kernel_refuses_is_foreseen(defaults: str) -> None:
     for stack, parameters, shown in _rows(defaults):
         own = OverlayFacts(parameters=parameters)
         facts = Facts(TypeState.PRESENT, Caller(0, True, False), {}, overlay=own)
-        foreseen = bool(problems(stack) or [*options.follows(stack, facts)])
+        clues = FOLLOWS.clues(stack, facts) if FOLLOWS.applies(stack, facts) else ()
+        foreseen = bool(problems(stack) or [*clues])
         if foreseen != (shown is None):
             wrong.append((stack, shown))
     assert wrong == []

@@ -51,15 +51,12 @@ ROOMS: dict[str, str | None] = {
 PENDING = frozenset(
     {
         "layerctl/cli/common.py: os.path.isdir",
-        "layerctl/cli/complete.py: os.scandir",
         "layerctl/cli/doctor.py: command: too long",
         "layerctl/cli/inspect_merged.py: command: too long",
         "layerctl/cli/inspect_merged.py: os.path.realpath",
         "layerctl/cli/mount.py: _prepare: too long",
         "layerctl/cli/mount.py: command: too long",
         "layerctl/cli/mount.py: os.path.lexists",
-        "layerctl/cli/output.py: add: too long",
-        "layerctl/cli/output.py: output_options: too long",
         "layerctl/codecs/request.py: _overlay: too long",
         "layerctl/diagnosing/checks/work.py: in_use: too long",
         "layerctl/diagnosing/checks/work.py: usable: too long",

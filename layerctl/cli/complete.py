@@ -1,6 +1,7 @@
-"""What a shell may offer behind <TAB>: live mounts, mount options and their values, directories.
+"""What a shell offers at <TAB>: mounts, columns, mount options and their values, directories.
 
-The functions are click's `shell_complete`; all imports are inside, since every command names one.
+The functions are click's `shell_complete`. Every command names some of them, so what they import
+is only what commands import anyway; what click needs for an answer is imported when a shell asks.
 """
 
 from __future__ import annotations
@@ -10,18 +11,26 @@ from typing import TYPE_CHECKING
 
 import click
 
+from layerctl.codecs.request import Request, fstype_of
+from layerctl.errors import RequestError
+from layerctl.kernel import mounts, paths
+from layerctl.render.columns import Listing
+from layerctl.rules.options import FLAGS, TABLES, Option, Takes, find
+
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-    from layerctl.render.columns import Listing
-    from layerctl.rules.options import Option
 
-
-def _items(words: dict[str, str], incomplete: str) -> list[CompletionItem]:
+def _item(word: str, help_: str = "", kind: str = "plain") -> CompletionItem:
     from click.shell_completion import CompletionItem
 
+    return CompletionItem(word, kind, help_)
+
+
+def items(words: dict[str, str], incomplete: str) -> list[CompletionItem]:
+    """Offer the words, each with its help, that begin with what was typed."""
     return [
-        CompletionItem(word, help=help_)
+        _item(word, help_)
         for word, help_ in words.items()
         if word.startswith(incomplete) and word.isprintable()
     ]
@@ -38,46 +47,36 @@ def columns(listings: tuple[Listing, ...], incomplete: str) -> list[CompletionIt
         for column in listing.columns
         if column.name not in named
     }
-    return _items(words, incomplete)
+    return items(words, incomplete)
 
 
 def files(_: click.Context, __: click.Parameter, ___: str) -> list[CompletionItem]:
     """Leave it to the shell to complete a file."""
-    from click.shell_completion import CompletionItem
-
-    return [CompletionItem("", type="file")]
+    return [_item("", kind="file")]
 
 
 def directories(_: click.Context, __: click.Parameter, ___: str) -> list[CompletionItem]:
     """Leave it to the shell to complete a directory."""
-    from click.shell_completion import CompletionItem
-
-    return [CompletionItem("", type="dir")]
+    return [_item("", kind="dir")]
 
 
 def types(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Offer the filesystem types, by their own names."""
-    from layerctl.rules.options import TABLES
-
-    return _items(dict.fromkeys(TABLES, ""), incomplete)
+    return items(dict.fromkeys(TABLES, ""), incomplete)
 
 
 def targets(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Offer the layered mounts there are; below the working directory also by relative names."""
-    return _items(_targets(("overlay", "aufs"), incomplete), incomplete)
+    """Offer the layered mounts; those below the working directory also by relative names."""
+    return items(_targets(("overlay", "aufs"), incomplete), incomplete)
 
 
 def aufs_targets(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Offer the aufs mounts and the si_ID of each."""
-    from layerctl.kernel import mounts
-
     names = dict.fromkeys(mounts.aufs_instances(), "")
-    return _items({**_targets(("aufs",), incomplete), **names}, incomplete)
+    return items({**_targets(("aufs",), incomplete), **names}, incomplete)
 
 
 def _targets(fstypes: tuple[str, ...], incomplete: str) -> dict[str, str]:
-    from layerctl.kernel import mounts
-
     here = os.getcwd().rstrip("/") + "/"
     found = {}
     for entry in mounts.entries():
@@ -88,45 +87,30 @@ def _targets(fstypes: tuple[str, ...], incomplete: str) -> dict[str, str]:
     return found
 
 
-def causes(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Offer the causes of the catalogue and the program's errors."""
-    from layerctl.diagnosing.catalogue import CAUSES
-    from layerctl.errors import ERRORS
-
-    titles = {one.id: one.title for one in CAUSES.values()}
-    return _items(titles | {one.id: one.title for one in ERRORS.values()}, incomplete)
-
-
 def merged_arguments(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Offer mounts, and behind one the names inside it."""
+    """Offer mounts, and after one the names inside it."""
     given = context.params.get("arguments") or ()
     if not given:
         return targets(context, parameter, incomplete)
-    return _items(_names(given[0], incomplete, directories_only=False), incomplete)
+    return items(_names(given[0], incomplete, directories_only=False), incomplete)
 
 
 def _names(root: str, incomplete: str, *, directories_only: bool) -> dict[str, str]:
     """Return the paths below `root` that `incomplete` may become, directories with a slash."""
     head = incomplete[: incomplete.rfind("/") + 1]
-    try:
-        with os.scandir(os.path.join(root, head) if root else head or ".") as entries:
-            return {
-                f"{head}{entry.name}/" if entry.is_dir() else head + entry.name: ""
-                for entry in entries
-                if entry.is_dir() or not directories_only
-            }
-    except OSError:
-        return {}
+    return {
+        f"{head}{name}/" if is_directory else head + name: ""
+        for name, is_directory in paths.names(os.path.join(root, head) or ".")
+        if is_directory or not directories_only
+    }
 
 
 def mount_options(
     context: click.Context, _: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Offer option names of the type at hand, behind a `=` the option's values or directories."""
-    from layerctl.rules.options import FLAGS, TABLES, Takes, find
-
+    """Offer the options of the filesystem type; after `=` the option's values or directories."""
     fstype = _fstype(context, incomplete)
     before = incomplete[: incomplete.rfind(",") + 1]
     name, equals, value = incomplete[len(before) :].partition("=")
@@ -143,19 +127,14 @@ def mount_options(
             words = {f"{name}={value[:start]}{path}": "" for path in names}
         else:
             words = {f"{name}={one}": "" for one in option.values}
-    return _items({before + word: help_ for word, help_ in words.items()}, incomplete)
+    return items({before + word: help_ for word, help_ in words.items()}, incomplete)
 
 
 def _word(option: Option) -> str:
-    from layerctl.rules.options import Takes
-
     return option.name if option.takes is Takes.NOTHING else f"{option.name}="
 
 
 def _fstype(context: click.Context, incomplete: str) -> str:
-    from layerctl.codecs.request import Request, fstype_of
-    from layerctl.errors import RequestError
-
     given = context.params
     try:
         return fstype_of(

@@ -24,14 +24,15 @@ from layerctl.errors import (
 )
 from layerctl.model import Finding, MountEntry, Severity, Stack
 from layerctl.render.errors import note
-from layerctl.render.human import signs, wants_colour
+from layerctl.render.human import wants_colour
 from layerctl.render.json import Document
 from layerctl.render.output import Output, write
 from layerctl.render.tables import CHECKS, FINDINGS
 
 if TYPE_CHECKING:
-    from layerctl.diagnosing.machine import State
+    from layerctl.diagnosing.checks.check import Check, Report
     from layerctl.diagnosing.reading.result import Reading
+    from layerctl.diagnosing.state import State
 
 
 @click.command("doctor", cls=WithExamples)
@@ -135,13 +136,10 @@ def _plan(request: Request, target: str | None, shown: Shown, *, probe: bool) ->
         except Exception as error:  # its result is unknown, and reported as such
             told = f"{more.__name__.replace('_', ' ')}: {error}"
             gathered = gathered._replace(unknown=(*gathered.unknown, told))
-    found, checks = preflight.run(stack, gathered)
-    asked, string = (
-        preflight.request_findings(stack, where),
-        preflight.string_findings(stack, where),
-    )
-    found = [*asked, *found, *string]
-    return _report(found, checks, shown)
+    report = preflight.run(stack, gathered)
+    asked = preflight.request_findings(stack, where)
+    string = preflight.string_findings(stack, where)
+    return _report(report._replace(findings=[*asked, *report.findings, *string]), shown)
 
 
 def _live(target: str, shown: Shown, *, probe: bool) -> int:
@@ -158,7 +156,7 @@ def _live(target: str, shown: Shown, *, probe: bool) -> int:
         note(text)
     _prove(stack, mounted.entry)
     try:
-        found, checks = live.examine(mounted, stack, probe=probe)
+        report = live.examine(mounted, stack, probe=probe)
     except OSError as error:
         kind = NotPermittedError if isinstance(error, PermissionError) else RefusedError
         raise kind(
@@ -167,7 +165,7 @@ def _live(target: str, shown: Shown, *, probe: bool) -> int:
             why="it takes CAP_SYS_ADMIN, a process and a mount namespace",
             hint=f"sudo layerctl doctor {target}",
         ) from None
-    return _report(found, checks, shown)
+    return _report(report, shown)
 
 
 def _prove(stack: Stack, mount: MountEntry) -> None:
@@ -188,33 +186,29 @@ def _prove(stack: Stack, mount: MountEntry) -> None:
 def _host(shown: Shown) -> int:
     from layerctl.diagnosing import host
 
-    return _state(host.examine(_prove), shown, notes=True)
+    return _state(host.examine(_prove), shown, whole=True)
 
 
 def _machine(shown: Shown, *, probe: bool) -> int:
-    from layerctl.diagnosing import machine
+    from layerctl.diagnosing import system
 
-    return _state(machine.examine(probe=probe), shown)
+    return _state(system.examine(probe=probe), shown)
 
 
-def _state(state: State, shown: Shown, *, notes: bool = False) -> int:
-    """Print the state of the machine; with `notes` what is only a note is counted at the end."""
-    from layerctl.render.findings import document, summary
-
-    body = document(state.findings, state.checks, strict=shown.strict)
-    body["machine"] = state.document()
+def _state(state: State, shown: Shown, *, whole: bool = False) -> int:
+    """Write the state of the machine; `whole` shows every row, and none of them is a lack."""
+    from layerctl.render.findings import state_document, state_lines, summary
 
     def human() -> None:
-        for line in state.lines(signs().marks, verbose=shown.verbose or notes):
+        for line in state_lines(state, verbose=shown.verbose or whole):
             click.echo(line)
         click.echo("")
-        _print(state.findings, shown)
-        quiet = [one for one in state.findings if one.severity is Severity.INFO]
-        hidden = len(quiet) if notes and not shown.verbose else 0
-        click.echo(summary(state.findings, lacking=0 if notes else state.lacking, notes=hidden))
+        _print(state.report.findings, shown)
+        lacking = 0 if whole else state.lacking
+        click.echo(summary(state.report.findings, lacking=lacking, all_shown=shown.verbose))
 
-    _write(body, shown, human)
-    return _exit_code(state.findings, shown)
+    _write(state_document(state, strict=shown.strict), shown, human)
+    return _exit_code(state.report.findings, shown)
 
 
 def _write(body: Document, shown: Shown, human: Callable[[], None]) -> None:
@@ -223,22 +217,19 @@ def _write(body: Document, shown: Shown, human: Callable[[], None]) -> None:
     write(FINDINGS, rows, shown.output, human=human, beside=lambda: body)
 
 
-def _report(found: Sequence[Finding], checks: Sequence[object], shown: Shown) -> int:
-    from layerctl.diagnosing.preflight import Checked
+def _report(report: Report, shown: Shown) -> int:
     from layerctl.render.findings import check_lines, document, summary
-
-    made = [one for one in checks if isinstance(one, Checked)]
 
     def human() -> None:
         if shown.verbose:
-            for line in check_lines(made, found):
+            for line in check_lines(report):
                 click.echo(line)
             click.echo("")
-        _print(found, shown)
-        click.echo(summary(found))
+        _print(report.findings, shown)
+        click.echo(summary(report.findings, all_shown=shown.verbose))
 
-    _write(document(found, made, strict=shown.strict), shown, human)
-    return _exit_code(found, shown)
+    _write(document(report, strict=shown.strict), shown, human)
+    return _exit_code(report.findings, shown)
 
 
 def _print(found: Sequence[Finding], shown: Shown) -> None:
@@ -252,10 +243,10 @@ def _print(found: Sequence[Finding], shown: Shown) -> None:
 
 
 def _text(source: str, kernel: str | None, fs: str | None, shown: Shown) -> int:
-    from layerctl.diagnosing.reading.text import version
     from layerctl.render.findings import reading_document
+    from layerctl.rules.releases import release
 
-    number = None if kernel is None else version(kernel)
+    number = None if kernel is None else release(kernel)
     if kernel is not None and number is None:
         raise RequestError(
             "bad-option-value",
@@ -312,16 +303,16 @@ def _read(source: str) -> str:
 
 
 def _list_checks(output: Output) -> int:
-    from layerctl.diagnosing import live, machine, preflight
+    from layerctl.diagnosing.checks import mounted, plan, system
 
-    groups: dict[str, Sequence[Callable[..., object]]] = {
-        "plan": preflight.CHECKS,
-        "mount": live.CHECKS,
-        "machine": machine.CHECKS,
+    groups: dict[str, tuple[Check[...], ...]] = {
+        "plan": plan.CHECKS,
+        "mount": mounted.CHECKS,
+        "machine": system.CHECKS,
     }
     rows = (
-        {"of": group, "check": preflight.name_of(check), "what": preflight.what_of(check)}
-        for group, checks in groups.items()
+        {"of": of, "check": check.name, "what": check.well, "applies": check.where}
+        for of, checks in groups.items()
         for check in checks
     )
     write(CHECKS, rows, output)

@@ -8,30 +8,38 @@ from typing import TYPE_CHECKING
 
 import click
 
-from layerctl.cli.complete import causes
+from layerctl.cli.complete import items
 from layerctl.cli.help import WithExamples
 from layerctl.cli.output import output_options
+from layerctl.diagnosing import catalogue
+from layerctl.diagnosing.catalogue import Cause, fill
+from layerctl.diagnosing.reading.meanings import by_errno
 from layerctl.errors import ERRORS, NotFoundError
 from layerctl.model import Severity
 from layerctl.render import json
+from layerctl.render.human import wrapped
 from layerctl.render.output import Output, write
 from layerctl.render.tables import CAUSES
+from layerctl.rules.options import nearest
 
 if TYPE_CHECKING:
-    from layerctl.diagnosing.catalogue import Cause
+    from click.shell_completion import CompletionItem
+
+
+def _complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    titles = {one.id: one.title for one in catalogue.CAUSES.values()}
+    return items(titles | {one.id: one.title for one in ERRORS.values()}, incomplete)
 
 
 @click.command("explain", cls=WithExamples)
 @output_options(CAUSES)
-@click.argument("cause", required=False, shell_complete=causes)
+@click.argument("cause", required=False, shell_complete=_complete)
 def command(*, output: Output, cause: str | None) -> None:
     """Explain a cause, an error or an errno; without CAUSE, list all of them.
 
     An errno is a name (EXDEV) or a number (18); list the causes that it can have.
     """
-    from layerctl.diagnosing.catalogue import CAUSES as FOUND
-
-    known = {**FOUND, **ERRORS}
+    known = {**catalogue.CAUSES, **ERRORS}
     if cause is None:
         write(CAUSES, map(_document, sorted(known)), output)
         return
@@ -39,8 +47,6 @@ def command(*, output: Output, cause: str | None) -> None:
         _explain_errno(number, output)
         return
     if cause not in known:
-        from layerctl.rules.options import nearest
-
         close = nearest(cause, list(known))
         raise NotFoundError(
             "unknown-cause",
@@ -63,9 +69,6 @@ def _errno(text: str) -> int:
 
 def _explain_errno(number: int, output: Output) -> None:
     """Write the causes that an errno can have."""
-    from layerctl.diagnosing.catalogue import CAUSES as FOUND
-    from layerctl.diagnosing.reading.meanings import by_errno
-
     name = errno.errorcode[number]
     found = by_errno(name)
 
@@ -74,7 +77,7 @@ def _explain_errno(number: int, output: Output) -> None:
         for what, ids in found.items():
             click.echo(f"\n{what}:")
             for one in ids:
-                click.echo(f"  {FOUND[one].title}  [{one}]")
+                click.echo(f"  {catalogue.CAUSES[one].title}  [{one}]")
         if not found:
             click.echo("\nIt points to no cause that layerctl knows.")
 
@@ -83,8 +86,6 @@ def _explain_errno(number: int, output: Output) -> None:
 
 
 def _document(name: str) -> json.Document:
-    from layerctl.diagnosing.catalogue import fill
-
     cause = _cause(name)
     return {
         "cause": cause.id,
@@ -102,11 +103,8 @@ def _document(name: str) -> json.Document:
 
 def _cause(name: str) -> Cause:
     """Return a row of the catalogue, or one of the table of errors in the same form."""
-    from layerctl.diagnosing.catalogue import CAUSES as FOUND
-    from layerctl.diagnosing.catalogue import Cause
-
-    if name in FOUND:
-        return FOUND[name]
+    if name in catalogue.CAUSES:
+        return catalogue.CAUSES[name]
     error = ERRORS[name]
     return Cause(error.id, Severity.FAILURE, error.title, error.why, error.fix, error.commands)
 
@@ -117,9 +115,6 @@ def _fix(cause: Cause) -> list[str]:
 
 
 def _print(name: str) -> None:
-    from layerctl.diagnosing.catalogue import fill
-    from layerctl.render.human import wrapped
-
     cause = _cause(name)
     click.echo(f"{cause.title}  [{cause.id}]")
     click.echo(f"  severity:  {cause.severity.value}")

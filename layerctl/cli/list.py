@@ -8,6 +8,7 @@ from layerctl.cli.common import source_options
 from layerctl.cli.help import WithExamples
 from layerctl.cli.output import output_options
 from layerctl.kernel import containers, live_layers, mounts
+from layerctl.render.errors import note
 from layerctl.render.mounts import listed_document
 from layerctl.render.output import Format, Output, write
 from layerctl.render.tables import LIST
@@ -25,8 +26,6 @@ def command(*, output: Output, sysfs: str, mountinfo: str) -> None:
     if mountinfo == mounts.SELF_MOUNTINFO:
         found = live_layers.noted(found)
     if not found and output.format is Format.HUMAN:
-        from layerctl.render.errors import note
-
         note("no overlay or aufs is mounted in this mount namespace")
         return
     write(LIST, (listed_document(one, containers.of(one)) for one in found), output)

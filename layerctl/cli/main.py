@@ -1,8 +1,13 @@
-"""The program: lazily loaded commands, and the one place where errors become exit codes."""
+"""The program: lazily loaded commands, and the one place where errors become exit codes.
+
+Every run imports this module. What only an error, a shell's <TAB> or --no-pager needs is therefore
+imported where it is needed.
+"""
 
 from __future__ import annotations
 
 import errno
+import importlib
 import io
 import os
 import signal
@@ -37,7 +42,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "list": ("layerctl.cli.list", "List overlay and aufs mounts."),
     "branch": ("layerctl.cli.branch", "List or change the branches of a mounted aufs."),
     "inspect": ("layerctl.cli.inspect", "Examine a mount or unmounted layers."),
-    "du": ("layerctl.cli.du", "Show what layers take up, and what of it is hidden."),
     "doctor": ("layerctl.cli.doctor", "Find out why a mount fails."),
     "explain": ("layerctl.cli.explain", "Explain a cause or an error."),
     "schema": ("layerctl.cli.schema", "Print the JSON Schema of a command's output."),
@@ -65,8 +69,6 @@ class LazyGroup(WithExamples, click.Group):
         """Import and return one command."""
         if cmd_name not in self.lazy:
             return None
-        import importlib
-
         module = importlib.import_module(self.lazy[cmd_name][0])
         command = module.command
         assert isinstance(command, click.Command)  # noqa: S101 - the table names our own modules

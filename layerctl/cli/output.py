@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,12 +13,16 @@ from layerctl.errors import RequestError
 from layerctl.render.columns import Listing
 from layerctl.render.output import Format, Output
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 _FORMATS = (
     ("--json", Format.JSON, "Write one JSON document."),
     ("--jsonl", Format.JSONL, "Write one JSON object per line."),
     ("--raw", Format.RAW, "Write one row per line; escape unsafe bytes as \\xNN."),
     ("-0/--null", Format.NUL, "End each field with NUL; do not escape."),
 )
+_SIZES = (click.option("--bytes", "sizes", is_flag=True, help="Print sizes in bytes."),)
 
 
 def output_options(
@@ -28,80 +32,87 @@ def output_options(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add the output options to a command, which gets them as one `output`.
 
-    Of several listings `which` tells from them and the command's arguments the one to write, so
-    that a column of another is refused before anything is done. `sorts` adds --sort and --reverse;
-    --bytes is there where a column holds sizes.
+    Where there are several listings, `which` returns the one to write, from the output and the
+    command's arguments: a column of another one is refused before anything is done. `sorts` adds
+    --sort and --reverse; --bytes is added where a column holds sizes.
     """
-
-    def list_columns(context: click.Context, _: click.Parameter, value: bool) -> None:
-        if value:
-            for listing in listings:
-                if listing.when:
-                    click.echo(f"\n{listing.when}:")
-                width = max(len(column.name) for column in listing.columns)
-                for column in listing.columns:
-                    click.echo(f"{column.name:<{width}}  {column.help}")
-            context.exit()
 
     def add(function: Callable[..., Any]) -> Callable[..., Any]:
         def wrapper(**arguments: Any) -> Any:
-            formats = [form for flag, form, _ in _FORMATS if arguments.pop(_name(flag))]
-            if len(formats) > 1:
-                raise RequestError(
-                    "usage",
-                    "more than one output format was given",
-                    hint="use only one of --json, --jsonl, --raw and -0",
-                )
-            output = Output(
-                formats[0] if formats else Format.HUMAN,
-                arguments.pop("columns"),
-                not arguments.pop("noheadings"),
-                arguments.pop("color"),
-                arguments.pop("sort", None),
-                arguments.pop("reverse", False),
-                arguments.pop("sizes", False),
-            )
+            output = _output(arguments)
             output.wanted(listings[0] if which is None else which(output, arguments))
-            # click takes colours out of what goes to no terminal, unless its context says so.
+            # click removes colours from what goes to no terminal, unless its context says so.
             click.get_current_context().color = {"always": True, "never": False}.get(output.color)
             return function(output=output, **arguments)
 
-        options = [
-            *(click.option(*flag.split("/"), _name(flag), is_flag=True, help=help_)
-              for flag, _, help_ in _FORMATS),
-            click.option(
-                "--output", "columns", metavar="COL,...",
-                shell_complete=lambda _, __, incomplete: columns(listings, incomplete),
-                help="Show these columns; +COL,... adds to the default.",
-            ),
-            click.option(
-                "--list-columns", is_flag=True, is_eager=True, expose_value=False,
-                callback=list_columns, help="List the available columns, and exit.",
-            ),
-            *(_sorting(listings) if sorts else ()),
-            *(_SIZES if any(column.is_size for one in listings for column in one.columns) else ()),
-            click.option("--noheadings", is_flag=True, help="Do not print column headings."),
-            click.option(
-                "--color", type=click.Choice(["auto", "always", "never"]), default="auto",
-                help="When to use colour.",
-            ),
-        ]  # fmt: skip
-        return add_options(function, wrapper, options)
+        return add_options(function, wrapper, _options(listings, sorts=sorts))
 
     return add
 
 
-_SIZES = (click.option("--bytes", "sizes", is_flag=True, help="Print sizes in bytes."),)
+def _output(arguments: dict[str, Any]) -> Output:
+    """Take the output options out of a command's arguments. Raises RequestError."""
+    formats = [form for flag, form, _ in _FORMATS if arguments.pop(_name(flag))]
+    if len(formats) > 1:
+        raise RequestError(
+            "usage",
+            "more than one output format was given",
+            hint="use only one of --json, --jsonl, --raw and -0",
+        )
+    return Output(
+        formats[0] if formats else Format.HUMAN,
+        arguments.pop("columns"),
+        not arguments.pop("noheadings"),
+        arguments.pop("color"),
+        arguments.pop("sort", None),
+        arguments.pop("reverse", False),
+        arguments.pop("sizes", False),
+    )
 
 
-def _sorting(listings: tuple[Listing, ...]) -> tuple[Decorator, ...]:
+def _options(listings: tuple[Listing, ...], *, sorts: bool) -> tuple[Decorator, ...]:
+    def complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return columns(listings, incomplete)
+
+    def list_columns(context: click.Context, _: click.Parameter, value: bool) -> None:
+        if value:
+            _list_columns(listings)
+            context.exit()
+
     return (
+        *(click.option(*flag.split("/"), _name(flag), is_flag=True, help=help_)
+          for flag, _, help_ in _FORMATS),
         click.option(
-            "--sort", metavar="COL", help="Sort by this column, smallest first.",
-            shell_complete=lambda _, __, incomplete: columns(listings, incomplete),
+            "--output", "columns", metavar="COL,...", shell_complete=complete,
+            help="Show these columns; +COL,... adds to the default.",
         ),
-        click.option("--reverse", is_flag=True, help="Reverse the order."),
+        click.option(
+            "--list-columns", is_flag=True, is_eager=True, expose_value=False,
+            callback=list_columns, help="List the available columns, and exit.",
+        ),
+        *((
+            click.option(
+                "--sort", metavar="COL", shell_complete=complete,
+                help="Sort by this column, smallest first.",
+            ),
+            click.option("--reverse", is_flag=True, help="Reverse the order."),
+        ) if sorts else ()),
+        *(_SIZES if any(column.is_size for one in listings for column in one.columns) else ()),
+        click.option("--noheadings", is_flag=True, help="Do not print column headings."),
+        click.option(
+            "--color", type=click.Choice(["auto", "always", "never"]), default="auto",
+            help="When to use colour.",
+        ),
     )  # fmt: skip
+
+
+def _list_columns(listings: tuple[Listing, ...]) -> None:
+    for listing in listings:
+        if listing.when:
+            click.echo(f"\n{listing.when}:")
+        width = max(len(column.name) for column in listing.columns)
+        for column in listing.columns:
+            click.echo(f"{column.name:<{width}}  {column.help}")
 
 
 def _name(flag: str) -> str:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from layerctl.diagnosing import preflight
 from layerctl.kernel.facts import Facts
 from layerctl.model import Certainty, Finding, Severity, Stack
+from layerctl.rules.releases import release
 
 #: How the causes begin that lie in an upper or a work directory.
 _OF_THE_UPPER = ("upper", "workdir", "missing-workdir", "btrfs-subvolume-upper", "volatile")
@@ -64,7 +65,6 @@ def of_failure(
     failed `judged` the mount as a whole; what only it suggests is no more than possible.
     """
     from layerctl.diagnosing.reading.diagnose import of_mount
-    from layerctl.diagnosing.reading.text import version
 
     name = errno.errorcode.get(number, f"errno={number}")
     words = [line[2:] if line[1:2] == " " else line for line in context_log]
@@ -74,7 +74,7 @@ def of_failure(
         for one in preflight.findings(stack, facts)
         if one.severity is not Severity.INFO
     }
-    read_as = of_mount(stack.fstype, name if judged else None, lines, version(facts.kernel))
+    read_as = of_mount(stack.fstype, name if judged else None, lines, release(facts.kernel))
     fits = [
         one
         for one in read_as.findings

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 
 from layerctl.diagnosing import live
 from layerctl.diagnosing.catalogue import finding, gravest_first
+from layerctl.diagnosing.checks.check import Checked, Report
 from layerctl.diagnosing.clue import Clue
-from layerctl.diagnosing.machine import Row, State
-from layerctl.diagnosing.preflight import Checked
+from layerctl.diagnosing.state import Row, State
 from layerctl.errors import LayerctlError
 from layerctl.kernel import host
 from layerctl.model import Finding, MountEntry, Stack
@@ -39,7 +39,7 @@ def examine(prove: Callable[[Stack, MountEntry], None]) -> State:
             here, made = [finding(clue)], []
         found += [_of(one, mounted.entry.target) for one in here]
         checks += made
-    return State(tuple(_rows(seen)), gravest_first(found), checks)
+    return State(tuple(_rows(seen)), Report(gravest_first(found), checks))
 
 
 def _of(finding: Finding, target: str) -> Finding:

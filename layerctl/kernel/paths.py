@@ -93,3 +93,12 @@ def _from_root(path: str) -> str:
             "the working directory was deleted, so relative paths cannot be resolved",
             hint="change to an existing directory, or use absolute paths",
         ) from None
+
+
+def names(directory: str) -> list[tuple[str, bool]]:
+    """Return the names in a directory, and which are directories; none if it cannot be read."""
+    try:
+        with os.scandir(directory) as entries:
+            return [(entry.name, entry.is_dir()) for entry in entries]
+    except OSError:
+        return []

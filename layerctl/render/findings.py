@@ -12,8 +12,9 @@ from layerctl.render.json import Document, finding_document
 from layerctl.rules.words import count
 
 if TYPE_CHECKING:
-    from layerctl.diagnosing.preflight import Checked
+    from layerctl.diagnosing.checks.check import Report
     from layerctl.diagnosing.reading.result import Reading
+    from layerctl.diagnosing.state import State
 
 _COLOURS = {Severity.FAILURE: "31;1", Severity.WARNING: "33;1", Severity.INFO: "36"}
 
@@ -31,16 +32,23 @@ def verdict(findings: Iterable[Finding], *, strict: bool = False) -> str:
     return "warning" if Severity.WARNING in severities else "ok"
 
 
-def document(
-    findings: Sequence[Finding], checks: Sequence[Checked] = (), *, strict: bool = False
-) -> Document:
+def document(report: Report, *, strict: bool = False) -> Document:
     """Return a report of `doctor` in its published shape."""
     return {
-        "verdict": verdict(findings, strict=strict),
-        "findings": [finding_document(finding) for finding in findings],
+        "verdict": verdict(report.findings, strict=strict),
+        "findings": [finding_document(one) for one in report.findings],
         "checks": [
-            {"check": one.name, "what": one.what, "causes": list(one.causes)} for one in checks
+            {"check": one.name, "what": one.well, "causes": list(one.causes)}
+            for one in report.checks
         ],
+    }
+
+
+def state_document(state: State, *, strict: bool = False) -> Document:
+    """Return a report on a whole machine in its published shape."""
+    return {
+        **document(state.report, strict=strict),
+        "machine": [row._asdict() for row in state.rows],
     }
 
 
@@ -71,35 +79,53 @@ def lines(finding: Finding, *, colour: bool = False, note: str = "") -> list[str
     return out
 
 
-def check_lines(checks: Iterable[Checked], findings: Sequence[Finding]) -> Iterator[str]:
-    """Yield one line per check, marked with the worst of what it found."""
-    severities = {one.cause: one.severity for one in reversed(findings)}  # gravest first
-    for check in checks:
+def check_lines(report: Report) -> Iterator[str]:
+    """Yield one line per check that was made, marked with the worst of what it found."""
+    severities = {one.cause: one.severity for one in reversed(report.findings)}  # gravest first
+    for check in report.checks:
         found = {severities[cause] for cause in check.causes if cause in severities}
         mark = next((_mark(one) for one in Severity if one in found), signs().good)
-        yield f"{mark} {check.what}"
+        causes = f"  [{', '.join(check.causes)}]" if check.causes else ""
+        yield f"{mark} {check.well}{causes}"
 
 
-def summary(findings: Sequence[Finding], *, lacking: int = 0, notes: int = 0) -> str:
-    """Return a one-line verdict.
+def state_lines(state: State, *, verbose: bool) -> list[str]:
+    """Return the state of a machine by group; what is good is summed up unless `verbose`."""
+    marks = signs().marks
+    out: list[str] = []
+    for group in dict.fromkeys(row.group for row in state.rows):
+        rows = [row for row in state.rows if row.group == group]
+        bad = [row for row in rows if row.well is False]
+        if not (verbose or bad or group == "types"):
+            out.append(f"{group}: {marks[True]} all {len(rows)}")
+            continue
+        out.append(group)
+        for row in rows if verbose or group == "types" else bad:
+            out.append(f"  {marks[row.well]} {row.what}: {row.state}")
+        good = sum(row.well is True for row in rows)
+        if not verbose and bad and good:
+            out.append(f"  {marks[True]} {good} more {'is' if good == 1 else 'are'} available")
+    return out
 
-    `lacking` counts the features that are unavailable, `notes` the findings that were not shown.
+
+def summary(findings: Sequence[Finding], *, lacking: int = 0, all_shown: bool = False) -> str:
+    """Return a one-line verdict, with how many notes were not shown.
+
+    `lacking` counts the features that are unavailable, `all_shown` tells that notes were shown.
     """
-    more = f"; {count(notes, 'note')}, -v shows {'it' if notes == 1 else 'them'}" if notes else ""
-    return _summary(findings, lacking) + more
-
-
-def _summary(findings: Sequence[Finding], lacking: int) -> str:
-    failures = sum(one.severity is Severity.FAILURE for one in findings)
-    warnings = sum(one.severity is Severity.WARNING for one in findings)
+    failures, warnings, notes = (sum(one.severity is kind for one in findings) for kind in Severity)
     if failures:
-        rest = f", {count(warnings, 'warning')}" if warnings else ""
-        return f"{count(failures, 'failure')}{rest}"
-    if warnings:
-        return count(warnings, "warning")
-    if lacking:
-        return f"no problems found; features marked {signs().bad} are not available here"
-    return "all is well"
+        text = count(failures, "failure")
+        text += f", {count(warnings, 'warning')}" if warnings else ""
+    elif warnings:
+        text = count(warnings, "warning")
+    elif lacking:
+        text = f"no problems found; features marked {signs().bad} are not available here"
+    else:
+        text = "all is well"
+    if all_shown or not notes:
+        return text
+    return f"{text}; {count(notes, 'note')}, -v shows {'it' if notes == 1 else 'them'}"
 
 
 def reading_lines(reading: Reading, *, colour: bool, verbose: bool) -> list[str]:

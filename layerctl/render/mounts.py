@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from layerctl.codecs.escape import printable
-from layerctl.kernel.containers import Container
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import Layer, Stack
 from layerctl.render.json import Document, path_fields
+
+if TYPE_CHECKING:
+    from layerctl.kernel.containers import Container
 
 
 def layer_document(index: int, layer: Layer) -> Document:

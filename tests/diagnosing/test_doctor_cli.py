@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from layerctl.diagnosing import live, machine, preflight
+from layerctl.diagnosing import preflight
 from layerctl.diagnosing.catalogue import CAUSES, fill
+from layerctl.diagnosing.checks import check, mounted, plan, system
 from layerctl.diagnosing.clue import Clue
 from layerctl.kernel import syscalls
 from layerctl.kernel.facts import Caller, Facts, TypeState, features, probes
 from layerctl.kernel.facts.gather import gather
-from layerctl.model import Severity, Stack
+from layerctl.model import Severity
 from tests.support import layerctl, layerctl_json
 from tests.support.plans import a_system, doctor_says, failures, make, stack_of
 
@@ -58,31 +60,44 @@ def test_the_state_of_this_machine() -> None:
     ],
 )  # fmt: skip
 def test_what_would_stop_common_setups(cause: str, changed: dict[str, object]) -> None:
-    found, _ = preflight.run_checks([(check, (a_system(**changed),)) for check in machine.CHECKS])
+    found, _ = check.make(system.CHECKS, (), False, a_system(**changed))
     assert cause in [one.cause for one in found]
 
 
 def test_a_healthy_machine_is_well() -> None:
-    found, _ = preflight.run_checks([(check, (a_system(),)) for check in machine.CHECKS])
+    found, _ = check.make(system.CHECKS, (), False, a_system())
     assert {one.severity for one in found} <= {Severity.INFO}
+
+
+EVERY = (*plan.CHECKS, *mounted.CHECKS, *system.CHECKS)
+
+
+@pytest.mark.parametrize("row", EVERY, ids=lambda row: row.name)
+def test_a_check_says_what_is_so_where_it_finds_nothing(row: check.Check[...]) -> None:
+    assert re.fullmatch(r"([A-Z/]|xino|userxattr|redirect_dir|aufs).*[^.]", row.well)
+    assert len(row.well) < 80
+    assert bool(row.types) == (row not in system.CHECKS)
 
 
 def test_the_checks_are_listed() -> None:
     listed = layerctl_json("doctor", "--list-checks")["checks"]
-    count = len(preflight.CHECKS) + len(live.CHECKS) + len(machine.CHECKS)
-    assert len(listed) == count
-    assert len({row["check"] for row in listed}) == count
-    assert all(row["what"] for row in listed)
+    assert len(listed) == len(EVERY)
+    assert len({row["check"] for row in listed}) == len(EVERY)
+    applies = {row["check"]: row["applies"] for row in listed}
+    assert applies["branches.xino"] == "aufs"
+    assert applies["layers.target"] == "any type"
+    assert applies["options.export"] == "overlay, with -o nfs_export"
+    assert applies["machine.aufs-type"] == ""
     assert "work.in-use" in layerctl("doctor", "--list-checks").stdout
 
 
 def test_a_check_that_fails_is_a_finding() -> None:
-    def broken(_stack: Stack, _facts: Facts) -> Iterator[Clue]:
+    def broken() -> Iterator[Clue]:
         """Fall over after the first."""
         yield Clue("unknown-type", ())
         raise RuntimeError("boom")
 
-    (found,), (made,) = preflight.run_checks([(broken, (None, None))])
+    (found,), (made,) = check.make([check.Check("a.b", "All is well", broken)], (), False)
     assert found.cause == "check-failed"
     assert found.severity is Severity.WARNING
     assert "boom" in found.evidence[0]
@@ -90,7 +105,7 @@ def test_a_check_that_fails_is_a_finding() -> None:
 
 
 def test_what_could_not_be_read_is_said() -> None:
-    (found,), _ = preflight.run_checks([], ("/proc/x",))
+    (found,), _ = check.make([], ("/proc/x",), False)
     assert (found.cause, found.evidence) == ("fact-unreadable", ("/proc/x",))
 
 
@@ -98,8 +113,45 @@ def test_what_could_not_be_read_is_said() -> None:
 def test_what_was_looked_at_is_told() -> None:
     make("l", "l2", "m")
     document = layerctl_json("doctor", "-l", "l", "-l", "l2", "m")
-    assert len(document["checks"]) == len(preflight.CHECKS)
-    assert "✓" in layerctl("doctor", "-v", "-l", "l", "-l", "l2", "m").stdout
+    names = {one["check"] for one in document["checks"]}
+    assert {"layers.directories", "options.without-effect", "options.known"} <= names
+    shown = layerctl("doctor", "-v", "-l", "l", "-l", "l2", "m").stdout
+    assert "✓ The lower layers do not overlap\n" in shown
+    assert not re.search(r"branch|[Uu]pper|xino|user namespace", shown), "what does not apply"
+
+
+@pytest.mark.parametrize(
+    ("fstype", "options", "yes", "no"),
+    [
+        ("aufs", {}, {"branches.xino", "layers.target"}, {"work.usable", "overlap.refused"}),
+        ("aufs", {"shwh": None}, {"branches.whiteouts-shown"}, set()),
+        ("aufs", {}, set(), {"branches.whiteouts-shown"}),
+        ("overlay", {}, {"overlap.refused"}, {"branches.xino", "options.known", "layers.apart"}),
+        ("overlay", {"xino": "on"}, {"options.inode-numbers"}, {"options.export"}),
+        ("fuse-overlayfs", {}, {"layers.target"}, {"machine.privilege", "overlap.refused"}),
+    ],
+)
+def test_a_check_is_made_where_it_applies(
+    fstype: str, options: dict[str, str | None], yes: set[str], no: set[str]
+) -> None:
+    stack = stack_of("/a", "/b", options=options)._replace(fstype=fstype)
+    facts = Facts(TypeState.PRESENT, Caller(0, True, False), {})
+    names = {row.name for row in plan.CHECKS if row.applies(stack, facts)}
+    assert yes <= names
+    assert not no & names
+
+
+@pytest.mark.namespace
+def test_notes_are_counted() -> None:
+    make("l", "u", "w", "m")
+    assert layerctl("mount", "-l", "l", "-u", "u", "-w", "w", "m").returncode == 0
+    notes = len(layerctl_json("doctor", "m")["findings"])  # one more if a process is hidden
+    assert notes >= 2
+    assert layerctl("doctor", "m").stdout == f"all is well; {notes} notes, -v shows them\n"
+    assert layerctl("doctor", "-v", "m").stdout.endswith("\nall is well\n")
+    volatile = ("-l", "l", "-u", "u2", "-o", "volatile", "--no-probe", "m")
+    make("u2")
+    assert layerctl("doctor", *volatile).stdout == "all is well; 1 note, -v shows it\n"
 
 
 @pytest.mark.namespace

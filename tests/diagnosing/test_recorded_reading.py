@@ -10,8 +10,8 @@ import pytest
 
 from layerctl.diagnosing.reading.diagnose import read
 from layerctl.diagnosing.reading.result import Reading
-from layerctl.diagnosing.reading.text import version
 from layerctl.model import Severity
+from layerctl.rules.releases import release
 from tests.support import recordings
 from tests.support.recordings import recording
 
@@ -116,7 +116,7 @@ def _wanted(table: tuple[tuple[str, str], ...], tried: Tried) -> list[str]:
 
 
 def _read(tried: Tried, kernel: str) -> Reading:
-    return read(tried.text, kernel_version=version(kernel))
+    return read(tried.text, kernel_version=release(kernel))
 
 
 REFUSALS = [(kernel, tried) for kernel in KERNELS for tried in _tries(kernel) if tried.failed]

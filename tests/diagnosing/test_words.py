@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from layerctl.diagnosing import machine, preflight
+from layerctl.diagnosing import system
+from layerctl.diagnosing.checks import check
+from layerctl.diagnosing.checks.check import Checked, Report
+from layerctl.diagnosing.state import State
 from layerctl.kernel.facts import Caller
 from layerctl.model import Finding, Severity
-from layerctl.render.findings import check_lines, summary
+from layerctl.render.findings import check_lines, state_lines, summary
 from layerctl.rules.words import count
 from tests.support import layerctl, layerctl_json
 from tests.support.plans import a_system, make
@@ -36,7 +39,7 @@ def test_numbers_agree_with_their_nouns(number: int, noun: str, words: str) -> N
 
 @pytest.mark.parametrize("root", [True, False])
 def test_nobody_tells_root_to_become_root(root: bool) -> None:
-    found, _ = preflight.run_checks([], ("a file",), root=root)
+    found, _ = check.make([], ("a file",), root)
     assert ("as root on the host" in found[0].fix.text) is not root
     assert Caller(0, True, False).is_root
     assert not Caller(0, True, True).is_root
@@ -54,7 +57,7 @@ def test_doctor_v_marks_a_check_as_grave_as_what_it_found() -> None:
     assert done.stdout.endswith("all is well\n")
     assert "✗" not in done.stdout
     assert "!" not in [line[:1] for line in done.stdout.splitlines()]
-    assert "i Lower directories can be renamed (redirect_dir)" in done.stdout
+    assert "i Lower directories can be renamed  [redirect-dir-off-rename-exdev]" in done.stdout
     assert "✓ Every layer is still at its path" in done.stdout
     worse = layerctl("doctor", "-v", "-l", "l", "-l", "nosuch", "m")
     assert "✗ " in worse.stdout
@@ -62,22 +65,21 @@ def test_doctor_v_marks_a_check_as_grave_as_what_it_found() -> None:
 
 
 def test_the_gravest_of_a_check_is_its_mark() -> None:
-    made = [preflight.Checked("a", "A", ("x", "y")), preflight.Checked("b", "B", ())]
+    made = [Checked("a", "A", ("x", "y")), Checked("b", "B", ())]
     found = [
         Finding(cause, severity, "", "", (), None)  # type: ignore[arg-type]  # no fix is needed
         for cause, severity in (("y", Severity.WARNING), ("x", Severity.INFO))
     ]
-    assert list(check_lines(made, found)) == ["! A", "✓ B"]
+    assert list(check_lines(Report(found, made))) == ["! A  [x, y]", "✓ B"]
 
 
 def test_a_system_that_lacks_something_is_not_all_well() -> None:
-    state = machine.State(tuple(machine._rows(a_system(features={"verity": 22}))), [], [])
-    assert "  ✗ verity: Invalid argument" in state.lines(
-        {True: "✓", False: "✗", None: "·"}, verbose=True
-    )
+    nothing = Report([], [])
+    state = State(tuple(system.rows(a_system(features={"verity": 22}))), nothing)
+    assert "  ✗ verity: Invalid argument" in state_lines(state, verbose=True)
     assert summary([], lacking=state.lacking) != summary([])
     assert "✗" in summary([], lacking=state.lacking)
-    plain = machine.State(tuple(machine._rows(a_system(features={"verity": 0}))), [], [])
+    plain = State(tuple(system.rows(a_system(features={"verity": 0}))), nothing)
     assert summary([], lacking=plain.lacking) == "all is well"
 
 

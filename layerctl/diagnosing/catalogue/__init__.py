@@ -14,9 +14,9 @@ from layerctl.diagnosing.catalogue import (
     containers,
     failing,
     layers,
-    machine,
     options,
     storage,
+    support,
     surprises,
 )
 from layerctl.diagnosing.catalogue.cause import Cause
@@ -26,7 +26,7 @@ from layerctl.model import Certainty, Finding, Fix, Severity
 __all__ = ["CAUSES", "Cause", "fill", "finding", "gravest_first"]
 
 CAUSES: dict[str, Cause] = {
-    **machine.CAUSES,
+    **support.CAUSES,
     **layers.CAUSES,
     **storage.CAUSES,
     **options.CAUSES,

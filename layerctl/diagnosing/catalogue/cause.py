@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from layerctl.model import Severity
+from layerctl.rules.releases import Release, release
 
 OVERLAY_DOC = "https://docs.kernel.org/filesystems/overlayfs.html"
 AUFS_DOC = "https://github.com/sfjro/aufs-standalone"
@@ -32,16 +33,10 @@ class Cause(NamedTuple):
     until: str = ""
     links: tuple[str, ...] = ()
 
-    def concerns(self, kernel: tuple[int, int]) -> bool:
-        """Tell whether a release of Linux, as (major, minor), can have this cause."""
-        return (not self.since or kernel >= _number(self.since)) and (
-            not self.until or kernel < _number(self.until)
-        )
-
-
-def _number(release: str) -> tuple[int, int]:
-    major, _, minor = release.partition(".")
-    return int(major), int(minor)
+    def concerns(self, kernel: Release) -> bool:
+        """Tell whether a release of Linux can have this cause."""
+        since, until = release(self.since), release(self.until)
+        return (since is None or kernel >= since) and (until is None or kernel < until)
 
 
 def table(*causes: Cause) -> dict[str, Cause]:

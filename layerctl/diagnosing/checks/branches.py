@@ -17,8 +17,6 @@ from layerctl.rules.filesystems import NO_HARD_LINKS
 
 def _branches(stack: Stack, facts: Facts) -> list[tuple[Layer, Directory]]:
     """Return every branch that is there, its permission spelled out."""
-    if stack.fstype != "aufs":
-        return []
     types = {path: place.fstype or "" for path, place in facts.directories.items()}
     spelled = aufs.with_permissions(stack, types)
     return [(layer, facts.of(layer.path)) for layer in spelled.layers]
@@ -90,7 +88,7 @@ def linkable(stack: Stack, facts: Facts) -> Iterator[Clue]:
 def writable(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """The first branch is rw, unless the mount is read-only (au_opts_verify)."""
     found = _branches(stack, facts)
-    if found and not stack.read_only and not aufs.is_writable(found[0][0].permission or ""):
+    if found and not aufs.is_writable(found[0][0].permission or ""):
         first = found[0][0]
         better = _with(stack, first.path, "rw")
         yield Clue(
@@ -102,7 +100,7 @@ def writable(stack: Stack, facts: Facts) -> Iterator[Clue]:
 
 def whiteouts_shown(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """Whiteouts are shown only on read-only mounts (au_opts_verify)."""
-    if stack.fstype == "aufs" and "shwh" in stack.options and not stack.read_only:
+    if not stack.read_only:
         better = stack._replace(flags=(*stack.flags, "ro"))
         yield Clue("aufs-shwh-writable", ("shwh without ro",), {"command": command(better, facts)})
 
@@ -117,7 +115,7 @@ def _holds(place: Directory | None) -> bool | None:
 
 def xino(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """The xino file is on a filesystem that can hold it (au_xino_def, au_xino_create)."""
-    if stack.fstype != "aufs" or "noxino" in stack.options or not stack.layers:
+    if "noxino" in stack.options or not stack.layers:
         return
     named = stack.options.get("xino")
     if named:

@@ -29,7 +29,7 @@ def roles(stack: Stack) -> list[tuple[str, str]]:
     return named
 
 
-def foreign_marks(stack: Stack, facts: Facts) -> Iterator[Clue]:
+def aufs_whiteouts(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """No layer of an overlay has aufs whiteouts (among its first names)."""
     for path, example in facts.overlay.foreign:
         named = next((role for role, one in roles(stack) if one == path), "layer")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 
 from layerctl.diagnosing.checks.layers import command
@@ -12,6 +11,7 @@ from layerctl.kernel.facts import Facts
 from layerctl.model import Role, Severity, Stack
 from layerctl.rules.options import find
 from layerctl.rules.overlay import redirect_mode, trusted_options
+from layerctl.rules.releases import before
 from layerctl.rules.validity import suggestions, value_problem
 
 
@@ -39,14 +39,10 @@ def known(stack: Stack, facts: Facts) -> Iterator[Clue]:
 
 def trusted(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """In a user namespace, no option needs trusted.* attributes."""
-    caller = facts.caller
-    if stack.fstype != "overlay" or not (caller.sys_admin and caller.in_user_namespace):
-        return
-    if "userxattr" in stack.options:
+    if not facts.caller.sys_admin or "userxattr" in stack.options:
         return
     # older kernels mount, and let the feature fall back (6.1 does, 6.12 does not)
-    release = re.match(r"(\d+)\.(\d+)", facts.kernel)
-    refuses = release is not None and (int(release[1]), int(release[2])) >= (6, 12)
+    refuses = before(facts.kernel, (6, 12)) is False
     for name in trusted_options(stack.options):
         options = {key: text for key, text in stack.options.items() if key != name}
         better = stack._replace(options={**options, "userxattr": None})
@@ -62,11 +58,7 @@ def follows(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """Redirects in user.* attributes are not followed (userxattr)."""
     off = stack.options.get("redirect_dir") == "off"
     # `on` and `follow` are refused whatever the system looks like: see layerctl.rules.validity.
-    if (
-        off
-        and "userxattr" in stack.options
-        and redirect_mode("off", facts.overlay.parameters) == "follow"
-    ):
+    if off and redirect_mode("off", facts.overlay.parameters) == "follow":
         options = {key: text for key, text in stack.options.items() if key != "redirect_dir"}
         yield Clue(
             "conflicting-options",
@@ -80,8 +72,6 @@ def follows(stack: Stack, facts: Facts) -> Iterator[Clue]:
 
 def without_effect(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """Every option has an effect with these layers."""
-    if stack.fstype != "overlay" or stack.upper is not None:
-        return
     useless = []
     if stack.options.get("index") == "on":
         useless.append("index=on")
@@ -97,7 +87,7 @@ def without_effect(stack: Stack, facts: Facts) -> Iterator[Clue]:
 
 def export(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """NFS export without an upper layer has redirect_dir=nofollow."""
-    if stack.fstype != "overlay" or stack.options.get("nfs_export") != "on":
+    if stack.options["nfs_export"] != "on":
         return
     if stack.upper is None and stack.options.get("redirect_dir") != "nofollow":
         better = stack._replace(options={**stack.options, "redirect_dir": "nofollow"})
@@ -111,7 +101,7 @@ def export(stack: Stack, facts: Facts) -> Iterator[Clue]:
 
 def inode_numbers(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """xino=on is used only if the layers are on several filesystems."""
-    if stack.fstype != "overlay" or stack.options.get("xino") != "on":
+    if stack.options["xino"] != "on":
         return
     devices = {facts.of(layer.path).mount for layer in stack.layers}
     if None not in devices and len({entry.device for entry in devices if entry is not None}) == 1:
@@ -120,8 +110,6 @@ def inode_numbers(stack: Stack, facts: Facts) -> Iterator[Clue]:
 
 def volatile(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """The upper layer survives a crash (no volatile)."""
-    if stack.upper is None or stack.fstype != "overlay":
-        return
     if "volatile" in stack.options or stack.options.get("fsync") == "volatile":
         options = {
             name: value

@@ -54,8 +54,6 @@ def refused(stack: Stack, facts: Facts) -> Iterator[Clue]:
 
     ovl_setup_trap and ovl_check_layer look at each lower layer's parents (5.2).
     """
-    if stack.fstype != "overlay":
-        return
     placed = _placed(stack, facts)
     where: dict[str | None, list[int]] = {}
     for index, one in enumerate(placed):
@@ -99,8 +97,6 @@ def without(stack: Stack, index: int, facts: Facts) -> dict[str, str]:
 
 def undefined(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """Upper and work are not inside a lower layer."""
-    if stack.fstype != "overlay":
-        return
     placed = _placed(stack, facts)
     lowers = [one for one in placed if one.layer and one.layer.role in (Role.LOWER, Role.DATA)]
     for one in placed:

@@ -17,8 +17,6 @@ MAX_DEPTH = 2
 
 def depth(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """No layer exceeds the kernel's stacking depth."""
-    if stack.fstype != "overlay":
-        return
     for role, path in roles(stack):
         entry = facts.of(path).mount
         if entry is None or (role == "work directory" and stack.upper is None):
@@ -81,8 +79,6 @@ def _mount_of(path: str, entries: tuple[MountEntry, ...], above: MountEntry) -> 
 
 def submounts(stack: Stack, facts: Facts, *, mounted: bool = False) -> Iterator[Clue]:
     """No filesystem is mounted inside a layer; an overlay would not show it."""
-    if stack.fstype != "overlay":
-        return
     for layer in stack.layers:
         place = facts.of(layer.path)
         if place.mount is None or place.error is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 
 from layerctl.diagnosing.checks.layers import INSIDE, command, inside_upper, roles
@@ -14,6 +13,7 @@ from layerctl.kernel.facts.overlay import FEW_INODES, FULL, LITTLE_SPACE
 from layerctl.model import Role, Severity, Stack
 from layerctl.rules import filesystems
 from layerctl.rules.overlay import work_beside
+from layerctl.rules.releases import before
 from layerctl.rules.words import count
 
 
@@ -26,7 +26,7 @@ def is_read_only(place: Directory) -> bool:
 
 
 def _upper(stack: Stack, facts: Facts) -> Directory | None:
-    if stack.fstype != "overlay" or stack.upper is None:
+    if stack.upper is None:
         return None
     place = facts.of(stack.upper)
     return place if place.error is None else None
@@ -229,7 +229,7 @@ def subvolumes(stack: Stack, facts: Facts) -> Iterator[Clue]:
 
 def idmapped(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """No layer is an idmapped mount, or the kernel supports that (5.19)."""
-    if stack.fstype != "overlay" or _older(facts.kernel, (5, 19)) is not True:
+    if not before(facts.kernel, (5, 19)):
         return
     for role, path in roles(stack):
         entry = facts.of(path).mount
@@ -238,17 +238,11 @@ def idmapped(stack: Stack, facts: Facts) -> Iterator[Clue]:
             yield Clue("idmapped-layers-unsupported", seen, {"path": path}, Severity.WARNING)
 
 
-def _older(kernel: str, version: tuple[int, int]) -> bool | None:
-    """Tell whether a kernel's release is older, None where it does not say."""
-    found = re.match(r"(\d+)\.(\d+)", kernel)
-    return (int(found[1]), int(found[2])) < version if found else None
-
-
 def casefold(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """Either all layers are case-insensitive or none (before 6.18, none)."""
     folds = {path: bool(flags & FS_CASEFOLD_FL) for path, flags in facts.overlay.flags.items()}
     named = [(role, path) for role, path in roles(stack) if path in folds]
-    if stack.fstype == "overlay" and len({folds[path] for _, path in named}) > 1:
+    if len({folds[path] for _, path in named}) > 1:
         seen = tuple(
             f"{role} {path} {'is' if folds[path] else 'is not'} case-insensitive"
             for role, path in named
@@ -273,8 +267,6 @@ def _stack_values(stack: Stack, facts: Facts) -> dict[str, str]:
 
 def unsupported_layer(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """No layer is on a filesystem with its own name comparison."""
-    if stack.fstype != "overlay":
-        return
     for role, path in roles(stack):
         place = facts.of(path)
         if place.error is None and place.fstype in filesystems.OWN_NAMES:

@@ -31,7 +31,7 @@ def incompatible(stack: Stack, facts: Facts) -> Iterator[Clue]:
 def foreign(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """The work directory contains only overlay's own directories."""
     others = [name for name in facts.overlay.work_names if name not in _OWN]
-    if stack.fstype != "overlay" or stack.upper is None or stack.work is None or not others:
+    if stack.upper is None or stack.work is None or not others:
         return
     listed = ", ".join(others[:5]) + (" ..." if len(others) > 5 else "")
     better = _other_work(stack.upper, stack)
@@ -75,7 +75,7 @@ def cleared(stack: Stack, facts: Facts) -> Iterator[Clue]:
 
 def changeable(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """The upper directory is neither immutable nor append-only."""
-    if stack.fstype != "overlay" or stack.upper is None:
+    if stack.upper is None:
         return
     flags = facts.overlay.flags.get(stack.upper, 0)
     for flag, letter, means in (
@@ -90,7 +90,7 @@ def changeable(stack: Stack, facts: Facts) -> Iterator[Clue]:
 
 def usable(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """Overlay can create a directory in the work directory."""
-    if stack.fstype != "overlay" or stack.upper is None or stack.work is None:
+    if stack.work is None:
         return
     work = facts.of(stack.work)
     if work.error is not None or work.will_be_made or not work.is_directory:
@@ -160,8 +160,6 @@ def in_use(stack: Stack, facts: Facts) -> Iterator[Clue]:
 
     With index=on the kernel answers EBUSY, else it warns (ovl_report_in_use).
     """
-    if stack.fstype != "overlay":
-        return
     refuses = settings(stack, facts.overlay.parameters).indexed
     named = [(layer.role.value, layer.path) for layer in stack.layers]
     if stack.work is not None and stack.upper is not None:

@@ -14,8 +14,7 @@ from layerctl.diagnosing.reading.events import Event, Kind
 from layerctl.diagnosing.reading.lazy import Lazy
 from layerctl.diagnosing.reading.text import Line
 from layerctl.rules.filesystems import family
-
-Version = tuple[int, int]
+from layerctl.rules.releases import Release, release
 
 _FS_WORD = Lazy(
     r"(?<![\w/.-])(nfs4?|cifs|smb3|smbfs|ceph(?:fs)?|lustre|gpfs|beegfs|orangefs|9p|zfs|ecryptfs|virtiofs|vfat|exfat|ntfs3?|btrfs|xfs|tmpfs|"
@@ -77,8 +76,8 @@ class Context:
     lines: list[Line]
     small: str
     tried: list[Attempt]
-    kernel: Version | None = None
-    util_linux: Version | None = None
+    kernel: Release | None = None
+    util_linux: Release | None = None
     families: tuple[str, ...] = ()
     matches: list[tuple[Line, Match]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
@@ -147,7 +146,7 @@ class Context:
         return "aufs" if "aufs" in self.small and "overlay" not in self.small else "overlay"
 
 
-def build(raw: str, kernel: Version | None, fs: str | None) -> Context:
+def build(raw: str, kernel: Release | None, fs: str | None) -> Context:
     """Return the context of a text; `kernel` and `fs` are what the user knows."""
     plain = text.plain(raw)
     found = text.lines(plain)
@@ -164,12 +163,12 @@ def build(raw: str, kernel: Version | None, fs: str | None) -> Context:
         text.folded(plain),
         attempts.find(plain),
         kernel or text.kernel_version(plain),
-        text.version(util_linux[1]) if util_linux else None,
+        release(util_linux[1]) if util_linux else None,
         tuple(dict.fromkeys(one for one in families if one)),
     )
 
 
-def of_kernel(lines: Iterable[str], kernel: Version | None) -> Context:
+def of_kernel(lines: Iterable[str], kernel: Release | None) -> Context:
     """Return the context of what the kernel alone said."""
     plain = "\n".join(lines)
     found = [line._replace(kernel=True) for line in text.lines(plain)]

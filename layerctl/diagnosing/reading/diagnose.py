@@ -17,7 +17,7 @@ from layerctl.diagnosing.reading import (
     plans,
     programs,
 )
-from layerctl.diagnosing.reading.context import Context, Tier, Version
+from layerctl.diagnosing.reading.context import Context, Tier
 from layerctl.diagnosing.reading.errnos import Told
 from layerctl.diagnosing.reading.events import Event, Stage
 from layerctl.diagnosing.reading.events import Kind as EventKind
@@ -25,6 +25,7 @@ from layerctl.diagnosing.reading.result import Reading
 from layerctl.diagnosing.reading.text import Line
 from layerctl.model import Certainty, Finding, Role, Severity
 from layerctl.rules.overlay import trusted_options
+from layerctl.rules.releases import Release
 
 #: What was seen of a clue.
 Evidence = tuple[str, ...]
@@ -37,7 +38,7 @@ _GUESS = 57
 _MOST = 6
 
 
-def read(text: str, *, kernel_version: Version | None = None, fs: str | None = None) -> Reading:
+def read(text: str, *, kernel_version: Release | None = None, fs: str | None = None) -> Reading:
     """Return what a text says: its causes, most likely first, and what in it is noise.
 
     `kernel_version` and `fs` are what the user knows of the machine and of the upper filesystem.
@@ -49,7 +50,7 @@ def read(text: str, *, kernel_version: Version | None = None, fs: str | None = N
 
 
 def of_mount(
-    fstype: str, errno: str | None, lines: Iterable[str], kernel_version: Version | None
+    fstype: str, errno: str | None, lines: Iterable[str], kernel_version: Release | None
 ) -> Reading:
     """Return what the kernel's answer to a mount says: its errno and its own lines, no text.
 
@@ -156,7 +157,7 @@ def _locked(context: Context) -> Iterator[Clue]:
             yield Clue("userns-lower-with-submounts", (seen,), weight=64 if top else 44)
 
 
-def _fits(clue: Clue, version: Version | None) -> bool:
+def _fits(clue: Clue, version: Release | None) -> bool:
     """Tell whether a kernel can have a cause; what the text says outright stands all the same."""
     if version is None or clue.weight >= _SAYS:
         return True

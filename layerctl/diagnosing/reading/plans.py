@@ -7,18 +7,18 @@ from collections.abc import Iterator
 
 from layerctl.diagnosing.clue import Clue
 from layerctl.diagnosing.reading.attempts import Attempt, is_real
-from layerctl.diagnosing.reading.text import version
 from layerctl.model import Layer, Role, Severity, Stack
 from layerctl.rules import validity
 from layerctl.rules.limits import MAX_STRING, MAX_VALUE
 from layerctl.rules.options import find as find_option
+from layerctl.rules.releases import Release, release
 
 
 def clues(
     attempt: Attempt,
     told: set[str],
-    kernel: tuple[int, int] | None,
-    util_linux: tuple[int, int] | None,
+    kernel: Release | None,
+    util_linux: Release | None,
 ) -> Iterator[Clue]:
     """Yield what the words of one mount show; `told` are the errnos of the text."""
     failed = bool(told)
@@ -99,7 +99,7 @@ def _problems(stack: Stack, attempt: Attempt, told: set[str]) -> Iterator[Clue]:
 
 
 def _options(
-    stack: Stack, attempt: Attempt, told: set[str], kernel: tuple[int, int] | None
+    stack: Stack, attempt: Attempt, told: set[str], kernel: Release | None
 ) -> Iterator[Clue]:
     """Options that no kernel knows, or that this one is too old for."""
     weight = 75 if "EINVAL" in told else 30
@@ -114,7 +114,7 @@ def _options(
             yield Clue("unknown-mount-option-old-kernel", (shown,), {"option": name}, weight=weight)
             if "=" not in shown and "/" in attempt.options:
                 yield Clue("comma-in-path", (shown,), weight=weight - 15)
-        elif kernel is not None and option.since and kernel < (version(option.since) or kernel):
+        elif kernel is not None and option.since and kernel < (release(option.since) or kernel):
             seen = f"{shown} came with Linux {option.since}"
             sure = 85 if "EINVAL" in told else 60
             yield Clue("unknown-mount-option-old-kernel", (seen,), {"option": name}, weight=sure)
@@ -128,7 +128,7 @@ def _options(
 
 
 def _lengths(
-    stack: Stack, attempt: Attempt, told: set[str], util_linux: tuple[int, int] | None
+    stack: Stack, attempt: Attempt, told: set[str], util_linux: Release | None
 ) -> Iterator[Clue]:
     size = len(os.fsencode(attempt.options))
     if size >= MAX_STRING:

@@ -6,6 +6,7 @@ import re
 from typing import NamedTuple
 
 from layerctl.diagnosing.reading.lazy import Lazy
+from layerctl.rules.releases import Release, release
 
 _COLOUR = Lazy(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07|[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _QUOTES = str.maketrans(
@@ -85,13 +86,7 @@ _VERSION = Lazy(
 )
 
 
-def kernel_version(text: str) -> tuple[int, int] | None:
+def kernel_version(text: str) -> Release | None:
     """Return the kernel version that a text names, None where it names none."""
     found = _VERSION.search(text)
-    return None if found is None else version(found[1])
-
-
-def version(text: str) -> tuple[int, int] | None:
-    """Return the first two numbers of a version."""
-    found = re.match(r"\D*(\d+)\.(\d+)", text)
-    return (int(found[1]), int(found[2])) if found else None
+    return None if found is None else release(found[1])

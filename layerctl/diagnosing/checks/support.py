@@ -1,14 +1,14 @@
-"""Checks of the machine: the filesystem type and the caller's privilege."""
+"""Checks of what a mount needs of the kernel and of the caller: the type, the privilege."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from layerctl.diagnosing.clue import Clue, Raw
 from layerctl.diagnosing.commands import mount_command
 from layerctl.kernel.facts import Facts, TypeState
 from layerctl.model import Severity, Stack
+from layerctl.rules.releases import before
 
 
 def _command(stack: Stack, facts: Facts) -> str:
@@ -43,12 +43,9 @@ def privilege(stack: Stack, facts: Facts) -> Iterator[Clue]:
         )
 
 
-def old_kernel(stack: Stack, facts: Facts) -> Iterator[Clue]:
+def old_kernel(_: Stack, facts: Facts) -> Iterator[Clue]:
     """A user namespace can mount overlay (since 5.11, or in patched kernels)."""
-    found = re.match(r"(\d+)\.(\d+)", facts.kernel)
-    if stack.fstype != "overlay" or not facts.caller.in_user_namespace or found is None:
-        return
-    if (int(found[1]), int(found[2])) < (5, 11):
+    if before(facts.kernel, (5, 11)):
         seen = (f"this is a user namespace, on Linux {facts.kernel}",)
         yield Clue("userns-overlay-not-permitted-old-kernel", seen, severity=Severity.WARNING)
 
@@ -81,14 +78,7 @@ def filesystem_type(stack: Stack, facts: Facts) -> Iterator[Clue]:
 
 def user_namespace(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """In a user namespace, overlay uses userxattr."""
-    caller = facts.caller
-    if (
-        stack.fstype == "overlay"
-        and stack.upper is not None
-        and caller.sys_admin
-        and caller.in_user_namespace
-        and "userxattr" not in stack.options
-    ):
+    if facts.caller.sys_admin and "userxattr" not in stack.options:
         better = stack._replace(options={**stack.options, "userxattr": None})
         yield Clue(
             "userns-needs-userxattr",
