@@ -71,6 +71,10 @@ EXAMPLES: dict[str, tuple[Example, Example]] = {
         Example("Show every aufs with its branches and xino file.", "layerctl inspect aufs"),
         Example("Show one of them as JSON.", "layerctl inspect aufs --json /srv/aufs", 3),
     ),
+    "du": (
+        Example("Show what the layers of a mount take up.", "layerctl du merged"),
+        Example("Show the ten largest paths, hidden ones too.", "layerctl du merged --top 10"),
+    ),
     "doctor": (
         Example("Find out what is wrong with an existing mount.", "layerctl doctor merged"),
         Example(

@@ -22,6 +22,7 @@ from layerctl.inspecting.opening import Opened
 from layerctl.inspecting.resolvers.tree import TYPES, EntryKind, MergedDir
 from layerctl.inspecting.story import tell
 from layerctl.inspecting.summary import summarise
+from layerctl.inspecting.usage import measure
 from layerctl.model import Stack
 from layerctl.render.columns import Listing as Table
 from layerctl.render.details import KEYS, ORIGINS, detail_fields
@@ -117,7 +118,8 @@ def command(
         if path:
             search.root().close()  # refused before anything is written
         if listing is SUMMARY:
-            _summary(view, search, output)
+            narrowed = bool(path) or max_depth is not None or not wanted.wants_all
+            _summary(view, search, output, narrowed=narrowed)
         elif streams(output):
             lines = JsonEntries(view.layers, separator(as_document=output.as_json)).lines
             write_stream(view, ENTRIES, search, lines, output)
@@ -195,6 +197,10 @@ def _story(view: Opened, path: str, output: Output) -> int:
     return end(view) or (EXIT_OK if story.visible else EXIT_NOT_FOUND)
 
 
-def _summary(view: Opened, search: Listing, output: Output) -> None:
+def _summary(view: Opened, search: Listing, output: Output, *, narrowed: bool) -> None:
     counted = watched(search, lambda chunk: len(chunk.entries), shown_as_found=False)
-    write(SUMMARY, summary_documents(summarise(view, counted), view.layers), output)
+    rows = summary_documents(summarise(view, counted), view.layers)
+    if "hidden" in output.wanted(SUMMARY) and not narrowed:
+        for row, sums in zip(rows, measure(view).tally.by_layer(), strict=True):
+            row["hidden"] = sums.hidden
+    write(SUMMARY, rows, output)

@@ -57,6 +57,15 @@ def open_root(path: str) -> int:
     return _open(path, _DIRECTORY, None)
 
 
+def identity(path: str) -> tuple[int, int] | None:
+    """Return device and inode of a directory, None where it cannot be looked at."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def open_without_mounts(fd: int) -> int:
     """Open an open directory anew, by a copy of its mount in which nothing else is mounted."""
     from layerctl.kernel import syscalls

@@ -254,10 +254,71 @@ SUMMARY = Listing(
         share("SHARE", "its share of all entries, from 0 to 1"),
         size("BYTES", "size of the files among them"),
         share("BYTES_SHARE", "its share of all bytes, from 0 to 1"),
+        size("HIDDEN", "bytes on disk that higher layers hide; of whole stacks", required=False),
     ),
-    ("INDEX", "ENTRIES", "SHARE", "BYTES", "BYTES_SHARE", "PATH"),
+    ("INDEX", "ENTRIES", "SHARE", "BYTES", "BYTES_SHARE", "HIDDEN", "PATH"),
     alone="PATH",
     when="with --summary",
+)
+_SUMS = (
+    number("ENTRIES", "number of entries, those that nobody sees included"),
+    size("SIZE", "bytes that it takes up, as du(1) counts them"),
+    size("HIDDEN", "bytes of what a higher layer replaces or deletes"),
+    size("COPIED", "bytes of copied-up files with the contents of the version below"),
+    share("EFFICIENCY", "the part of the bytes that is visible, from 0 to 1"),
+)
+_TOTAL = (one("TOTAL", "all layers together, each once", _SUMS), *_UNKNOWN)
+_OF_MOUNT = path("TARGET", "mount point; null if not mounted", nullable=True)
+USAGE = Listing(
+    "layers",
+    (
+        number("INDEX", "position in the stack; 0 is the topmost"),
+        choice("ROLE", "role of the layer", ("upper", "lower", "data", "branch")),
+        *_SUMS,
+        number("USERS", "number of other mounts that have the layer"),
+        path("PATH", "the layer's directory"),
+        _OF_MOUNT,
+        paths("USED_BY", "the other mounts that have the layer"),
+    ),
+    ("INDEX", "ROLE", "SIZE", "HIDDEN", "COPIED", "USERS", "PATH"),
+    _TOTAL,
+    alone="PATH",
+)
+USAGES = Listing(
+    "stacks",
+    (
+        _OF_MOUNT,
+        choice("TYPE", "filesystem type", _TYPES),
+        one("CONTAINER", "container whose root it is", CONTAINER)._replace(
+            required=False, cell=_container
+        ),
+        number("DEPTH", "number of layers"),
+        size("OWN", "bytes in layers that no other mount has"),
+        size("SHARED", "bytes in layers that other mounts have too"),
+        *_SUMS,
+    ),
+    ("TARGET", "CONTAINER", "DEPTH", "OWN", "SHARED", "HIDDEN", "COPIED", "EFFICIENCY"),
+    _TOTAL,
+    when="with several targets, or none",
+)
+LARGEST = Listing(
+    "paths",
+    (
+        size("SIZE", "bytes that it takes up in its layer"),
+        choice(
+            "STATE",
+            "what becomes of it",
+            ("shown", "replaced", "deleted", "unreachable", "unused"),
+        ),
+        number("LAYER", "index of the layer that has it"),
+        number("BY", "index of the layer that hides it", nullable=True),
+        path("PATH", "path in the merged tree; a hidden directory includes all below it"),
+        _OF_MOUNT,
+    ),
+    ("SIZE", "STATE", "LAYER", "BY", "PATH"),
+    _TOTAL,
+    alone="PATH",
+    when="with --top",
 )
 WHITEOUTS = Listing(
     "whiteouts",
@@ -450,6 +511,7 @@ DOCUMENTS: dict[str, tuple[Listing | Single, ...]] = {
     "mount": (MOUNTED, DRY_RUN),
     "umount": (UNMOUNTED,),
     "list": (LIST,),
+    "du": (USAGE, USAGES, LARGEST),
     "inspect mount": (MOUNTS, LAYERS),
     "inspect aufs": (AUFS,),
     "inspect merged": (ENTRIES, STORY, SUMMARY),

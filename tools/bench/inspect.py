@@ -56,6 +56,11 @@ def whiteouts() -> Iterator[Ratio]:
         "inspect whiteouts --thorough / find UPPER -type c",
         (*inspect, "--thorough"), find, 10.0, runs=RUNS,
     )  # fmt: skip
+    yield Ratio(
+        "du / du(1)",
+        (*LAYERCTL, "du", "-u", "upper", "-l", "lower"), ("du", "-s", "upper", "lower"), 2.0,
+        runs=RUNS,
+    )  # fmt: skip
 
 
 def sparse() -> Iterator[Ratio]:

@@ -1,0 +1,123 @@
+"""`layerctl du`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from layerctl.cli.common import Asked, find_stack, layer_flags, resolve_relative
+from layerctl.cli.complete import targets
+from layerctl.cli.help import WithExamples
+from layerctl.cli.inspect_common import end
+from layerctl.cli.output import output_options
+from layerctl.codecs.request import Request
+from layerctl.errors import EXIT_OK, LayerctlError
+from layerctl.inspecting.opening import opened
+from layerctl.inspecting.tally import StackUsage
+from layerctl.kernel import containers, mounts
+from layerctl.kernel.containers import Container
+from layerctl.render import usage as rendering
+from layerctl.render.columns import Listing
+from layerctl.render.entries import unknown_fields
+from layerctl.render.errors import note
+from layerctl.render.json import Document
+from layerctl.render.output import Format, Output, write
+from layerctl.render.tables import LARGEST, USAGE, USAGES
+from layerctl.usecases import usage
+
+
+def _listing(_: Output, given: dict[str, Any]) -> Listing:
+    if given["top"]:
+        return LARGEST
+    single = given["request"].names_layers or len(given["names"]) == 1
+    return USAGE if single or given["by_layer"] else USAGES
+
+
+@click.command("du", cls=WithExamples)
+@layer_flags
+@output_options(USAGE, USAGES, LARGEST, which=_listing, sorts=True)
+@click.option("--layers", "by_layer", is_flag=True, help="Show the layers of every stack.")
+@click.option(
+    "--top", type=click.IntRange(min=1), metavar="N", help="Show the N largest paths instead."
+)
+@click.argument("names", nargs=-1, metavar="[TARGET]...", shell_complete=targets)
+def command(
+    *, request: Request, output: Output, by_layer: bool, top: int | None, names: tuple[str, ...]
+) -> int:
+    """Show the bytes that layers take up, and what of it the merged tree does not show.
+
+    Without TARGET, measure every layered mount. Sizes are those of du(1): blocks, and hard links
+    once. Efficiency is the part of the bytes that is visible.
+    """
+    listing = _listing(output, locals())
+    measured = _Measured(usage.users_of_layers(), top or 0)
+    if request.names_layers:
+        measured.add(find_stack(names[0] if names else None, request))
+    for name in () if request.names_layers else names:
+        measured.mounted(mounts.find_layered(name))
+    if not names and not request.names_layers:
+        for mounted in usage.mounted_once():
+            try:
+                measured.mounted(mounted)
+            except LayerctlError as error:
+                note(f"{mounted.entry.target} is not measured: {error.message}")
+                measured.code = error.exit_code
+    _write(listing, measured, output)
+    return measured.code
+
+
+class _Measured:
+    """The stacks that were measured so far, and the limits of what is known."""
+
+    def __init__(self, users: usage.Users, top: int) -> None:
+        self.top = top
+        self.stacks: list[StackUsage] = []
+        self.containers: list[Container | None] = []
+        self.limits: Document = {}
+        self.code = EXIT_OK
+        self._users = users
+
+    def mounted(self, mounted: mounts.Mounted) -> None:
+        """Measure a live mount. Raises LayerctlError."""
+        self.add(Asked(*resolve_relative(mounted), mounted.entry), containers.of(mounted))
+
+    def add(self, asked: Asked, container: Container | None = None) -> None:
+        """Measure a stack. Raises LayerctlError."""
+        for text in asked.notes:
+            note(text)
+        target = None if asked.mount is None else asked.mount.target
+        with opened(asked.stack, asked.mount) as view:
+            for text in view.notes:
+                note(text)
+            self.stacks.append(usage.of_stack(view, target, self._users, self.top))
+            self.code = max(self.code, end(view))
+            for key, value in unknown_fields(view).items():
+                self.limits[key] = self.limits[key] + value if key in self.limits else value
+        self.containers.append(container)
+
+    def rows(self, listing: Listing) -> list[Document]:
+        """Return the rows of one of the listings."""
+        if listing is USAGE:
+            return list(rendering.layer_documents(self.stacks))
+        if listing is LARGEST:
+            return rendering.path_documents(self.stacks, self.top)
+        return list(map(rendering.stack_document, self.stacks, self.containers))
+
+
+def _write(listing: Listing, measured: _Measured, output: Output) -> None:
+    rows = measured.rows(listing)
+    total = usage.total(measured.stacks)
+    if len(measured.stacks) > 1 and listing is not USAGES:
+        listing = listing._replace(shown=("TARGET", *listing.shown))
+    if not rows and output.format is Format.HUMAN:
+        note("nothing takes up any room" if measured.stacks else "no overlay or aufs is mounted")
+        return
+    write(
+        listing,
+        rows,
+        output,
+        beside=lambda: {"total": rendering.sums_fields(total), **measured.limits},
+    )
+    if output.format is Format.HUMAN and output.columns is None:
+        click.echo("\n".join(["", *rendering.summary_lines(total, exact=output.sizes)]))
