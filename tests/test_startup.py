@@ -94,5 +94,5 @@ def test_a_mount_imports_what_it_needs_and_no_more(lab: Path) -> None:
     for name in ("up", "low", "merged"):
         (lab / name).mkdir()
     loaded = _modules("mount", "-u", "up", "-l", "low", "merged", "--json", cwd=lab)
-    assert not {one for one in loaded if one.startswith(("inspecting", "doctor.reading"))}
-    assert not {one for one in loaded if one.startswith("doctor.catalogue")}
+    assert not {one for one in loaded if one.startswith(("inspecting", "diagnosing.reading"))}
+    assert not {one for one in loaded if one.startswith("diagnosing.catalogue")}

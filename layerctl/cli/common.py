@@ -1,17 +1,15 @@
-"""What several commands share: the layer flags, and the way from TARGET or flags to a stack."""
+"""What several commands share: the layer flags, and where the kernel is read from."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 
 from layerctl.cli.complete import directories, files, mount_options, types
-from layerctl.codecs.request import Request, build
-from layerctl.errors import NotFoundError, RequestError
-from layerctl.kernel import mounts, paths
-from layerctl.model import MountEntry, Stack
+from layerctl.codecs.request import Request
+from layerctl.kernel import mounts
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Write one JSON document.")
 
@@ -110,81 +108,3 @@ def _layer_flags(function: Callable[..., Any], file_types: Collection[str]) -> C
 def source_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add --sysfs and --mountinfo, which read what the kernel says from elsewhere."""
     return add_options(function, function, _SOURCES)
-
-
-def absolute_stack(stack: Stack) -> Stack:
-    """Return the stack with every layer and the work directory spelled from the root."""
-    return stack._replace(
-        layers=tuple(
-            layer._replace(path=paths.absolute(layer.path)) if layer.path else layer
-            for layer in stack.layers
-        ),
-        work=None if stack.work is None else paths.absolute(stack.work),
-    )
-
-
-def stack_from_flags(request: Request) -> Stack:
-    """Build the stack that the layer flags name, with absolute paths."""
-    return absolute_stack(build(request))
-
-
-class Asked(NamedTuple):
-    """The stack that a command is about; `mount` is None where it was named by layer flags."""
-
-    stack: Stack
-    notes: tuple[str, ...] = ()
-    mount: MountEntry | None = None
-
-
-def find_stack(target: str | None, request: Request) -> Asked:
-    """Return the stack of the mount at TARGET, or the one that the layer flags name.
-
-    Raises RequestError where neither or both were given, NotFoundError for no such mount.
-    """
-    if request.names_layers:
-        if target is not None:
-            raise RequestError(
-                "usage",
-                "TARGET and layer options cannot be combined",
-                hint="name either a mount or its layers",
-            )
-        return Asked(stack_from_flags(request))
-    if target is None:
-        raise RequestError(
-            "usage",
-            "neither a mount nor layers were given",
-            hint="name a mount, or layers with -l, -u, -b or -o",
-        )
-    mounted = mounts.find_layered(target)
-    return Asked(*resolve_relative(mounted), mounted.entry)
-
-
-def resolve_relative(mounted: mounts.Mounted) -> tuple[Stack, tuple[str, ...]]:
-    """Return a live mount's stack with absolute paths.
-
-    mountinfo shows the names that the kernel was given. A relative one meant something to who
-    mounted it: it is taken from this working directory if a directory is there, and said.
-    """
-    import os
-
-    stack = mounted.stack
-    names = [layer.path for layer in stack.layers] + ([stack.work] if stack.work else [])
-    relative = [name for name in names if not name.startswith("/")]
-    if not relative:
-        return stack, mounted.notes
-    layers = [layer.path for layer in stack.layers]
-    lost = [name for name in layers if not name.startswith("/") and not os.path.isdir(name)]
-    if lost:
-        raise NotFoundError(
-            "relative-layers",
-            f"{mounted.entry.target} was mounted with the relative layer name '{lost[0]}'",
-            why="the kernel keeps the name as given, and it does not exist relative to this "
-            "directory",
-            hint="run the command in the directory where it was mounted, or give absolute paths "
-            "with -l, -u or -b",
-        )
-    note = (
-        f"{mounted.entry.target} was mounted with relative layer names; using this directory as "
-        "their start"
-    )
-    return absolute_stack(stack), (*mounted.notes, note)

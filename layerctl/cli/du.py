@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from layerctl.cli.common import Asked, find_stack, layer_flags, resolve_relative
+from layerctl.cli.common import layer_flags
 from layerctl.cli.complete import targets
 from layerctl.cli.help import WithExamples
 from layerctl.cli.inspect_common import end
@@ -25,6 +25,7 @@ from layerctl.render.json import Document
 from layerctl.render.output import Format, Output, write
 from layerctl.render.tables import LARGEST, USAGE, USAGES
 from layerctl.usecases import usage
+from layerctl.usecases.targets import Target, of_mount, open_target
 
 
 def _listing(_: Output, given: dict[str, Any]) -> Listing:
@@ -53,7 +54,7 @@ def command(
     listing = _listing(output, locals())
     measured = _Measured(usage.users_of_layers(), top or 0)
     if request.names_layers:
-        measured.add(find_stack(names[0] if names else None, request))
+        measured.add(open_target(names[0] if names else None, request))
     for name in () if request.names_layers else names:
         measured.mounted(mounts.find_layered(name))
     if not names and not request.names_layers:
@@ -80,9 +81,9 @@ class _Measured:
 
     def mounted(self, mounted: mounts.Mounted) -> None:
         """Measure a live mount. Raises LayerctlError."""
-        self.add(Asked(*resolve_relative(mounted), mounted.entry), containers.of(mounted))
+        self.add(of_mount(mounted), containers.of(mounted))
 
-    def add(self, asked: Asked, container: Container | None = None) -> None:
+    def add(self, asked: Target, container: Container | None = None) -> None:
         """Measure a stack. Raises LayerctlError."""
         for text in asked.notes:
             note(text)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from layerctl.cli.common import find_stack
 from layerctl.codecs.escape import printable
 from layerctl.codecs.request import Request
 from layerctl.errors import EXIT_FOUND, EXIT_OK
@@ -20,6 +19,7 @@ from layerctl.render.entries import unknown_fields
 from layerctl.render.errors import note
 from layerctl.render.output import Format, Output
 from layerctl.render.progress import lines_of, watched
+from layerctl.usecases.targets import open_target
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ def opened_stack(
     thorough: bool = False,
 ) -> Iterator[Opened]:
     """Open the layers of the mount at TARGET, or those that the layer flags name, once checked."""
-    stack, notes, mount = find_stack(target, request)
+    stack, notes, mount = open_target(target, request)
     for text in notes:
         note(text)
     check(stack)

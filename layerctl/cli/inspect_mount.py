@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from layerctl.cli.common import find_stack, layer_flags, resolve_relative, source_options
+from layerctl.cli.common import layer_flags, source_options
 from layerctl.cli.complete import targets
 from layerctl.cli.help import WithExamples
 from layerctl.cli.output import output_options
@@ -20,6 +20,7 @@ from layerctl.render.mounts import layer_rows, mounted_document, stack_document,
 from layerctl.render.output import Format, Output, write
 from layerctl.render.tables import LAYER, LAYERS, MOUNTS
 from layerctl.rules.aufs import with_permissions
+from layerctl.usecases.targets import of_mount, open_target
 
 
 def _listing(output: Output, _: object) -> Listing:
@@ -44,7 +45,7 @@ def command(
     layer.
     """
     if target is None or request.names_layers:
-        stack = find_stack(target, request).stack
+        stack = open_target(target, request).stack
         if stack.fstype == "aufs":
             stack = with_permissions(stack)
         head, document = f"{stack.fstype}, not mounted", stack_document(stack, None, None)
@@ -65,7 +66,7 @@ def _live(target: str, mountinfo: str, sysfs: str) -> tuple[str, Stack, Document
     if mountinfo == mounts.SELF_MOUNTINFO:
         (mounted,) = live_layers.noted([mounted])
     try:
-        stack, notes = resolve_relative(mounted)
+        stack, notes, _ = of_mount(mounted)
     except NotFoundError as error:
         stack, notes = mounted.stack, (error.message,)
     for text in notes:

@@ -102,3 +102,13 @@ def names(directory: str) -> list[tuple[str, bool]]:
             return [(entry.name, entry.is_dir()) for entry in entries]
     except OSError:
         return []
+
+
+def is_directory(path: str) -> bool:
+    """Tell whether a name leads to a directory."""
+    return os.path.isdir(path)
+
+
+def taken(path: str) -> bool:
+    """Tell whether something has this name, be it a link that leads nowhere."""
+    return os.path.lexists(path)

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from layerctl.cli.common import absolute_stack
 from layerctl.codecs import overlay
 from layerctl.diagnosing import preflight
 from layerctl.errors import RequestError
@@ -15,6 +14,7 @@ from layerctl.kernel import syscalls
 from layerctl.kernel.facts import probes
 from layerctl.kernel.facts.gather import gather
 from layerctl.model import Severity
+from layerctl.usecases.targets import absolute_stack
 from tests.support import in_namespace
 from tests.support.plans import make
 from tests.support.recordings import recording

@@ -1,0 +1,153 @@
+"""Examine a plan, a live mount or this machine, and read a text: what `doctor` tells.
+
+What reads texts and opens layers is imported where it is needed: most runs need neither, and the
+two take as long to import as all the rest.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from layerctl.codecs.request import Request
+from layerctl.diagnosing import host, live, preflight, system
+from layerctl.diagnosing.checks import mounted as mount_checks
+from layerctl.diagnosing.checks import plan as plan_checks
+from layerctl.diagnosing.checks import system as system_checks
+from layerctl.diagnosing.checks.check import Check, Report
+from layerctl.diagnosing.state import State
+from layerctl.errors import (
+    LayerctlError,
+    NotFoundError,
+    NotPermittedError,
+    RefusedError,
+    RequestError,
+)
+from layerctl.kernel import mounts, paths
+from layerctl.kernel.facts import probes
+from layerctl.kernel.facts.gather import gather
+from layerctl.model import MountEntry, Stack
+from layerctl.usecases import targets
+from layerctl.usecases.mount import with_default_work
+
+if TYPE_CHECKING:
+    from layerctl.diagnosing.reading.result import Reading
+
+
+def planned(request: Request, target: str | None, *, probe: bool) -> Report:
+    """Check a mount as it is asked for, whichever program makes it. Raises RequestError.
+
+    So nothing is settled for it but the work directory. With `probe`, filesystems are tried out.
+    """
+    stack, default_work = with_default_work(targets.from_flags(request))
+    where = None if target is None else paths.absolute(target)
+    facts = gather(stack, where, () if default_work is None else (default_work,))
+    for more in (probes.look_wider, probes.try_out) if probe else (probes.look_wider,):
+        try:
+            facts = more(stack, facts)
+        except Exception as error:  # its result is unknown, and reported as such
+            unknown = f"{more.__name__.replace('_', ' ')}: {error}"
+            facts = facts._replace(unknown=(*facts.unknown, unknown))
+    report = preflight.run(stack, facts)
+    asked = preflight.request_findings(stack, where)
+    string = preflight.string_findings(stack, where)
+    return report._replace(findings=[*asked, *report.findings, *string])
+
+
+def standing(target: str, *, probe: bool) -> tuple[Report, tuple[str, ...]]:
+    """Check the mount on TARGET; return the report, and notes on how its layers were found.
+
+    Raises LayerctlError where its layers cannot be told or seen.
+    """
+    mounted = mounts.find_layered(target)
+    try:
+        found = targets.of_mount(mounted)
+        stack, notes = found.stack, found.notes
+    except NotFoundError as error:  # relative names that lead nowhere: for the checks to tell of
+        stack, notes = mounted.stack, (error.message,)
+    _prove(stack, mounted.entry)
+    try:
+        return live.examine(mounted, stack, probe=probe), notes
+    except OSError as error:
+        kind = NotPermittedError if isinstance(error, PermissionError) else RefusedError
+        raise kind(
+            "layer-covered",
+            f"cannot look beneath the mount that covers a layer of {target}: {error.strerror}",
+            why="it takes CAP_SYS_ADMIN, a process and a mount namespace",
+            hint=f"sudo layerctl doctor {target}",
+        ) from None
+
+
+def _prove(stack: Stack, mount: MountEntry) -> None:
+    """See that the layers found are those of the mount. Raises LayerctlError where they are not.
+
+    One that is gone, or closed to the caller, is for the checks to tell of.
+    """
+    from layerctl.inspecting.opening import opened
+
+    try:
+        with opened(stack, mount):
+            pass
+    except LayerctlError as error:
+        if error.id in ("layer-unknown", "layer-covered"):
+            raise
+
+
+def this_machine(*, probe: bool) -> State:
+    """Return what this machine and the caller can mount."""
+    return system.examine(probe=probe)
+
+
+def whole_host() -> State:
+    """Return the state of every layered mount and every engine's store."""
+    return host.examine(_prove)
+
+
+def text(source: str, kernel: str | None, fs: str | None) -> Reading:
+    """Return what the text in a file says, `-` for standard input.
+
+    `kernel` and `fs` are the version and the upper filesystem that it is about. Raises
+    RequestError for what is no version, NotFoundError for a file that cannot be read.
+    """
+    from layerctl.diagnosing.reading.result import Reading
+    from layerctl.rules.releases import release
+
+    number = None if kernel is None else release(kernel)
+    if kernel is not None and number is None:
+        raise RequestError(
+            "bad-option-value",
+            f"'{kernel}' is not a kernel version",
+            hint="use a version such as --kernel 5.15",
+        )
+    taken = _read(source)
+    if not taken.strip():
+        return Reading(())
+    from layerctl.diagnosing.reading.diagnose import read
+
+    return read(taken, kernel_version=number, fs=fs)
+
+
+def _read(source: str) -> str:
+    """Return what of a text is to be read, whatever bytes it has."""
+    from layerctl.diagnosing.reading import intake
+
+    try:
+        if source == "-":
+            return intake.take(sys.stdin.buffer)
+        with open(source, "rb") as file:
+            return intake.take(file)
+    except OSError as error:
+        raise NotFoundError(
+            "target-missing",
+            f"{source}: {error.strerror}",
+            hint="name a file, or - for standard input",
+        ) from None
+
+
+def checks() -> dict[str, tuple[Check[...], ...]]:
+    """Return every check, by what it is of."""
+    return {
+        "plan": plan_checks.CHECKS,
+        "mount": mount_checks.CHECKS,
+        "machine": system_checks.CHECKS,
+    }

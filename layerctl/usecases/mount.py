@@ -1,0 +1,212 @@
+"""Mount a stack: settle what the request leaves open, check, plan, carry out, explain a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from layerctl.codecs.request import Request, build
+from layerctl.diagnosing import preflight
+from layerctl.errors import LayerctlError, RefusedError, RequestError, of_finding
+from layerctl.kernel import beneath, context, paths
+from layerctl.kernel.facts.common import cached_directory, caller
+from layerctl.kernel.facts.gather import gather
+from layerctl.kernel.mounts import Mounted
+from layerctl.model import Finding, Severity, Stack
+from layerctl.mounting import apply, prepare
+from layerctl.mounting.apply import MountFailedError
+from layerctl.mounting.choose import choose
+from layerctl.mounting.plan import Plan, paths_of
+from layerctl.mounting.prepare import Prepared
+from layerctl.rules import overlay, validity
+from layerctl.rules.options import find
+from layerctl.usecases.targets import absolute_stack
+
+#: Tells of a mount that stands: how it was made (None: by a program), the mount, what changed.
+#: What it raises undoes the mount.
+Report = Callable[[Plan | None, Mounted, tuple[str, ...]], None]
+
+
+class Asked(NamedTuple):
+    """What a caller asks for: layers and options, names, and what may be settled for it.
+
+    `aufs_xino` is `auto`, `default`, `none` or a path; None where nothing was said of it.
+    """
+
+    request: Request
+    source: str | None
+    target: str
+    mkdir: bool = False
+    aufs_xino: str | None = None
+
+
+def prepare_mount(asked: Asked) -> Prepared:
+    """Return a request with everything settled and checked; nothing is changed yet.
+
+    With `-t auto` it is for fuse-overlayfs where that can do what the kernel's overlay cannot.
+    Raises RequestError for a request that is wrong in itself.
+    """
+    prepared = _prepare(asked)
+    if asked.request.fstype == "auto":
+        return _fall_back(prepared, asked)
+    return prepared
+
+
+def with_default_work(stack: Stack) -> tuple[Stack, str | None]:
+    """Return the stack with a work directory, and which one that is if none was named."""
+    work = overlay.default_work(stack)
+    return (stack if work is None else stack._replace(work=work)), work
+
+
+def _prepare(asked: Asked) -> Prepared:
+    stack, default_work, notes = _settled(asked)
+    place = paths.absolute(asked.target)
+    wanted = [place, stack.upper, stack.work] if asked.mkdir else [default_work]
+    make = tuple(path for path in wanted if path is not None and not paths.taken(path))
+    facts = gather(stack, place, make)
+    # What few mounts need is imported only then: a script pays for every import.
+    if stack.upper is not None and not stack.read_only:
+        from layerctl.kernel.facts.overlay import ask_for_room
+
+        facts = ask_for_room(stack, facts)
+    if stack.fstype == "overlay" and any(find("overlay", name) is None for name in stack.options):
+        from layerctl.kernel.facts import probes
+
+        facts = probes.ask_options(stack, facts)
+    findings = (*preflight.findings(stack, facts), *prepare.unmakable(make))
+    source = asked.source or stack.fstype
+    return Prepared(stack, source, place, make, facts, findings, notes, default_work)
+
+
+def _settled(asked: Asked) -> tuple[Stack, str | None, tuple[str, ...]]:
+    """Return the stack to mount, its work directory if none was named, and what to say of it."""
+    built = build(asked.request)
+    if asked.aufs_xino is not None and built.fstype != "aufs":
+        raise RequestError(
+            "usage",
+            "--aufs-xino works only with aufs",
+            why=f"the type is {built.fstype}, which has -o xino=on|off|auto instead",
+            hint="remove it, or use -t aufs",
+        )
+    stack, default_work = with_default_work(absolute_stack(built))
+    stack, *notes = prepare.user_xattr(stack, caller())
+    for problem in validity.problems(stack):
+        raise problem
+    if stack.fstype == "aufs":
+        stack, note = prepare.xino(stack, asked.aufs_xino or "auto", cached_directory())
+        notes.append(note)
+    return stack, default_work, tuple(filter(None, notes))
+
+
+def _fall_back(prepared: Prepared, asked: Asked) -> Prepared:
+    """Return the request for fuse-overlayfs where the kernel's overlay cannot, else as it is."""
+    from layerctl.mounting.fuse import KERNEL_CANNOT
+
+    failures = list(failing(prepared))
+    if not failures or any(one.cause not in KERNEL_CANNOT for one in failures):
+        return prepared
+    reason = "; ".join(failures[0].evidence) or failures[0].title
+    request = asked.request._replace(fstype="fuse-overlayfs")
+    other = _prepare(asked._replace(request=request, aufs_xino=None))
+    note = f"using fuse-overlayfs, because the kernel's overlay is not possible: {reason}"
+    return other._replace(notes=(note, *other.notes))
+
+
+def failing(prepared: Prepared) -> Iterator[Finding]:
+    """Yield what will make the mount fail, gravest first."""
+    return (one for one in prepared.findings if one.severity is Severity.FAILURE)
+
+
+def plan_mount(prepared: Prepared, api: str | None) -> Plan | None:
+    """Return how the stack would be mounted, None for a program. `api` forces a mount API.
+
+    Raises RefusedError where this kernel has no way.
+    """
+    stack = prepared.stack
+    if stack.fstype == "fuse-overlayfs":
+        return None
+    features = context.overlay_features() if stack.fstype == "overlay" else context.Features()
+    if features.by_descriptor and api not in ("fsconfig", "mount"):
+        return choose(stack, features, api, prepared.facts.exposed)
+    swappable, apart = _swappable(prepared), False
+    if swappable and stack.fstype == "overlay":
+        from layerctl.kernel import private_names
+
+        apart = private_names.possible(paths_of(stack))
+    return choose(stack, features, api, swappable, apart=apart)
+
+
+def _swappable(prepared: Prepared) -> set[str]:
+    """Return the directories that another user could replace, lower layers too."""
+    layers = (layer.path for layer in prepared.stack.layers)
+    return {
+        *prepared.facts.exposed,
+        *(path for path in layers if beneath.exposure(path).swap is not None),
+    }
+
+
+def _by_mount2(prepared: Prepared) -> Plan:
+    """Return the plan without the new calls. Raises RefusedError where there is none."""
+    return choose(prepared.stack, context.Features(unknown="-"), None, _swappable(prepared))
+
+
+def carry_out(prepared: Prepared, api: str | None, report: Report) -> None:
+    """Mount, verify, and `report` while it can still be undone.
+
+    Raises what the checks or the kernel refuse it for, with cause and further findings; nothing
+    is left behind then.
+    """
+    failures = list(failing(prepared))
+    if failures:
+        rest = tuple(one for one in prepared.findings if one is not failures[0])
+        raise of_finding(failures[0], rest)
+    plan = plan_mount(prepared, api)
+    if plan is None:
+        from layerctl.mounting import fuse
+
+        report(None, fuse.carry_out(prepared), ())
+        return
+    try:
+        apply.carry_out(
+            plan,
+            prepared.target,
+            prepared.source,
+            prepared.make,
+            report=report,
+            checked=prepared.facts.identities(),
+            otherwise=None if api is not None else lambda: _by_mount2(prepared),
+        )
+    except MountFailedError as error:
+        raise _explained(error, prepared) from None
+
+
+def _explained(error: MountFailedError, prepared: Prepared) -> LayerctlError:
+    """Return the error for a mount that the kernel refused: cause, kernel messages, errno."""
+    from layerctl.diagnosing import explain
+    from layerctl.kernel.facts import probes
+
+    details = [f"kernel: {line}" for line in (*error.context_log, *error.kernel_log)]
+    details.append(f"errno:  {error.errno} ({error.strerror}) from {error.stage}")
+    gathered = probes.ask_clones(prepared.stack, prepared.facts)
+    found = explain.of_failure(
+        prepared.stack,
+        error.errno,
+        error.context_log,
+        error.kernel_log,
+        gathered,
+        judged=error.judged,
+    )
+    if found.known:
+        others = (*found.known[1:], *found.possible)
+        return of_finding(found.known[0], others, tuple(details))
+    could_be = ", ".join(one.cause for one in found.possible)
+    return RefusedError(
+        "mount-refused",
+        f"the kernel refused the mount on {prepared.target}: {error.strerror}",
+        why="the checks found no reason, and the kernel gave only the error number"
+        + (f"; possible causes: {could_be}" if could_be else ""),
+        hint="read the kernel log as root",
+        commands=("dmesg | tail",),
+        findings=tuple(found.possible),
+        details=tuple(details),
+    )

@@ -1,0 +1,87 @@
+"""Which stack a command is about: the one place that makes a stack of TARGET or of layer flags."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from layerctl.codecs.request import Request, build
+from layerctl.errors import NotFoundError, RequestError
+from layerctl.kernel import mounts, paths
+from layerctl.model import MountEntry, Stack
+
+
+class Target(NamedTuple):
+    """The stack that a command is about; `mount` is None where layer flags named it.
+
+    `notes` are for standard error: what was assumed on the way.
+    """
+
+    stack: Stack
+    notes: tuple[str, ...] = ()
+    mount: MountEntry | None = None
+
+
+def absolute_stack(stack: Stack) -> Stack:
+    """Return the stack with every layer and the work directory spelled from the root."""
+    return stack._replace(
+        layers=tuple(
+            layer._replace(path=paths.absolute(layer.path)) if layer.path else layer
+            for layer in stack.layers
+        ),
+        work=None if stack.work is None else paths.absolute(stack.work),
+    )
+
+
+def from_flags(request: Request) -> Stack:
+    """Return the stack that layer flags name, with absolute paths. Raises RequestError."""
+    return absolute_stack(build(request))
+
+
+def open_target(target: str | None, request: Request) -> Target:
+    """Return the stack of the mount at TARGET, or the one that the layer flags name.
+
+    Raises RequestError where neither or both were given, NotFoundError for no such mount.
+    """
+    if request.names_layers:
+        if target is not None:
+            raise RequestError(
+                "usage",
+                "TARGET and layer options cannot be combined",
+                hint="name either a mount or its layers",
+            )
+        return Target(from_flags(request))
+    if target is None:
+        raise RequestError(
+            "usage",
+            "neither a mount nor layers were given",
+            hint="name a mount, or layers with -l, -u, -b or -o",
+        )
+    return of_mount(mounts.find_layered(target))
+
+
+def of_mount(mounted: mounts.Mounted) -> Target:
+    """Return a live mount's stack with absolute paths.
+
+    The kernel shows names as they were given to mount(2). Relative ones are taken from this working
+    directory, with a note, if directories are there. Raises NotFoundError where one is not.
+    """
+    stack, entry = mounted.stack, mounted.entry
+    names = [layer.path for layer in stack.layers] + ([stack.work] if stack.work else [])
+    if all(name.startswith("/") for name in names):
+        return Target(stack, mounted.notes, entry)
+    layers = [layer.path for layer in stack.layers]
+    lost = [one for one in layers if not one.startswith("/") and not paths.is_directory(one)]
+    if lost:
+        raise NotFoundError(
+            "relative-layers",
+            f"{entry.target} was mounted with the relative layer name '{lost[0]}'",
+            why="the kernel keeps the name as given, and it does not exist relative to this "
+            "directory",
+            hint="run the command in the directory where it was mounted, or give absolute paths "
+            "with -l, -u or -b",
+        )
+    note = (
+        f"{entry.target} was mounted with relative layer names; taking them relative to this "
+        "directory"
+    )
+    return Target(absolute_stack(stack), (*mounted.notes, note), entry)
