@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from layerctl.codecs.request import Request
+from layerctl.codecs.request import RemountWords, Request
 from layerctl.errors import EXIT_NOT_FOUND, EXIT_REFUSED, LayerctlError, NotFoundError, RequestError
 from layerctl.kernel import mounts
-from layerctl.model import Role, Severity
-from layerctl.usecases import examine
+from layerctl.kernel.mounts import Mounted
+from layerctl.model import Layer, MountEntry, Role, Severity, Stack
+from layerctl.usecases import examine, remount
+from layerctl.usecases.branch import find_aufs, plan_changes
 from layerctl.usecases.mount import Asked, carry_out, failing, plan_mount, prepare_mount
 from layerctl.usecases.targets import from_flags, open_target
+from layerctl.usecases.umount import unmount_target
 
 _LAYERS = Request(lowers=("low",), upper="up")
 
@@ -90,3 +93,64 @@ def test_mount_and_doctor_find_the_same(lab: Path, target: str, code: int, cause
     report = examine.planned(_LAYERS, target, probe=False)
     failures = {one.cause for one in report.findings if one.severity is Severity.FAILURE}
     assert failures == {one.cause for one in failing(prepared)} == {cause}
+
+
+@pytest.mark.namespace
+def test_a_mount_is_changed_and_unmounted(lab: Path) -> None:
+    _make_layers(lab)
+    carry_out(prepare_mount(Asked(_LAYERS, None, "m")), None, lambda *_: None)
+    planned = remount.plan_remount(RemountWords(Request(options=("nodev",)), bind=False), "m")
+    assert planned.steps() == [f"remount {lab}/m with bind,rw,nodev,relatime"]
+    assert "nodev" not in mounts.find("m").mount_options
+    now, notes = remount.carry_out(planned, "m")
+    assert "nodev" in now.entry.mount_options
+    assert not notes
+    assert unmount_target("m", lazy=False, force=False).stack.upper == f"{lab}/up"
+    with pytest.raises(NotFoundError):
+        unmount_target("m", lazy=False, force=False)
+    with pytest.raises(NotFoundError) as raised:
+        remount.carry_out(planned, "m")
+    assert raised.value.id == "not-mounted"
+
+
+def _live(monkeypatch: pytest.MonkeyPatch, fstype: str, *paths: str) -> None:
+    entry = MountEntry(9, 1, "0:9", "/", "/m", ("rw",), fstype, "none", "rw")
+    stack = Stack(fstype, tuple(Layer(path, Role.BRANCH, "ro") for path in paths))
+    monkeypatch.setattr(mounts, "find_layered", lambda _: Mounted(entry, stack))
+
+
+@pytest.mark.parametrize(
+    ("word", "names", "position", "options"),
+    [
+        ("add", ("new=rw",), 1, ("add=1:{here}/new=rw",)),
+        ("append", ("new", "b=ro"), None, ("append={here}/new", "append={here}/b=ro")),
+        ("prepend", ("new", "b=ro"), None, ("prepend={here}/b=ro", "prepend={here}/new")),
+        ("del", ("link", "c=ro"), None, ("del={here}/a", "del={here}/c=ro")),
+        ("mod", ("link=rw",), None, ("mod={here}/a=rw",)),
+    ],
+)
+def test_changes_of_branches(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    word: str,
+    names: tuple[str, ...],
+    position: int | None,
+    options: tuple[str, ...],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "link").symlink_to("a")
+    _live(monkeypatch, "aufs", f"{tmp_path}/a")
+    found = plan_changes("m", word, names, position).options
+    assert found == tuple(option.format(here=tmp_path) for option in options)
+
+
+def test_a_mod_needs_permissions_and_a_branch_an_aufs(monkeypatch: pytest.MonkeyPatch) -> None:
+    _live(monkeypatch, "aufs", "/a")
+    with pytest.raises(RequestError) as raised:
+        plan_changes("m", "mod", ["/a"])
+    assert raised.value.id == "aufs-br-syntax"
+    _live(monkeypatch, "overlay", "/a")
+    with pytest.raises(NotFoundError) as refused:
+        find_aufs("m")
+    assert refused.value.id == "not-aufs"

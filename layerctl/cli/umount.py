@@ -7,9 +7,9 @@ import click
 from layerctl.cli.common import json_option
 from layerctl.cli.complete import targets
 from layerctl.cli.help import WithExamples
-from layerctl.kernel import mounts, standing
-from layerctl.model import Stack
-from layerctl.mounting.unmount import unmount
+from layerctl.render import json
+from layerctl.render.mounts import mounted_document
+from layerctl.usecases.umount import unmount_target
 
 
 @click.command("umount", cls=WithExamples)
@@ -25,17 +25,6 @@ def command(*, as_json: bool, lazy: bool, force: bool, target: str) -> None:
     If it is busy, list what is using it. Directories are never removed. Before unmounting
     an aufs, repair hard links to changed files; if that is not possible, --force is required.
     """
-    entry = mounts.find(target)
-    standing.demand_name(target, entry)
-    if entry.fstype == mounts.FUSE_OVERLAYFS:
-        mounted = mounts.Mounted(entry, Stack("fuse-overlayfs", ()))
-    elif entry.fstype in mounts.LAYERED:
-        mounted = mounts.describe(entry)
-    else:
-        raise mounts.not_layered(target, entry)
-    unmount(mounted, lazy=lazy, force=force)
+    mounted = unmount_target(target, lazy=lazy, force=force)
     if as_json:
-        from layerctl.render import json
-        from layerctl.render.mounts import mounted_document
-
         json.write({"unmounted": [mounted_document(mounted)]})

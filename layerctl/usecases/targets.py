@@ -59,6 +59,19 @@ def open_target(target: str | None, request: Request) -> Target:
     return of_mount(mounts.find_layered(target))
 
 
+def find_mount(target: str) -> mounts.Mounted:
+    """Return the layered mount at TARGET, of any type. Raises NotFoundError where there is none.
+
+    The kernel does not know the layers of fuse-overlayfs: its stack has none.
+    """
+    entry = mounts.find(target)
+    if entry.fstype == mounts.FUSE_OVERLAYFS:
+        return mounts.Mounted(entry, Stack("fuse-overlayfs", ()))
+    if entry.fstype not in mounts.LAYERED:
+        raise mounts.not_layered(target, entry)
+    return mounts.describe(entry)
+
+
 def of_mount(mounted: mounts.Mounted) -> Target:
     """Return a live mount's stack with absolute paths.
 
