@@ -41,6 +41,7 @@ from layerctl.kernel.facts import (
 )
 from layerctl.kernel.images import is_image
 from layerctl.model import Layer, MountEntry, Role, Stack
+from layerctl.mounting import busy
 
 TABLE = {letter: letter.upper() for letter in layers.LETTERS}
 
@@ -715,10 +716,9 @@ sys.stdin.read()
             assert held[two.pid]["program"] == f"{lab}/m/sleep"
             assert set(held) == {one.pid, two.pid}
             assert found.below == (f"{lab}/m/sub",)
-            lines = list(found.lines())
+            lines = list(busy.details(found))
             assert any(f"pid {two.pid}, root): program {lab}/m/sleep" in line for line in lines)
             assert f"held by: the mount {lab}/m/sub below it" in lines
-            assert holders.of(mounts.find("other")).lines is not None
             assert holders.of(mounts.find("other")).processes == ()
         finally:
             one.kill()

@@ -1,4 +1,4 @@
-"""Who holds a mount: processes with what they hold, mounts below it, other mount namespaces."""
+"""What uses a mount: processes with what they hold, mounts below it, other mount namespaces."""
 
 from __future__ import annotations
 
@@ -27,17 +27,6 @@ class Holders(NamedTuple):
     below: tuple[str, ...]
     elsewhere: tuple[tuple[int, str, str], ...]
     unseen: int
-
-    def lines(self) -> Iterator[str]:
-        """Yield a line for people for each holder."""
-        for process in self.processes:
-            name, user = _who(process.pid)
-            for kind, path in process.holds:
-                yield f"held by: {name} (pid {process.pid}, {user}): {kind} {path}"
-        for target in self.below:
-            yield f"held by: the mount {target} below it"
-        for pid, name, target in self.elsewhere:
-            yield f"also mounted: on {target} in the mount namespace of {name} (pid {pid})"
 
 
 def of(entry: MountEntry) -> Holders:
@@ -76,9 +65,9 @@ def _name(pid: int) -> str:
         return "?"
 
 
-def _who(pid: int) -> tuple[str, str]:
+def who(pid: int) -> tuple[str, str]:
     """Return a process's name and user, `?` for what cannot be told any more."""
-    import psutil
+    import psutil  # only a refusal names processes
 
     name = user = "?"
     try:

@@ -13,7 +13,7 @@ from layerctl.kernel.facts.common import directory
 from layerctl.kernel.kmsg import KernelLog
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import Layer, Stack
-from layerctl.mounting import readback
+from layerctl.mounting import busy, readback
 from layerctl.rules.aufs import MAX_BRANCHES, BranchChange, changed, permission_problem
 from layerctl.rules.flags import mount2_flags
 from layerctl.rules.words import count
@@ -202,7 +202,7 @@ def _refused(
         )
     details = [f"kernel: {line}" for line in kernel_log]
     if error.errno == errno.EBUSY:
-        details.extend(holders.of(mounted.entry).lines())
+        details.extend(busy.details(holders.of(mounted.entry)))
     return RefusedError(
         "aufs-branch-busy" if error.errno == errno.EBUSY else "aufs-remount-refused",
         f"aufs refused {change.option(change.branch.path)} on {target}: {error.strerror}",

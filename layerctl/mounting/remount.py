@@ -21,7 +21,7 @@ from layerctl.kernel.kmsg import KernelLog
 from layerctl.kernel.mounts import Mounted
 from layerctl.kernel.process import signals_come, signals_wait
 from layerctl.model import Stack
-from layerctl.mounting import branches
+from layerctl.mounting import branches, busy
 from layerctl.mounting.plan import size
 from layerctl.rules.aufs import BranchChange
 from layerctl.rules.flags import mount2_flags
@@ -284,7 +284,7 @@ def _refused(remount: Remount, error: OSError, kernel_log: list[str]) -> Layerct
             ),
         )
     if error.errno == errno.EBUSY:
-        details.extend(holders.of(entry).lines())
+        details.extend(busy.details(holders.of(entry)))
         why = "a file on it is open for writing or otherwise in use"
         return RefusedError(
             "remount-busy", what, why=why, hint="stop what is using it", details=tuple(details)

@@ -8,7 +8,7 @@ from layerctl.codecs.escape import printable
 from layerctl.errors import NotPermittedError, RefusedError
 from layerctl.kernel import holders, mounts, plinks, standing, syscalls
 from layerctl.kernel.mounts import Mounted
-from layerctl.mounting import fuse
+from layerctl.mounting import busy, fuse
 from layerctl.rules.words import count
 
 
@@ -87,7 +87,7 @@ def _refuse_losses(mounted: Mounted) -> None:
 def _busy(mounted: Mounted) -> RefusedError:
     target = mounted.entry.target
     found = holders.of(mounted.entry)
-    details = tuple(found.lines())
+    details = tuple(busy.details(found))
     why = "it is still in use" if details else "nothing visible from here is using it"
     if found.unseen:
         why += f" ({count(found.unseen, 'process')} could not be checked)"
