@@ -20,7 +20,9 @@ from layerctl.kernel import mounts, plinks, syscalls
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import Layer, MountEntry, Role, Stack
 from layerctl.mounting import branches, remount, unmount
-from layerctl.rules.aufs import MAX_BRANCHES, BranchChange
+from layerctl.rules.aufs import BranchChange
+from layerctl.rules.flags import mount2_flags
+from layerctl.rules.limits import MAX_BRANCHES
 from layerctl.rules.remount import Flags
 
 ID = 77
@@ -62,7 +64,7 @@ class Live:
             return
         if flags & syscalls.MS_BIND:
             assert data == ""
-            mode = "ro" if flags & syscalls.MS_RDONLY else "rw"
+            mode = "ro" if flags & mount2_flags(["ro"]) else "rw"
             self.mount_options = (mode, *self.mount_options[1:])
             return
         name, _, value = data.partition("=")
@@ -70,7 +72,7 @@ class Live:
             self.change(name, value)
         else:
             words = [] if not data else data.split(",")
-            mode = "ro" if flags & syscalls.MS_RDONLY else "rw"
+            mode = "ro" if flags & mount2_flags(["ro"]) else "rw"
             self.super_options = ",".join([mode, *self.super_options.split(",")[1:], *words])
             self.mount_options = (mode, *self.mount_options[1:])
 
@@ -142,7 +144,7 @@ def test_branches_become_what_was_asked_for(live: Live, words: list[str], expect
     assert [layer.path for layer in goal.layers] == [layer.path for layer in live.stack.layers]
     assert notes == ()
     assert len(live.calls) == len(words)
-    wanted = syscalls.MS_REMOUNT | syscalls.MS_NODEV | syscalls.MS_RELATIME
+    wanted = syscalls.MS_REMOUNT | mount2_flags(["nodev", "relatime"])
     assert set(live.bits) == {wanted}
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from layerctl.cli.main import main
 from layerctl.kernel import mounts, syscalls
+from layerctl.rules.flags import mount2_flags
 
 
 def run(capfd: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> tuple[str, str]:
@@ -231,7 +232,7 @@ def test_hard_links_are_not_lost_unasked(lab: Path, capfd: pytest.CaptureFixture
         run(capfd, "mount", "-b", "l1", "-b", "l2", "m")
         with (lab / "m/one").open("a") as file:
             file.write("y")
-        syscalls.mount("none", str(lab / "m"), "", syscalls.MS_REMOUNT | syscalls.MS_RDONLY, "")
+        syscalls.mount("none", str(lab / "m"), "", syscalls.MS_REMOUNT | mount2_flags(["ro"]), "")
         _, err = run(capfd, "umount", "m", code=32)
         assert "hard link: two" in err
         assert "hard link: one" not in err

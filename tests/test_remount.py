@@ -17,6 +17,7 @@ from layerctl.kernel import mounts, syscalls
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import Layer, MountEntry, Role, Stack
 from layerctl.mounting import remount
+from layerctl.rules.flags import mount2_flags
 from layerctl.rules.remount import Flags, wanted
 from tests.support import ROOT, layerctl, layerctl_json
 from tests.support.mounting import make, traced
@@ -139,7 +140,9 @@ def test_what_no_remount_changes_is_refused_with_the_reason(
     # The kernel ignores such words in silence, which is why they are refused here.
     options = words[1].replace("remount,ro", "remount").removeprefix("remount").lstrip(",")
     if said != "dirsync":  # which it refuses
-        syscalls.mount("o", "m", "overlay", syscalls.MS_REMOUNT | syscalls.MS_RELATIME, options)
+        syscalls.mount(
+            "o", "m", "overlay", syscalls.MS_REMOUNT | mount2_flags(["relatime"]), options
+        )
     assert mounts.find("m").super_options == before.super_options
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from layerctl.kernel import syscalls
+from layerctl.rules.flags import mount2_flags
 from tests.support import ROOT, layerctl, layerctl_json
 
 
@@ -40,7 +41,7 @@ def test_an_empty_environment(lab: Path) -> None:
 @pytest.mark.namespace
 def test_a_root_that_is_read_only(lab: Path) -> None:
     _lab(lab)
-    syscalls.mount("", "/", "", syscalls.MS_REMOUNT | syscalls.MS_BIND | syscalls.MS_RDONLY, "")
+    syscalls.mount("", "/", "", syscalls.MS_REMOUNT | syscalls.MS_BIND | mount2_flags(["ro"]), "")
     layerctl_json("mount", "-u", "up", "-l", "low", "merged")
     (lab / "merged" / "new").write_text("new")
     assert [one["path"] for one in layerctl_json("inspect", "merged", "merged")["entries"]] == [

@@ -13,25 +13,11 @@ import os
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
 
-MS_RDONLY = 1
-MS_NOSUID = 2
-MS_NODEV = 4
-MS_NOEXEC = 8
-MS_SYNCHRONOUS = 16
+# The numbers of flags that have a word stand in layerctl.rules.flags.
 MS_REMOUNT = 32
-MS_MANDLOCK = 64
-MS_DIRSYNC = 128
-MS_NOSYMFOLLOW = 256
-MS_NOATIME = 1024
-MS_NODIRATIME = 2048
 MS_BIND = 4096
 MS_REC = 16384
-MS_SILENT = 32768
 MS_PRIVATE = 1 << 18
-MS_RELATIME = 1 << 21
-MS_I_VERSION = 1 << 23
-MS_STRICTATIME = 1 << 24
-MS_LAZYTIME = 1 << 25
 
 MNT_DETACH = 2
 UMOUNT_NOFOLLOW = 8
@@ -43,25 +29,15 @@ FSCONFIG_SET_STRING = 1
 FSCONFIG_SET_FD = 5
 FSCONFIG_CMD_CREATE = 6
 MOVE_MOUNT_F_EMPTY_PATH = 4
-
-MOUNT_ATTR_RDONLY = 0x1
-MOUNT_ATTR_NOSUID = 0x2
-MOUNT_ATTR_NODEV = 0x4
-MOUNT_ATTR_NOEXEC = 0x8
-MOUNT_ATTR_RELATIME = 0x0
-MOUNT_ATTR_NOATIME = 0x10
-MOUNT_ATTR_STRICTATIME = 0x20
-MOUNT_ATTR_NODIRATIME = 0x80
-MOUNT_ATTR_NOSYMFOLLOW = 0x200000
+MOVE_MOUNT_T_EMPTY_PATH = 0x40
+OPEN_TREE_CLONE = 1
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUSER = 0x10000000
 
-RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_CACHED = 0x20
 
-RENAME_NOREPLACE = 1
 RENAME_WHITEOUT = 4
 
 # The new calls have one number on every architecture (asm-generic/unistd.h).
@@ -157,13 +133,10 @@ def move_mount(fd: int, target_fd: int, target: str) -> None:
             b"",
             ctypes.c_int(target_fd),
             b"",
-            ctypes.c_uint(MOVE_MOUNT_F_EMPTY_PATH | 0x40),  # | MOVE_MOUNT_T_EMPTY_PATH
+            ctypes.c_uint(MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH),
         ),
         target,
     )
-
-
-OPEN_TREE_CLONE = 1
 
 
 def open_tree(path: str, flags: int = OPEN_TREE_CLONE) -> int:

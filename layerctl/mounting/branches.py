@@ -14,8 +14,9 @@ from layerctl.kernel.kmsg import KernelLog
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import Layer, Stack
 from layerctl.mounting import busy, readback
-from layerctl.rules.aufs import MAX_BRANCHES, BranchChange, changed, permission_problem
+from layerctl.rules.aufs import BranchChange, changed, permission_problem
 from layerctl.rules.flags import mount2_flags
+from layerctl.rules.limits import MAX_BRANCHES
 from layerctl.rules.words import count
 
 _ADDS = frozenset({"add", "append", "prepend"})

@@ -15,9 +15,8 @@ from layerctl.codecs.words import split_options
 from layerctl.errors import RefusedError
 from layerctl.model import Stack
 from layerctl.mounting.plan import paths_of, relative, renamed, size
-from layerctl.rules.aufs import MAX_BRANCHES_A_CALL
 from layerctl.rules.flags import spelled
-from layerctl.rules.limits import MAX_STRING, MAX_VALUE
+from layerctl.rules.limits import MAX_BRANCHES_A_CALL, MAX_STRING, MAX_VALUE
 from layerctl.rules.options import is_userspace
 
 

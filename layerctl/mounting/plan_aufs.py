@@ -7,8 +7,7 @@ from layerctl.errors import RefusedError
 from layerctl.kernel.beneath import FD_DIRECTORY
 from layerctl.model import Stack
 from layerctl.mounting.plan import Plan, mark, size
-from layerctl.rules.aufs import MAX_BRANCHES_A_CALL
-from layerctl.rules.limits import MAX_STRING
+from layerctl.rules.limits import MAX_BRANCHES_A_CALL, MAX_STRING
 from layerctl.rules.words import count
 
 

@@ -11,14 +11,6 @@ from typing import NamedTuple
 from layerctl.model import Layer, Stack
 from layerctl.rules.filesystems import STACKED
 
-#: AUFS_BRANCH_MAX_127, the usual build (Kconfig knows 511, 1023 and 32767 too).
-MAX_BRANCHES = 127
-#: More than about 84 options in one call crash an aufs kernel: the rest goes by remount.
-MAX_BRANCHES_A_CALL = 64
-
-#: A listing's block holds a name at least (NAME_MAX), or is 0.
-MIN_RDBLK = 255
-
 PERMISSIONS = ("rw", "ro", "rr")
 _ICEX = ("icex", "icexsec", "icexsys", "icextr", "icexusr", "icexoth")
 _COMMON = ("coo_reg", "coo_all", "unpin", *_ICEX)

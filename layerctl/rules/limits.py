@@ -1,4 +1,4 @@
-"""How much the kernel reads of what a mount is told. One place for every room."""
+"""The limits of the kernel and of aufs on a mount. One place for every room. Pure."""
 
 from __future__ import annotations
 
@@ -6,3 +6,13 @@ from __future__ import annotations
 MAX_VALUE = 255
 #: mount(2) copies a page and puts a NUL on its last byte (copy_mount_options): longer is cut.
 MAX_STRING = 4095
+#: OVL_MAX_STACK (fs/overlayfs/params.h): lower layers, data-only ones included.
+MAX_LOWERS = 500
+#: AUFS_BRANCH_MAX_127, the usual build (Kconfig knows 511, 1023 and 32767 too).
+MAX_BRANCHES = 127
+#: More than about 84 options in one call crash an aufs kernel: the rest goes by remount.
+MAX_BRANCHES_A_CALL = 64
+#: A block of a listing that aufs caches holds a name at least (NAME_MAX), or is 0.
+MIN_RDBLK = 255
+#: AUFS_RDCACHE_MAX and AUFS_MFS_MAX_SEC, in seconds.
+AUFS_MAX_SECONDS = 3600

@@ -11,6 +11,8 @@ import re
 from enum import StrEnum
 from typing import NamedTuple
 
+from layerctl.rules.limits import AUFS_MAX_SECONDS
+
 
 class Takes(StrEnum):
     """What follows the `=` of an option."""
@@ -29,8 +31,8 @@ class Option(NamedTuple):
 
     `values` are the words it takes (for CHOICE; a trailing `:` marks one that is followed by a
     number). INTEGER is read as the kernel reads it (`-1`, `0x10`, `010`), and lies between
-    `least` and `most`. `shown` is what mountinfo shows while it is in effect, or empty.
-    `conflicts` and `needs` are written `name` or `name=value`.
+    `least` and `most`. `shown` tells that mountinfo shows an option of aufs while it is in effect.
+    What rules out what is in `layerctl.rules.validity.CONFLICTS`.
     """
 
     name: str
@@ -38,9 +40,7 @@ class Option(NamedTuple):
     help: str
     values: tuple[str, ...] = ()
     since: str = ""
-    shown: str = ""
-    needs: tuple[str, ...] = ()
-    conflicts: tuple[str, ...] = ()
+    shown: bool = False
     least: int = -(1 << 31)
     most: int = (1 << 31) - 1
 
@@ -53,43 +53,36 @@ OVERLAY: tuple[Option, ...] = (
         Takes.LAYERS,
         "lower layers, topmost first, separated by ':'",
         since="3.18",
-        shown="lowerdir=",
     ),
     Option(
         "lowerdir+",
         Takes.PATH,
         "add one lower layer; no escaping",
         since="6.7",
-        shown="lowerdir+=",
     ),
     Option(
         "datadir+",
         Takes.PATH,
         "add one data-only layer; no escaping",
         since="6.7",
-        shown="datadir+=",
     ),
     Option(
         "upperdir",
         Takes.PATH,
         "the writable layer",
         since="3.18",
-        shown="upperdir=",
-        needs=("workdir",),
     ),
     Option(
         "workdir",
         Takes.PATH,
         "scratch space on the upper layer's filesystem",
         since="3.18",
-        shown="workdir=",
     ),
     Option(
         "default_permissions",
         Takes.NOTHING,
         "check permissions only by mode bits",
         since="4.1",
-        shown="default_permissions",
     ),
     Option(
         "redirect_dir",
@@ -97,7 +90,6 @@ OVERLAY: tuple[Option, ...] = (
         "rename lower directories with redirects",
         (*_ON_OFF, "follow", "nofollow"),
         "4.10",
-        "redirect_dir=",
     ),
     Option(
         "index",
@@ -105,7 +97,6 @@ OVERLAY: tuple[Option, ...] = (
         "preserve hard links across copy-up; claim the upper directory",
         _ON_OFF,
         "4.13",
-        "index=",
     ),
     Option(
         "uuid",
@@ -113,7 +104,6 @@ OVERLAY: tuple[Option, ...] = (
         "UUID of the overlay, and checks of the lower UUIDs",
         (*_ON_OFF, "null", "auto"),
         "5.11",
-        "uuid=",
     ),
     Option(
         "nfs_export",
@@ -121,9 +111,6 @@ OVERLAY: tuple[Option, ...] = (
         "persistent file handles for NFS export",
         _ON_OFF,
         "4.16",
-        "nfs_export=",
-        needs=("index=on",),
-        conflicts=("metacopy=on",),
     ),
     Option(
         "xino",
@@ -131,7 +118,6 @@ OVERLAY: tuple[Option, ...] = (
         "unique and persistent inode numbers",
         (*_ON_OFF, "auto"),
         "4.17",
-        "xino=",
     ),
     Option(
         "metacopy",
@@ -139,9 +125,6 @@ OVERLAY: tuple[Option, ...] = (
         "copy up only metadata until data is written",
         _ON_OFF,
         "4.19",
-        "metacopy=",
-        needs=("redirect_dir=on",),
-        conflicts=("nfs_export=on", "userxattr"),
     ),
     Option(
         "verity",
@@ -149,14 +132,12 @@ OVERLAY: tuple[Option, ...] = (
         "verify metacopy data by its fs-verity digest",
         (*_ON_OFF, "require"),
         "6.6",
-        "verity=",
     ),
     Option(
         "volatile",
         Takes.NOTHING,
         "never sync: fast, but a crash loses data",
         since="5.10",
-        shown="volatile",
     ),
     Option(
         "fsync",
@@ -164,15 +145,12 @@ OVERLAY: tuple[Option, ...] = (
         "when to sync the upper layer",
         ("volatile", "auto", "strict"),
         "7.0",
-        "fsync=",
     ),
     Option(
         "userxattr",
         Takes.NOTHING,
         "use user.overlay.* attributes instead of trusted.overlay.*",
         since="5.11",
-        shown="userxattr",
-        conflicts=("metacopy=on", "redirect_dir=on", "redirect_dir=follow"),
     ),
     Option(
         "override_creds",
@@ -203,8 +181,6 @@ _AUFS_CREATE = (
     "pmfs:",
     "pmfsrr:",
 )
-#: AUFS_RDCACHE_MAX and AUFS_MFS_MAX_SEC, in seconds.
-AUFS_MAX_SECONDS = 3600
 
 AUFS: tuple[Option, ...] = (
     Option("br", Takes.LAYERS, "branches, topmost first, separated by ':', each PATH[=PERM]"),
@@ -215,13 +191,13 @@ AUFS: tuple[Option, ...] = (
     Option("prepend", Takes.LAYERS, "add one branch at the top: PATH[=PERM]"),
     Option("del", Takes.LAYERS, "remove one branch: PATH"),
     Option("mod", Takes.LAYERS, "change the permission of one branch: PATH=PERM"),
-    Option("xino", Takes.PATH, "path of the inode number table", conflicts=("noxino",)),
-    Option("noxino", Takes.NOTHING, "no inode number table", shown="noxino", conflicts=("xino",)),
+    Option("xino", Takes.PATH, "path of the inode number table"),
+    Option("noxino", Takes.NOTHING, "no inode number table", shown=True),
     Option(
         "trunc_xino",
         Takes.NOTHING,
         "truncate the xino file when it grows large",
-        shown="trunc_xino",
+        shown=True,
     ),
     Option("notrunc_xino", Takes.NOTHING, "do not truncate the xino file"),
     Option("trunc_xino_path", Takes.PATH, "truncate the xino file of one branch now"),
@@ -231,18 +207,18 @@ AUFS: tuple[Option, ...] = (
     Option("trunc_xib", Takes.NOTHING, "truncate the xino bitmap"),
     Option("notrunc_xib", Takes.NOTHING, "do not truncate the xino bitmap"),
     Option("plink", Takes.NOTHING, "pseudo-links: hard links across branches (default)"),
-    Option("noplink", Takes.NOTHING, "no pseudo-links", shown="noplink"),
+    Option("noplink", Takes.NOTHING, "no pseudo-links", shown=True),
     Option("clean_plink", Takes.NOTHING, "remove the pseudo-links"),
     Option(
         "udba",
         Takes.CHOICE,
         "how to notice direct changes to branches",
         ("none", "reval", "notify", "fsnotify"),
-        shown="udba=",
+        shown=True,
     ),
-    Option("dio", Takes.NOTHING, "allow O_DIRECT", shown="dio"),
+    Option("dio", Takes.NOTHING, "allow O_DIRECT", shown=True),
     Option("nodio", Takes.NOTHING, "no O_DIRECT (default)"),
-    Option("dirren", Takes.NOTHING, "rename directories without copying", shown="dirren"),
+    Option("dirren", Takes.NOTHING, "rename directories without copying", shown=True),
     Option("nodirren", Takes.NOTHING, "no renaming of lower directories (default)"),
     Option("fhsm_sec", Takes.INTEGER, "seconds between checks of free space", least=0),
     Option(
@@ -250,40 +226,40 @@ AUFS: tuple[Option, ...] = (
         Takes.CHOICE,
         "make new directories opaque always, or only over whiteouts",
         ("a", "w", "always", "whiteouted"),
-        shown="diropq=",
+        shown=True,
     ),
     Option("warn_perm", Takes.NOTHING, "warn if the permissions of branch roots differ"),
     Option(
         "nowarn_perm",
         Takes.NOTHING,
         "do not warn if the permissions of branch roots differ",
-        shown="nowarn_perm",
+        shown=True,
     ),
-    Option("shwh", Takes.NOTHING, "show whiteouts (read-only mounts)", shown="shwh"),
+    Option("shwh", Takes.NOTHING, "show whiteouts (read-only mounts)", shown=True),
     Option("noshwh", Takes.NOTHING, "hide whiteouts (default)"),
     Option(
         "dirperm1",
         Takes.NOTHING,
         "only the topmost directory's permissions count",
-        shown="dirperm1",
+        shown=True,
     ),
     Option(
         "nodirperm1", Takes.NOTHING, "the directory permissions of every branch count (default)"
     ),
-    Option("verbose", Takes.NOTHING, "log more", shown="verbose"),
+    Option("verbose", Takes.NOTHING, "log more", shown=True),
     Option("v", Takes.NOTHING, "same as verbose"),
     Option("noverbose", Takes.NOTHING, "log less"),
     Option("quiet", Takes.NOTHING, "log less"),
     Option("q", Takes.NOTHING, "log less"),
     Option("silent", Takes.NOTHING, "log less"),
-    Option("sum", Takes.NOTHING, "df shows the sum of all branches", shown="sum"),
+    Option("sum", Takes.NOTHING, "df shows the sum of all branches", shown=True),
     Option("nosum", Takes.NOTHING, "df shows the first branch (default)"),
-    Option("wsum", Takes.NOTHING, "df shows the sum of the writable branches", shown="wsum"),
+    Option("wsum", Takes.NOTHING, "df shows the sum of the writable branches", shown=True),
     Option(
         "rdcache",
         Takes.INTEGER,
         "seconds to cache a directory listing",
-        shown="rdcache=",
+        shown=True,
         most=AUFS_MAX_SECONDS,
     ),
     Option(
@@ -291,8 +267,7 @@ AUFS: tuple[Option, ...] = (
         Takes.INTEGER,
         "block size of a cached listing, in bytes",
         ("def",),
-        "",
-        "rdblk=",
+        shown=True,
         least=0,
     ),
     Option(
@@ -300,13 +275,10 @@ AUFS: tuple[Option, ...] = (
         Takes.INTEGER,
         "hash table size of a cached listing",
         ("def",),
-        "",
-        "rdhash=",
+        shown=True,
         least=0,
     ),
-    Option(
-        "dirwh", Takes.INTEGER, "number of whiteouts that rmdir removes directly", shown="dirwh="
-    ),
+    Option("dirwh", Takes.INTEGER, "number of whiteouts that rmdir removes directly", shown=True),
     Option("acl", Takes.NOTHING, "respect POSIX ACLs of the branches"),
     Option("noacl", Takes.NOTHING, "ignore POSIX ACLs of the branches"),
     Option(
@@ -314,7 +286,7 @@ AUFS: tuple[Option, ...] = (
         Takes.CHOICE,
         "which writable branch gets new files",
         _AUFS_CREATE,
-        shown="create=",
+        shown=True,
     ),
     Option("create_policy", Takes.CHOICE, "same as create=", _AUFS_CREATE),
     Option(
@@ -322,7 +294,7 @@ AUFS: tuple[Option, ...] = (
         Takes.CHOICE,
         "which writable branch gets copied-up files",
         ("tdp", "bup", "bu", "top-down-parent", "bottom-up-parent", "bottom-up"),
-        shown="cpup=",
+        shown=True,
     ),
     Option("copyup", Takes.CHOICE, "same as cpup=", ("tdp", "bup", "bu")),
     Option("copyup_policy", Takes.CHOICE, "same as cpup=", ("tdp", "bup", "bu")),
@@ -330,7 +302,7 @@ AUFS: tuple[Option, ...] = (
 
 FUSE_OVERLAYFS: tuple[Option, ...] = (
     Option("lowerdir", Takes.LAYERS, "lower layers, topmost first, separated by ':'"),
-    Option("upperdir", Takes.PATH, "the writable layer", needs=("workdir",)),
+    Option("upperdir", Takes.PATH, "the writable layer"),
     Option("workdir", Takes.PATH, "scratch space on the upper layer's filesystem"),
     Option("uidmapping", Takes.TEXT, "map owners: UID:MAPPED-UID:LENGTH"),
     Option("gidmapping", Takes.TEXT, "map groups: GID:MAPPED-GID:LENGTH"),

@@ -62,29 +62,11 @@ def settings(stack: Stack, parameters: Mapping[str, str], *, user: bool | None =
     them (`layerctl.rules.validity`).
     """
     options = stack.options
+    upper = stack.upper is not None
     if user is None:
         user = "userxattr" in options
-    upper = stack.upper is not None
-
-    def on(name: str) -> bool:
-        return options.get(name, "on" if _default(parameters, name) else "off") == "on"
-
-    redirect = redirect_mode(options.get("redirect_dir"), parameters)
-    metacopy = on("metacopy") or options.get("verity") in ("on", "require")
-    if not upper and redirect == "follow":
-        redirect = "on"  # which is the same where nothing is written
-    if metacopy and redirect != "on":
-        if "redirect_dir" in options:
-            metacopy = False
-        else:
-            redirect = "on"
-    index, export = upper and on("index"), on("nfs_export")
-    if export and not index:
-        if upper:
-            index = "index" not in options
-            export = index
-        else:
-            export = redirect == "nofollow" and options.get("index") != "off"
+    redirect, metacopy = _redirects(options, parameters, upper=upper)
+    index, export = _index(options, parameters, redirect, upper=upper)
     if export and metacopy:
         if "metacopy" in options or "verity" in options:
             export = False
@@ -104,6 +86,41 @@ def settings(stack: Stack, parameters: Mapping[str, str], *, user: bool | None =
         in ("on", "auto"),
         uuid=options.get("uuid") != "off",
     )
+
+
+Options = Mapping[str, str | None]
+
+
+def _redirects(options: Options, parameters: Mapping[str, str], *, upper: bool) -> tuple[str, bool]:
+    """Return the mode of redirect_dir, and whether metacopy is on, which needs redirects."""
+    redirect = redirect_mode(options.get("redirect_dir"), parameters)
+    metacopy = _is_on("metacopy", options, parameters) or options.get("verity") in ("on", "require")
+    if not upper and redirect == "follow":
+        redirect = "on"  # which is the same where nothing is written
+    if metacopy and redirect != "on":
+        if "redirect_dir" in options:
+            metacopy = False
+        else:
+            redirect = "on"
+    return redirect, metacopy
+
+
+def _index(
+    options: Options, parameters: Mapping[str, str], redirect: str, *, upper: bool
+) -> tuple[bool, bool]:
+    """Return whether the index is on, and whether nfs_export is, which needs the index."""
+    index = upper and _is_on("index", options, parameters)
+    export = _is_on("nfs_export", options, parameters)
+    if export and not index:
+        if upper:
+            index = export = "index" not in options
+        else:
+            export = redirect == "nofollow" and options.get("index") != "off"
+    return index, export
+
+
+def _is_on(name: str, options: Options, parameters: Mapping[str, str]) -> bool:
+    return options.get(name, "on" if _default(parameters, name) else "off") == "on"
 
 
 def _default(parameters: Mapping[str, str], name: str, fallback: str = "N") -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 from layerctl.errors import RequestError
-from layerctl.model import Role, Stack
+from layerctl.model import Layer, Role, Stack
 from layerctl.rules import aufs
+from layerctl.rules.limits import AUFS_MAX_SECONDS, MAX_BRANCHES, MAX_LOWERS, MIN_RDBLK
 from layerctl.rules.options import (
-    AUFS_MAX_SECONDS,
     FLAGS,
     TABLES,
     Option,
@@ -17,17 +20,16 @@ from layerctl.rules.options import (
     nearest,
 )
 
-#: OVL_MAX_STACK (fs/overlayfs/params.h): lower layers, data-only ones included.
-MAX_LOWERS = 500
-
 
 def problems(stack: Stack) -> list[RequestError]:
     """Return everything that is wrong with a stack as asked for, the gravest first."""
     if stack.fstype == "aufs":
-        return [*_aufs_layers(stack), *value_problems(stack), *_aufs_options(stack)]
-    if stack.fstype == "fuse-overlayfs":
-        return [*_fuse_layers(stack), *value_problems(stack)]
-    return [*_overlay_layers(stack), *value_problems(stack), *_overlay_conflicts(stack)]
+        layers = _aufs_layers(stack)
+    elif stack.fstype == "fuse-overlayfs":
+        layers = _fuse_layers(stack)
+    else:
+        layers = _overlay_layers(stack)
+    return [*layers, *value_problems(stack), *_conflicts(stack)]
 
 
 def _overlay_layers(stack: Stack) -> list[RequestError]:
@@ -35,53 +37,53 @@ def _overlay_layers(stack: Stack) -> list[RequestError]:
     found = []
     if not lowers:
         found.append(
-            RequestError(
-                "too-few-layers",
+            _too_few(
                 "no lower layer was given",
-                why="an overlay needs at least one lower and one upper layer, or two lower layers",
-                hint="name the lower layers, topmost first: -l DIR",
+                "an overlay needs at least one lower and one upper layer, or two lower layers",
+                "name the lower layers, topmost first: -l DIR",
             )
         )
     elif lowers < 2 and stack.upper is None:
         found.append(
-            RequestError(
-                "too-few-layers",
+            _too_few(
                 "one lower layer without an upper is not an overlay",
-                why="without an upper directory the kernel requires at least two lower layers",
-                hint="add an upper (-u DIR) or a second lower layer (-l DIR), or use a bind mount "
-                "to show one directory elsewhere",
+                "without an upper directory the kernel requires at least two lower layers",
+                "add an upper (-u DIR) or a second lower layer (-l DIR), or use a bind mount to "
+                "show one directory elsewhere",
             )
         )
     elif not stack.of_role(Role.LOWER):
         found.append(
-            RequestError(
-                "too-few-layers",
+            _too_few(
                 "every layer is data-only",
-                why="a data-only layer shows no names of its own; a lower layer must refer to it",
-                hint="name at least one lower layer: -l DIR",
+                "a data-only layer shows no names of its own; a lower layer must refer to it",
+                "name at least one lower layer: -l DIR",
             )
         )
+    return [*found, *_overlay_limits(stack, lowers)]
+
+
+def _too_few(what: str, why: str, hint: str) -> RequestError:
+    return RequestError("too-few-layers", what, why=why, hint=hint)
+
+
+def _overlay_limits(stack: Stack, lowers: int) -> Iterator[RequestError]:
     if lowers > MAX_LOWERS:
-        found.append(
-            RequestError(
-                "too-many-layers",
-                f"{lowers} lower layers exceed the limit of overlay ({MAX_LOWERS})",
-                why="the limit (OVL_MAX_STACK) is compiled into the kernel and includes data-only "
-                "layers",
-                hint="merge some layers into one directory, or mount some of them first and use "
-                "that mount as one lower layer",
-            )
+        yield RequestError(
+            "too-many-layers",
+            f"{lowers} lower layers exceed the limit of overlay ({MAX_LOWERS})",
+            why="the limit (OVL_MAX_STACK) is compiled into the kernel and includes data-only "
+            "layers",
+            hint="merge some layers into one directory, or mount some of them first and use "
+            "that mount as one lower layer",
         )
     if stack.upper is not None and stack.work is None:
-        found.append(
-            RequestError(
-                "missing-workdir",
-                "an upper directory needs a work directory",
-                why="overlay prepares files there before it renames them into the upper directory",
-                hint="name one next to the upper directory: -w DIR",
-            )
+        yield RequestError(
+            "missing-workdir",
+            "an upper directory needs a work directory",
+            why="overlay prepares files there before it renames them into the upper directory",
+            hint="name one next to the upper directory: -w DIR",
         )
-    return found
 
 
 def _fuse_layers(stack: Stack) -> list[RequestError]:
@@ -102,44 +104,41 @@ def _aufs_layers(stack: Stack) -> list[RequestError]:
     found = []
     if not stack.layers:
         found.append(
-            RequestError(
-                "too-few-layers",
+            _too_few(
                 "no branch was given",
-                why="an aufs needs at least one branch",
-                hint="name the branches, topmost first: -b DIR=rw -b DIR=ro",
+                "an aufs needs at least one branch",
+                "name the branches, topmost first: -b DIR=rw -b DIR=ro",
             )
         )
-    if len(stack.layers) > aufs.MAX_BRANCHES:
+    if len(stack.layers) > MAX_BRANCHES:
         found.append(
             RequestError(
                 "aufs-too-many-branches",
-                f"{len(stack.layers)} branches exceed the limit of aufs ({aufs.MAX_BRANCHES})",
+                f"{len(stack.layers)} branches exceed the limit of aufs ({MAX_BRANCHES})",
                 why="the limit is compiled into the kernel (AUFS_BRANCH_MAX)",
                 hint="merge some branches into one directory",
             )
         )
-    for layer in stack.layers:
-        if not layer.path:
-            found.append(
-                RequestError(
-                    "aufs-br-syntax",
-                    "the name of a branch is empty",
-                    hint="name the branches, topmost first: -b DIR=rw -b DIR=ro",
-                )
-            )
-        elif layer.permission is not None:
-            problem = aufs.permission_problem(layer.permission)
-            if problem:
-                found.append(
-                    RequestError(
-                        "aufs-branch-permission-unknown",
-                        f"branch {layer.path}: {problem}",
-                        why="aufs would treat an unknown permission as ro, drop an unknown "
-                        "attribute, and say so only in the kernel log",
-                        hint=f"write it as: -b {layer.path}=rw (or =ro, =ro+wh)",
-                    )
-                )
-    return found
+    return [*found, *filter(None, map(_branch_problem, stack.layers))]
+
+
+def _branch_problem(layer: Layer) -> RequestError | None:
+    if not layer.path:
+        return RequestError(
+            "aufs-br-syntax",
+            "the name of a branch is empty",
+            hint="name the branches, topmost first: -b DIR=rw -b DIR=ro",
+        )
+    problem = "" if layer.permission is None else aufs.permission_problem(layer.permission)
+    if not problem:
+        return None
+    return RequestError(
+        "aufs-branch-permission-unknown",
+        f"branch {layer.path}: {problem}",
+        why="aufs would treat an unknown permission as ro, drop an unknown attribute, and say so "
+        "only in the kernel log",
+        hint=f"write it as: -b {layer.path}=rw (or =ro, =ro+wh)",
+    )
 
 
 def value_problems(stack: Stack) -> list[RequestError]:
@@ -205,8 +204,8 @@ def _integer_problem(option: Option, value: str) -> str:
         return f"{value} is less than {option.least}"
     if number > option.most:
         return f"{value} is more than {option.most}"
-    if option.name == "rdblk" and 0 < number < aufs.MIN_RDBLK:
-        return f"{value} is less than {aufs.MIN_RDBLK}, and not 0"
+    if option.name == "rdblk" and 0 < number < MIN_RDBLK:
+        return f"{value} is less than {MIN_RDBLK}, and not 0"
     return ""
 
 
@@ -245,83 +244,82 @@ def suggestions(stack: Stack, name: str) -> list[str]:
     return nearest(name, known)
 
 
-def _overlay_conflicts(stack: Stack) -> list[RequestError]:
-    """Options that no kernel takes together (ovl_fs_params_verify in fs/overlayfs/params.c).
+class Conflict(NamedTuple):
+    """Options that no kernel takes together: `option` and any of `others`.
 
-    Only what was asked for in words counts: a module's defaults give way to it.
+    All are written `name` or `name=value`. `always` tells that they conflict without an upper
+    layer too.
     """
-    get = stack.options.get
-    userxattr = "userxattr" in stack.options
-    metacopy = get("metacopy") == "on"
-    redirect = get("redirect_dir")
-    # Without an upper layer and without redirect_dir=nofollow, nfs_export is dropped at once.
-    exported = get("nfs_export") == "on" and (stack.upper is not None or redirect == "nofollow")
-    pairs = []
-    if (
-        metacopy
-        and redirect not in (None, "on")
-        # Without an upper layer, following redirects is all that there is to `on`.
-        and not (redirect in ("follow", "off") and stack.upper is None)
-    ):
-        pairs.append(
-            (
-                ("metacopy=on", f"redirect_dir={redirect}"),
-                "metacopy uses redirects to find the data of a file",
-                "remove redirect_dir, or set redirect_dir=on",
-            )
-        )
-    if exported and metacopy:
-        pairs.append(
-            (
-                ("nfs_export=on", "metacopy=on"),
-                "a file handle cannot refer to data and metadata in two layers",
-                "use only one of them",
-            )
-        )
-    if exported and get("index") == "off":
-        pairs.append(
-            (
-                ("nfs_export=on", "index=off"),
-                "NFS export looks up file handles in the index",
-                "set index=on, or remove nfs_export",
-            )
-        )
-    if userxattr and redirect in ("on", "follow"):
-        pairs.append(
-            (
-                ("userxattr", f"redirect_dir={redirect}"),
-                "any user can write a redirect to user.overlay.*, so the kernel does not trust it",
-                "remove redirect_dir, or mount as root without userxattr",
-            )
-        )
-    if userxattr and metacopy:
-        pairs.append(
-            (
-                ("userxattr", "metacopy=on"),
-                "any user can write a metacopy marker to user.overlay.*, so the kernel does not "
-                "trust it",
-                "remove metacopy, or mount as root without userxattr",
-            )
-        )
+
+    option: str
+    others: tuple[str, ...]
+    why: str
+    hint: str
+    always: bool = True
+
+
+#: What no kernel takes together (ovl_fs_params_verify in fs/overlayfs/params.c; aufs.5). Only what
+#: was asked for in words counts: a module's defaults give way to it. Without an upper layer,
+#: following redirects is all that there is to `redirect_dir=on`, and the kernel drops nfs_export
+#: at once unless redirect_dir=nofollow.
+CONFLICTS: dict[str, tuple[Conflict, ...]] = {
+    "overlay": (
+        Conflict(
+            "metacopy=on",
+            ("redirect_dir=nofollow",),
+            "metacopy uses redirects to find the data of a file",
+            "remove redirect_dir, or set redirect_dir=on",
+        ),
+        Conflict(
+            "metacopy=on",
+            ("redirect_dir=off", "redirect_dir=follow"),
+            "metacopy uses redirects to find the data of a file",
+            "remove redirect_dir, or set redirect_dir=on",
+            always=False,
+        ),
+        Conflict(
+            "nfs_export=on",
+            ("metacopy=on",),
+            "a file handle cannot refer to data and metadata in two layers",
+            "use only one of them",
+            always=False,
+        ),
+        Conflict(
+            "nfs_export=on",
+            ("index=off",),
+            "NFS export looks up file handles in the index",
+            "set index=on, or remove nfs_export",
+            always=False,
+        ),
+        Conflict(
+            "userxattr",
+            ("redirect_dir=on", "redirect_dir=follow"),
+            "any user can write a redirect to user.overlay.*, so the kernel does not trust it",
+            "remove redirect_dir, or mount as root without userxattr",
+        ),
+        Conflict(
+            "userxattr",
+            ("metacopy=on",),
+            "any user can write a metacopy marker to user.overlay.*, so the kernel does not trust "
+            "it",
+            "remove metacopy, or mount as root without userxattr",
+        ),
+    ),
+    "aufs": (Conflict("noxino", ("xino",), "", "use only one of them"),),
+}
+
+
+def _conflicts(stack: Stack) -> list[RequestError]:
+    words = {*stack.options, *(f"{name}={value}" for name, value in stack.options.items())}
+    upper = stack.upper is not None or "redirect_dir=nofollow" in words
     return [
         RequestError(
             "conflicting-options",
-            f"{one} and {other} cannot be combined",
-            why=why,
-            hint=hint,
+            f"{row.option} and {other} cannot be combined",
+            why=row.why,
+            hint=row.hint,
         )
-        for (one, other), why, hint in pairs
+        for row in CONFLICTS.get(stack.fstype, ())
+        for other in row.others
+        if row.option in words and other in words and (row.always or upper)
     ]
-
-
-def _aufs_options(stack: Stack) -> list[RequestError]:
-    found = []
-    if "xino" in stack.options and "noxino" in stack.options:
-        found.append(
-            RequestError(
-                "conflicting-options",
-                "xino=PATH and noxino cannot be combined",
-                hint="use only one of them",
-            )
-        )
-    return found

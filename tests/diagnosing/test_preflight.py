@@ -14,6 +14,7 @@ from layerctl.kernel import syscalls
 from layerctl.kernel.facts import AufsFacts, Caller, Directory, Facts, TypeState
 from layerctl.kernel.facts.modules import type_state
 from layerctl.model import Layer, MountEntry, Role, Severity, Stack
+from layerctl.rules.flags import mount2_flags
 from tests.support import in_namespace, layerctl
 from tests.support.plans import doctor_says, failures, kernel_says, make, stack_of
 
@@ -96,9 +97,9 @@ def test_a_read_only_upper(lab: Path, place: str) -> None:
     make("l", "f", "b/u", "b/w", "m")
     syscalls.mount("t", "f", "tmpfs", 0, "")
     make("f/u", "f/w")
-    syscalls.mount("t", "f", "", syscalls.MS_REMOUNT | syscalls.MS_RDONLY, "")
+    syscalls.mount("t", "f", "", syscalls.MS_REMOUNT | mount2_flags(["ro"]), "")
     syscalls.mount("b", "b", "", syscalls.MS_BIND, "")
-    syscalls.mount("b", "b", "", syscalls.MS_REMOUNT | syscalls.MS_BIND | syscalls.MS_RDONLY, "")
+    syscalls.mount("b", "b", "", syscalls.MS_REMOUNT | syscalls.MS_BIND | mount2_flags(["ro"]), "")
     stack = stack_of(lab / "l", upper=lab / place / "u", work=lab / place / "w")
     (found,) = doctor_says(stack, lab / "m")
     assert found.cause == "upper-readonly"

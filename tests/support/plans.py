@@ -12,6 +12,7 @@ from layerctl.kernel.facts import Caller, TypeState
 from layerctl.kernel.facts.gather import gather
 from layerctl.kernel.facts.system import System
 from layerctl.model import Finding, Layer, Role, Severity, Stack
+from layerctl.rules.flags import mount2_flags
 
 
 def stack_of(
@@ -28,7 +29,7 @@ def stack_of(
 
 def kernel_says(stack: Stack, target: Path | str) -> int:
     """Mount by mount(2), unmount again; return the errno, 0 for success."""
-    flags = syscalls.MS_RDONLY if stack.read_only else 0
+    flags = mount2_flags(["ro"]) if stack.read_only else 0
     try:
         syscalls.mount("o", str(target), "overlay", flags, overlay.encode(stack))
     except OSError as error:
