@@ -78,11 +78,14 @@ def _layers(lab: Path) -> None:
     (lab / "middle" / "link").symlink_to("dir")
     os.mknod(lab / "up" / "deleted", 0o020000, 0)
     os.setxattr(lab / "up" / "opaque", "trusted.overlay.opaque", b"y")
+    for above, directories, files in os.walk(lab):
+        for entry in (*directories, *files):
+            os.utime(f"{above}/{entry}", (10**9, 10**9), follow_symlinks=False)
 
 
 def check(name: str, form: str, arguments: tuple[str, ...], cwd: Path) -> None:
     """Run a command in one format; compare with its golden file, and JSON with its schema."""
-    done = layerctl(*arguments, *FORMATS[form], cwd=cwd)
+    done = layerctl(*arguments, *FORMATS[form], cwd=cwd, env={"TZ": "UTC"})
     output = (done.stdout or done.stderr).encode("utf-8", "surrogateescape")
     output = re.sub(rb', "checks": \[.*\]', b"", output)  # what doctor looked at, a long list
     file = GOLDEN / f"{name}.{form}"

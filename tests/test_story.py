@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -138,8 +139,8 @@ def test_a_path_that_is_no_directory_cannot_be_listed(lab: Path, path: str, mess
 @pytest.mark.parametrize(
     ("options", "columns"),
     {
-        ("--output", "SIZE"): "PATH, TYPE, LAYER, PROVIDER",
-        ("--output", "BYTES"): "PATH, TYPE, LAYER, PROVIDER",
+        ("--output", "STATE"): "PATH, TYPE, LAYER, PROVIDER",
+        ("--sort", "BYTES"): "PATH, TYPE, LAYER, PROVIDER",
         ("--output", "TYPE", "--summary"): "INDEX, PATH, ENTRIES",
         ("etc", "--output", "PROVIDER"): "INDEX, PATH, STATE",
         ("etc", "--tree", "--output", "STATE"): "PATH, TYPE, LAYER, PROVIDER",
@@ -170,17 +171,52 @@ def test_the_summary_tells_shares_of_entries_and_of_bytes(lab: Path) -> None:
     assert (up["entries"], up["share"], up["bytes"], up["bytes_share"]) == (9, 0.9, 900, 0.0)
     assert (low["share"], low["bytes"], low["bytes_share"]) == (0.1, 80 << 20, 1.0)
     head, _, first, second = layerctl(*stack).stdout.splitlines()
-    assert head.split() == ["INDEX", "ENTRIES", "SHARE", "BYTES", "BYTES_SHARE", "PATH"]
-    assert first.split()[:6] == ["0", "9", "90.0%", "900", "B", "0.0%"]
-    assert second.split()[:6] == ["1", "1", "10.0%", "80.0", "MiB", "100.0%"]
+    assert head.split() == ["INDEX", "ENTRIES", "SHARE", "BYTES", "BYTES_SHARE", "HIDDEN", "PATH"]
+    assert first.split()[:6] == ["0", "9", "90.0%", "900B", "0.0%", "0B"]
+    assert second.split()[:6] == ["1", "1", "10.0%", "80M", "100.0%", "0B"]
     assert layerctl(*stack, "--raw").stdout.splitlines()[2].split()[3] == str(80 << 20)
+
+
+@pytest.mark.namespace
+def test_layers_in_a_row_that_lack_the_path_are_one_line(lab: Path) -> None:
+    for number in range(12):
+        (lab / str(number)).mkdir()
+    for number in (0, 7):
+        (lab / str(number) / "a").write_text("x" * 2000)
+    stack = [word for number in range(12) for word in ("-l", str(number))]
+
+    def heads(*words: str) -> list[tuple[str, str]]:
+        shown = layerctl("inspect", "merged", *stack, "a", *words).stdout
+        return re.findall(r"^ +([0-9-]+)  (provides|hidden|absent)", shown, re.MULTILINE)
+
+    assert heads() == [
+        ("0", "provides"), ("1-6", "absent"), ("7", "hidden"), ("8-11", "absent"),
+    ]  # fmt: skip
+    assert [number for number, _ in heads("--all")] == [str(number) for number in range(12)]
+    assert f"{lab}/3\n" in layerctl("inspect", "merged", *stack, "a", "--all").stdout
+    assert "-rw-r--r--  2K  " in layerctl("inspect", "merged", *stack, "a").stdout
+    assert "-rw-r--r--  2000  " in layerctl("inspect", "merged", *stack, "a", "--bytes").stdout
+
+
+@pytest.mark.namespace
+def test_every_version_shows_what_it_is_like(lab: Path) -> None:
+    for name in ("low", "up"):
+        (lab / name).mkdir()
+    (lab / "low/a").write_text("lower")
+    (lab / "up/a").symlink_to("elsewhere")
+    os.utime(lab / "up/a", (10**9, 10**9), follow_symlinks=False)
+    up, low = layerctl_json("inspect", "merged", "-u", "up", "-l", "low", "a")["layers"]
+    assert (up["target"], up["mtime"]) == ("elsewhere", "2001-09-09T01:46:40.000000000Z")
+    assert (low["size"], low["mode"], low["links"]) == (5, "0644", 1)
+    shown = layerctl("inspect", "merged", "-u", "up", "-l", "low", "a", env={"TZ": "UTC"}).stdout
+    assert "lrwxrwxrwx  to elsewhere  2001-09-09 01:46\n" in shown
 
 
 @pytest.mark.parametrize(
     ("number", "text"),
     [
-        (0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), ((1 << 20) - 1, "1.0 MiB"),
-        (1536, "1.5 KiB"), (5 << 40, "5.0 TiB"), (1 << 63, "8.0 EiB"),
+        (0, "0B"), (1023, "1023B"), (1024, "1K"), ((1 << 20) - 1, "1M"),
+        (1536, "1.5K"), (5 << 40, "5T"), (1 << 63, "8E"),
     ],
 )  # fmt: skip
 def test_sizes_for_people(number: int, text: str) -> None:

@@ -76,6 +76,7 @@ def _listing(_: Output, given: dict[str, Any]) -> Table:
     metavar="PATTERN",
     help="Show only matching names (paths, if PATTERN contains a slash).",
 )
+@click.option("--all", "unfolded", is_flag=True, help="Name every layer that has nothing at PATH.")
 @click.option("--thorough", is_flag=True, help="Also read the attributes of every file.")
 @click.argument("arguments", nargs=-1, metavar="[TARGET] [PATH]", shell_complete=merged_arguments)
 def command(
@@ -89,6 +90,7 @@ def command(
     max_depth: int | None,
     glob: str | None,
     thorough: bool,
+    unfolded: bool,
     arguments: tuple[str, ...],
     old_types: tuple[str, ...],
 ) -> int:
@@ -112,7 +114,7 @@ def command(
         note(f"--type {one} is deprecated; use --file-type {one}")
     with opened_stack(target, request, partial(_check_layer, layer), thorough=thorough) as view:
         if listing is STORY:
-            return _story(view, path or "", output)
+            return _story(view, path or "", output, unfolded=unfolded)
         wanted = Filter(layer=layer, types=(*types, *old_types), glob=glob)
         search = Listing(view.resolver, path or "", max_depth, wanted)
         if path:
@@ -187,13 +189,15 @@ def _list(view: Opened, search: Listing, output: Output) -> None:
     )
 
 
-def _story(view: Opened, path: str, output: Output) -> int:
+def _story(view: Opened, path: str, output: Output, *, unfolded: bool) -> int:
     story = tell(view, path)
     document = story_document(story, view.layers) | unknown_fields(view)
     rows = document.pop("layers")
-    write(
-        STORY, rows, output, human=lambda: print_story(story, output.color), beside=lambda: document
-    )
+
+    def human() -> None:
+        print_story(story, output.color, unfolded=unfolded, exact=output.sizes)
+
+    write(STORY, rows, output, human=human, beside=lambda: document)
     return end(view) or (EXIT_OK if story.visible else EXIT_NOT_FOUND)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
+from layerctl.inspecting.details import Details
 from layerctl.inspecting.opening import Opened
 from layerctl.inspecting.resolvers.resolver import Found, Stop
 from layerctl.inspecting.resolvers.tree import TYPES, Alias, MergedDir, noun
@@ -15,10 +16,11 @@ from layerctl.model import Aliasing
 class LayerStory:
     """What one layer holds at the path: `state` is provides, merged, hidden, whiteout or absent.
 
-    `file` is the object's place in the file system, None where there is nothing.
+    `file` is the object's place in the file system, `details` what it is like; None where there is
+    nothing.
     """
 
-    __slots__ = ("directory", "file", "index", "reason", "state", "type")
+    __slots__ = ("details", "directory", "file", "index", "reason", "state", "type")
 
     def __init__(
         self,
@@ -28,12 +30,14 @@ class LayerStory:
         *,
         file: str | None,
         type: str | None,  # noqa: A002 - the name users see
+        details: Details | None,
     ) -> None:
         self.index = index
         self.directory = directory
         self.state, self.reason = told
         self.file = file
         self.type = type
+        self.details = details
 
 
 class Story:
@@ -133,6 +137,7 @@ class _Teller:
         self.path = "/".join(names)
         self.whole = not names or trail.depth == len(names) - 1
         self.found = trail.found or Found()
+        self.details: dict[int, Details] = {}
 
     def story(self) -> Story:
         found, opened = self.found, self.opened
@@ -154,8 +159,8 @@ class _Teller:
         story.data = found.data
         story.alias = found.alias if self.whole else None
         story.lines = self._lines(story)
-        if letter == "l" and visible:
-            story.link = self._target(parts[0])
+        if letter == "l" and visible and parts[0] in self.details:
+            story.link = self.details[parts[0]].link
         return story
 
     # What a layer holds
@@ -176,10 +181,12 @@ class _Teller:
         """Return what lies at the path in a layer (a letter, or None), where, and any trouble."""
         names = self._place(index)
         where = os.path.join(self.opened.layers[index], *names)
+        root = self.opened.resolver.roots[index]
         if not names:
+            self.details[index] = Details(os.fstat(root))
             return "d", where, ""
         try:
-            fd = layers.open_path("/".join(names[:-1]), self.opened.resolver.roots[index])
+            fd = layers.open_path("/".join(names[:-1]), root)
         except (FileNotFoundError, NotADirectoryError):
             return None, where, ""
         except OSError as error:
@@ -191,6 +198,8 @@ class _Teller:
             if status is None:
                 return None, where, ""
             letter = layers.letter_of(status)
+            link = os.readlink(names[-1], dir_fd=fd) if letter == "l" else None
+            self.details[index] = Details(status, link)
             is_xattr = getattr(self.opened.resolver, "is_xattr_whiteout", None)
             if is_xattr is not None and letter == "f" and is_xattr(names[-1], fd, status):
                 return "x", where, ""
@@ -219,19 +228,6 @@ class _Teller:
             if self._holds(part.layer)[0] is not None
         )
 
-    def _target(self, index: int) -> str | None:
-        names = self._place(index)
-        try:
-            fd = layers.open_path("/".join(names[:-1]), self.opened.resolver.roots[index])
-        except OSError:
-            return None
-        try:
-            return os.readlink(names[-1], dir_fd=fd)
-        except OSError:
-            return None
-        finally:
-            os.close(fd)
-
     # Why
 
     def _layer(self, index: int, parts: list[int], letter: str | None) -> LayerStory:
@@ -242,6 +238,7 @@ class _Teller:
             self._state(index, parts, letter, holds, trouble),
             file=None if holds is None else where,
             type=None if holds is None else TYPES["f" if holds == "x" else holds],
+            details=None if holds is None else self.details.get(index),
         )
 
     def _state(

@@ -7,6 +7,8 @@ import time
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from layerctl.codecs.escape import printable
+from layerctl.render.human import size_of
 from layerctl.render.json import Document, path_fields
 
 if TYPE_CHECKING:
@@ -65,3 +67,16 @@ def local(moment: str) -> str:
 def long_mode(letter: str, mode: str) -> str:
     """Return type and permissions as ls(1) writes them; `letter` is that of a published type."""
     return letter + stat.filemode(int(mode, 8))[1:]
+
+
+def brief(details: Details, *, is_marker: bool, exact: bool) -> str:
+    """Return what an object is like in a few words: mode, size and date; of a marker the date."""
+    status = details.status
+    if is_marker:
+        return local(moment(status.st_mtime_ns))
+    words = [stat.filemode(status.st_mode)]
+    if stat.S_ISREG(status.st_mode):
+        words.append(str(status.st_size) if exact else size_of(status.st_size))
+    if details.link is not None:
+        words.append(f"to {printable(details.link)}")
+    return "  ".join([*words, local(moment(status.st_mtime_ns))])

@@ -13,6 +13,7 @@ from layerctl.inspecting.listing import Chunk
 from layerctl.inspecting.opening import Opened
 from layerctl.inspecting.resolvers.tree import TYPES, Alias, EntryKind, MergedDir
 from layerctl.inspecting.story import Story
+from layerctl.render.details import KEYS, detail_fields
 from layerctl.render.json import Document, dumps, path_fields, path_list_fields
 
 
@@ -40,6 +41,7 @@ def story_document(story: Story, layers: Sequence[str]) -> Document:
             "reason": layer.reason,
             **path_fields("file", layer.file),
             "type": layer.type,
+            **detail_fields(layer.details, KEYS),
         }
         for layer in story.layers
     ]

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
 from layerctl.codecs.escape import printable
 from layerctl.inspecting.resolvers.tree import noun
-from layerctl.inspecting.story import Story
+from layerctl.inspecting.story import LayerStory, Story
+from layerctl.render.details import brief
 from layerctl.render.human import WORDS, layer_code, paint, wants_colour
 from layerctl.render.tree import write_lines
 
 
-def print_story(story: Story, color: str) -> None:
-    """Print what shows the path, then every layer with its state and reason, then sentences."""
+def print_story(story: Story, color: str, *, unfolded: bool = False, exact: bool = False) -> None:
+    """Print what shows the path, then every layer with its state and reason, then sentences.
+
+    Layers in a row that lack it for the same reason are one line, unless `unfolded`. `exact` writes
+    sizes in bytes.
+    """
     path = printable(story.path) or "."
     if story.visible and story.letter is not None:
         link = "" if story.link is None else f" to {printable(story.link)}"
@@ -21,13 +29,37 @@ def print_story(story: Story, color: str) -> None:
         head = f"{path}: not visible"
     colour = wants_colour(color)
     lines = [paint(head, "1", colour=colour)]
-    width = len(str(len(story.layers) - 1))
-    for layer in story.layers:
-        where = printable(layer.file if layer.file is not None else layer.directory)
+    runs = list(_runs(story.layers, unfolded=unfolded))
+    width = max(len(_numbers(run)) for run in runs)
+    for run in runs:
+        layer = run[0]
         state = paint(f"{layer.state:<8}", WORDS[layer.state], colour=colour)
-        lines.append(f"  {layer.index:>{width}}  {state}  {printable(layer.reason)}")
+        lines.append(f"  {_numbers(run):>{width}}  {state}  {printable(layer.reason)}")
+        margin = " " * (width + 14)
+        if layer.details is not None:
+            like = brief(layer.details, is_marker=layer.state == "whiteout", exact=exact)
+            lines.append(margin + paint(like, "2", colour=colour))
         if layer.file is not None:
-            where = paint(where, layer_code(layer.index), colour=colour)
-        lines.append(f"  {'':>{width}}  {'':<8}  {where}")
+            lines.append(
+                margin + paint(printable(layer.file), layer_code(layer.index), colour=colour)
+            )
+        elif layer.state != "absent" or unfolded:
+            lines.append(margin + printable(layer.directory))
     lines += [printable(line) for line in story.lines]
     write_lines(lines)
+
+
+def _runs(layers: Sequence[LayerStory], *, unfolded: bool) -> Iterator[list[LayerStory]]:
+    """Yield the layers, those in a row that lack the path for one reason together."""
+
+    def kind(layer: LayerStory) -> tuple[object, ...]:
+        folds = layer.state == "absent" and not unfolded
+        return ("", layer.reason) if folds else (layer.index,)
+
+    for _, run in groupby(layers, key=kind):
+        yield list(run)
+
+
+def _numbers(run: Sequence[LayerStory]) -> str:
+    first, last = run[0].index, run[-1].index
+    return str(first) if first == last else f"{first}-{last}"

@@ -222,6 +222,7 @@ STORY = Listing(
         text("REASON", "why"),
         path("FILE", "path of what the layer has there", nullable=True),
         text("TYPE", "what that is", nullable=True),
+        *(one for one in DETAILS if one.name not in ("DATA", "REDIRECT")),
     ),
     ("INDEX", "STATE", "PATH", "REASON"),
     (
