@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -213,7 +214,7 @@ def test_an_error_that_says_something_else_is_passed_on(
 
 
 @pytest.mark.namespace
-def test_what_is_made_is_what_is_opened(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_made_is_what_is_opened(lab: Path) -> None:
     top = beneath.open_directory(str(lab))
     before = fds()
     made = beneath.make("new", top, 0o700)
@@ -222,40 +223,44 @@ def test_what_is_made_is_what_is_opened(lab: Path, monkeypatch: pytest.MonkeyPat
     os.close(made)
     with pytest.raises(FileExistsError):
         beneath.make("new", top)
+    assert fds() == before
+
+
+def _others(name: str) -> None:
+    os.mkdir(name)
+    os.chown(name, HIS, HIS)
+
+
+def _full(name: str) -> None:
+    os.mkdir(name)
+    Path(name, "file").touch()
+
+
+def _mounted(name: str) -> None:
+    os.mkdir(name)
+    syscalls.mount("t", name, "tmpfs", 0, "")
+
+
+@pytest.mark.namespace
+@pytest.mark.parametrize("swap", [partial(os.symlink, "new"), _others, _full, _mounted])
+def test_what_is_made_and_swapped_is_not_opened(
+    lab: Path, monkeypatch: pytest.MonkeyPatch, swap: Callable[[str], None]
+) -> None:
+    (lab / "new").mkdir()
+    top = beneath.open_directory(str(lab))
+    before = fds()
     real = os.mkdir
 
-    def swapped_for(act: Callable[[str], None]) -> None:
-        def mkdir(name: str, mode: int, dir_fd: int) -> None:
-            real(name, mode, dir_fd=dir_fd)
-            os.rmdir(name)
-            act(name)
-
-        monkeypatch.setattr(os, "mkdir", mkdir)
-        with pytest.raises(FileExistsError, match="somebody put something else"):
-            beneath.make("swapped", top)
+    def mkdir(name: str, mode: int, dir_fd: int) -> None:
+        real(name, mode, dir_fd=dir_fd)
+        os.rmdir(name)
         monkeypatch.setattr(os, "mkdir", real)
-        assert fds() == before
+        swap(name)
 
-    def others(name: str) -> None:
-        real(name)
-        os.chown(name, HIS, HIS)
-
-    def full(name: str) -> None:
-        real(name)
-        (lab / name / "file").touch()
-
-    def mounted(name: str) -> None:
-        real(name)
-        syscalls.mount("t", name, "tmpfs", 0, "")
-
-    swapped_for(lambda name: os.symlink("new", name))
-    (lab / "swapped").unlink()
-    swapped_for(others)
-    os.rmdir("swapped")
-    swapped_for(full)
-    (lab / "swapped" / "file").unlink()
-    os.rmdir("swapped")
-    swapped_for(mounted)
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    with pytest.raises(FileExistsError, match="somebody put something else"):
+        beneath.make("swapped", top)
+    assert fds() == before
 
 
 @pytest.mark.namespace

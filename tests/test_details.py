@@ -16,7 +16,8 @@ from layerctl.inspecting.listing import Listing
 from layerctl.inspecting.opening import opened
 from layerctl.render.details import local, long_mode, moment
 from tests.support import layerctl
-from tests.support.stacks import Mounted, build_by_hand, look, make_case
+from tests.support.compare import look
+from tests.support.stacks import Mounted, build_by_hand, make_case
 
 ALL = "path,size,allocated,mode,owner,mtime,links,target,data,redirect"
 _SAME = ("st_size", "st_mode", "st_uid", "st_gid", "st_mtime_ns")

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.support import layerctl_json
-from tests.support.stacks import Case, Mounted, compare, make_case
+from tests.support.compare import compare
+from tests.support.stacks import Case, Mounted, make_case
 
 
 def stack(lab: Path, options: str = "redirect_dir=on") -> Case:

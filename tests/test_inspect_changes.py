@@ -15,8 +15,9 @@ import pytest
 from layerctl.inspecting.changes import Changes
 from layerctl.inspecting.opening import opened
 from tests.support import in_namespace, layerctl, layerctl_json
+from tests.support.compare import kernel_tree, wrong_changes
 from tests.support.operations import Operations
-from tests.support.stacks import Mounted, kernel_tree, make_case, wrong_changes
+from tests.support.stacks import Mounted, make_case
 
 
 def base(lab: Path) -> None:
@@ -40,30 +41,33 @@ def found(lab: Path, *arguments: str) -> dict[str, tuple[str, Any]]:
     return {one["path"]: (one["change"], one["differs"]) for one in document["changes"]}
 
 
+def _change(merged: Path) -> None:
+    with (merged / "appended").open("a") as file:
+        file.write("more")
+    os.utime(merged / "touched")
+    (merged / "chmodded").chmod(0o600)
+    with (merged / "same").open("r+"):
+        pass
+    (merged / "deleted").unlink()
+    (merged / "replaced").unlink()
+    (merged / "replaced").mkdir()
+    (merged / "new").mkdir()
+    (merged / "new/file").write_text("x")
+    shutil.rmtree(merged / "gone")
+    (merged / "gone").mkdir()
+    (merged / "moved").rename(merged / "renamed")
+    (merged / "renamed/more").write_text("x")
+    (merged / "d/sub/other").write_text("x")
+    (merged / "link").unlink()
+    (merged / "link").symlink_to("two")
+
+
 @pytest.mark.namespace
 def test_every_kind_of_change(lab: Path) -> None:
     base(lab)
     with Mounted(make_case(str(lab), [f"{lab}/l"], upper=f"{lab}/u", options="redirect_dir=on")):
-        merged = lab / "m"
-        with (merged / "appended").open("a") as file:
-            file.write("more")
-        os.utime(merged / "touched")
-        (merged / "chmodded").chmod(0o600)
-        with (merged / "same").open("r+"):
-            pass
-        (merged / "deleted").unlink()
-        (merged / "replaced").unlink()
-        (merged / "replaced").mkdir()
-        (merged / "new").mkdir()
-        (merged / "new/file").write_text("x")
-        shutil.rmtree(merged / "gone")
-        (merged / "gone").mkdir()
-        (merged / "moved").rename(merged / "renamed")
-        (merged / "renamed/more").write_text("x")
-        (merged / "d/sub/other").write_text("x")
-        (merged / "link").unlink()
-        (merged / "link").symlink_to("two")
-        document = layerctl_json("inspect", "changes", merged)
+        _change(lab / "m")
+        document = layerctl_json("inspect", "changes", lab / "m")
     got = {one["path"]: one["change"] for one in document["changes"]}
     assert got == {
         "appended": "modified",

@@ -10,7 +10,8 @@ import pytest
 
 from layerctl.kernel import syscalls
 from tests.support import in_namespace, layerctl_json
-from tests.support.stacks import Mounted, compare, make_case
+from tests.support.compare import compare
+from tests.support.stacks import Mounted, make_case
 from tools.fuzz.stacks import BUILDERS, differing
 
 CASES = int(os.environ.get("LAYERCTL_CASES", "400"))

@@ -15,7 +15,8 @@ from layerctl.inspecting.opening import opened
 from layerctl.inspecting.resolvers.markers import Whiteout
 from layerctl.inspecting.whiteouts import Whiteouts
 from tests.support import in_namespace, layerctl_json
-from tests.support.stacks import Case, build_by_hand, resolver_tree
+from tests.support.compare import resolver_tree
+from tests.support.stacks import Case, build_by_hand
 
 CASES = int(os.environ.get("LAYERCTL_CASES", "400")) // 4
 

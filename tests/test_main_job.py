@@ -14,6 +14,22 @@ import pytest
 from tests.support import images, layerctl, layerctl_json
 
 
+def _inspected(lab: Path, merged: Path, *arguments: str) -> None:
+    entries = layerctl_json("inspect", "merged", *arguments)["entries"]
+    shown = sorted(
+        str((Path(where) / name).relative_to(merged))
+        for where, names, files in os.walk(merged)
+        for name in (*names, *files)
+    )
+    assert sorted(entry["path"] for entry in entries) == shown
+    providers = {entry["path"]: entry["provider"] for entry in entries}
+    assert providers["config"] == f"{lab}/top"
+    found = layerctl_json("inspect", "whiteouts", *arguments)["whiteouts"]
+    assert sorted((one["path"], one["layer"], one["hides"]) for one in found) == [
+        ("dir/inner", 0, [2]), ("readme", 0, [2]),
+    ]  # fmt: skip
+
+
 def _main_job(lab: Path, *, user: bool) -> None:
     for name in ("top", "middle", "bottom", "merged", "middle/dir", "bottom/dir"):
         (lab / name).mkdir()
@@ -42,20 +58,8 @@ def _main_job(lab: Path, *, user: bool) -> None:
     assert stat.S_ISCHR(whiteout.st_mode)
     assert whiteout.st_rdev == 0
 
-    for arguments in (("merged",), ("-u", "top", "-l", "middle", "-l", "bottom")):
-        entries = layerctl_json("inspect", "merged", *arguments)["entries"]
-        shown = sorted(
-            str((Path(where) / name).relative_to(merged))
-            for where, names, files in os.walk(merged)
-            for name in (*names, *files)
-        )
-        assert sorted(entry["path"] for entry in entries) == shown
-        providers = {entry["path"]: entry["provider"] for entry in entries}
-        assert providers["config"] == f"{lab}/top"
-        found = layerctl_json("inspect", "whiteouts", *arguments)["whiteouts"]
-        assert sorted((one["path"], one["layer"], one["hides"]) for one in found) == [
-            ("dir/inner", 0, [2]), ("readme", 0, [2]),
-        ]  # fmt: skip
+    _inspected(lab, merged, "merged")
+    _inspected(lab, merged, "-u", "top", "-l", "middle", "-l", "bottom")
     story = layerctl_json("inspect", "merged", "merged", "readme", code=3)
     assert [layer["state"] for layer in story["layers"]] == ["whiteout", "absent", "hidden"]
 

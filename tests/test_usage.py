@@ -18,7 +18,8 @@ from layerctl.inspecting.opening import Opened, opened
 from layerctl.inspecting.tally import Sums
 from layerctl.inspecting.usage import measure
 from tests.support import layerctl, layerctl_json
-from tests.support.stacks import Mounted, build_by_hand, make_case, resolver_tree
+from tests.support.compare import resolver_tree
+from tests.support.stacks import Mounted, build_by_hand, make_case
 
 
 def du(*directories: str | Path) -> list[int]:

@@ -53,7 +53,6 @@ PENDING = frozenset(
     {
         "layerctl/cli/inspect_merged.py: command: too long",
         "layerctl/cli/inspect_merged.py: os.path.realpath",
-        "layerctl/cli/mount.py: command: too long",
         "layerctl/codecs/request.py: _overlay: too long",
         "layerctl/diagnosing/checks/work.py: in_use: too long",
         "layerctl/diagnosing/checks/work.py: usable: too long",
@@ -64,17 +63,9 @@ PENDING = frozenset(
         "layerctl/inspecting/resolvers/overlay.py: _merge: too long",
         "layerctl/inspecting/resolvers/overlay.py: too long",
         "tests/support/__init__.py: in_namespace: too long",
-        "tests/support/stacks.py: too long",
-        "tests/support/stacks.py: wrong_changes: too long",
-        "tests/test_aufs_changes.py: test_pseudo_links_are_made_whole: too long",
-        "tests/test_aufs_changes.py: too long",
-        "tests/test_beneath.py: test_what_is_made_is_what_is_opened: too long",
-        "tests/test_completion.py: test_a_shell_completes: too long",
-        "tests/test_covered.py: too long",
-        "tests/test_inspect_changes.py: test_every_kind_of_change: too long",
+        "tests/support/compare.py: wrong_changes: too long",
         "tests/test_kernel.py: test_who_holds_a_mount: too long",
         "tests/test_kernel.py: too long",
-        "tests/test_main_job.py: _main_job: too long",
         "tools/mutation/__main__.py: main: too long",
     }
 )

@@ -19,7 +19,8 @@ from layerctl.inspecting.opening import opened
 from layerctl.inspecting.whiteouts import Whiteouts
 from layerctl.kernel import syscalls
 from tests.support import in_namespace
-from tests.support.stacks import Case, Mounted, compare, kernel_tree, make_case, wrong_changes
+from tests.support.compare import compare, kernel_tree, wrong_changes
+from tests.support.stacks import Case, Mounted, make_case
 
 SUITE = os.environ.get("SUITE", "bookworm")
 #: What each layer does, and with which options its overlay is mounted.

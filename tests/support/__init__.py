@@ -15,7 +15,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from layerctl.cli.main import main
 from layerctl.kernel import syscalls
@@ -52,22 +52,10 @@ def in_namespace(
     child = os.fork()
     if child == 0:
         os.close(reader)
-        code = 1
         try:
-            answer: tuple[type[ChildFailedError] | None, Any]
-            failure: type[ChildFailedError] = NoNamespaceError
-            try:
-                _enter(lab, user=user, fs=fs)
-                failure = ChildFailedError
-                os.chdir(lab)
-                answer = (None, function(lab))
-            except BaseException:
-                answer = (failure, traceback.format_exc())
-            with os.fdopen(writer, "wb") as file:
-                pickle.dump(answer, file)
-            code = 0
+            _answer(writer, function, lab, user=user, fs=fs)
         finally:
-            os._exit(code)
+            os._exit(1)
     os.close(writer)
     try:
         with os.fdopen(reader, "rb") as file:
@@ -86,6 +74,24 @@ def in_namespace(
     if failure is not None:
         raise failure(value)
     return value
+
+
+def _answer(
+    writer: int, function: Callable[[Path], Any], lab: Path, *, user: bool, fs: str
+) -> NoReturn:
+    """Send what the function returns, or its traceback, to the parent."""
+    answer: tuple[type[ChildFailedError] | None, Any]
+    failure: type[ChildFailedError] = NoNamespaceError
+    try:
+        _enter(lab, user=user, fs=fs)
+        failure = ChildFailedError
+        os.chdir(lab)
+        answer = (None, function(lab))
+    except BaseException:
+        answer = (failure, traceback.format_exc())
+    with os.fdopen(writer, "wb") as file:
+        pickle.dump(answer, file)
+    os._exit(0)
 
 
 def _enter(lab: Path, *, user: bool, fs: str) -> None:

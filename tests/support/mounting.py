@@ -44,6 +44,17 @@ def make(lab: Path, *names: str) -> None:
         (lab / name).mkdir(parents=True)
 
 
+def grow(lab: Path, *names: str) -> None:
+    """Make directories, and files where a name ends in .x, which is what they hold."""
+    for name in names:
+        path = lab / name
+        if path.suffix == ".x":
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(name)
+        else:
+            path.mkdir(parents=True, exist_ok=True)
+
+
 def traced(inject: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the program under strace, which injects what `inject` says (strace(1))."""
     calls = inject.partition(":")[0]

@@ -18,9 +18,10 @@ from pathlib import Path
 from layerctl.kernel import syscalls
 from tests.support import in_namespace
 from tests.support.aufs_stacks import build_aufs
+from tests.support.compare import compare
 from tests.support.duplicates import build_duplicates
 from tests.support.operations import build_by_operations
-from tests.support.stacks import Case, build_by_hand, compare
+from tests.support.stacks import Case, build_by_hand
 
 Build = Callable[[random.Random, str, bool], Case]
 

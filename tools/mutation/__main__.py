@@ -272,8 +272,7 @@ def judge(copy: Path, file: str, mutant: Mutant, tests: Sequence[str], seconds: 
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def main() -> int:
-    """Print each mutant of the sample and the share that the tests notice."""
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=100, help="how many mutants (100)")
     parser.add_argument("--seed", type=int, default=1, help="another sample (1)")
@@ -281,7 +280,12 @@ def main() -> int:
     parser.add_argument("--again", action="store_true", help="keep the coverage of the last run")
     parser.add_argument("--also", action="append", help="and measure these tests besides")
     parser.add_argument("--jobs", type=int, default=2, help="how many at a time (2)")
-    wanted = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Print each mutant of the sample and the share that the tests notice."""
+    wanted = _arguments()
     if not (wanted.again and DATA.exists()):
         measure()
     if wanted.also:
