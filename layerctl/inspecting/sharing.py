@@ -8,9 +8,7 @@ through a pipe and is put where it belongs. A short walk never forks.
 from __future__ import annotations
 
 import errno
-import pickle
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -109,6 +107,8 @@ class _Share:
         data, is_last = self._second.receive()
         if not is_last and not last:
             return data
+        import pickle  # only a search that is shared needs it
+
         said = pickle.loads(data) if is_last else None  # noqa: S301 - from our own child
         if isinstance(said, BaseException):
             raise said
@@ -142,12 +142,17 @@ class _Share:
         if self._second is None:
             return
         if self._second.is_child:
+            import pickle
+
             self._second.send(pickle.dumps(self._search.state()), last=True)
             self._second.end()
         self._search.merge(*self._receive(last=True))
 
     def fail(self, error: BaseException) -> None:
         """Tell the parent what ended the child early, and end it."""
+        import pickle
+        import traceback
+
         assert self._second is not None  # noqa: S101 - this is the child
         if not isinstance(error, (OSError, MemoryError)):
             error = RuntimeError(

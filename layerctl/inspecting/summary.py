@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from layerctl.inspecting.listing import Chunk
 from layerctl.inspecting.opening import Opened
 from layerctl.kernel import layers
 
 
-@dataclass(slots=True)
 class Share:
     """What one layer provides: entries, and the bytes of its files (hard links once)."""
 
-    entries: int = 0
-    size: int = 0
+    __slots__ = ("entries", "size")
+
+    def __init__(self) -> None:
+        self.entries = self.size = 0
 
 
 def summarise(opened: Opened, chunks: Iterable[Chunk]) -> list[Share]:
