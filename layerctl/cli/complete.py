@@ -139,7 +139,7 @@ def _fstype(context: click.Context, incomplete: str) -> str:
     try:
         return fstype_of(
             Request(
-                fstype=given.get("fstype"),
+                fstype=next(reversed(given.get("fstypes") or ()), None),
                 branches=given.get("branches") or (),
                 options=(*(given.get("options") or ()), incomplete),
             )

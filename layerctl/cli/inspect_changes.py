@@ -11,14 +11,14 @@ import click
 from layerctl.cli.common import layer_flags
 from layerctl.cli.complete import targets
 from layerctl.cli.help import WithExamples
-from layerctl.cli.inspect_common import end, opened_stack, streams, write_stream
+from layerctl.cli.inspect_common import end, opened_stack
+from layerctl.cli.inspect_stream import streams, write_stream
 from layerctl.cli.output import output_options
 from layerctl.codecs.request import Request
 from layerctl.errors import RequestError
 from layerctl.inspecting.changes import Changes, LayerChange
 from layerctl.inspecting.details import Reader
 from layerctl.inspecting.opening import Opened
-from layerctl.model import Stack
 from layerctl.render.changes import change_document, docker_lines, print_changes
 from layerctl.render.details import KEYS, ORIGINS, detail_fields
 from layerctl.render.entries import unknown_fields
@@ -29,6 +29,7 @@ from layerctl.render.progress import watched
 from layerctl.render.stream import speller
 from layerctl.render.tables import CHANGES
 from layerctl.render.tree import write_lines
+from layerctl.usecases.inspect import check_since
 
 
 @click.command("changes", cls=WithExamples)
@@ -59,27 +60,13 @@ def command(
             "--format cannot be combined with other output options",
             hint="remove --format",
         )
-    with opened_stack(target, request, partial(_check_since, since, target)) as view:
+    with opened_stack(target, request, partial(check_since, since, target)) as view:
         search = Changes(view, since, content=content)
         if streams(output):
             write_stream(view, CHANGES, search, speller(change_document, ("path",)), output)
         else:
             _write(view, search, output, letters)
         return end(view)
-
-
-def _check_since(since: int, target: str | None, stack: Stack) -> None:
-    count = len(stack.layers)
-    if 0 < since < count:
-        return
-    if count < 2:
-        what = "there is only one layer, and so nothing to compare"
-    elif count == 2:
-        what = "--since must be 1 here"
-    else:
-        what = f"--since must be between 1 and {count - 1}"
-    hint = f"inspect mount {target}" if target else "inspect changes --help"
-    raise RequestError("no-such-layer", what, hint=f"layerctl {hint}")
 
 
 def _write(view: Opened, search: Changes, output: Output, letters: str | None) -> None:

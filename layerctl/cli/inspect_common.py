@@ -4,24 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
 from layerctl.codecs.escape import printable
 from layerctl.codecs.request import Request
 from layerctl.errors import EXIT_FOUND, EXIT_OK
 from layerctl.inspecting.opening import Opened, opened
-from layerctl.inspecting.sharing import shared
-from layerctl.inspecting.walk import Search
 from layerctl.model import Stack
-from layerctl.render import stream
-from layerctl.render.columns import Listing
-from layerctl.render.entries import unknown_fields
 from layerctl.render.errors import note
-from layerctl.render.output import Format, Output
-from layerctl.render.progress import lines_of, watched
 from layerctl.usecases.targets import open_target
-
-T = TypeVar("T")
 
 #: How many places that cannot be read are named on standard error.
 _NAMED = 20
@@ -44,30 +34,6 @@ def opened_stack(
         for text in view.notes:
             note(text)
         yield view
-
-
-def streams(output: Output) -> bool:
-    """Tell whether rows are written as they are found, by `write_stream`."""
-    return output.whole and output.format in (Format.JSON, Format.JSONL)
-
-
-def write_stream(
-    view: Opened,
-    listing: Listing,
-    search: Search[T],
-    spell: Callable[[T], list[str]],
-    output: Output,
-) -> None:
-    """Write what is found as JSON, at once, with a second process where that pays."""
-    batches = watched(
-        shared(search, spell, stream.separator(as_document=output.as_json)),
-        lines_of,
-        shown_as_found=True,
-    )
-    if output.as_json:
-        stream.write_document(listing.key, batches, lambda: unknown_fields(view))
-    else:
-        stream.write_lines(batches)
 
 
 def end(view: Opened) -> int:

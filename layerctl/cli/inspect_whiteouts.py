@@ -9,7 +9,8 @@ import click
 from layerctl.cli.common import layer_flags
 from layerctl.cli.complete import targets
 from layerctl.cli.help import WithExamples
-from layerctl.cli.inspect_common import end, opened_stack, streams, write_stream
+from layerctl.cli.inspect_common import end, opened_stack
+from layerctl.cli.inspect_stream import streams, write_stream
 from layerctl.cli.output import output_options
 from layerctl.codecs.request import Request
 from layerctl.inspecting.whiteouts import Whiteouts

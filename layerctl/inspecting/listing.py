@@ -47,6 +47,11 @@ class Listing(Search[Chunk]):
         self.wanted = None if wanted is None or wanted.wants_all else wanted
         self._path = path
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing of the merged tree is left out."""
+        return not self._path and self.max_depth is None and self.wanted is None
+
     def root(self) -> Node[Chunk]:
         """Return the directory to begin at. Raises NotFoundError where there is none."""
         return _Listed(self, open_at(self.resolver, self._path), 1)

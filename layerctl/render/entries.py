@@ -7,14 +7,17 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from json.encoder import encode_basestring
 from operator import itemgetter
+from typing import TYPE_CHECKING
 
 from layerctl.codecs.escape import is_text
-from layerctl.inspecting.listing import Chunk
-from layerctl.inspecting.opening import Opened
 from layerctl.inspecting.resolvers.tree import TYPES, Alias, EntryKind, MergedDir
-from layerctl.inspecting.story import Story
 from layerctl.render.details import KEYS, detail_fields
 from layerctl.render.json import Document, dumps, path_fields, path_list_fields
+
+if TYPE_CHECKING:
+    from layerctl.inspecting.listing import Chunk
+    from layerctl.inspecting.opening import Opened
+    from layerctl.inspecting.story import Story
 
 
 def story_document(story: Story, layers: Sequence[str]) -> Document:

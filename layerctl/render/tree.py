@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from layerctl.codecs.escape import printable
-from layerctl.inspecting.listing import Chunk
 from layerctl.inspecting.resolvers.tree import EntryKind
 from layerctl.render.human import layer_code, paint, signs, wants_colour
+
+if TYPE_CHECKING:
+    from layerctl.inspecting.listing import Chunk
 
 _MARKS = {"d": "/", "l": "@", "p": "|", "s": "=", "c": "%", "b": "%", "w": "%"}
 

@@ -1,0 +1,47 @@
+"""What the inspect commands decide: which layers may be asked about, and where a path lies."""
+
+from __future__ import annotations
+
+import os
+
+from layerctl.errors import RequestError
+from layerctl.kernel import paths
+from layerctl.model import Stack
+
+
+def check_layer(layer: int | None, stack: Stack) -> None:
+    """Check the number of a layer. Raises RequestError if the stack has no such layer."""
+    if layer is not None and not 0 <= layer < len(stack.layers):
+        raise RequestError(
+            "no-such-layer",
+            f"there is no layer {layer}",
+            hint=f"use 0 (the topmost) to {len(stack.layers) - 1}",
+        )
+
+
+def check_since(since: int, target: str | None, stack: Stack) -> None:
+    """Check the topmost layer of a tree to compare with. Raises RequestError for another."""
+    count = len(stack.layers)
+    if 0 < since < count:
+        return
+    if count < 2:
+        what = "there is only one layer, and so nothing to compare"
+    elif count == 2:
+        what = "--since must be 1 here"
+    else:
+        what = f"--since must be between 1 and {count - 1}"
+    hint = f"inspect mount {target}" if target else "inspect changes --help"
+    raise RequestError("no-such-layer", what, hint=f"layerctl {hint}")
+
+
+def path_in_tree(path: str, target: str | None) -> str:
+    """Return PATH as it lies in the merged tree: no slash before or after it, no `.` or `..`.
+
+    An absolute path below TARGET means the same place as seen through the mount.
+    """
+    if target is not None and path.startswith("/"):
+        for base in (paths.absolute(target), paths.real(target)):
+            if base != "/" and (path == base or path.startswith(base + "/")):
+                path = path[len(base) :]
+                break
+    return os.path.normpath("/" + path).strip("/")
