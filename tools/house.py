@@ -52,7 +52,6 @@ ROOMS: dict[str, str | None] = {
 PENDING = frozenset(
     {
         "layerctl/cli/inspect_merged.py: command: too long",
-        "layerctl/codecs/request.py: _overlay: too long",
         "layerctl/diagnosing/checks/work.py: in_use: too long",
         "layerctl/diagnosing/checks/work.py: usable: too long",
         "layerctl/diagnosing/explain.py: of_failure: too long",

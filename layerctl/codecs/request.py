@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from layerctl.codecs import overlay
@@ -121,7 +122,7 @@ def _aufs(request: Request) -> Stack:
     ):
         if given:
             raise _misplaced(flag, "aufs", "-b DIR=rw or -b DIR=ro")
-    from layerctl.codecs import aufs
+    from layerctl.codecs import aufs  # rare, and a script pays for every import
 
     layers = tuple(map(parse_branch_flag, request.branches))
     stack = Stack("aufs", layers)
@@ -145,21 +146,13 @@ def parse_branch_flag(text: str) -> Layer:
 def _overlay(request: Request) -> Stack:
     if request.branches:
         raise _misplaced("-b", "overlay", "-l DIR and -u DIR")
-    lowers = [Layer(path, Role.LOWER) for path in request.lowers]
-    lowers += [Layer(path, Role.DATA) for path in request.data]
-    top = [Layer(request.upper, Role.UPPER)] if request.upper is not None else []
-    flagged = Stack("overlay", (*top, *lowers), request.work)
     stack = Stack("overlay", ())
     for text in request.options:
         stack = overlay.parse(text, base=stack)
     _refuse_layers(stack, _AUFS_LAYERS, "-l DIR and -u DIR")
+    below = [layer for layer in stack.layers if layer.role is not Role.UPPER]
     for what, flag, in_flags, in_options in (
-        (
-            "lower layers",
-            "-l or --data",
-            lowers,
-            [x for x in stack.layers if x.role is not Role.UPPER],
-        ),
+        ("lower layers", "-l or --data", request.lowers + request.data, below),
         ("the upper directory", "-u", request.upper, stack.upper),
         ("the work directory", "-w", request.work, stack.work),
     ):
@@ -169,19 +162,30 @@ def _overlay(request: Request) -> Stack:
                 f"{what} given both with {flag} and in -o",
                 hint=f"use only {flag}",
             )
-    uppers = [x for x in (*flagged.layers, *stack.layers) if x.role is Role.UPPER]
-    others = [x for x in (*flagged.layers, *stack.layers) if x.role is not Role.UPPER]
-    for layer in (*uppers, *others):
+    upper = stack.upper if request.upper is None else request.upper
+    layers = (
+        *([] if upper is None else [Layer(upper, Role.UPPER)]),
+        *(Layer(path, Role.LOWER) for path in request.lowers),
+        *(Layer(path, Role.DATA) for path in request.data),
+        *below,
+    )
+    work = stack.work if request.work is None else request.work
+    _refuse_empty(layers, work)
+    return stack._replace(layers=layers, work=work)
+
+
+def _refuse_empty(layers: Iterable[Layer], work: str | None) -> None:
+    """Raise RequestError for a directory whose name is empty."""
+    for layer in layers:
         if not layer.path:
             raise RequestError(
                 "malformed-option-string",
                 f"the name of the {layer.role} layer is empty",
                 hint="name a directory",
             )
-    work = request.work if request.work is not None else stack.work
     if work == "":
         raise RequestError(
-            "malformed-option-string", "the name of the work directory is empty",
+            "malformed-option-string",
+            "the name of the work directory is empty",
             hint="name a directory, or remove it to use UPPER.work",
-        )  # fmt: skip
-    return stack._replace(layers=(*uppers, *others), work=work)
+        )

@@ -96,7 +96,7 @@ def open_directory(path: str) -> int:
 
 
 def _open_plain(path: str) -> int:
-    from layerctl.kernel import syscalls
+    from layerctl.kernel import syscalls  # ctypes is slow to import, and `list` needs none of it
 
     return syscalls.openat2(syscalls.AT_FDCWD, path, _OPEN, syscalls.RESOLVE_NO_SYMLINKS)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import sys
 
@@ -44,8 +45,6 @@ def of(fd: int, name: str = "", uuid: bytes | None = None) -> Handle | None:
 
 def filesystem_uuid(fd: int) -> bytes | None:
     """Return the UUID of the filesystem that a descriptor is on, None where it does not say."""
-    import fcntl
-
     try:
         answer = fcntl.ioctl(fd, _GETFSUUID, bytes(1 + _UUID_BYTES))
     except OSError:

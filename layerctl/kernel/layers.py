@@ -12,6 +12,7 @@ import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TypeVar
 
+from layerctl.kernel import syscalls
 from layerctl.kernel.process import raise_open_files
 
 T = TypeVar("T")
@@ -33,8 +34,6 @@ def cached(fd: int, path: str) -> bool | None:
 
     None where it has nothing, or cannot tell (openat2(2) with RESOLVE_CACHED, Linux 5.12).
     """
-    from layerctl.kernel import syscalls
-
     try:
         found = syscalls.openat2(
             fd, path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, syscalls.RESOLVE_CACHED
@@ -68,8 +67,6 @@ def identity(path: str) -> tuple[int, int] | None:
 
 def open_without_mounts(fd: int) -> int:
     """Open an open directory anew, by a copy of its mount in which nothing else is mounted."""
-    from layerctl.kernel import syscalls
-
     copy = syscalls.open_tree(real_path(fd))
     try:
         opened = os.open(".", _DIRECTORY, dir_fd=copy)
@@ -275,7 +272,11 @@ def attribute_names(fd: int, name: str | None = None) -> list[str]:
     kernel for callers without CAP_SYS_ADMIN in the first user namespace.
     """
     try:
-        return os.listxattr(fd) if name is None else _of_file(os.listxattr, fd, name)
+        return (
+            os.listxattr(fd)
+            if name is None
+            else os.listxattr(_beneath(fd, name), follow_symlinks=False)
+        )
     except OSError as error:
         if error.errno in _WITHOUT:
             return []
@@ -292,10 +293,6 @@ def attribute(attribute_name: str, fd: int, name: str | None = None) -> bytes | 
         if error.errno in _WITHOUT:
             return None
         raise
-
-
-def _of_file(call: object, fd: int, name: str) -> list[str]:
-    return os.listxattr(_beneath(fd, name), follow_symlinks=False)
 
 
 def _beneath(fd: int, name: str) -> str:

@@ -110,7 +110,7 @@ def describe(entry: MountEntry, sysfs: str = AUFS_SYSFS) -> Mounted:
     """Decode the stack of one overlay or aufs mount."""
     notes: list[str] = []
     if entry.fstype == "aufs":
-        from layerctl.codecs import aufs
+        from layerctl.codecs import aufs  # rare, and a script pays for every import
 
         stack, identity = aufs.from_super_options(entry.super_options)
         if not stack.layers and identity is not None:
@@ -221,7 +221,7 @@ def aufs_instance(name: str, sysfs: str = AUFS_SYSFS) -> SysfsInstance:
 
     A file can be busy for a moment while branches change: reading is tried again a few times.
     """
-    from layerctl.codecs import aufs
+    from layerctl.codecs import aufs  # as above
 
     directory = os.path.join(sysfs, name)
     files = {}

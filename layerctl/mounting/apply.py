@@ -84,7 +84,7 @@ def carry_out(
     source: str,
     make: Sequence[str] = (),
     *,
-    report: Callable[[Plan, Mounted, tuple[str, ...]], None] = lambda plan, mounted, notes: None,
+    report: Callable[[Plan, Mounted, tuple[str, ...]], object] = lambda *_: None,
     checked: Mapping[str, Identity] = _NOTHING_CHECKED,
     otherwise: Callable[[], Plan] | None = None,
 ) -> tuple[Mounted, tuple[str, ...]]:

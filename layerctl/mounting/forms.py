@@ -8,6 +8,7 @@ take 255 bytes a value, unless LIBMOUNT_FORCE_MOUNT2 tells them otherwise.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from layerctl.codecs import aufs, overlay
@@ -115,6 +116,4 @@ def long_values(options: str) -> bool:
 
 def quoted(word: str) -> str:
     """Quote one word for a POSIX shell; every byte is kept."""
-    import shlex
-
     return shlex.quote(word)

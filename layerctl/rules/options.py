@@ -432,6 +432,6 @@ def flag_value(word: str) -> str | None:
 
 def nearest(word: str, known: tuple[str, ...] | list[str]) -> list[str]:
     """Return up to three of `known` that a user may have meant by `word`."""
-    import difflib
+    import difflib  # slow to import, and only a wrong word needs it
 
     return difflib.get_close_matches(word, known, n=3, cutoff=0.6)
