@@ -1,1 +1,1 @@
-"""What the project is made with: nothing here is shipped."""
+"""Programs for developers; nothing here is installed."""

@@ -1,8 +1,8 @@
-"""`make attack`: a real neighbour against every command that changes something, RUNS runs each.
+"""`make attack`: attack every command that changes something, RUNS times each.
 
-A process of another user swaps whatever appears in its directory the moment that inotify tells of
-it, and all the while swaps what is there to and fro; system calls are delayed by strace where it is
-there, so that the neighbour has time at each of them.
+A process of another user replaces whatever appears in its directory as soon as inotify reports it,
+and keeps exchanging it with the original. If strace is installed, it delays the system calls to
+give that process time.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _make(*names: str) -> Callable[[Lab], None]:
 
 
 def _stand(place: Lab) -> None:
-    """Let root have a mount under the same names in the neighbour's directory and in its own."""
+    """Mount the same names for root in the other user's directory and in its own."""
     place.make("lo", "up", "work", "deep/m")
     for base in (place.mal, place.precious):
         target = str(base / "deep/m")
@@ -45,7 +45,7 @@ def _stand(place: Lab) -> None:
             syscalls.mount("o", target, "overlay", 0, layers)
 
 
-#: Each command, by a name for people: its words and what is there before.
+#: Each command by its name in the output: its arguments, and what prepares the directories.
 COMMANDS: dict[str, tuple[tuple[str, ...], Callable[[Lab], None]]] = {
     "doctor": (("doctor", *STACK, "mal/m"), _make("lo", "up", "work", "m")),
     "mount": (("mount", *STACK, "mal/m"), _make("lo", "up", "work", "m")),
@@ -75,9 +75,9 @@ COMMANDS: dict[str, tuple[tuple[str, ...], Callable[[Lab], None]]] = {
 
 
 def attack(name: str, runs: int, lab: Path) -> tuple[int, int]:
-    """Attack one command; return how often it succeeded all the same, and how often it refused.
+    """Attack one command; return how often it succeeded and how often it refused.
 
-    Raises AssertionError where anything of root's has changed.
+    Raises AssertionError if anything of root's has changed.
     """
     words, prepare = COMMANDS[name]
     strace = shutil.which("strace")
@@ -111,14 +111,14 @@ def attack(name: str, runs: int, lab: Path) -> tuple[int, int]:
 
 
 def main() -> None:
-    """Attack every command and print what came of it."""
+    """Attack every command and print the counts."""
     parser = argparse.ArgumentParser(prog="make attack", description=__doc__)
     parser.add_argument("--runs", type=int, default=200)
     runs: int = parser.parse_args().runs
     syscalls.unshare(syscalls.CLONE_NEWNS)
     syscalls.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE, "")
     with tempfile.TemporaryDirectory(prefix="layerctl-attack-") as base:
-        os.chmod(base, 0o755)  # the neighbour must get in
+        os.chmod(base, 0o755)  # the other user must be able to enter it
         for number, name in enumerate(COMMANDS):
             lab = Path(base, str(number))
             lab.mkdir()

@@ -1,4 +1,4 @@
-"""Run docs/demo.sh in namespaces of its own: nothing it does outlives it."""
+"""Run docs/demo.sh in its own namespaces, which undo everything it does."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def play(directory: Path) -> int:
 
 
 def main() -> int:
-    """As root, else as root of a user namespace: return the script's exit code."""
+    """Run as root, or else as root in a user namespace; return the script's exit code."""
     reasons = []
     for user in (False, True):
         try:

@@ -1,6 +1,6 @@
-"""Ask real Docker and real podman: `layerctl list` names their containers. `make engines` runs it.
+"""Check that `layerctl list` names containers of real Docker and podman: `make engines`.
 
-Both keep all they have in a directory that is gone afterwards, in a mount namespace of its own.
+Both use a temporary directory, in its own mount namespace.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Write the files that come from the program's own tables: `--check` says which are not current."""
+"""Write the files generated from the program's tables; `--check` lists those that are outdated."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ sys.path.insert(0, str(ROOT))
 
 
 def completions() -> dict[str, str]:
-    """Return the completion scripts by the path they are kept at."""
+    """Return the completion scripts by their paths."""
     from layerctl.cli import shells
 
     scripts = (shells.Bash, shells.Zsh, shells.Fish)
@@ -30,7 +30,7 @@ def files() -> dict[str, str]:
 
 
 def main() -> int:
-    """Write what differs, or with --check only name it."""
+    """Write the files that differ; with --check only list them."""
     check = "--check" in sys.argv
     different = 0
     for name, text in files().items():

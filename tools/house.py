@@ -1,10 +1,9 @@
-"""The rules of the house that no other tool holds: `make check` runs this.
+"""Check the rules of the code that no other tool checks: `make check` runs this.
 
-- No module has more than 450 lines, but tables; no function more than 40.
-- Which rooms call os beyond what only names things, and which modules fork or start programs.
-- The picture of the rooms in docs/architecture.md is the contract in pyproject.toml, and what lies
-  in layerctl/.
-- No module is imported from a module of tests: what tests share lies in tests/support/.
+- No module has more than 450 lines, except tables; no function has more than 40.
+- Only the rooms and modules named here use os for more than names, or fork.
+- The rooms in docs/architecture.md are those of the contract in pyproject.toml, and of layerctl/.
+- Nothing is imported from a test module; what tests share is in tests/support/.
 """
 
 from __future__ import annotations
@@ -19,31 +18,31 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 MODULE_LINES, FUNCTION_LINES = 450, 40
 
-#: Modules that may be longer, each with the reason.
+#: Modules that may be longer, with the reason.
 TABLES = {
     "layerctl/errors.py": "the table of errors",
     "layerctl/render/tables.py": "the table of columns",
     "layerctl/rules/options.py": "the table of mount options",
 }
 
-#: What any room may use of os: it computes on names or tells of the process, and touches no file.
+#: What any room may use of os: it works on names, and does not access files.
 NAMING = """
     PathLike environ fsdecode fsencode fspath pardir sep stat_result strerror path.basename
     path.commonpath path.dirname path.isabs path.join path.normpath path.relpath path.samestat
     path.sep path.split
 """
-#: Reads what lies behind a descriptor, or a name below one.
+#: Reads through a descriptor, or a name below one.
 READING = """
     access close dup fdopen fstat listdir lstat major minor open readlink scandir stat statvfs
     O_CLOEXEC O_DIRECTORY O_NOFOLLOW O_PATH O_RDONLY ST_RDONLY R_OK W_OK X_OK
 """
-#: What a process asks of and does to itself.
+#: About the process itself.
 PROCESS = "_exit devnull getcwd geteuid getpid kill open path.abspath uname O_RDONLY"
-#: What else the rooms and single modules may use of os; None stands for all of it.
+#: What else rooms and single modules may use of os; None allows everything.
 ROOMS: dict[str, str | None] = {
     "kernel": None,
     "inspecting": READING,
-    "usecases": "open",  # a text that the user names
+    "usecases": "open",  # a file named by the user
     "cli": PROCESS,
     "render": PROCESS,
 }
@@ -101,7 +100,7 @@ def _touches(node: ast.AST) -> str:
 
 
 def system_calls() -> Iterator[str]:
-    """Yield what a room uses of os that it may not."""
+    """Yield forbidden uses of os."""
     for path, text in modules("layerctl"):
         room = ROOMS.get(path, ROOMS.get(path.split("/")[1], ""))
         if room is not None:
@@ -111,7 +110,7 @@ def system_calls() -> Iterator[str]:
 
 
 def picture() -> Iterator[str]:
-    """Yield where the picture of the rooms, the contract and the directory differ."""
+    """Yield differences between the picture of the rooms, the contract and the directory."""
     page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
     drawn = re.findall(r"^  (\w+)(?:/|\.py) ", page, re.MULTILINE)
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -137,7 +136,7 @@ def picture() -> Iterator[str]:
 
 
 def shared() -> Iterator[str]:
-    """Yield what is imported from a module of tests, and what tests/support/ takes from tools."""
+    """Yield imports from test modules, and imports of tools in tests/support/."""
     for path, text in modules("tests", "tools"):
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.ImportFrom):
@@ -149,7 +148,7 @@ def shared() -> Iterator[str]:
 
 
 def main() -> int:
-    """Print what does not hold; 1 where that is anything."""
+    """Print every violation; return 1 if there is one."""
     found = [*lengths(), *system_calls(), *picture(), *shared()]
     new = [one for one in found if one.partition(" (")[0] not in PENDING]
     print("".join(f"{one}\n" for one in new), end="")

@@ -1,8 +1,7 @@
-"""Put the program where a packager expects it: `make install DESTDIR=... PREFIX=...` runs this.
+"""Install the program: `make install DESTDIR=... PREFIX=...` runs this.
 
-It needs nothing but Python: what it copies is in the repository. `tools/setup python` has seen
-that the libraries which the program imports are there; with DESTDIR they are for the package to
-depend on.
+It needs only Python, since it copies files of the repository. `tools/setup python` has checked that
+the libraries are installed; with DESTDIR, they are dependencies of the package instead.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ def version() -> str:
 
 
 def library(prefix: Path) -> tuple[Path, bool]:
-    """Return where Python packages go below a prefix, and whether Python looks there by itself."""
+    """Return the directory for Python packages below a prefix, and whether Python searches it."""
     names = ("site-packages", "dist-packages")
     for entry in map(Path, sys.path):
         if entry.is_relative_to(prefix / "lib") and entry.name in names:
@@ -48,7 +47,7 @@ def library(prefix: Path) -> tuple[Path, bool]:
 
 
 def files(prefix: Path) -> Iterator[tuple[Path, bytes, int]]:
-    """Yield every file by its installed path, with its content and its mode."""
+    """Yield every file's installed path, content and mode."""
     where, found = library(prefix)
     for source in sorted((ROOT / "layerctl").rglob("*")):
         if source.is_file() and source.suffix != ".pyc":
@@ -71,7 +70,7 @@ def files(prefix: Path) -> Iterator[tuple[Path, bytes, int]]:
 
 
 def installed_by(script: Path) -> str | None:
-    """Return the Python that an installed program runs with, None where there is none."""
+    """Return the Python that runs the installed program, or None if it is not installed."""
     try:
         line = script.read_text().partition("\n")[0]
     except OSError:
@@ -81,7 +80,7 @@ def installed_by(script: Path) -> str | None:
 
 
 def remove(prefix: Path, place: Callable[[Path], Path]) -> None:
-    """Take away what was installed, where the Python that it was installed for looks for it."""
+    """Remove what was installed, for the Python that runs it."""
     python = installed_by(place(prefix / "bin" / "layerctl"))
     if python is not None and python != sys.executable:
         os.execv(python, [python, *sys.argv])
@@ -104,7 +103,7 @@ def install(prefix: Path, place: Callable[[Path], Path]) -> None:
 
 
 def main() -> int:
-    """Install, or with --remove take away what was installed."""
+    """Install, or remove with --remove."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--destdir", default="")
     parser.add_argument("--prefix", default="/usr/local", type=Path)
@@ -125,7 +124,8 @@ def main() -> int:
             )
         return 1
     if not given.remove and not given.destdir:
-        # Only root may write there later; what packs a DESTDIR compiles it by itself.
+        # Only root can write there later; package builders compile the files of a DESTDIR
+        # themselves.
         compileall.compile_dir(library(prefix)[0] / "layerctl", quiet=1)
         sys.stderr.write(f"install: installed {prefix}/bin/layerctl, for {sys.executable}\n")
         if str(prefix / "bin") not in os.environ.get("PATH", "").split(os.pathsep):

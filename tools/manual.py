@@ -1,4 +1,4 @@
-"""Manual pages in man(7), from click's tree of commands and the program's own tables."""
+"""Manual pages in man(7), from click's commands and the program's tables."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ ENVIRONMENT = (
 )
 
 
-#: The length at which values are listed in the text instead of behind the name.
+#: The length from which values are listed in the text instead of after the name.
 _LONG = 50
 
 
 def roff(text: str) -> str:
-    """Return text that means just itself in man(7), with room to break behind each `|`."""
+    """Return text escaped for man(7), with a possible line break after each `|`."""
     out = text.replace("\\", "\\e").replace("-", "\\-").replace("~", "\\(ti").replace("^", "\\(ha")
     return out.replace("|", "|\\:")
 
@@ -60,7 +60,7 @@ def fill(text: str) -> str:
 def commands(
     command: click.Command = cli, parent: click.Context | None = None, name: str = "layerctl"
 ) -> Iterator[tuple[str, click.Command, click.Context]]:
-    """Yield every command with its full name, from the top down."""
+    """Yield every command with its full name, parents first."""
     word = name.rpartition(" ")[2]
     context = click.Context(command, parent, info_name=word, **command.context_settings)
     yield name, command, context
@@ -80,7 +80,7 @@ def released() -> str:
 
 
 def _summary(command: click.Command, context: click.Context) -> str:
-    """Return a command's one line of help, from the table of its group where that has one."""
+    """Return a command's one-line help, from the table of its group if it has one."""
     group = context.parent.command if context.parent is not None else None
     if isinstance(group, LazyGroup):
         return group.lazy[str(context.info_name)][1]
@@ -108,7 +108,7 @@ def _options(command: click.Command, context: click.Context) -> Iterator[str]:
 
 
 def _split(record: tuple[str, str]) -> tuple[str, str, str]:
-    """Divide `-l, --lower DIR` into the names and what stands behind them."""
+    """Split `-l, --lower DIR` into the names and the metavariable."""
     match = re.fullmatch(r"((?:-\S+, )*-\S+)(?: (.*))?", record[0])
     assert match is not None, record[0]
     return match[1], " ", match[2] or ""
@@ -202,7 +202,7 @@ def _see_also(title: str, pages: list[str]) -> str:
 
 
 def manual() -> dict[str, str]:
-    """Return every page by the path it is kept at."""
+    """Return every page by its path."""
     found = list(commands())
     titles = sorted(_title(name) for name, _, _ in found)
     return {

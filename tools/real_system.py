@@ -1,7 +1,7 @@
-"""A whole operating system in layers, against the kernel: `make real-system`.
+"""Compare a whole operating system in layers with the kernel: `make real-system`.
 
-Debian is set up by debootstrap, and packages are installed and removed layer upon layer through
-overlay mounts. Needs root, debootstrap, a Debian mirror, 2 GB of memory and some minutes.
+Debian is installed with debootstrap, and packages are installed and removed through overlay mounts,
+layer by layer. This needs root, debootstrap, a Debian mirror, 2 GB of memory and some minutes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.support.compare import compare, kernel_tree, wrong_changes
 from tests.support.stacks import Case, Mounted, make_case
 
 SUITE = os.environ.get("SUITE", "bookworm")
-#: What each layer does, and with which options its overlay is mounted.
+#: The command that fills each layer, and the mount options of its overlay.
 LAYERS = (
     ("apt-get install -y --no-install-recommends vim-tiny less perl", ""),
     ("apt-get install -y --no-install-recommends python3 git golang-src", "redirect_dir=on"),
@@ -62,7 +62,7 @@ def run_inside(root: str, command: str) -> None:
 
 
 def install(lab: Path) -> Case:
-    """Make the base and every layer; return the stack of all of them."""
+    """Create the base and every layer; return the stack."""
     base = lab / "base"
     subprocess.run(
         ["debootstrap", "--variant=minbase", SUITE, base], check=True, stdout=subprocess.DEVNULL
@@ -98,7 +98,7 @@ def devices(directory: str) -> int:
 
 
 def wrong_whiteouts(case: Case, after: dict[str, object]) -> list[str]:
-    """Compare the whiteouts found with the devices that are there, and with the merged tree."""
+    """Compare the whiteouts found with the devices in the layers, and with the merged tree."""
     with opened(case.stack) as view:
         found = [
             one
@@ -115,7 +115,7 @@ def wrong_whiteouts(case: Case, after: dict[str, object]) -> list[str]:
 
 
 def wrong_in_changes(case: Case, lab: Path, after: dict[str, object]) -> list[str]:
-    """Compare what the top layer changed with the mounts without and with it."""
+    """Compare the changes of the top layer with the mounts without and with it."""
     lowers = [layer.path for layer in case.stack.layers[1:]]
     with Mounted(make_case(str(lab), lowers, options=FINAL)) as merged:
         before = kernel_tree(merged, ())
@@ -140,7 +140,7 @@ def body(lab: Path) -> list[str]:
 
 
 def main() -> int:
-    """Build, compare, tell; 1 where anything differs."""
+    """Build, compare and print; return 1 if anything differs."""
     wrong = in_namespace(body)
     for text in wrong[:50]:
         say(text)

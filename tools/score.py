@@ -1,9 +1,9 @@
-"""How well `doctor --from` names the causes of reports: `python -m tools.score FILE...`.
+"""Count how well `doctor --from` names the causes of reports: `make score REPORTS=FILES`.
 
-A file holds one report a line, as JSON: `cause_id`, and the text as `text` or as `command`,
-`mount_error` and `kernel_log`. `cause_id` is `none` where no layered mount is at fault; `also` are
-causes that are as right; `undecidable` marks a text that cannot tell, where a list of candidates
-is right and a certain one is wrong.
+A file has one report per line, as JSON: `cause_id`, and the text as `text` or as `command`,
+`mount_error` and `kernel_log`. `cause_id` is `none` if no layered mount is at fault; `also` lists
+causes that are equally right; `undecidable` marks a text that does not determine the cause, so that
+a list of candidates is right and a certain cause is wrong.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 from layerctl.diagnosing.reading.diagnose import read
 from layerctl.model import Certainty, Severity
 
-#: What the shares must reach, and what must not be exceeded.
+#: Minimum shares, and the maximum of false alarms.
 FIRST_GOAL, EXACT_GOAL, THREE_GOAL, FALSE_GOAL = 0.90, 0.80, 0.93, 2
 
 
@@ -38,7 +38,7 @@ class Score:
 
     @property
     def passed(self) -> bool:
-        """Whether every goal is reached."""
+        """Whether every goal is met."""
         return (
             self.first >= FIRST_GOAL * self.told
             and self.exact >= EXACT_GOAL * self.told
@@ -49,7 +49,7 @@ class Score:
 
 
 def text_of(report: Mapping[str, Any]) -> str:
-    """Return what a user would paste: the text, or the command, the error and the log lines."""
+    """Return what a user would paste: the text, or the command, its error and the log lines."""
     if "text" in report:
         return str(report["text"])
     log = report.get("kernel_log") or []
@@ -58,7 +58,7 @@ def text_of(report: Mapping[str, Any]) -> str:
 
 
 def score(reports: Iterable[Mapping[str, Any]]) -> Score:
-    """Feed every report to `--from` and count."""
+    """Read every report and count the results."""
     counts = Score()
     for report in reports:
         text = text_of(report)
@@ -82,7 +82,7 @@ def _count(counts: Score, report: Mapping[str, Any], text: str) -> None:
         counts.false_alarms.append(shown)
     counts.told += 1
     if report.get("undecidable"):
-        # the text cannot tell: candidates are right wherever they stand
+        # the text does not determine the cause: any order of candidates is right
         found = bool(wanted & set(causes[:3]))
         counts.first += found
         counts.exact += found
@@ -104,7 +104,7 @@ def _is_benign(report: Mapping[str, Any]) -> bool:
 
 
 def lines(counts: Score, *, every: bool) -> list[str]:
-    """Return the counts as text; `every` with each miss."""
+    """Return the counts as text; with `every`, each miss too."""
 
     def share(number: int, of: int) -> str:
         return f"{number} of {of} ({100 * number / of:.0f} %)" if of else "none"
@@ -129,7 +129,7 @@ def load(path: str) -> list[dict[str, Any]]:
 
 
 def main(arguments: list[str]) -> int:
-    """Print the counts of all files together; return 0 where the goals are reached."""
+    """Print the counts over all files; return 0 if the goals are met."""
     parser = argparse.ArgumentParser(description="Count the reports that doctor --from explains.")
     parser.add_argument("files", nargs="+", help="reports, one JSON object per line")
     parser.add_argument("-v", "--verbose", action="store_true", help="show each miss")

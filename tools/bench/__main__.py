@@ -1,10 +1,10 @@
-"""What the program costs, as ratios of whole processes: the two sides run in turn, medians count.
+"""Run time of the program, as ratios of whole processes that run in turn; print the medians.
 
-The ratio of each pair of runs is taken, so that it holds where a machine is busy by turns; that of
-the time that passed is limited, that of the processors' time (of all processes) stands beside it.
+The median is taken over the ratios of the pairs, so that a load that comes and goes matters less.
+Wall-clock time has the limit; CPU time, of all processes, is printed next to it.
 
 Every module here but `ratio` has a function `ratios()` that makes what it needs in the working
-directory, an empty tmpfs, and yields `Ratio`s. Exit code 1 says that one is over its limit.
+directory, an empty tmpfs, and yields `Ratio`s. The exit code is 1 if one is over its limit.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tools.bench.ratio import measure
 
 def _bench(lab: Path) -> bool:
     good = True
-    # As an installation does; in a checkout every run would compile anew where bytecode is not kept
+    # As an installation does; otherwise every run compiles again if bytecode is not written
     compileall.compile_dir(Path(layerctl.__file__).parent, quiet=1)
     for module in (doctor, inspect, start):
         directory = lab / module.__name__

@@ -1,4 +1,4 @@
-"""What `doctor --from` costs on long logs, beside grep over the same."""
+"""Run time of `doctor --from` on long logs, compared with grep on the same logs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FAILURE = "kernel: overlayfs: workdir and upperdir must reside under the same m
 
 
 def boot_log(path: str, size: int) -> None:
-    """Write a log of a machine's boots, with one layered failure in its middle."""
+    """Write a boot log with one failure of an overlay in the middle."""
     chance = random.Random(size)
     lines, written = [], 0
     while written < size:
@@ -38,7 +38,7 @@ def ratios() -> Iterator[Ratio]:
     """Yield the comparisons."""
     boot_log("20", 20 << 20)
     boot_log("2", 2 << 20)
-    # the failure is found, so the exit code is 1: a shell turns it into success
+    # the failure is found, so the exit code is 1, which the shell turns into 0
     read = ("sh", "-c", 'shift; "$@" || [ $? -eq 1 ]', "sh", "x", *LAYERCTL, "doctor", "--from")
     grep = ("grep", "-c", "-i", "-E", "overlay|aufs|mount")
     yield Ratio("doctor --from a boot log of 20 MB / grep over it", (*read, "20"), (*grep, "20"), 6)

@@ -1,4 +1,4 @@
-"""What `inspect` costs on trees of 200,000 entries and more, against find(1) and diff(1)."""
+"""Run time of `inspect` on trees of 200,000 entries or more, compared with find(1) and diff(1)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def tree(path: str, directories: int, files: int, *, whiteout_each: int = 0) -> 
 
 
 def ratios() -> Iterator[Ratio]:
-    """Yield every ratio; the limits are those of the issue, or what is usual with room above."""
+    """Yield every ratio; the limits are goals, or the usual value plus a margin."""
     yield from whiteouts()
     yield from sparse()
     yield from merged()
@@ -34,7 +34,7 @@ def ratios() -> Iterator[Ratio]:
 
 
 def _changes(name: str, upper: str, lower: str, against_diff: float) -> Iterator[Ratio]:
-    """Against diff(1), and against `overlay diff` (of overlayfs-tools) where that is installed."""
+    """Compare with diff(1), and with `overlay diff` of overlayfs-tools if it is installed."""
     inspect = (*LAYERCTL, "inspect", "changes", "-u", upper, "-l", lower, "--jsonl")
     yield Ratio(
         f"inspect changes, {name} / diff -rq", inspect,
@@ -112,7 +112,7 @@ def merged() -> Iterator[Ratio]:
 
 
 def changes() -> Iterator[Ratio]:
-    """80,000 files that were copied up, of the same size and with other times."""
+    """80,000 files that were copied up, with the same sizes and different times."""
     for side, moment in (("now", 10**9), ("was", 10**9 + 1)):
         for number in range(800):
             os.makedirs(f"{side}/dir{number}")

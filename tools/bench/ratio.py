@@ -15,7 +15,7 @@ Command = Sequence[str]
 
 _SCRIPT = Path(sys.executable).with_name("layerctl")
 LAYERCTL: Command = (str(_SCRIPT),) if _SCRIPT.exists() else (sys.executable, "-m", "layerctl")
-#: The yardstick: what any program with click pays before it does anything.
+#: The unit of comparison: what any program with click needs before it does anything.
 IMPORT_CLICK: Command = (sys.executable, "-c", "import click")
 
 
@@ -25,7 +25,7 @@ def _nothing() -> None:
 
 @dataclass(frozen=True)
 class Ratio:
-    """How much longer `command` may take than `against`; the undos follow each run, untimed."""
+    """How much longer `command` may take than `against`; untimed undos follow each run."""
 
     name: str
     command: Command
@@ -37,7 +37,7 @@ class Ratio:
 
 
 class Spent(NamedTuple):
-    """Seconds that passed, and those that processors worked, in the process and its children."""
+    """Wall-clock and CPU seconds of the process and its children."""
 
     wall: float
     cpu: float
@@ -58,7 +58,7 @@ def _run(command: Command, undo: Callable[[], object]) -> Spent:
 
 
 def measure(ratio: Ratio) -> list[tuple[Spent, Spent]]:
-    """Return what both sides spent in each pair of runs, after one pair that does not count."""
+    """Return the times of each pair of runs, after one pair that does not count."""
     return [
         (_run(ratio.command, ratio.undo), _run(ratio.against, ratio.undo_against))
         for _ in range(ratio.runs + 1)

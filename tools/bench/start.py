@@ -1,4 +1,4 @@
-"""Starting up and mounting."""
+"""Run time of start-up and of `mount`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Compare random stacks with the kernel until the time is up: `make fuzz SECONDS=60`.
 
-Prints the seed of every case in which resolver and kernel differ; `--seed N` starts with it.
+Prints the seed of every case in which the resolver and the kernel differ; `--seed N` starts there.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ BUILDERS: dict[str, Build] = {
     "duplicates": _duplicates,
     "duplicates-filesystems": _duplicates_elsewhere,
 }
-#: For kernels that have aufs, which is not every one.
+#: Only for kernels that have aufs.
 AUFS: dict[str, Build] = {"aufs": _aufs}
 
 
 def differing(
     lab: Path, kind: str, *, user: bool, seed: int, cases: int | None, until: float | None
 ) -> tuple[int, list[str]]:
-    """Run cases with the seeds from `seed` on; return how many, and what differed.
+    """Run cases with the seeds from `seed` on; return their number and the differences.
 
     Ends after `cases`, at the time `until` (time.monotonic), or with the fifth that differs.
     """

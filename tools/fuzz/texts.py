@@ -1,7 +1,8 @@
-"""Mutated and random texts for `doctor --from`: no crash, none out of proportion to its size.
+"""Feed mutated and random texts to `doctor --from`: no crash, and no text may take too long.
 
-`python -m tools.fuzz.texts --count 10000` prints the slowest per megabyte; small texts count as
-a quarter of one: up to 64 KB are read closely, line by line, and of more only what matters.
+`python -m tools.fuzz.texts --count 10000` prints the slowest in seconds per megabyte. Small texts
+count as 256 KB: up to 64 KB every line is read closely, and of longer texts only the relevant
+lines.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from tests.support.recordings import DATA
 from tools.score import load, text_of
 
 _LEAST = 256 << 10
-#: Seconds a megabyte that no text may take.
+#: The limit for any text, in seconds per megabyte.
 LIMIT = 1.0
 
 
@@ -56,7 +57,7 @@ def texts(count: int, seed: int = 1) -> Iterator[str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Read all; return 1 where one took too long."""
+    """Read all texts; return 1 if one took too long."""
     parser = argparse.ArgumentParser(description="Read mutated and random texts.")
     parser.add_argument("--count", type=int, default=10_000)
     asked = parser.parse_args(arguments)

@@ -1,7 +1,7 @@
-"""Make every system call of every command fail, with every errno that it may have: `make inject`.
+"""Make every system call of every command fail, with every possible errno: `make inject`.
 
-The first run of a command shows which calls there are; then each is made to fail, one run for each
-errno. What must hold of a run is in `runs`.
+The first run of a command shows its system calls; then each is made to fail, one run per errno.
+`runs` says what must hold of a run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tools.inject.runs import Site, Verdict, errnos, inject, run, sites
 def verdicts(
     names: Sequence[str], only: Sequence[str], most: int, part: tuple[int, int] = (0, 1)
 ) -> Iterator[Verdict]:
-    """Yield the verdicts of cases, of every `part[1]`-th run from `part[0]` on."""
+    """Yield the verdicts of every `part[1]`-th run from `part[0]` on."""
     lab = Path(tempfile.mkdtemp(prefix="layerctl-inject-lab-"))
     count = 0
     try:
@@ -57,7 +57,7 @@ def _work(part: int, options: argparse.Namespace, writer: int) -> NoReturn:
 
 
 def main() -> int:
-    """Run the matrix and print its figures; 1 where anything is wrong."""
+    """Run all cases and print the totals; return 1 if anything is wrong."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("commands", nargs="*", default=list(CASES), metavar="COMMAND")
     parser.add_argument("--errnos", nargs="*", default=[], metavar="ERRNO")

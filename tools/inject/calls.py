@@ -1,15 +1,15 @@
-"""Which errnos a system call is made to fail with by `make inject`, by its manual page."""
+"""The errnos with which `make inject` makes each system call fail, from its manual page."""
 
 from __future__ import annotations
 
-#: What any call may fail with, whatever its manual page says.
+#: Errnos for any call, whatever its manual page says.
 ANY = ("EIO", "EPERM", "ENOSYS", "EMFILE", "ENOMEM", "EAGAIN", "EINTR")
 
 _PATH = ("EACCES", "ELOOP", "ENAMETOOLONG", "ENOENT", "ENOTDIR")
 _XATTR = ("ENODATA", "EOPNOTSUPP", "ERANGE", *_PATH)
 _WRITTEN = ("EBADF", "EDQUOT", "EFBIG", "ENOSPC", "EINVAL")
 
-#: What the manual pages name besides: the part that a correct program may still meet.
+#: Further errnos from the manual pages: those that a correct program can meet.
 MANUAL: dict[str, tuple[str, ...]] = {
     "access": (*_PATH, "EROFS"),
     "chdir": _PATH,
@@ -76,7 +76,7 @@ MANUAL: dict[str, tuple[str, ...]] = {
     "write": _WRITTEN,
 }  # fmt: skip
 
-#: The interpreter's own: memory, locks, time, and the end.
+#: Calls of the interpreter itself: memory, locks, time, exit.
 NOT_OURS = frozenset(
     """
     mmap munmap mremap brk mprotect madvise futex rt_sigreturn exit exit_group getpid gettid

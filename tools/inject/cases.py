@@ -1,4 +1,4 @@
-"""The commands of `make inject`, and what is built for them."""
+"""The commands of `make inject`, and the directories they work on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from layerctl.kernel import syscalls
 
 
 class Case(NamedTuple):
-    """A command: its words, what is built for it, its environment, what is patched in it."""
+    """A command: its arguments, whether an overlay is mounted, environment variables, patches."""
 
     words: str
     mounted: bool = False
@@ -64,7 +64,7 @@ _AUFS = "36 25 0:40 / /a rw,relatime - aufs none rw,si=0123456789abcdef\n"
 
 
 def build(lab: Path, *, mounted: bool) -> None:
-    """Make the layers of all cases, and the overlay where a case wants one."""
+    """Create the layers of all cases, and mount the overlay if the case needs one."""
     for name in (
         "l1/d",
         "l1/e",

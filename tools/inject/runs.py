@@ -1,14 +1,12 @@
-"""One run of a command in which one call fails, and whether it ended as it must.
+"""Run a command in which one system call fails, and judge how it ended.
 
-A command runs in a process that was forked with all modules imported, on a filesystem and in a
-mount namespace of its own. strace(1) is attached before it begins, so that it counts the calls of
-the command and none of the interpreter's start. What must hold of a run:
+A command runs in a process that is forked with all modules imported, in its own mount namespace on
+its own filesystem. strace(1) is attached before it starts, so it counts the calls of the command
+and not those of the interpreter's start-up. What must hold of a run:
 
-- it ends without a traceback, with an exit code of the table that is neither a bug's nor a
-  signal's;
-- with 0 it printed what the undisturbed run printed, and left what that one left;
-- else it printed a message on standard error, and left what was there before: no mount, file or
-  process.
+- it ends without a traceback, and with an exit code of the table other than that of a bug;
+- with 0, its output and what it leaves are those of the undisturbed run;
+- otherwise it printed a message on standard error, and left no mount, file or process behind.
 """
 
 from __future__ import annotations
@@ -39,7 +37,7 @@ _CODES = frozenset(row.code for row in EXIT_CODES) - {EXIT_BUG}
 
 
 class Outcome(NamedTuple):
-    """What became of one run: `left` is the state afterwards, `trace` what strace wrote."""
+    """The result of one run: `left` is the state afterwards, `trace` the output of strace."""
 
     code: int
     out: str
@@ -73,7 +71,7 @@ def run(case: Case, lab: Path, injection: str = "") -> Outcome:
 
 
 def _state(lab: Path) -> list[str]:
-    """Return every name below the lab with its kind and mode, and every mount of the namespace."""
+    """Return every name below the lab with its type and mode, and every mount of the namespace."""
     found = []
     for directory, folders, files in os.walk(lab):
         if directory == f"{lab}/m":
@@ -87,7 +85,7 @@ def _state(lab: Path) -> list[str]:
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         entry = mountinfo.parse_line(line)
         what: object = entry.super_options
-        if entry.fstype == "overlay":  # however the kernel was told
+        if entry.fstype == "overlay":  # in whatever way the options were passed
             stack = overlay.from_super_options(entry.super_options)
             what = (stack.layers, stack.work)
         found.append(f"mount {entry.target} {entry.mount_options} {entry.fstype} {what}")
@@ -98,7 +96,7 @@ def _keep(case: Case, lab: Path, injection: str) -> list[Any]:
     syscalls.unshare(syscalls.CLONE_NEWNS)
     syscalls.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE, "")
     syscalls.mount("lab", str(lab), "tmpfs", 0, "")
-    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: orphans come to us
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: adopt orphans
     os.chdir(lab)
     build(lab, mounted=case.mounted)
     scratch = Path(tempfile.mkdtemp(prefix="layerctl-inject-", dir="/dev/shm"))
@@ -138,7 +136,7 @@ def _watch(case: Case, lab: Path, injection: str, scratch: Path) -> list[Any]:
 
 
 def _wait(pid: int) -> int:
-    """Return the exit code of a process, 128 and its signal, or -1 where it had to be killed."""
+    """Return the exit code of a process, 128 plus its signal, or -1 if it had to be killed."""
     fd = os.pidfd_open(pid)
     try:
         if not select.select([fd], [], [], _LIMIT)[0]:
@@ -151,14 +149,14 @@ def _wait(pid: int) -> int:
 
 
 def _orphans(strace: int) -> int:
-    """Count the processes that the command left, and end them."""
+    """Count the processes that the command left behind, and kill them."""
     left = 0
     children = Path(f"/proc/self/task/{os.getpid()}/children")
     for pid in map(int, children.read_text().split()):
         if pid == strace:
             continue
         fd = os.pidfd_open(pid)
-        if not select.select([fd], [], [], 1.0)[0]:  # one that is ending by itself is none
+        if not select.select([fd], [], [], 1.0)[0]:  # one that is about to end does not count
             left += 1
             os.kill(pid, signal.SIGKILL)
         os.close(fd)
@@ -185,7 +183,7 @@ def _command(case: Case, lab: Path, gate: int, scratch: Path) -> NoReturn:
     poll.poll()
     try:
         main.program()
-    except SystemExit as end:  # click ends so after completing
+    except SystemExit as end:  # click exits this way after completion
         os._exit(end.code if isinstance(end.code, int) else 0)
     except BaseException:
         os.write(2, traceback.format_exc().encode())
@@ -193,7 +191,7 @@ def _command(case: Case, lab: Path, gate: int, scratch: Path) -> NoReturn:
 
 
 class Site(NamedTuple):
-    """A call that a command makes: which one, and the how-manieth of its process."""
+    """A system call of a command: its name, and its number among those of its process."""
 
     call: str
     number: int
@@ -205,7 +203,7 @@ _VARIES = re.compile(r"0x[0-9a-f]+|\d+")
 
 
 def sites(trace: str, most: int) -> list[Site]:
-    """Return the calls of an undisturbed run, of those that look alike at most so many."""
+    """Return the calls of an undisturbed run; of similar ones at most `most`."""
     counts: collections.Counter[tuple[str, str]] = collections.Counter()
     alike: collections.Counter[tuple[str, str]] = collections.Counter()
     found = []
@@ -238,7 +236,7 @@ def _same(one: str, other: str) -> bool:
 
 
 def judge(found: Outcome, usual: Outcome, call: str, number: int) -> str:
-    """Return what is wrong with a run in which a call failed, an empty string if nothing is."""
+    """Return what is wrong with a run in which a call failed, or an empty string."""
     wrong = []
     if found.code == -1:
         wrong.append("hangs")
@@ -249,7 +247,7 @@ def judge(found: Outcome, usual: Outcome, call: str, number: int) -> str:
     if found.processes:
         wrong.append("a process is left")
     if found.code == 0:
-        # What is not known is said; without some of the new calls a mount goes another way.
+        # The output names what is unknown; without some of the new calls, a mount uses mount(2).
         told = os.strerror(number) in found.out + found.err or call in ("fsopen", "fsconfig")
         if not _same(found.out, usual.out) and not told:
             wrong.append("another answer with exit 0")
@@ -266,12 +264,12 @@ def judge(found: Outcome, usual: Outcome, call: str, number: int) -> str:
 
 
 def errnos(call: str) -> tuple[str, ...]:
-    """Return what a call is made to fail with."""
+    """Return the errnos for a call."""
     return tuple(dict.fromkeys((*ANY, *MANUAL.get(call, ()))))
 
 
 class Verdict(NamedTuple):
-    """One run that was judged; `said` is the first line of its standard error."""
+    """A judged run; `said` is the first line of its standard error."""
 
     case: str
     site: Site

@@ -1,1 +1,1 @@
-"""Break lines one at a time, to see whether the tests notice."""
+"""Break one line at a time, to see whether the tests notice."""

@@ -1,11 +1,11 @@
-"""Break important lines one at a time, and see whether the tests notice.
+"""Break one important line at a time, and see whether the tests notice.
 
-    python -m tools.mutation [--count N] [--seed N] [--room ROOM]... [--again] [--also TESTS]...
+python -m tools.mutation [--count N] [--seed N] [--room ROOM]... [--again] [--also TESTS]...
 
-First the whole suite runs once under coverage, which tells the tests that come by each line; then
-of each mutant of a random sample (the same for the same seed) only those run. A mutant that none
-of them notices is printed, for somebody to write the test, or to say in explained.txt why none is
-needed. Everything happens in copies of the project.
+First the whole suite runs under coverage, which records the tests that run each line; then, for
+each mutant of a random sample (determined by the seed), only those tests run. A mutant that none of
+them notices is printed: write the missing test, or explain in explained.txt why none is needed.
+Everything happens in copies of the project.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from tools.mutation.mutants import Mutant, mutants
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / ".mutation"
 ROOMS = ("kernel", "mounting", "inspecting", "codecs")
-#: A mutant that never ends is noticed too: when its tests take so many times as long as without
-#: it, and so many seconds. The machine may be busy.
+#: A mutant that does not end counts as noticed once its tests take this many times as long as
+#: without it, plus this many seconds, as the machine may be busy.
 _SLOWER, _PATIENCE = 6, 120
-#: What pytest says when a test failed, or a module of tests could not be imported.
+#: Exit codes of pytest: a test failed, or a test module could not be imported.
 _NOTICED = (1, 2)
 _PYTEST = ("-p", "no:cacheprovider", "-p", "no:randomly")
 _SETTINGS = """\
@@ -59,7 +59,7 @@ disable_warnings = no-data-collected, module-not-imported, context-overlap
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What the tests said of one mutant of the module `file`; `why` explains that none does."""
+    """Whether the tests noticed a mutant of the module `file`; `why` explains why none does."""
 
     file: str
     mutant: Mutant
@@ -69,7 +69,7 @@ class Result:
 
     @property
     def line(self) -> str:
-        """One line for a person."""
+        """The result as one line of text."""
         verdict = "noticed " if self.noticed else "explained" if self.why else "SURVIVED"
         what = " ".join(self.mutant.what.split())
         return f"{verdict} {self.file}:{self.mutant.line}: {what} ({self.tests} tests)"
@@ -77,13 +77,13 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """The tests that pass: how long each takes, and which come by a line of a module."""
+    """The tests that pass: how long each takes, and which of them run a line of a module."""
 
     seconds: Mapping[str, float]
     lines: Mapping[str, Mapping[int, Sequence[str]]]
 
     def of(self, file: str, mutant: Mutant, there: Collection[str]) -> list[str]:
-        """Return those of the tests that are there that come by what a mutant changes."""
+        """Return the existing tests that run what a mutant changes."""
         tests = self.lines.get(file, {}).get(mutant.line, ())
         return [test for test in tests if test in there]
 
@@ -97,7 +97,7 @@ class Copy:
 
 
 def measure(tests: Sequence[str] = ()) -> None:
-    """Run every test once, and keep which lines each of them comes by; or some tests besides."""
+    """Run every test once and record the lines that each runs; or run additional tests."""
     if not tests:
         shutil.rmtree(DATA, ignore_errors=True)
     kept = DATA / str(len(list(DATA.glob("*"))))
@@ -107,7 +107,7 @@ def measure(tests: Sequence[str] = ()) -> None:
         copy = next(copies(directory, 1)).path
         data = directory / "data"
         data.mkdir()
-        data.chmod(0o1777)  # tests run parts of themselves as other users
+        data.chmod(0o1777)  # some tests run as other users
         settings = data / "coveragerc"
         settings.write_text(_SETTINGS.format(data=data))
         environment = {
@@ -129,7 +129,7 @@ def measure(tests: Sequence[str] = ()) -> None:
 
 
 def suite() -> Suite:
-    """Return the tests that come by each line of each module, those that cover least first."""
+    """Return the tests that run each line of each module, those that cover least first."""
     seconds: dict[str, float] = {}
     lines: dict[str, dict[int, set[str]]] = {}
     sizes: Counter[str] = Counter()
@@ -166,7 +166,7 @@ def suite() -> Suite:
 
 
 def _moved(old: Path, new: Path) -> dict[int, int]:
-    """Return where the lines of a module stand now that are the same as when it was measured."""
+    """Map lines of a module that are unchanged since the measurement to their new numbers."""
     if not new.exists():
         return {}
     one, other = old.read_text().splitlines(), new.read_text().splitlines()
@@ -179,7 +179,7 @@ def _moved(old: Path, new: Path) -> dict[int, int]:
 
 
 def _tests(context: str, known: Mapping[str, float]) -> list[str]:
-    """Return the tests of a context: one that was set, or as PYTEST_CURRENT_TEST names it."""
+    """Return the tests of a context, which was set explicitly or by PYTEST_CURRENT_TEST."""
     names = [context, *context.split("|")]
     phases = (" (call)", " (setup)")
     names += [name.removesuffix(phase) for name in names for phase in phases]
@@ -197,7 +197,7 @@ def everything(rooms: Sequence[str]) -> list[tuple[str, Mutant]]:
 
 
 def sample(rooms: Sequence[str], count: int, seed: int) -> list[tuple[str, Mutant]]:
-    """Return `count` mutants of the rooms, not two of one line."""
+    """Return `count` mutants of the rooms, at most one per line."""
     pool = everything(rooms)
     random.Random(seed).shuffle(pool)
     chosen: dict[tuple[str, int], tuple[str, Mutant]] = {}
@@ -210,7 +210,7 @@ def sample(rooms: Sequence[str], count: int, seed: int) -> list[tuple[str, Mutan
 
 
 def copies(directory: Path, number: int) -> Iterator[Copy]:
-    """Make copies of the project, where a mutant harms nobody."""
+    """Copy the project, so that mutants do no harm."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     files = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout.decode()
     for one in range(number):
@@ -220,7 +220,7 @@ def copies(directory: Path, number: int) -> Iterator[Copy]:
                 continue
             (copy / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / file, copy / file, follow_symlinks=False)
-        # Compiled once: a mutant's tests start the program again and again.
+        # Compile once, since the tests start the program many times.
         compiled = [sys.executable, "-m", "compileall", "-q", "layerctl", "tests"]
         collect = [sys.executable, "-m", "pytest", "-q", "--collect-only", *_PYTEST]
         env = {**_environment(copy), "PYTHONDONTWRITEBYTECODE": ""}
@@ -230,7 +230,7 @@ def copies(directory: Path, number: int) -> Iterator[Copy]:
 
 
 def _environment(copy: Path) -> dict[str, str]:
-    """Return an environment in which the copy is imported, and not what is installed."""
+    """Return an environment in which the copy is imported instead of the installed program."""
     return {
         **os.environ,
         "PYTHONPATH": str(copy),
@@ -240,13 +240,13 @@ def _environment(copy: Path) -> dict[str, str]:
 
 
 def judge(copy: Path, file: str, mutant: Mutant, tests: Sequence[str], seconds: float) -> bool:
-    """Run the tests of the line on the mutant, which take so long without it."""
+    """Run the tests of the line on the mutant; `seconds` is how long they take without it."""
     if not tests:
         return False
     path = copy / file
     original, status = path.read_text(), path.stat()
     path.write_text(mutant.source)
-    os.utime(path, (status.st_atime, status.st_mtime + 10))  # what is compiled is not taken for it
+    os.utime(path, (status.st_atime, status.st_mtime + 10))  # so that no outdated bytecode is used
     command = [sys.executable, "-m", "pytest", "-q", "-x", *_PYTEST, *tests]
     process = subprocess.Popen(
         command,

@@ -1,4 +1,4 @@
-"""A plugin for pytest: keep coverage by the test that runs, and how long each took."""
+"""A pytest plugin: record coverage per test, and the duration of each."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Generator
 import coverage
 import pytest
 
-#: Where to write each test that passed, a tab and its seconds: only the process that has it in its
-#: environment and starts the workers does.
+#: File for the tests that passed, each with a tab and its seconds. Only the process that starts the
+#: workers writes it.
 REPORT = "LAYERCTL_MUTATION_REPORT"
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Name the test for this process and its forks; PYTEST_CURRENT_TEST does it for others."""
+    """Name the test for this process and its forks; other processes use PYTEST_CURRENT_TEST."""
     measured = coverage.Coverage.current()
     if measured is not None:
         measured.switch_context(item.nodeid)
@@ -23,7 +23,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Note a test that passed, in the process that hears of all of them."""
+    """Record a test that passed, in the process that receives all reports."""
     if "PYTEST_XDIST_WORKER" in os.environ or REPORT not in os.environ:
         return
     if report.when == "call" and report.passed:

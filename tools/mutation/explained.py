@@ -1,7 +1,7 @@
-"""The mutants that no test can notice, or need, each with its reason: explained.txt.
+"""The mutants that no test can or need notice, with the reasons: explained.txt.
 
-One stands on three lines: the module with a colon and the line of source that is changed, what is
-done to it as it is printed, and why it does not matter. Blank lines and `#` are for people.
+Each takes three lines: the module, a colon and the changed line of source; the change as it is
+printed; and why it does not matter. Blank lines and `#` are ignored.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ _FILE = Path(__file__).with_name("explained.txt")
 
 
 class Key(NamedTuple):
-    """What a mutant is known by: no numbers of lines, which change."""
+    """Identifies a mutant, without line numbers, which change."""
 
     place: str
     what: str
 
 
 def key(file: str, mutant: Mutant) -> Key:
-    """Return what a mutant of the module `file` is known by."""
+    """Return the key of a mutant of the module `file`."""
     return Key(f"{file}: {' '.join(mutant.text.split())}", " ".join(mutant.what.split()))
 
 
 def read() -> dict[Key, str]:
-    """Return the reason of each mutant that is explained."""
+    """Return the reasons, by mutant."""
     lines = [line.strip() for line in _FILE.read_text(encoding="utf-8").splitlines()]
     kept = [line for line in lines if line and not line.startswith("#")]
     return {

@@ -1,4 +1,4 @@
-"""Mutants of a module: the source with one line broken, as a careless change would break it."""
+"""Mutants of a module: its source with one line broken, as by a careless change."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Mutant:
 
     @property
     def compiles(self) -> bool:
-        """Whether Python takes it at all."""
+        """Whether it is valid Python."""
         try:
             compile(self.source, "mutant", "exec")
         except SyntaxError:
@@ -49,10 +49,10 @@ class _Located(Protocol):
 
 
 def mutants(source: str) -> list[Mutant]:
-    """Return every mutant of a module's source, also such as do not compile.
+    """Return every mutant of a module's source, including those that do not compile.
 
-    Only what runs when a function is called is changed: tables and declarations of a module are
-    data, of which most are prose.
+    Only code in functions is changed: the tables and declarations of a module are data, mostly
+    text.
     """
     lines = source.encode().splitlines(keepends=True)
     found = []
@@ -75,7 +75,7 @@ def _changes(function: ast.FunctionDef, lines: list[bytes]) -> Iterator[tuple[_L
 
 
 def _running(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield a node and all in it but types, which mean nothing when it runs."""
+    """Yield a node and its descendants, except annotations, which have no effect at run time."""
     yield node
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns"):
@@ -90,7 +90,7 @@ def _statement(node: ast.stmt, lines: list[bytes]) -> Iterator[tuple[_Located, s
         return
     place = cast(_Located, node)
     if isinstance(node, ast.Return):
-        # False is as false as None, and turned to True elsewhere
+        # False is equivalent to None here, and is changed to True elsewhere
         if node.value is not None and not (_is(node.value, None) or _is(node.value, False)):
             yield place, "return None", "return None instead"
     elif isinstance(node, ast.Expr | ast.Raise | ast.AugAssign | ast.Delete | ast.Assert):
