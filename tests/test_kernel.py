@@ -86,11 +86,11 @@ def test_marks_are_kept_and_most_files_left_out(every_type: int, tmp_path: Path)
     (tmp_path / ".wh.two").symlink_to("f")
     (tmp_path / "far").symlink_to("f")
     left: list[str] = []
-    found = layers.scan_marks(every_type, TABLE, ".wh.", {"also", "far"}, left)
+    found = layers.scan_markers(every_type, TABLE, ".wh.", {"also", "far"}, left)
     special = {name: name.upper() for name in os.listdir(every_type) if name in "dpscbw"}
     assert found == {".wh.one": "F", ".wh.two": "L", "also": "F", "far": "L", **special}
     assert sorted(left) == ["f", "plain"]
-    assert "l" not in layers.scan_marks(every_type, TABLE, ".wh.")
+    assert "l" not in layers.scan_markers(every_type, TABLE, ".wh.")
 
 
 def test_a_path_is_walked_by_descriptors_and_through_no_link(tmp_path: Path) -> None:

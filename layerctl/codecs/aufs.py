@@ -230,7 +230,7 @@ def from_super_options(text: str) -> tuple[Stack, str | None]:
 
     Branches stand there only without sysfs, last, as `br:/a=rw:/b=ro`; else read them there.
     """
-    head, mark, branches = text.partition(",br:")
+    head, shown, branches = text.partition(",br:")
     options: dict[str, str | None] = {}
     flags: list[str] = []
     for name, raw in map(word, head.split(",")):
@@ -238,7 +238,7 @@ def from_super_options(text: str) -> tuple[Stack, str | None]:
             flags.append(name)
         else:
             options[name] = None if raw is None else octal_decode(raw)
-    layers = tuple(_shown_branch(part) for part in branches.split(":")) if mark else ()
+    layers = tuple(_shown_branch(part) for part in branches.split(":")) if shown else ()
     identity = options.pop("si", None)
     return Stack("aufs", layers, None, options, tuple(flags)), identity
 

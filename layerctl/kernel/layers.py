@@ -181,16 +181,16 @@ def scan(fd: int, table: Mapping[str, T]) -> dict[str, T]:
     return found
 
 
-def scan_marks(
+def scan_markers(
     fd: int,
     table: Mapping[str, T],
-    mark: str,
+    prefix: str,
     also: Collection[str] = (),
     files: list[str] | None = None,
 ) -> dict[str, T]:
     """Do what `scan` does, but leave out most files and symbolic links.
 
-    Kept are those whose names begin with `mark` or are among `also`. The names of the files left
+    Kept are those whose names begin with `prefix` or are among `also`. The names of the files left
     out are added to `files`, where that is given.
     """
     file, directory, symlink = table["f"], table["d"], table["l"]
@@ -199,7 +199,7 @@ def scan_marks(
         for entry in entries:
             if entry.is_file(follow_symlinks=False):
                 name = entry.name
-                if name in also or name.startswith(mark):
+                if name in also or name.startswith(prefix):
                     found[name] = file
                 elif files is not None:
                     files.append(name)
@@ -207,7 +207,7 @@ def scan_marks(
                 found[entry.name] = directory
             elif entry.is_symlink():
                 name = entry.name
-                if name in also or name.startswith(mark):
+                if name in also or name.startswith(prefix):
                     found[name] = symlink
             else:
                 try:

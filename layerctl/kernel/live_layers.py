@@ -182,7 +182,7 @@ def _proven_elsewhere(
 ) -> _Found:
     """Search a layer beneath mounts and in other roots: one that is proven, or else certain."""
     first, refused = -1, False
-    for certain, attempt in _ways(table, path, everywhere=everywhere):
+    for certain, attempt in _attempts(table, path, everywhere=everywhere):
         try:
             fd = attempt()
         except OSError as error:
@@ -258,11 +258,11 @@ def _below(name: str, below: int, above: int) -> list[tuple[int, int]]:
         return []
 
 
-Way = tuple[bool, Callable[[], int]]
+_Attempt = tuple[bool, Callable[[], int]]
 
 
-def _ways(table: MountTable, path: str, *, everywhere: bool) -> Iterator[Way]:
-    """Yield ways to directories that may be the layer; the certain ones need no more proof.
+def _attempts(table: MountTable, path: str, *, everywhere: bool) -> Iterator[_Attempt]:
+    """Yield what opens directories that may be the layer; the certain ones need no more proof.
 
     Not `everywhere`, it looks beneath the mounts that lie over the path alone.
     """

@@ -28,9 +28,9 @@ from layerctl.mounting.plan import (
     Parameter,
     Plan,
     fill,
-    mark,
     named,
     paths_of,
+    placeholder,
     relative,
     renamed,
     size,
@@ -245,7 +245,7 @@ def _by_fd_strings(stack: Stack) -> Plan | None:
         if one.path is None or _fits(one):
             given.append(one._replace(path=None))
         else:
-            given.append(Parameter(one.key, f"{FD_DIRECTORY}/{mark(len(opened))}"))
+            given.append(Parameter(one.key, f"{FD_DIRECTORY}/{placeholder(len(opened))}"))
             opened.append(one.path)
     if not all(map(_fits, given)):
         return None
@@ -258,8 +258,8 @@ def _by_fd_strings(stack: Stack) -> Plan | None:
 
 def _by_one_fd_string(stack: Stack) -> Plan | None:
     paths = paths_of(stack)
-    marks = {path: mark(number) for number, path in enumerate(paths)}
-    string = overlay.encode(renamed(stack, marks.__getitem__))
+    numbers = {path: placeholder(number) for number, path in enumerate(paths)}
+    string = overlay.encode(renamed(stack, numbers.__getitem__))
     if size(fill(string, [_HIGHEST_FD] * len(paths))) > MAX_STRING:
         return None
     why = (

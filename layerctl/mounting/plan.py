@@ -29,7 +29,7 @@ class Plan(NamedTuple):
 
     `parameters` are for the new calls. `string` is mount(2)'s, and `appends` what remounts add to
     it (aufs). `cwd` is the directory that relative names start from. `opened` are paths that are
-    opened before, in order; in the strings, `mark(n)` is the placeholder of the n-th descriptor.
+    opened before, in order; in the strings, `placeholder(n)` stands for the n-th descriptor.
     `apart` tells that the mount is built where no name can be swapped.
     """
 
@@ -44,13 +44,13 @@ class Plan(NamedTuple):
     apart: bool = False
 
 
-def mark(number: int) -> str:
+def placeholder(number: int) -> str:
     """Return the placeholder of a descriptor that is not open yet; no path contains a NUL."""
     return f"\0{number}\0"
 
 
 def fill(text: str, descriptors: Sequence[int]) -> str:
-    """Put the numbers of open descriptors in the places of their marks."""
+    """Put the numbers of open descriptors in the places of their placeholders."""
     parts = text.split("\0")
     parts[1::2] = [str(descriptors[int(number)]) for number in parts[1::2]]
     return "".join(parts)

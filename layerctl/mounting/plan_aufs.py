@@ -6,27 +6,27 @@ from layerctl.codecs import aufs
 from layerctl.errors import RefusedError
 from layerctl.kernel.beneath import FD_DIRECTORY
 from layerctl.model import Stack
-from layerctl.mounting.plan import Plan, mark, size
+from layerctl.mounting.plan import Plan, placeholder, size
 from layerctl.rules.limits import MAX_BRANCHES_A_CALL, MAX_STRING
 from layerctl.rules.words import count
 
 
 def plan_aufs(stack: Stack) -> Plan:
-    """Return the plan for an aufs stack: at most 64 branches a call, the rest by remount.
+    """Return the plan for an aufs stack: at most 64 branches per call, the rest by remount.
 
     Each directory is named by a descriptor; sysfs shows its path all the same.
 
-    Raises RefusedError where an option has no way into a string.
+    Raises RefusedError where a string cannot hold an option.
     """
     opened = [layer.path for layer in stack.layers]
     branches = [
-        layer._replace(path=f"{FD_DIRECTORY}/{mark(number)}")
+        layer._replace(path=f"{FD_DIRECTORY}/{placeholder(number)}")
         for number, layer in enumerate(stack.layers)
     ]
     xino = stack.options.get("xino")
     if xino is not None and xino.startswith("/"):
         directory, name = xino.rsplit("/", 1)
-        place = f"{FD_DIRECTORY}/{mark(len(opened))}/{name}"
+        place = f"{FD_DIRECTORY}/{placeholder(len(opened))}/{name}"
         stack = stack._replace(options={**stack.options, "xino": place})
         opened.append(directory or "/")
     for name, value in stack.options.items():

@@ -45,7 +45,7 @@ class AufsMarkers:
         """Read the markers and directories of one part."""
         table = self._resolver.kinds.table(part.layer)
         try:
-            part.names = layers.scan_marks(part.fd, table, PREFIX)
+            part.names = layers.scan_markers(part.fd, table, PREFIX)
         except OSError as error:
             self._resolver.reasons.add(part.layer, part.path, error)
 

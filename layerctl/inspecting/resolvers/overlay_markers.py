@@ -59,7 +59,7 @@ class OverlayMarkers:
         table = resolver.table(directory, len(directory.parts) - 1)
         files: list[str] | None = [] if self._thorough else None
         try:
-            part.names = layers.scan_marks(part.fd, table, aufs.PREFIX, above, files)
+            part.names = layers.scan_markers(part.fd, table, aufs.PREFIX, above, files)
         except OSError as error:
             resolver.reasons.add(part.layer, part.path, error)
             return
@@ -256,7 +256,7 @@ class OverlayMarkers:
             if self._thorough:
                 part.names = layers.scan(part.fd, table)
             else:
-                part.names = layers.scan_marks(part.fd, table, aufs.PREFIX)
+                part.names = layers.scan_markers(part.fd, table, aufs.PREFIX)
         except OSError as error:
             self._resolver.reasons.add(part.layer, part.path, error)
 
