@@ -1,7 +1,7 @@
 """The error tree, and the tables of errors and of exit codes.
 
-An error says what happened (`message`), why (`why`, may be empty) and what helps: a sentence or a
-command (`hint`), and the commands of that sentence (`commands`). `id` is stable for scripts: a row
+An error says what happened (`message`), why (`why`, may be empty) and what helps: a sentence
+(`hint`, may be empty), and commands to paste (`commands`). `id` is stable for scripts: a row
 of ERRORS, or a cause of doctor's catalogue if that is the reason. Only `layerctl.cli.main` turns
 errors into exit codes.
 """

@@ -794,7 +794,7 @@ def test_what_is_left_of_a_filesystem(lab: Path) -> None:
 def test_errors_of_targets(tmp_path: Path) -> None:
     with pytest.raises(LayerctlError) as caught:
         mounts.find(str(tmp_path / "nosuch"))
-    assert json.loads(json.dumps(caught.value.hint))
+    assert json.loads(json.dumps(caught.value.commands))
 
 
 @pytest.mark.namespace

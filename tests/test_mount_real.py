@@ -219,7 +219,7 @@ def test_bad_input_is_refused_and_changes_nothing(
     assert error["id"] == identity
     assert error["exit_code"] == code
     assert error["message"]
-    assert error["hint"]
+    assert error["hint"] or error["commands"]
     assert (snapshot(lab), mounted_here(lab)) == before
     plain = layerctl("mount", *arguments)
     assert plain.returncode == code
@@ -345,7 +345,7 @@ def test_without_proc_it_says_so(lab: Path, words: tuple[str, ...]) -> None:
     done = layerctl(*words, "--json")
     error = json.loads(done.stderr)["error"]
     assert error["id"] in ("no-proc", "no-mountinfo"), error
-    assert "mount -t proc" in error["hint"]
+    assert "mount -t proc" in error["commands"][0]
 
 
 @pytest.mark.namespace(user=True)

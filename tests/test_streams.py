@@ -47,7 +47,7 @@ def test_output_that_cannot_be_written(
         error = json.loads(done.stderr)["error"]
         assert (error["message"], error["exit_code"]) == (said, EXIT_OUTPUT)
     else:
-        assert done.stderr == f"layerctl: {said}\n"
+        assert done.stderr == f"layerctl: {said}  [output-not-written]\n"
 
 
 @pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-", "2>&- >&- <&-"])

@@ -26,12 +26,12 @@ from layerctl.render.findings import (
     state_document,
     state_lines,
     summary,
-    verdict,
 )
 from layerctl.render.human import wants_colour
 from layerctl.render.json import Document
 from layerctl.render.output import Output, write
 from layerctl.render.tables import CHECKS, FINDINGS
+from layerctl.rules.findings import Verdict, verdict
 from layerctl.usecases import examine
 
 if TYPE_CHECKING:
@@ -120,7 +120,8 @@ class Shown:
 
 
 def _exit_code(found: Sequence[Finding], shown: Shown) -> int:
-    return EXIT_FOUND if verdict(found, strict=shown.strict) == "failure" else EXIT_OK
+    failed = verdict(found, strict=shown.strict) is Verdict.FAILURE
+    return EXIT_FOUND if failed else EXIT_OK
 
 
 def _state(state: State, shown: Shown, *, whole: bool = False) -> int:

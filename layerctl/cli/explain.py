@@ -21,6 +21,7 @@ from layerctl.render.human import wrapped
 from layerctl.render.output import Output, write
 from layerctl.render.tables import CAUSES
 from layerctl.rules.options import nearest
+from layerctl.rules.words import shell
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -51,7 +52,7 @@ def command(*, output: Output, cause: str | None) -> None:
         raise NotFoundError(
             "unknown-cause",
             f"unknown cause, error or errno '{cause}'",
-            hint=f"layerctl explain {close[0]}" if close else "layerctl explain",
+            commands=(shell("layerctl", "explain", *close[:1]),),
         )
     if output.as_json and output.whole:
         json.write(_document(cause))

@@ -33,7 +33,9 @@ class WithExamples(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse, but refuse a group without a command, as click does since 8.2."""
         if not args and self.no_args_is_help and not ctx.resilient_parsing:
-            raise RequestError("usage", "no command was given", hint=f"{ctx.command_path} --help")
+            raise RequestError(
+                "usage", "no command was given", commands=(f"{ctx.command_path} --help",)
+            )
         return super().parse_args(ctx, args)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -76,7 +76,7 @@ def _instance_of(target: str, mountinfo: str) -> str:
         raise NotFoundError(
             "not-layered",
             f"{target} is {with_article(entry.fstype)} mount, not an aufs",
-            hint="layerctl inspect aufs",
+            commands=("layerctl inspect aufs",),
         )
     return f"si_{identity}"
 
@@ -90,7 +90,7 @@ def _read(name: str, sysfs: str) -> SysfsInstance:
             f"{os.path.join(sysfs, name)} cannot be read: {error.strerror}",
             why="aufs shows its branches there while mounted, unless its module was loaded with "
             "brs=0",
-            hint="layerctl inspect aufs",
+            commands=("layerctl inspect aufs",),
         ) from None
 
 

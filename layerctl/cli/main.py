@@ -102,7 +102,7 @@ class LazyGroup(WithExamples, click.Group):
             raise RequestError(
                 "usage",
                 f"unknown command '{args[0]}'" + (f"; did you mean '{close[0]}'?" if close else ""),
-                hint=f"{ctx.command_path} {close[0] + ' ' if close else ''}--help",
+                commands=(" ".join((ctx.command_path, *close[:1], "--help")),),
             )
         return super().resolve_command(ctx, args)
 
@@ -134,7 +134,7 @@ def cli() -> None:
 def _usage(error: click.ClickException) -> RequestError:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "layerctl"
-    return RequestError("usage", error.format_message().rstrip("."), hint=f"{path} --help")
+    return RequestError("usage", error.format_message().rstrip("."), commands=(f"{path} --help",))
 
 
 def _wants_json(arguments: Sequence[str]) -> bool:
@@ -195,7 +195,8 @@ def _memory() -> SystemFailedError:
     return SystemFailedError(
         "out-of-memory",
         "out of memory",
-        hint="free some memory, or raise the limit (ulimit -v)",
+        hint="free some memory, or raise the limit",
+        commands=("ulimit -v",),
     )
 
 
@@ -221,7 +222,7 @@ def _without_proc() -> RefusedError:
         "no-proc",
         "/proc is not mounted, or belongs to another process",
         why="layerctl needs it to find out what is mounted",
-        hint="mount -t proc proc /proc",
+        commands=("mount -t proc proc /proc",),
     )
 
 

@@ -34,6 +34,6 @@ def command(*, words: tuple[str, ...]) -> None:
             "usage",
             f"'{name}' has no schema" if name else "no command was given",
             why="schemas exist for: " + ", ".join(DOCUMENTS),
-            hint="layerctl schema list",
+            commands=("layerctl schema list",),
         )
     json.write(schema(f"layerctl {name} --json", documents))

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from layerctl.diagnosing import live
-from layerctl.diagnosing.catalogue import finding, gravest_first
+from layerctl.diagnosing.catalogue import finding
 from layerctl.diagnosing.checks.check import Checked, Report
 from layerctl.diagnosing.clue import Clue
 from layerctl.diagnosing.state import Row, State
 from layerctl.errors import LayerctlError
 from layerctl.kernel import host
 from layerctl.model import Finding, MountEntry, Stack
+from layerctl.rules.findings import gravest_first
 from layerctl.rules.words import count
 
 #: How each engine throws away what it no longer needs, in its own words.

@@ -16,6 +16,7 @@ from layerctl.inspecting.resolvers.tree import MergedDir
 from layerctl.kernel import layers, mounts
 from layerctl.kernel.live_layers import same_inode, times
 from layerctl.model import MountEntry
+from layerctl.rules.words import shell
 
 if TYPE_CHECKING:
     from layerctl.inspecting.opening import Opened
@@ -49,7 +50,7 @@ def check(view: Opened, mount: MountEntry, top: int) -> None:
                 "layer-unknown",
                 f"the layers of {mount.target} differ from what the mount shows: {difference}",
                 why="layer directories were changed, moved or covered while mounted",
-                hint=f"layerctl inspect mount {mount.target}",
+                commands=(shell("layerctl", "inspect", "mount", mount.target),),
             )
 
 

@@ -20,6 +20,7 @@ from layerctl.kernel.live_layers import Place
 from layerctl.model import Layer, MountEntry, Stack
 from layerctl.rules import aufs as aufs_rules
 from layerctl.rules import overlay as overlay_rules
+from layerctl.rules.words import shell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,11 +113,11 @@ def _unknown(number: int, layer: Layer, mount: MountEntry, place: Place) -> Laye
     if place.privilege:
         return NotPermittedError(
             "layer-covered", what, why=f"{why}; looking beneath it requires CAP_SYS_ADMIN",
-            hint=f"sudo layerctl inspect mount {mount.target}",
+            commands=(shell("sudo", "layerctl", "inspect", "mount", mount.target),),
         )  # fmt: skip
     return NotFoundError(
         "layer-unknown", what, why=f"{why}, and the layer cannot be found beneath it",
-        hint=f"findmnt -A {cover.target}",
+        commands=(shell("findmnt", "-A", cover.target),),
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from layerctl.errors import NotFoundError
 from layerctl.inspecting.resolvers.resolver import Resolver, descend
 from layerctl.inspecting.resolvers.tree import MergedDir
+from layerctl.rules.words import shell
 
 
 def open_at(resolver: Resolver, path: str) -> MergedDir:
@@ -23,11 +24,11 @@ def open_at(resolver: Resolver, path: str) -> MergedDir:
             "no-such-directory",
             f"'{path}' cannot be entered",
             why=found.refused,
-            hint="layerctl inspect merged TARGET PATH",
+            commands=(shell("layerctl", "inspect", "merged", "TARGET", path),),
         )
     raise NotFoundError(
         "no-such-directory",
         f"'{path}' is not visible" if found.letter is None else f"'{path}' is not a directory",
         why="only directories of the merged tree can be listed",
-        hint="layerctl inspect merged TARGET PATH",
+        commands=(shell("layerctl", "inspect", "merged", "TARGET", path),),
     )

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from layerctl.errors import RefusedError
+from layerctl.rules.words import shell
 
 _OPEN = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -249,7 +250,8 @@ def _untrusted(path: str, link: Swap) -> RefusedError:
         "untrusted-symlink",
         f"{path}: {link.path} is a symbolic link that {link.who} may change",
         why="it could lead anywhere by the time that it is followed",
-        hint=f"name the directory without the link: realpath {path}",
+        hint="name the directory without the link",
+        commands=(shell("realpath", path),),
     )
 
 
@@ -259,7 +261,7 @@ def replaced(path: str) -> RefusedError:
         "directory-swapped",
         f"{path} is no longer the directory that was checked",
         why="another directory took its place in the meantime; nothing was mounted",
-        hint=f"namei -l {path}",
+        commands=(shell("namei", "-l", path),),
     )
 
 

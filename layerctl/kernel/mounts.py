@@ -72,9 +72,8 @@ def shown(path: str) -> list[MountEntry]:
             "no-mountinfo",
             f"the mounts cannot be read from {path}",
             why=why or "",
-            hint="name a copy of /proc/PID/mountinfo with --mountinfo FILE"
-            if path != SELF_MOUNTINFO
-            else "mount -t proc proc /proc",
+            hint="" if path == SELF_MOUNTINFO else "name a copy of /proc/PID/mountinfo",
+            commands=("mount -t proc proc /proc",) if path == SELF_MOUNTINFO else (),
         ) from None
 
 
@@ -172,7 +171,7 @@ def missing(target: str, error: OSError) -> NotFoundError:
     return NotFoundError(
         "target-missing",
         f"{target}: {error.strerror or 'cannot be opened'}",
-        hint="layerctl list",
+        commands=("layerctl list",),
     )
 
 
@@ -186,8 +185,14 @@ def _not_mounted(target: str, inside: MountEntry | None) -> NotFoundError:
             if inside is None
             else (f"it is inside the {inside.fstype} mount {inside.target}")
         )
-        hint = "layerctl list"
-    return NotFoundError("not-mounted", f"nothing is mounted on {target}", why=why, hint=hint)
+        hint = ""
+    return NotFoundError(
+        "not-mounted",
+        f"nothing is mounted on {target}",
+        why=why,
+        hint=hint,
+        commands=() if hint else ("layerctl list",),
+    )
 
 
 def find_layered(
@@ -212,7 +217,7 @@ def not_layered(target: str, entry: MountEntry) -> NotFoundError:
     return NotFoundError(
         "not-layered",
         f"{target} is {with_article(entry.fstype)} mount, not an overlay or aufs",
-        hint="layerctl list",
+        commands=("layerctl list",),
     )
 
 

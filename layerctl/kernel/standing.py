@@ -87,7 +87,7 @@ def _demand(fd: int, entry: MountEntry) -> None:
             "not-mounted",
             f"{entry.target} is a different mount now",
             why="it was covered, moved or unmounted in the meantime",
-            hint="layerctl list",
+            commands=("layerctl list",),
         )
 
 

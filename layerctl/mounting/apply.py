@@ -231,7 +231,7 @@ def _read_back(run: Run) -> tuple[Mounted, tuple[str, ...]]:
             "not-as-asked",
             "the mount differs from the request; it was unmounted again",
             why="; ".join(found.differences),
-            hint="layerctl mount --dry-run shows what is passed to the kernel",
+            hint="compare it with the option string of a dry run (layerctl mount -n)",
         )
     return mounted, found.notes
 

@@ -17,7 +17,7 @@ from layerctl.mounting import busy, readback
 from layerctl.rules.aufs import BranchChange, changed, permission_problem
 from layerctl.rules.flags import mount2_flags
 from layerctl.rules.limits import MAX_BRANCHES
-from layerctl.rules.words import count
+from layerctl.rules.words import count, shell
 
 _ADDS = frozenset({"add", "append", "prepend"})
 
@@ -45,7 +45,7 @@ def planned(mounted: Mounted, changes: Sequence[BranchChange]) -> Stack:
                 raise RefusedError(
                     "no-such-branch",
                     f"{path} is not a branch of {mounted.entry.target}",
-                    hint=f"layerctl branch list {mounted.entry.target}",
+                    commands=(shell("layerctl", "branch", "list", mounted.entry.target),),
                 )
         else:
             _check_new(stack, path)
@@ -55,7 +55,7 @@ def planned(mounted: Mounted, changes: Sequence[BranchChange]) -> Stack:
             "too-few-layers",
             "this would remove the last branch",
             why="an aufs needs at least one branch",
-            hint=f"layerctl umount {mounted.entry.target}",
+            commands=(shell("layerctl", "umount", mounted.entry.target),),
         )
     return stack
 
@@ -65,12 +65,13 @@ def _check_new(stack: Stack, path: str) -> None:
         raise RefusedError(
             "aufs-too-many-branches",
             f"the aufs already has the maximum of {MAX_BRANCHES} branches",
-            hint="remove one first: layerctl branch del TARGET DIR",
+            hint="remove one first",
+            commands=("layerctl branch del TARGET DIR",),
         )
     place = directory(path, {})
     if place.error is not None:
         what = f"branch {path}: {os.strerror(place.error)}"
-        raise RefusedError("missing-layer-directory", what, hint=f"mkdir {path}")
+        raise RefusedError("missing-layer-directory", what, commands=(shell("mkdir", path),))
     if not place.is_directory:
         raise RefusedError(
             "layer-not-a-directory", f"branch {path} is not a directory", hint="name a directory"
@@ -94,7 +95,8 @@ def _duplicated(path: str, branch: str) -> RefusedError:
         "aufs-branch-duplicated",
         f"{path} is already a branch",
         why="" if path == branch else f"it is the directory of branch {branch} by another name",
-        hint=f"layerctl branch mod TARGET {branch}=PERM",
+        hint="change its permission instead",
+        commands=(shell("layerctl", "branch", "mod", "TARGET", f"{branch}=PERM"),),
     )
 
 
@@ -145,7 +147,7 @@ def apply(mounted: Mounted, changes: Sequence[BranchChange]) -> tuple[Mounted, t
             "not-as-asked",
             "the result differs from the request; it was undone",
             why="; ".join(found.differences),
-            hint=f"layerctl branch list {mounted.entry.target}",
+            commands=(shell("layerctl", "branch", "list", mounted.entry.target),),
         )
     return now, found.notes
 
@@ -208,6 +210,6 @@ def _refused(
         "aufs-branch-busy" if error.errno == errno.EBUSY else "aufs-remount-refused",
         f"aufs refused {change.option(change.branch.path)} on {target}: {error.strerror}",
         why="a file on that branch is in use" if error.errno == errno.EBUSY else "",
-        hint=f"layerctl branch list {target}",
+        commands=(shell("layerctl", "branch", "list", target),),
         details=tuple(details),
     )

@@ -14,10 +14,10 @@ from layerctl.kernel import beneath, mounts, paths, standing, syscalls
 from layerctl.kernel.mounts import Mounted
 from layerctl.kernel.process import close, run_program
 from layerctl.model import MountEntry, Role, Stack
-from layerctl.mounting.forms import quoted
 from layerctl.mounting.prepare import Prepared
 from layerctl.mounting.run import create
 from layerctl.rules.flags import in_effect
+from layerctl.rules.words import shell
 
 PROGRAM = "fuse-overlayfs"
 _SPECIAL = frozenset("\\:,")
@@ -51,7 +51,7 @@ def carry_out(prepared: Prepared) -> Mounted:
             raise RefusedError(
                 "mount-not-found",
                 f"{PROGRAM} succeeded, but nothing is mounted on {prepared.target}",
-                hint=f"{PROGRAM} -f -o {options} {prepared.target}",
+                commands=(shell(PROGRAM, "-f", "-o", options, prepared.target),),
             )
         undo.pop_all()
         return Mounted(entry, prepared.stack)
@@ -106,7 +106,7 @@ def _run(command: list[str], opened: list[int]) -> None:
         raise RefusedError(
             "fuse-overlayfs-not-installed",
             f"the program {PROGRAM} is not installed",
-            hint="apt-get install fuse-overlayfs",
+            commands=("apt-get install fuse-overlayfs",),
         ) from None
     if ended.code:
         missing = not paths.exists("/dev/fuse")
@@ -114,11 +114,10 @@ def _run(command: list[str], opened: list[int]) -> None:
             "dev-fuse-missing" if missing else "fuse-overlayfs-failed",
             f"{PROGRAM} could not mount",
             why="/dev/fuse does not exist" if missing else "its own messages are below",
-            hint="load the module (modprobe fuse), or give the container the device (--device "
-            "/dev/fuse)"
+            hint="load the module, or give the container the device (--device /dev/fuse)"
             if missing
-            else "run it in the foreground: "
-            + " ".join([PROGRAM, "-f", *map(quoted, command[1:])]),
+            else "run it in the foreground",
+            commands=("modprobe fuse",) if missing else (shell(PROGRAM, "-f", *command[1:]),),
             details=tuple(f"{PROGRAM}: {line}" for line in ended.messages),
         )
 

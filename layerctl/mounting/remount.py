@@ -28,6 +28,7 @@ from layerctl.rules.flags import mount2_flags
 from layerctl.rules.limits import MAX_STRING
 from layerctl.rules.options import FLAGS, LSM_OPTIONS, find, nearest
 from layerctl.rules.remount import FIXED, UNSHOWN, Flags, in_effect_already, shown, wanted
+from layerctl.rules.words import shell
 
 #: What there is to say of a remount that changes nothing.
 NOTHING = "nothing to change: already in effect"
@@ -94,7 +95,8 @@ def plan(
             "usage",
             "branches and other options cannot be changed in one call",
             why="if it failed halfway, it could not be undone as a whole",
-            hint="change the branches separately: layerctl branch --help",
+            hint="change the branches separately",
+            commands=("layerctl branch --help",),
         )
     return Remount(mounted, now, flags, options, changes)
 
@@ -112,7 +114,7 @@ def _refuse_layers(mounted: Mounted, asked: Stack) -> None:
                 "not-at-remount",
                 f"the branches of {mounted.entry.target} cannot be replaced as a whole",
                 why="aufs changes them one by one",
-                hint="layerctl branch --help",
+                commands=("layerctl branch --help",),
             )
         raise _fixed(mounted, "", f"{live.fstype} accepts no new layers on a remount")
     if asked.work is not None and not (live.work is not None and paths.same(asked.work, live.work)):
@@ -138,7 +140,8 @@ def _unknown(name: str) -> RequestError:
         "unknown-mount-option-old-kernel",
         f"'{name}' is not a known option",
         why="an unknown option cannot be verified, and mount(2) would silently ignore it",
-        hint=f"use -o remount,{close[0]}" if close else "layerctl mount --help",
+        hint=f"use -o remount,{close[0]}" if close else "",
+        commands=() if close else ("layerctl mount --help",),
     )
 
 
@@ -149,7 +152,7 @@ def _fixed(mounted: Mounted, word: str, why: str) -> RefusedError:
         "not-at-remount",
         f"{what} while {target} is mounted",
         why=f"{why}; unmount it, and mount it again",
-        hint=f"layerctl umount {target}",
+        commands=(shell("layerctl", "umount", target),),
     )
 
 
@@ -197,7 +200,7 @@ def _proven(remount: Remount) -> Mounted:
             "not-as-asked",
             "the result of the remount differs from the request; it was undone",
             why="; ".join(differences),
-            hint=f"layerctl inspect mount {mounted.entry.target}",
+            commands=(shell("layerctl", "inspect", "mount", mounted.entry.target),),
         )
     return mounted
 
@@ -301,6 +304,6 @@ def _refused(remount: Remount, error: OSError, kernel_log: list[str]) -> Layerct
         "remount-refused",
         what,
         why=why,
-        hint=f"layerctl doctor {entry.target}",
+        commands=(shell("layerctl", "doctor", entry.target),),
         details=tuple(details),
     )

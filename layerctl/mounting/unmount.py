@@ -9,7 +9,7 @@ from layerctl.errors import NotPermittedError, RefusedError
 from layerctl.kernel import holders, mounts, plinks, standing, syscalls
 from layerctl.kernel.mounts import Mounted
 from layerctl.mounting import busy, fuse
-from layerctl.rules.words import count
+from layerctl.rules.words import count, shell
 
 
 def unmount(mounted: Mounted, *, lazy: bool = False, force: bool = False) -> None:
@@ -37,14 +37,14 @@ def unmount(mounted: Mounted, *, lazy: bool = False, force: bool = False) -> Non
                 f"{target} cannot be unmounted: not permitted",
                 why="it requires CAP_SYS_ADMIN in the user namespace that owns this mount "
                 "namespace",
-                hint=f"sudo layerctl umount {target}",
+                commands=(shell("sudo", "layerctl", "umount", target),),
             ) from None
         if error.errno == errno.EBUSY:
             raise _busy(mounted) from None
         raise RefusedError(
             "umount-failed",
             f"{target} cannot be unmounted: {error.strerror}",
-            hint=f"layerctl inspect mount {target}",
+            commands=(shell("layerctl", "inspect", "mount", target),),
         ) from None
 
 
@@ -61,25 +61,27 @@ def _refuse_losses(mounted: Mounted) -> None:
             "aufs-pseudo-links-lost",
             f"cannot tell whether unmounting {target} would break hard links: {error.strerror}",
             why=f"{error.filename} cannot be read" if error.filename else "",
-            hint=f"to unmount it anyway: layerctl umount --force {target}",
+            hint="unmount it anyway with --force",
+            commands=(shell("layerctl", "umount", "--force", target),),
         ) from None
     if not lost:
         return
     details = [f"hard link: {printable(name)}" for name in lost[:_TOLD]]
     if len(lost) > _TOLD:
         details.append(f"and {len(lost) - _TOLD} more")
-    first = (
-        f"layerctl mount -o remount,rw {target}"
-        if mounted.stack.read_only
-        else "run the command as root"
-    )
+    force = shell("layerctl", "umount", "--force", target)
+    writable = shell("layerctl", "mount", "-o", "remount,rw", target)
+    read_only = mounted.stack.read_only
     raise RefusedError(
         "aufs-pseudo-links-lost",
         f"{count(len(lost), 'name')} in {target} would no longer be hard links",
         why="they show the copy of a hard-linked file that was changed under another name; aufs "
         "links them only while mounted, and cannot link them on the branch "
-        + ("while it is read-only" if mounted.stack.read_only else "now"),
-        hint=f"to keep them: {first}; to lose them: layerctl umount --force {target}",
+        + ("while it is read-only" if read_only else "now"),
+        hint="make the mount writable first, or lose them with --force"
+        if read_only
+        else "run the command as root, or lose them with --force",
+        commands=(writable, force) if read_only else (force,),
         details=tuple(details),
     )
 
@@ -95,6 +97,7 @@ def _busy(mounted: Mounted) -> RefusedError:
         "leaked-mount-busy",
         f"{target} is busy",
         why=why,
-        hint=f"stop what is using it, or detach it now: layerctl umount --lazy {target}",
+        hint="stop what is using it, or detach it now with --lazy",
+        commands=(shell("layerctl", "umount", "--lazy", target),),
         details=details,
     )

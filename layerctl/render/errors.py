@@ -8,21 +8,27 @@ import sys
 
 from layerctl.codecs.escape import printable
 from layerctl.errors import LayerctlError
+from layerctl.model import Severity
 
 
 def error_text(error: LayerctlError) -> str:
-    """Return what happened, why and what helps, one per line, then the kernel's messages."""
-    lines = [f"layerctl: {printable(error.message)}"]
-    if error.why:
-        from layerctl.render.human import wrapped
+    """Return what happened, why and what helps, one per line.
 
+    Then the kernel's messages, and what else would be wrong. `layerctl explain ID` tells more.
+    """
+    from layerctl.render.findings import line
+    from layerctl.render.human import wrapped
+
+    lines = [f"layerctl: {printable(error.message)}  [{error.id}]"]
+    if error.why:
         lines += [f"  why:  {text}" for text in wrapped(printable(error.why))]
     if error.hint:
-        from layerctl.render.human import wrapped
-
         lines += [f"  help: {line}" for line in wrapped(printable(error.hint))]
-    lines += [f"    $ {printable(command)}" for command in error.commands]
-    lines.extend(f"  {printable(detail)}" for detail in error.details)
+    prompt = "    $ " if error.hint or len(error.commands) > 1 else "  help: "
+    lines += [f"{prompt}{printable(command)}" for command in error.commands]
+    lines += [f"  {printable(detail)}" for detail in error.details]
+    others = [one for one in error.findings if one.severity is not Severity.INFO]
+    lines += [f"  also: {line(one)}" for one in others]
     return "\n".join(lines)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from layerctl.codecs.escape import printable
 from layerctl.model import Certainty, Finding, Severity
 from layerctl.render.human import signs, wrapped
 from layerctl.render.json import Document, finding_document
+from layerctl.rules.findings import verdict
 from layerctl.rules.words import count
 
 if TYPE_CHECKING:
@@ -22,14 +23,6 @@ _COLOURS = {Severity.FAILURE: "31;1", Severity.WARNING: "33;1", Severity.INFO: "
 def _mark(severity: Severity) -> str:
     others = {Severity.WARNING: "!", Severity.INFO: "i"}
     return others.get(severity) or signs().bad
-
-
-def verdict(findings: Iterable[Finding], *, strict: bool = False) -> str:
-    """Return `failure`, `warning` or `ok`, the worst severity; `strict` fails warnings."""
-    severities = {finding.severity for finding in findings}
-    if Severity.FAILURE in severities or (strict and Severity.WARNING in severities):
-        return "failure"
-    return "warning" if Severity.WARNING in severities else "ok"
 
 
 def document(report: Report, *, strict: bool = False) -> Document:
@@ -63,6 +56,13 @@ def reading_document(reading: Reading, *, strict: bool = False) -> Document:
         "unsaid": reading.unsaid,
         "checks": [],
     }
+
+
+def line(finding: Finding) -> str:
+    """Return a finding on one line: how grave, what was seen, its id."""
+    grave = "possible cause" if finding.certainty is Certainty.POSSIBLE else finding.severity.value
+    seen = "; ".join(finding.evidence) or finding.title
+    return f"{grave}: {printable(seen)}  [{finding.cause}]"
 
 
 def lines(finding: Finding, *, colour: bool = False, note: str = "") -> list[str]:

@@ -7,23 +7,17 @@ from collections.abc import Sequence
 
 from layerctl.codecs.escape import printable
 from layerctl.errors import RefusedError
-from layerctl.model import Finding, Severity, Stack
+from layerctl.model import Stack
 from layerctl.mounting import boot, forms
 from layerctl.mounting.apply import Step, steps
 from layerctl.mounting.plan import Plan
 from layerctl.mounting.prepare import Prepared
 from layerctl.render import json
+from layerctl.render.findings import lines
 from layerctl.render.json import Document, path_fields, path_list_fields
 from layerctl.render.mounts import stack_document, stack_lines
 from layerctl.rules.aufs import with_permissions
-
-
-def verdict(findings: Sequence[Finding]) -> str:
-    """Return the worst of the findings: `ok`, `warning` or `failure`."""
-    severities = {finding.severity for finding in findings}
-    if Severity.FAILURE in severities:
-        return "failure"
-    return "warning" if Severity.WARNING in severities else "ok"
+from layerctl.rules.findings import verdict
 
 
 def _strings(prepared: Prepared) -> tuple[str | None, str | None, str]:
@@ -104,10 +98,7 @@ def show(prepared: Prepared, plan: Plan | None, *, as_json: bool) -> None:
     out += [f"note: {printable(text)}" for text in _dry_notes(prepared)]
     out.append(f"checks: {verdict(prepared.findings)}")
     for finding in prepared.findings:
-        out.append(f"  {finding.severity.value}: {finding.title} ({finding.cause})")
-        out += [f"    {printable(text)}" for text in finding.evidence]
-        out.append(f"    help: {printable(finding.fix.text)}")
-        out += [f"      {printable(command)}" for command in finding.fix.commands]
+        out += lines(finding)
     print("\n".join(out))  # noqa: T201 - the render room is where output is written
 
 

@@ -44,3 +44,10 @@ def plural(noun: str) -> str:
     if noun.endswith("y") and noun[-2:-1] not in "aeiou":
         return f"{noun[:-1]}ies"
     return f"{noun}s"
+
+
+def shell(*words: str) -> str:
+    """Return a command to paste into a shell, its words quoted where they need it."""
+    import shlex  # which errors alone need
+
+    return shlex.join(words)

@@ -7,6 +7,7 @@ import os
 from layerctl.errors import RequestError
 from layerctl.kernel import paths
 from layerctl.model import Stack
+from layerctl.rules.words import shell
 
 
 def check_layer(layer: int | None, stack: Stack) -> None:
@@ -30,8 +31,8 @@ def check_since(since: int, target: str | None, stack: Stack) -> None:
         what = "--since must be 1 here"
     else:
         what = f"--since must be between 1 and {count - 1}"
-    hint = f"inspect mount {target}" if target else "inspect changes --help"
-    raise RequestError("no-such-layer", what, hint=f"layerctl {hint}")
+    words = ("mount", target) if target else ("changes", "--help")
+    raise RequestError("no-such-layer", what, commands=(shell("layerctl", "inspect", *words),))
 
 
 def path_in_tree(path: str, target: str | None) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from layerctl.diagnosing.catalogue import (
     aufs,
@@ -21,9 +21,9 @@ from layerctl.diagnosing.catalogue import (
 )
 from layerctl.diagnosing.catalogue.cause import Cause
 from layerctl.diagnosing.clue import Clue, Raw
-from layerctl.model import Certainty, Finding, Fix, Severity
+from layerctl.model import Certainty, Finding, Fix
 
-__all__ = ["CAUSES", "Cause", "fill", "finding", "gravest_first"]
+__all__ = ["CAUSES", "Cause", "fill", "finding"]
 
 CAUSES: dict[str, Cause] = {
     **support.CAUSES,
@@ -37,7 +37,6 @@ CAUSES: dict[str, Cause] = {
 }
 
 _PLACE = re.compile(r"\{([a-z_]+)\}")
-_ORDER = {Severity.FAILURE: 0, Severity.WARNING: 1, Severity.INFO: 2}
 
 
 def fill(template: str, values: Mapping[str, str], *, quoted: bool = False) -> str:
@@ -77,8 +76,3 @@ def finding(clue: Clue, certainty: Certainty = Certainty.CERTAIN) -> Finding:
         Fix(fill(cause.fix if clue.fix is None else clue.fix, values), tuple(commands)),
         certainty,
     )
-
-
-def gravest_first(findings: Iterable[Finding]) -> list[Finding]:
-    """Return findings in the order of their severity, equal ones as they came."""
-    return sorted(findings, key=lambda one: _ORDER[one.severity])

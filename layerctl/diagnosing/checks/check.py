@@ -9,6 +9,7 @@ from typing import Generic, NamedTuple, ParamSpec
 from layerctl.diagnosing.clue import Clue
 from layerctl.kernel.facts import Facts
 from layerctl.model import Finding, Severity, Stack
+from layerctl.rules.findings import gravest_first
 
 P = ParamSpec("P")
 
@@ -121,6 +122,6 @@ def findings(clues: Sequence[Clue]) -> list[Finding]:
     if not clues:
         return []
     # a mount without faults does not pay for the catalogue
-    from layerctl.diagnosing.catalogue import finding, gravest_first
+    from layerctl.diagnosing.catalogue import finding
 
     return gravest_first(map(finding, clues))
