@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ast
 import errno
+import json
 import os
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +38,31 @@ def _raised() -> Iterator[tuple[str, str, str]]:
                     if isinstance(one, ast.Constant):
                         assert isinstance(one.value, str)
                         yield f"{file.name}:{node.lineno}", node.func.id, one.value
+
+
+#: A hint that is a command, or ends with one.
+COMMAND = re.compile(
+    r"(^|: )(sudo |\{PROGRAM\}|layerctl |mount -|u?mount /|findmnt|apt-get|mkdir|namei|realpath|"
+    r"modprobe|dmesg|ulimit|fuser)"
+)
+
+
+def _hints() -> Iterator[tuple[str, str]]:
+    """Yield every hint in the code, a value in it as its expression in braces."""
+    for file in sorted((ROOT / "layerctl").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call):
+                for keyword in node.keywords:
+                    if keyword.arg == "hint":
+                        for text in ast.walk(keyword.value):
+                            if isinstance(text, ast.JoinedStr | ast.Constant):
+                                yield f"{file.name}:{node.lineno}", ast.unparse(text).strip("f'\"")
+
+
+def test_a_hint_is_a_sentence_and_no_command() -> None:
+    hints = list(_hints())
+    assert len(hints) > 50
+    assert not [one for one in hints if COMMAND.search(one[1])]
 
 
 def test_every_error_is_in_the_table_or_the_catalogue() -> None:
@@ -86,3 +114,33 @@ def test_every_errno_has_an_answer() -> None:
     assert layerctl("explain", "EUCLEAN").returncode == 0
     assert layerctl("explain", "0").returncode == 3
     assert layerctl("explain", "99999").returncode == 3
+
+
+@pytest.mark.namespace
+@pytest.mark.parametrize(
+    ("first", "options"),
+    [("target-missing", ()), ("conflicting-options", ("-o", "metacopy=on,redirect_dir=off"))],
+)
+def test_a_mount_that_fails_shows_what_else_the_checks_found(
+    lab: Path, first: str, options: tuple[str, ...]
+) -> None:
+    (lab / "u").mkdir()
+    arguments = ("mount", "-l", "nosuch", "-u", "u", *options, "m")
+    error = json.loads(layerctl(*arguments, "--json").stderr)["error"]
+    assert error["id"] == first
+    assert "missing-layer-directory" in [one["cause"] for one in error["findings"]]
+    lines = layerctl(*arguments).stderr.splitlines()
+    assert lines[0].endswith(f"  [{first}]")
+    seen = f"{lab}/nosuch: No such file or directory  [missing-layer-directory]"
+    assert f"  also: failure: lower layer {seen}" in lines
+    if not options:
+        assert f"  also: failure: lower layer {seen}" in layerctl(*arguments, "-n").stdout
+
+
+@pytest.mark.namespace
+def test_a_mount_that_fails_is_explained_by_what_only_doctor_would_look_at(lab: Path) -> None:
+    for name in ("l/l", "u", "w"):
+        (lab / name).mkdir(parents=True)
+    (lab / "l" / ".wh.x").touch()
+    failed = layerctl("mount", "-l", "l", "-u", "u", "-w", "w", "m")
+    assert "[aufs-whiteouts-in-overlay]" in failed.stderr

@@ -148,7 +148,7 @@ def test_a_second_mount_on_one_upper_is_told_of_or_refused(lab: Path) -> None:
     second = ("-l", "l", "-u", "u", "-w", "w2", "m2")
     done = layerctl("mount", *second)
     assert done.returncode == 0
-    assert "(upper-shared-warning)" in done.stderr
+    assert "[upper-shared-warning]" in done.stderr
     syscalls.umount2("m2", 0)
     done = layerctl("mount", "-o", "index=on", *second, "--json")
     assert done.returncode == 32

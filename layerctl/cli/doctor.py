@@ -98,16 +98,18 @@ def _check_usage(host: bool, source: str | None, *, named: bool, about: str | No
         raise RequestError(
             "usage",
             "--host examines the whole machine, and takes no layers, target or text",
-            hint="layerctl doctor --host",
+            commands=("layerctl doctor --host",),
         )
     if source is not None and named:
         raise RequestError(
             "usage",
             "--from cannot be combined with layers or a target",
-            hint="layerctl doctor --from FILE",
+            commands=("layerctl doctor --from FILE",),
         )
     if source is None and about is not None:
-        raise RequestError("usage", "--kernel and --fs need --from", hint="layerctl doctor --help")
+        raise RequestError(
+            "usage", "--kernel and --fs need --from", commands=("layerctl doctor --help",)
+        )
 
 
 class Shown:

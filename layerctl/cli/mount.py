@@ -17,6 +17,7 @@ from layerctl.model import Severity
 from layerctl.mounting.plan import APIS, FORMS, Plan
 from layerctl.mounting.prepare import Prepared
 from layerctl.render.errors import note
+from layerctl.render.findings import line
 from layerctl.usecases.mount import Asked, carry_out, failing, plan_mount, prepare_mount
 
 
@@ -94,7 +95,7 @@ def _where(where: tuple[str, ...]) -> tuple[str | None, str]:
             "usage",
             "no target was given" if not where else f"{len(where)} arguments are too many",
             why="the arguments are [SOURCE] TARGET",
-            hint="layerctl mount --help",
+            commands=("layerctl mount --help",),
         )
     return (None, where[0]) if len(where) == 1 else (where[0], where[1])
 
@@ -117,7 +118,7 @@ def _report(
     for text in said:
         note(text)
     for finding in warnings:
-        note(f"warning: {'; '.join(finding.evidence) or finding.title} ({finding.cause})")
+        note(line(finding))
     if as_json:
         from layerctl.render import json
         from layerctl.render.mounts import mounted_document
@@ -149,8 +150,7 @@ def _print(prepared: Prepared, form: str) -> int:
     for finding in prepared.findings:
         if finding.cause == "missing-cap-sys-admin":
             continue
-        evidence = "; ".join(finding.evidence) or finding.title
-        note(f"{finding.severity.value}: {evidence} ({finding.cause})")
+        note(line(finding))
         failed = failed or finding.severity is Severity.FAILURE
     return EXIT_FOUND if failed else EXIT_OK
 

@@ -231,7 +231,7 @@ def _read_back(run: Run) -> tuple[Mounted, tuple[str, ...]]:
             "not-as-asked",
             "the mount differs from the request; it was unmounted again",
             why="; ".join(found.differences),
-            hint="compare it with the option string of a dry run (layerctl mount -n)",
+            hint="compare it with the option string of a dry run (mount -n)",
         )
     return mounted, found.notes
 

@@ -12,6 +12,7 @@ from layerctl.kernel.mounts import Mounted
 from layerctl.model import Layer, Role, Stack
 from layerctl.mounting import branches
 from layerctl.rules.aufs import BranchChange
+from layerctl.rules.words import shell
 
 
 class Changes(NamedTuple):
@@ -62,7 +63,7 @@ def plan_changes(
             raise RequestError(
                 "aufs-br-syntax",
                 f"'{name}' has no permission",
-                hint=f"layerctl branch mod {target} {name}=ro",
+                commands=(shell("layerctl", "branch", "mod", target, f"{name}=ro"),),
             )
         changes.append(resolved(BranchChange(word, branch, position), mounted.stack))
     return Changes(mounted, tuple(changes))

@@ -24,11 +24,11 @@ from layerctl.errors import (
     RequestError,
 )
 from layerctl.kernel import mounts, paths
-from layerctl.kernel.facts import probes
 from layerctl.kernel.facts.gather import gather
 from layerctl.model import MountEntry, Stack
+from layerctl.rules.words import shell
 from layerctl.usecases import targets
-from layerctl.usecases.mount import with_default_work
+from layerctl.usecases.mount import with_default_work, with_more
 
 if TYPE_CHECKING:
     from layerctl.diagnosing.reading.result import Reading
@@ -42,12 +42,7 @@ def planned(request: Request, target: str | None, *, probe: bool) -> Report:
     stack, default_work = with_default_work(targets.from_flags(request))
     where = None if target is None else paths.absolute(target)
     facts = gather(stack, where, () if default_work is None else (default_work,))
-    for more in (probes.look_wider, probes.try_out) if probe else (probes.look_wider,):
-        try:
-            facts = more(stack, facts)
-        except Exception as error:  # its result is unknown, and reported as such
-            unknown = f"{more.__name__.replace('_', ' ')}: {error}"
-            facts = facts._replace(unknown=(*facts.unknown, unknown))
+    facts = with_more(stack, facts, probe=probe)
     report = preflight.run(stack, facts)
     asked = preflight.request_findings(stack, where)
     string = preflight.string_findings(stack, where)
@@ -74,7 +69,7 @@ def standing(target: str, *, probe: bool) -> tuple[Report, tuple[str, ...]]:
             "layer-covered",
             f"cannot look beneath the mount that covers a layer of {target}: {error.strerror}",
             why="it takes CAP_SYS_ADMIN, a process and a mount namespace",
-            hint=f"sudo layerctl doctor {target}",
+            commands=(shell("sudo", "layerctl", "doctor", target),),
         ) from None
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from layerctl.codecs.request import Request, build
 from layerctl.diagnosing import preflight
-from layerctl.errors import LayerctlError, RefusedError, RequestError, of_finding
+from layerctl.errors import LayerctlError, RefusedError, RequestError, as_finding, of_finding
 from layerctl.kernel import beneath, context, paths
+from layerctl.kernel.facts import Facts
 from layerctl.kernel.facts.common import cached_directory, caller
 from layerctl.kernel.facts.gather import gather
 from layerctl.kernel.mounts import Mounted
@@ -48,8 +49,34 @@ def prepare_mount(asked: Asked) -> Prepared:
     """
     prepared = _prepare(asked)
     if asked.request.fstype == "auto":
-        return _fall_back(prepared, asked)
-    return prepared
+        prepared = _fall_back(prepared, asked)
+    if not any(failing(prepared)):
+        return prepared
+    further = _further(prepared.stack, prepared.facts, prepared.findings)
+    return prepared._replace(findings=(*prepared.findings, *further))
+
+
+def with_more(stack: Stack, facts: Facts, *, probe: bool) -> Facts:
+    """Return the facts with what takes longer to gather, and with `probe` what must be tried.
+
+    Facts that cannot be gathered are unknown.
+    """
+    from layerctl.kernel.facts import probes
+
+    for more in (probes.look_wider, probes.try_out) if probe else (probes.look_wider,):
+        try:
+            facts = more(stack, facts)
+        except Exception as error:  # its result is unknown, and reported as such
+            unknown = f"{more.__name__.replace('_', ' ')}: {error}"
+            facts = facts._replace(unknown=(*facts.unknown, unknown))
+    return facts
+
+
+def _further(stack: Stack, facts: Facts, known: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return what `doctor --no-probe` finds beyond what is known, of a mount that fails anyway."""
+    causes = {one.cause for one in known}
+    found = preflight.findings(stack, with_more(stack, facts, probe=False))
+    return tuple(one for one in found if one.cause not in causes)
 
 
 def with_default_work(stack: Stack) -> tuple[Stack, str | None]:
@@ -90,12 +117,22 @@ def _settled(asked: Asked) -> tuple[Stack, str | None, tuple[str, ...]]:
         )
     stack, default_work = with_default_work(absolute_stack(built))
     stack, *notes = prepare.user_xattr(stack, caller())
-    for problem in validity.problems(stack):
-        raise problem
+    _refuse(stack, asked.target)
     if stack.fstype == "aufs":
         stack, note = prepare.xino(stack, asked.aufs_xino or "auto", cached_directory())
         notes.append(note)
     return stack, default_work, tuple(filter(None, notes))
+
+
+def _refuse(stack: Stack, target: str) -> None:
+    """Raise what is wrong with a stack in itself, with what else would be found."""
+    problems = validity.problems(stack)
+    if problems:
+        error = problems[0]
+        others = [as_finding(one) for one in problems[1:]]
+        facts = gather(stack, paths.absolute(target), ())
+        error.findings = (*others, *_further(stack, facts, [as_finding(one) for one in problems]))
+        raise error
 
 
 def _fall_back(prepared: Prepared, asked: Asked) -> Prepared:
@@ -185,26 +222,24 @@ def _explained(error: MountFailedError, prepared: Prepared) -> LayerctlError:
     from layerctl.diagnosing import explain
     from layerctl.kernel.facts import probes
 
+    facts = with_more(prepared.stack, prepared.facts, probe=False)
     details = [f"kernel: {line}" for line in (*error.context_log, *error.kernel_log)]
     details.append(f"errno:  {error.errno} ({error.strerror}) from {error.stage}")
-    gathered = probes.ask_clones(prepared.stack, prepared.facts)
     found = explain.of_failure(
         prepared.stack,
         error.errno,
         error.context_log,
         error.kernel_log,
-        gathered,
+        probes.ask_clones(prepared.stack, facts),
         judged=error.judged,
     )
     if found.known:
         others = (*found.known[1:], *found.possible)
         return of_finding(found.known[0], others, tuple(details))
-    could_be = ", ".join(one.cause for one in found.possible)
     return RefusedError(
         "mount-refused",
         f"the kernel refused the mount on {prepared.target}: {error.strerror}",
-        why="the checks found no reason, and the kernel gave only the error number"
-        + (f"; possible causes: {could_be}" if could_be else ""),
+        why="the checks found no reason, and the kernel gave only the error number",
         hint="read the kernel log as root",
         commands=("dmesg | tail",),
         findings=tuple(found.possible),
