@@ -129,9 +129,14 @@ def _mount_options(title: str, table: tuple[Option, ...]) -> Iterator[str]:
         yield from (".TP", f".B {roff(term)}", fill(text))
 
 
+#: Words that a sentence starts with as they are: names of programs, options, values and calls.
+_NAMES = re.compile(r"(?:aufs|df|fuse-overlayfs|gVisor|inotify|ro|tmpfiles|xino)\b|\w+[(=_]|br:")
+
+
 def sentence(text: str) -> str:
-    """Return a table's help text as a sentence."""
-    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+    """Return a table's help text as a sentence; a name that it starts with keeps its spelling."""
+    first = text[:1] if _NAMES.match(text) else text[:1].upper()
+    return first + text[1:] + ("" if text.endswith(".") else ".")
 
 
 def _columns(name: str) -> Iterator[str]:
