@@ -39,7 +39,7 @@ def _examine(
     probe: bool,
 ) -> Report:
     facts = gather(stack, None)
-    if probe and stack.fstype == "overlay" and stack.upper is not None and not stack.read_only:
+    if probe:
         facts = ask_for_room(stack, facts)
     live = Live(mounted, stack, facts, held, ignored_markers.find(stack), covers)
     checks = [check for check in CHECKS if check.applies(stack, facts)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -79,8 +80,6 @@ def coloured_help(text: str) -> str:
     """Return a help text with its headings bold and its options in colour, where that is wanted."""
     if not wants_colour():
         return text
-    import re
-
     text = re.sub(r"(?m)^(\w+:)", "\033[1m\\1\033[0m", text)
     return re.sub(r"(?m)^  (-.*?)(?=  |$)", "  \033[36m\\1\033[0m", text)
 

@@ -11,7 +11,9 @@ from layerctl.codecs.escape import printable
 from layerctl.errors import RequestError
 from layerctl.render import stream
 from layerctl.render.columns import Column, Listing
+from layerctl.render.human import console, signs
 from layerctl.render.json import Document
+from layerctl.rules.options import nearest
 
 
 class Format(StrEnum):
@@ -86,8 +88,6 @@ def _column(listing: Listing, name: str, flag: str) -> Column:
     column = listing.column(name)
     if column is None:
         known = [one.name for one in listing.columns]
-        from layerctl.rules.options import nearest
-
         close = nearest(name.upper(), known)
         suggested = listing.shown[0] if flag == "--sort" else ",".join(listing.shown)
         raise RequestError(
@@ -170,8 +170,6 @@ def _table(columns: tuple[Column, ...], rows: Iterable[Document], output: Output
     from rich.box import SIMPLE_HEAD, Box
     from rich.table import Table
     from rich.text import Text
-
-    from layerctl.render.human import console, signs
 
     box = Box(str(SIMPLE_HEAD).replace("─", signs().rule))
     table = Table(box=box, show_edge=False, pad_edge=False, show_header=output.headings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 
 from layerctl.codecs.escape import printable
@@ -36,8 +37,6 @@ def print_form(prepared: Prepared, form: str) -> None:
 
     Raises RefusedError where the form cannot hold it.
     """
-    import sys
-
     stack, source, target = prepared.stack, prepared.source, prepared.target
     lost = boot.volatile(stack, prepared.facts)
     match form:

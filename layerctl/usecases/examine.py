@@ -26,9 +26,10 @@ from layerctl.errors import (
 from layerctl.kernel import mounts, paths
 from layerctl.kernel.facts.gather import gather
 from layerctl.model import MountEntry, Stack
+from layerctl.mounting import prepare
 from layerctl.rules.words import shell
 from layerctl.usecases import targets
-from layerctl.usecases.mount import with_default_work, with_more
+from layerctl.usecases.mount import to_make, with_default_work, with_more
 
 if TYPE_CHECKING:
     from layerctl.diagnosing.reading.result import Reading
@@ -41,12 +42,13 @@ def planned(request: Request, target: str | None, *, probe: bool) -> Report:
     """
     stack, default_work = with_default_work(targets.from_flags(request))
     where = None if target is None else paths.absolute(target)
-    facts = gather(stack, where, () if default_work is None else (default_work,))
-    facts = with_more(stack, facts, probe=probe)
+    make = to_make(default_work)
+    facts = with_more(stack, gather(stack, where, make), probe=probe)
     report = preflight.run(stack, facts)
     asked = preflight.request_findings(stack, where)
     string = preflight.string_findings(stack, where)
-    return report._replace(findings=[*asked, *report.findings, *string])
+    found = [*asked, *report.findings, *prepare.unmakable(make), *string]
+    return report._replace(findings=found)
 
 
 def standing(target: str, *, probe: bool) -> tuple[Report, tuple[str, ...]]:

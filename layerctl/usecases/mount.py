@@ -85,14 +85,18 @@ def with_default_work(stack: Stack) -> tuple[Stack, str | None]:
     return (stack if work is None else stack._replace(work=work)), work
 
 
+def to_make(*wanted: str | None) -> tuple[str, ...]:
+    """Return which of the directories are not there yet; None is none."""
+    return tuple(path for path in wanted if path is not None and not paths.taken(path))
+
+
 def _prepare(asked: Asked) -> Prepared:
     stack, default_work, notes = _settled(asked)
     place = paths.absolute(asked.target)
-    wanted = [place, stack.upper, stack.work] if asked.mkdir else [default_work]
-    make = tuple(path for path in wanted if path is not None and not paths.taken(path))
+    make = to_make(place, stack.upper, stack.work) if asked.mkdir else to_make(default_work)
     facts = gather(stack, place, make)
     # What few mounts need is imported only then: a script pays for every import.
-    if stack.upper is not None and not stack.read_only:
+    if stack.upper is not None:
         from layerctl.kernel.facts.overlay import ask_for_room
 
         facts = ask_for_room(stack, facts)

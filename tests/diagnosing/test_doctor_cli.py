@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from layerctl.diagnosing import preflight
+from layerctl.cli.main import main
+from layerctl.diagnosing import live, preflight
 from layerctl.diagnosing.catalogue import CAUSES, fill
 from layerctl.diagnosing.checks import check, mounted, plan, system
 from layerctl.diagnosing.clue import Clue
 from layerctl.kernel import syscalls
 from layerctl.kernel.facts import Caller, Facts, TypeState, features, probes
 from layerctl.kernel.facts.gather import gather
-from layerctl.model import Severity
+from layerctl.model import Severity, Stack
 from tests.support import layerctl, layerctl_json
 from tests.support.plans import a_system, doctor_says, failures, make, stack_of
 
@@ -164,6 +165,43 @@ def test_nothing_is_tried_where_that_is_forbidden() -> None:
     before = os.stat("f").st_mtime_ns
     assert layerctl_json("doctor", "--no-probe", *arguments)["findings"] == []
     assert os.stat("f").st_mtime_ns == before
+
+
+@pytest.mark.namespace
+def test_nothing_is_tried_on_a_mount_where_that_is_forbidden(
+    lab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make("l", "u", "w", "m")
+    options = f"lowerdir={lab}/l,upperdir={lab}/u,workdir={lab}/w"
+    syscalls.mount("o", "m", "overlay", 0, options)
+    tried = []
+
+    def ask(stack: Stack, facts: Facts) -> Facts:
+        tried.append(stack.upper)
+        return facts
+
+    monkeypatch.setattr(live, "ask_for_room", ask)
+    assert main(["doctor", "--no-probe", "--json", "m"]) == 0
+    assert not tried
+    assert main(["doctor", "--json", "m"]) == 0
+    assert tried == [f"{lab}/u"]
+
+
+@pytest.mark.namespace
+def test_a_work_directory_that_cannot_be_made_is_seen() -> None:
+    upper = "u" * 252  # and with .work behind it, it is no name
+    make("l", upper, "m")
+    arguments = ("-l", "l", "-u", upper, "m")
+    assert failures_of("doctor", *arguments) == ["directory-not-made"]
+    assert failures_of("mount", "-n", *arguments) == ["directory-not-made"]
+    make("w")
+    assert failures_of("doctor", "-w", "w", *arguments, code=0) == []
+
+
+def failures_of(*arguments: str, code: int = 1) -> list[str]:
+    """Return the causes that a command reports as failures."""
+    found = layerctl_json(*arguments, code=code)["findings"]
+    return [one["cause"] for one in found if one["severity"] == "failure"]
 
 
 @pytest.mark.namespace

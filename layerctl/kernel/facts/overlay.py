@@ -90,10 +90,12 @@ def ask_for_room(stack: Stack, facts: Facts) -> Facts:
     """Return the facts with whether root gets room where statvfs(3) has none for others.
 
     ext4 and others keep some for root, and ext4 keeps some from root too: only writing tells.
-    It is written into a file that never has a name. Raises nothing.
+    It is written into a file that never has a name; not for a read-only mount. Raises nothing.
     """
     left = facts.overlay.storage
-    if stack.upper is None or left is None or left.bytes_free or not left.bytes_for_root:
+    if stack.upper is None or stack.read_only or left is None:
+        return facts
+    if left.bytes_free or not left.bytes_for_root:
         return facts
     try:
         upper = beneath.open_directory(stack.upper)
