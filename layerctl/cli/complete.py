@@ -14,11 +14,12 @@ import click
 from layerctl.codecs.request import Request, fstype_of
 from layerctl.errors import RequestError
 from layerctl.kernel import mounts, paths
-from layerctl.render.columns import Listing
 from layerctl.rules.options import FLAGS, TABLES, Option, Takes, find
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
+
+    from layerctl.render.columns import Listing
 
 
 def _item(word: str, help_: str = "", kind: str = "plain") -> CompletionItem:
