@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Collection
-from typing import TYPE_CHECKING
 
 from layerctl.errors import NotFoundError
 from layerctl.inspecting.resolvers.resolver import Resolver
@@ -18,14 +17,11 @@ from layerctl.kernel.live_layers import same_inode, times
 from layerctl.model import MountEntry
 from layerctl.rules.words import shell
 
-if TYPE_CHECKING:
-    from layerctl.inspecting.opening import Opened
-
 #: How many names are looked at; and how often, since a mount in use changes meanwhile.
 _MOST, _TRIES = 256, 3
 
 
-def check(view: Opened, mount: MountEntry, top: int) -> None:
+def check(resolver: Resolver, mount: MountEntry, top: int) -> None:
     """Compare the root of the merged tree with the root of the mount, open at `top`.
 
     Raises NotFoundError where they differ. What marks that cannot be read could change is left
@@ -34,17 +30,17 @@ def check(view: Opened, mount: MountEntry, top: int) -> None:
     inside = {one.target for one in mounts.entries()}
     prefix = mount.target.rstrip("/") + "/"
     covered = {target.removeprefix(prefix) for target in inside if target.startswith(prefix)}
-    was_thorough = view.resolver.thorough
+    was_thorough = resolver.thorough
     for left in range(_TRIES - 1, -1, -1):
         try:
-            difference = _difference(view, top, covered)
+            difference = _difference(resolver, top, covered)
         except OSError:  # the mount cannot be read: then there is nothing to compare with
             return
         finally:
-            view.resolver.thorough = was_thorough
+            resolver.thorough = was_thorough
         if not difference:
             return
-        view.resolver.thorough = True  # a quick look leaves out what attributes of files say
+        resolver.thorough = True  # a quick look leaves out what attributes of files say
         if not left:
             raise NotFoundError(
                 "layer-unknown",
@@ -54,9 +50,8 @@ def check(view: Opened, mount: MountEntry, top: int) -> None:
             )
 
 
-def _difference(view: Opened, top: int, covered: Collection[str]) -> str:
+def _difference(resolver: Resolver, top: int, covered: Collection[str]) -> str:
     """Return what differs, in words; empty where nothing does. `covered` are mount points."""
-    resolver = view.resolver
     directory = resolver.root()
     try:
         entries = resolver.read(directory)

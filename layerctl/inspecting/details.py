@@ -66,7 +66,7 @@ class Reader:
         """
         try:
             if alias is not None and alias.what is Aliasing.INDEXED:
-                return self._indexed(directory, name, alias)
+                return self._read(self._resolver.index, alias.other, directory, name)
             if alias is not None and alias.what is Aliasing.SHARED:
                 return self._shown_instead(directory, name)
             for part in directory.parts:
@@ -75,14 +75,6 @@ class Reader:
         except OSError as error:
             self._resolver.reasons.add(layer, directory.child_path(name), error)
         return None
-
-    def _indexed(self, directory: MergedDir, name: str, alias: Alias) -> Details | None:
-        from layerctl.inspecting.resolvers.overlay import Overlay
-
-        resolver = self._resolver
-        if not isinstance(resolver, Overlay) or resolver.origins is None:
-            return None
-        return self._read(resolver.origins.index, alias.other, directory, name)
 
     def _shown_instead(self, directory: MergedDir, name: str) -> Details | None:
         found = self._resolver.lookup(directory, name)

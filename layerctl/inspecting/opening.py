@@ -12,11 +12,17 @@ from typing import TYPE_CHECKING
 
 from layerctl.errors import LayerctlError, NotFoundError, NotPermittedError, RequestError
 from layerctl.inspecting import agreement
+from layerctl.inspecting.resolvers import inodes
+from layerctl.inspecting.resolvers.aufs import Aufs, AufsSettings
+from layerctl.inspecting.resolvers.origins import Origins
+from layerctl.inspecting.resolvers.overlay import Overlay
+from layerctl.inspecting.resolvers.overlay_layers import identities
 from layerctl.inspecting.resolvers.resolver import Resolver, open_layers
 from layerctl.kernel import layers, live_layers, mounts
 from layerctl.kernel.facts import common
 from layerctl.kernel.facts.modules import parameters
 from layerctl.kernel.live_layers import Place
+from layerctl.kernel.plinks import Copies
 from layerctl.model import Layer, MountEntry, Stack
 from layerctl.rules import aufs as aufs_rules
 from layerctl.rules import overlay as overlay_rules
@@ -76,7 +82,7 @@ def opened(
             view = _overlay(stack, roots, paths, live=mount is not None, thorough=thorough)
         _look_beneath_mounts(view)
         if mount is not None and top is not None:
-            agreement.check(view, mount, top)
+            agreement.check(view.resolver, mount, top)
             view.resolver.ask(top)
         yield view
     finally:
@@ -123,9 +129,6 @@ def _unknown(number: int, layer: Layer, mount: MountEntry, place: Place) -> Laye
 
 def _follow_pseudo_links(view: Opened, top: int) -> None:
     """Let the resolver ask a live aufs which names show the copy of a hard-linked file."""
-    from layerctl.inspecting.resolvers.aufs import Aufs
-    from layerctl.kernel.plinks import Copies
-
     if "noplink" in view.stack.options or not isinstance(view.resolver, Aufs):
         return
     writable = [
@@ -185,8 +188,6 @@ def _unopened(error: OSError) -> LayerctlError:
 
 
 def _aufs(stack: Stack, roots: Sequence[int], paths: tuple[str, ...]) -> Opened:
-    from layerctl.inspecting.resolvers.aufs import Aufs, AufsSettings
-
     fstypes = {}
     if any(layer.permission is None for layer in stack.layers):
         by_id = {entry.mount_id: entry.fstype for entry in mounts.entries()}
@@ -203,9 +204,6 @@ def _aufs(stack: Stack, roots: Sequence[int], paths: tuple[str, ...]) -> Opened:
 def _overlay(
     stack: Stack, roots: Sequence[int], paths: tuple[str, ...], *, live: bool, thorough: bool
 ) -> Opened:
-    from layerctl.inspecting.resolvers.inodes import Origins
-    from layerctl.inspecting.resolvers.overlay import Overlay, identities
-
     caller = common.caller()
     user = "userxattr" in stack.options or (not live and caller.in_user_namespace)
     settings = overlay_rules.settings(stack, parameters("overlay"), user=user)
@@ -223,6 +221,7 @@ def _overlay(
         decodes=not caller.in_user_namespace,
     )
     resolver.origins = Origins(resolver, stack.work)
+    resolver.find_aliases = inodes.find
     found = Opened(stack, resolver, paths, settings.prefix)
     if blind:
         found.notes.append(

@@ -57,6 +57,11 @@ class Aufs:
         #: The copies that a live mount shows for all names of a hard-linked file.
         self.copies = Copies((), -1)
 
+    @property
+    def index(self) -> int:
+        """No index: -1."""
+        return -1
+
     def ask(self, mount: int) -> None:
         """Do nothing: `copies` ask the mount."""
 

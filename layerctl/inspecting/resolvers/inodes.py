@@ -10,22 +10,16 @@ what a walk meets: each directory is listed, then its names are looked up in ord
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from layerctl.inspecting.resolvers.resolver import Found, descend
-from layerctl.inspecting.resolvers.tree import Alias, EntryKind, MergedDir, Part
-from layerctl.kernel import handles, layers
+from layerctl.inspecting.resolvers.origins import Origins
+from layerctl.inspecting.resolvers.overlay import Overlay
+from layerctl.inspecting.resolvers.resolver import Found, look_up
+from layerctl.inspecting.resolvers.tree import Alias, Aliases, EntryKind, MergedDir, Part
+from layerctl.kernel import layers
 from layerctl.model import Aliasing
 
-if TYPE_CHECKING:
-    from layerctl.codecs.handles import Handle
-    from layerctl.inspecting.resolvers.overlay import Overlay
-
 Identity = tuple[int, int]
-
-
-#: What is known of other paths: by directory, then by name.
-Table = dict[str, dict[str, Alias]]
 
 
 class _Inode(NamedTuple):
@@ -36,117 +30,24 @@ class _Inode(NamedTuple):
     lower: Identity | None
 
 
-class Origins:
-    """What upper files remember of where they were copied from, as the kernel decodes it."""
+def find(overlay: Overlay) -> Aliases:
+    """Return what a lookup denies, or shows of another path, because of an inode met before.
 
-    def __init__(self, overlay: Overlay, work: str | None) -> None:
-        self._overlay = overlay
-        #: The index, -1 where there is none, and what of it goes by each handle.
-        self.index = -1
-        self.names: dict[tuple[int, bytes], str] = {}
-        if overlay.settings.indexed and work is not None:
-            self._open_index(work)
-        self._attribute = overlay.settings.prefix + "origin"
-        self._uuids: dict[int, bytes | None] = {}
-
-    def _open_index(self, work: str) -> None:
-        try:
-            self.index = layers.open_root(os.path.join(work, "index"))
-            for name in os.listdir(self.index):
-                handle = handles.named(name)
-                if handle is not None:
-                    self.names[handle.type, handle.handle] = name
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            self._overlay.reasons.add(0, "", error)
-
-    def close(self) -> None:
-        """Close the index."""
-        if self.index >= 0:
-            os.close(self.index)
-            self.index = -1
-
-    def indexed(self, layer: int, fd: int, name: str = "") -> str | None:
-        """Return the index's name for a lower file: an open one, or a name in an open directory."""
-        handle = handles.of(fd, name, self.uuid(layer))
-        return None if handle is None else self.names.get((handle.type, handle.handle))
-
-    def points_to(self, name: str, fd: int) -> bool:
-        """Tell whether the index's entry for a lower directory names this upper one."""
-        upper = handles.remembered(self._overlay.settings.prefix + "upper", self.index, name)
-        found = handles.of(fd)
-        if upper is None or found is None:
-            return False
-        return (upper.type, upper.handle) == (found.type, found.handle)
-
-    def uuid(self, layer: int) -> bytes | None:
-        """Return the UUID of a layer's filesystem; zeros with uuid=off, None where unknown."""
-        if layer not in self._uuids:
-            own = self._overlay.settings.uuid or not self._overlay.same_fs
-            root = self._overlay.roots[layer]
-            self._uuids[layer] = handles.filesystem_uuid(root) if own else bytes(16)
-        return self._uuids[layer]
-
-    def remembered(self, fd: int, name: str | None = None) -> Handle | None:
-        """Return the origin that an upper file remembers."""
-        return handles.remembered(self._attribute, fd, name)
-
-    def of_file(self, fd: int, name: str, status: os.stat_result) -> os.stat_result | None:
-        """Return the lower file that an upper file was copied from (ovl_check_origin)."""
-        handle = self.remembered(fd, name)
-        return None if handle is None else self.decoded(handle, status)
-
-    def decoded(self, handle: Handle, status: os.stat_result) -> os.stat_result | None:
-        """Return what a handle names in the lower layers, if it is of the type of `status`."""
-        overlay = self._overlay
-        if not overlay.decodes:
-            return None
-        for layer in range(overlay.first_lower, len(overlay.roots)):
-            if self.uuid(layer) not in (None, handle.uuid):
-                continue
-            try:
-                found = handles.decode(handle, overlay.roots[layer])
-            except OSError as error:
-                overlay.reasons.add(layer, "", error)
-                return None
-            if found is not None:
-                same = layers.letter_of(found) == layers.letter_of(status)
-                return found if same else None
-        return None
-
-    def match(self, fd: int, layer: int, lower: int) -> bool:
-        """Tell whether an upper directory remembers this lower one (ovl_verify_fh).
-
-        Where it remembers nothing, the kernel notes the lower one now, and takes it.
-        """
-        if layers.attribute(self._attribute, fd) is None:
-            return True
-        return self.same(self.remembered(fd), layer, lower)
-
-    def same(self, handle: Handle | None, layer: int, fd: int, name: str = "") -> bool:
-        """Tell whether a handle is that of an open file, or of a name in an open directory."""
-        uuid = self.uuid(layer)
-        found = handles.of(fd, name, uuid)
-        if handle is None or found is None:
-            return False
-        if uuid is None:
-            return (handle.type, handle.handle) == (found.type, found.handle)
-        return handle.raw == found.raw
-
-
-def find(overlay: Overlay, origins: Origins) -> Table:
-    """Return what a lookup denies, or shows of another path, because of an inode met before."""
-    if overlay.blind or not overlay.settings.has_upper:
+    Of a live mount it asks which path was first.
+    """
+    origins = overlay.origins
+    if origins is None or overlay.blind or not overlay.settings.has_upper:
         return {}
     wanted = _wanted(overlay, origins)
     if wanted is None and not origins.names:
         return {}
-    wanted = wanted or set()
-    return _Walk(overlay, origins, wanted).table()
+    table = _Lookups(overlay, origins, wanted or set()).table()
+    if overlay.mount >= 0:
+        _settle(table, overlay.mount)
+    return table
 
 
-def settle(table: Table, mount: int) -> None:
+def _settle(table: Aliases, mount: int) -> None:
     """Ask a live mount, open at `mount`, what it has in memory, and with that who was first."""
     groups: dict[str, list[str]] = {}
     for directory, names in table.items():
@@ -166,12 +67,12 @@ def settle(table: Table, mount: int) -> None:
             _put(table, shown, Alias(Aliasing.FIRST, first, certain=True))
 
 
-def _get(table: Table, path: str) -> Alias:
+def _get(table: Aliases, path: str) -> Alias:
     above, _, name = path.rpartition("/")
     return table[above][name]
 
 
-def _put(table: Table, path: str, alias: Alias) -> None:
+def _put(table: Aliases, path: str, alias: Alias) -> None:
     above, _, name = path.rpartition("/")
     table[above][name] = alias
 
@@ -220,19 +121,6 @@ def _metadata_of(overlay: Overlay, path: str) -> os.stat_result | None:
     return _status_of(overlay.roots[layer], place)
 
 
-def look_up(overlay: Overlay, path: str) -> Found:
-    """Look a whole path up from the root; nothing where a directory on the way is none."""
-    above, _, name = path.rpartition("/")
-    directory, _, found = descend(overlay, above)
-    try:
-        if found is None:
-            return overlay.lookup(directory, name)
-        found.close()
-        return Found()
-    finally:
-        directory.close()
-
-
 def _stays(overlay: Overlay, path: str, name: str, lower: os.stat_result) -> bool:
     """Tell whether a lower file is found at the path of its copy, so that it is hidden by it."""
     for root in overlay.roots[overlay.first_lower :]:
@@ -249,17 +137,17 @@ def _stays(overlay: Overlay, path: str, name: str, lower: os.stat_result) -> boo
     return False
 
 
-class _Walk:
-    """A walk that looks every name up as the kernel would, and keeps its inodes."""
+class _Lookups:
+    """Lookups of every name, as a walk through the mount would make them, and their inodes."""
 
     def __init__(self, overlay: Overlay, origins: Origins, wanted: set[int]) -> None:
         self._overlay = overlay
         self._origins = origins
         self._wanted = wanted
         self._inodes: dict[Identity, _Inode] = {}
-        self._table: Table = {}
+        self._table: Aliases = {}
 
-    def table(self) -> Table:
+    def table(self) -> Aliases:
         root = self._overlay.root()
         self._down(root)
         root.close()

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
-from layerctl.inspecting.resolvers.inodes import Table, find, look_up, settle
-from layerctl.inspecting.resolvers.overlay_lookup import OverlayLookup, find_regular
-from layerctl.inspecting.resolvers.resolver import Found, LowerReasons, Reasons, reopen
+from layerctl.inspecting.resolvers.origins import Origins
+from layerctl.inspecting.resolvers.overlay_layers import OverlayLayers
+from layerctl.inspecting.resolvers.overlay_lookup import OverlayLookup
+from layerctl.inspecting.resolvers.resolver import Found, LowerReasons, look_up, reopen
 from layerctl.inspecting.resolvers.tree import (
     Alias,
+    Aliases,
     Entry,
     EntryKind,
     EntryKinds,
@@ -27,23 +27,14 @@ from layerctl.inspecting.resolvers.tree import (
 )
 from layerctl.kernel import layers
 from layerctl.model import Aliasing
-from layerctl.rules.overlay import FUSE, TRUSTED, USER, Settings
-
-if TYPE_CHECKING:
-    from layerctl.inspecting.resolvers.inodes import Origins
-
-#: Why a name is gone, if it is not a device that hides it.
-BY_ATTRIBUTE = "a whiteout by attribute"
+from layerctl.rules.overlay import Settings
 
 
-class Overlay:
+class Overlay(OverlayLayers):
     """One overlay's layers, opened: what it shows, name by name.
 
-    `roots` are descriptors of the layers' directories, topmost first, `blind` whether the
-    attributes cannot be read for want of privilege, `traps` the identities of directories that
-    a lookup refuses to enter because they are layers themselves, `thorough` whether every file's
-    attributes are read, `same_fs` whether all layers lie on one filesystem, `decodes` whether the
-    kernel finds a copied-up file's origin by its handle, which takes privilege.
+    `thorough` says that every file's attributes are read. Until `origins` and `find_aliases` are
+    set, the index and other paths to the same inode count for nothing.
     """
 
     def __init__(
@@ -51,46 +42,38 @@ class Overlay:
         roots: Sequence[int],
         settings: Settings,
         *,
-        blind: bool = False,
         thorough: bool = False,
+        blind: bool = False,
         traps: frozenset[tuple[int, int]] = frozenset(),
         same_fs: bool = True,
         decodes: bool = True,
     ) -> None:
-        self.roots = list(roots)
-        self.settings = settings
-        self.blind = blind
+        super().__init__(
+            roots, settings, blind=blind, traps=traps, same_fs=same_fs, decodes=decodes
+        )
         self.thorough = thorough
-        self.metacopies = settings.metacopy
-        self.traps = traps
-        self.same_fs = same_fs
         self.xino = settings.xino and not same_fs
-        self.reasons = Reasons()
         self.kinds = EntryKinds()
         #: Whether attributes are read even where a lookup has no use for them.
         self.reads_all = False
-        self.first_lower = 1 if settings.has_upper else 0
-        self.decodes = decodes
-        self._aliases: Table | None = None
         self.origins: Origins | None = None
+        self.find_aliases: Callable[[Overlay], Aliases] = lambda _: {}
+        self._aliases: Aliases | None = None
         #: The open root of the live mount, -1 without one.
         self.mount = -1
-        self.last_lower = len(self.roots) - settings.data_layers - 1
-        self.marked: set[int] = set()  # layers in which an opaque=x was seen
-        self.lower_roots = [
-            Part(index, -1, "") for index in range(self.first_lower, self.last_lower + 1)
-        ]
 
     @property
-    def aliases(self) -> Table:
+    def aliases(self) -> Aliases:
         """Paths that are one inode with another; found at first use, for that is a walk."""
         if self._aliases is None:
             self._aliases = {}  # what is asked meanwhile is asked without them
-            if self.origins is not None:
-                self._aliases = find(self, self.origins)
-                if self.mount >= 0:
-                    settle(self._aliases, self.mount)
+            self._aliases = self.find_aliases(self)
         return self._aliases
+
+    @property
+    def index(self) -> int:
+        """The open index, -1 without one."""
+        return -1 if self.origins is None else self.origins.index
 
     def ask(self, mount: int) -> None:
         """Let a live mount, open at `mount`, tell what it has in memory."""
@@ -125,9 +108,8 @@ class Overlay:
         directory.whiteouts = True
         for part in parts:
             lowest = part.layer == self.last_lower
-            if not lowest and not self.is_upper(part.layer) and self.opaque(part) == b"x":
+            if not lowest and self.note_opaque(part, self.opaque(part)):
                 directory.xattr_whiteouts = True
-                self.marked.add(part.layer)
         return directory
 
     def reopen(self, directory: MergedDir, above: MergedDir | None = None) -> None:
@@ -138,66 +120,11 @@ class Overlay:
         """Tell whether a part that was read has a name, or a whiteout for it."""
         return name in part.names
 
-    def is_metacopy(self, part: Part, name: str) -> bool:
-        """Tell whether a file of an open part has only metadata."""
-        return self.metacopies and self.value("metacopy", part.fd, name) is not None
-
-    def is_upper(self, layer: int) -> bool:
-        """Tell whether a layer is the upper one."""
-        return layer < self.first_lower
-
-    # Attributes
-
-    def part(self, layer: int, fd: int, path: str) -> Part:
-        """Return an open directory of a layer with its attributes read."""
-        part = Part(layer, fd, path)
-        names = self._attributes(fd, layer, path)
-        if names:
-            prefix = self.settings.prefix
-            part.attributes = tuple(n[len(prefix) :] for n in names if n.startswith(prefix))
-            part.strange = tuple(n for n in names if is_strange(n, prefix))
-        return part
-
-    def _attributes(self, fd: int, layer: int, path: str, name: str | None = None) -> list[str]:
-        """Return the names of all attributes of a directory or file."""
-        try:
-            return layers.attribute_names(fd, name)
-        except OSError as error:
-            self.reasons.add(layer, path, error)
-            return []
-
-    def attribute_names(self, fd: int, path: str) -> set[str]:
-        """Return overlay's own attributes of an upper directory, without their prefix."""
-        prefix = self.settings.prefix
-        names = self._attributes(fd, 0, path)
-        return {name[len(prefix) :] for name in names if name.startswith(prefix)}
-
-    def value(self, attribute: str, fd: int, name: str | None = None) -> bytes | None:
-        """Return the value of an overlay attribute of a directory, or of a name in it."""
-        return layers.attribute(self.settings.prefix + attribute, fd, name)
-
-    def opaque(self, part: Part) -> bytes | None:
-        """Return the value of `opaque`, which counts only where it is one byte long."""
-        if "opaque" not in part.attributes:
-            return None
-        return self.value("opaque", part.fd)
-
-    def is_xattr_whiteout(self, name: str, fd: int, status: os.stat_result | None = None) -> bool:
-        """Tell whether a file is a whiteout by attribute: empty, with any value of it."""
-        if status is None:
-            status = layers.status(name, fd)
-        return (
-            status is not None
-            and stat.S_ISREG(status.st_mode)
-            and status.st_size == 0
-            and self.value("whiteout", fd, name) is not None
-        )
-
-    # OverlayLookup
+    # Lookup
 
     def lookup(self, directory: MergedDir, name: str) -> Found:
         """Look one name up in a merged directory."""
-        found = OverlayLookup(self, name).run(directory)
+        found = OverlayLookup(self, self.origins, name).run(directory)
         if self.aliases and not found.error and found.parts:
             self._alias(directory, name, found)
         if not found.error and self._is_remembered_absent(directory, name, found.parts):
@@ -219,21 +146,11 @@ class Overlay:
             found.error, found.refused = errno.ESTALE, alias.why
         found.alias = alias
 
-    def in_data_layers(self, path: str) -> tuple[int, str] | None:
-        """Find a regular file in the data-only layers (ovl_lookup_data_layers)."""
-        for index in range(self.last_lower + 1, len(self.roots)):
-            if find_regular(self.roots[index], path):
-                return index, path.strip("/")
-        return None
-
     def _from_index(self, name: str, found: Found) -> None:
         """Put the index's file in the place of the lower one that it was copied from."""
         lower = found.parts[0]
         found.parts = [Part(0, -1, lower.path)]
-        if (
-            self.origins is not None
-            and self.value("metacopy", self.origins.index, name) is not None
-        ):
+        if self.index >= 0 and self.value("metacopy", self.index, name) is not None:
             found.metacopy, found.data = True, found.data or (lower.layer, lower.path)
 
     # Listing
@@ -322,7 +239,7 @@ class Overlay:
             directory.xattr_whiteouts
             and directory.whiteouts
             and not self.is_upper(part.layer)
-            and part.layer in self.marked
+            and part.layer in self.xwhiteout_layers
         )
 
     def looks_up(self, directory: MergedDir, part: Part) -> bool:
@@ -363,7 +280,7 @@ class Overlay:
     def xattr_whiteout(self, part: Part, kind: EntryKind, *, hides: bool) -> EntryKind:
         """Return what a whiteout by attribute is to a listing, which may look it up or not."""
         if hides:
-            return self.kinds.get("w", part.layer, why=BY_ATTRIBUTE)
+            return self.kinds.get("w", part.layer, by_attribute=True)
         return self.kinds.get(
             "f", part.layer, reachable=False, uncertain=kind.uncertain,
             why="an xattr whiteout: a listing shows the marker, but a lookup finds nothing",
@@ -433,42 +350,25 @@ class Overlay:
     def _merge(self, directory: MergedDir, name: str) -> Found | None:
         """Do what `lookup` does for a directory that was just listed, from what the scan saw.
 
-        Returns None where a redirect, or an origin to verify, asks for the whole of `lookup`.
+        Returns None where a redirect, a trap, or an origin to verify, asks for the whole of
+        `lookup`.
         """
-        settings = self.settings
-        if settings.verify:
+        if self.settings.verify:
             return None
-        parts = directory.parts
-        checks = settings.checks_redirects
         found = Found(letter="d")
-        lowers = len(parts) - (1 if self.is_upper(parts[0].layer) else 0)
-        for position, part in enumerate(parts):
+        for position, part in enumerate(directory.parts):
             kind = part.names.get(name)
             if kind is None:
                 continue
             if kind.letter != "d":
                 break
-            upper = self.is_upper(part.layer)
-            if checks:  # with data-only layers a name might yet be a file that has its data there
-                last = not upper and part.layer == self.last_lower
-                last = last and (bool(found.parts) or not settings.data_layers)
-            else:
-                last = not lowers if upper else position == len(parts) - 1
-            path = f"{part.path}/{name}" if part.path else name
             if self.traps and self._is_trap(part.fd, name):
                 found.close()
                 return None
-            try:
-                fd = layers.open_dir(name, part.fd)
-            except OSError as error:
-                if not found.parts:
-                    raise
-                self.reasons.add(part.layer, path, error)
+            last = self._is_last(directory, position, found)
+            below = self._part_below(part, name, found, last=last)
+            if below is None:
                 continue
-            if last and found.parts and not self.reads_all:
-                found.parts.append(Part(part.layer, fd, path))
-                continue
-            below = self.part(part.layer, fd, path)
             found.parts.append(below)
             if last or not below.attributes:
                 continue
@@ -479,23 +379,37 @@ class Overlay:
             if opaque == b"y":
                 found.opaque = part.layer
                 break
-            if opaque == b"x" and not upper:
+            if self.note_opaque(below, opaque):
                 found.xattr_whiteouts = True
-                self.marked.add(part.layer)
         return found if found.parts else None
+
+    def _is_last(self, directory: MergedDir, position: int, found: Found) -> bool:
+        """Tell whether a lookup goes no deeper than this part, and reads no attributes of it."""
+        parts, part = directory.parts, directory.parts[position]
+        upper = self.is_upper(part.layer)
+        if not self.settings.checks_redirects:
+            return len(parts) == 1 if upper else position == len(parts) - 1
+        # With data-only layers a name might yet be a file that has its data there.
+        return (
+            not upper
+            and part.layer == self.last_lower
+            and (bool(found.parts) or not self.settings.data_layers)
+        )
+
+    def _part_below(self, part: Part, name: str, found: Found, *, last: bool) -> Part | None:
+        """Open a directory in a part; None, with a reason, where parts above it are had already."""
+        path = f"{part.path}/{name}" if part.path else name
+        try:
+            fd = layers.open_dir(name, part.fd)
+        except OSError as error:
+            if not found.parts:
+                raise
+            self.reasons.add(part.layer, path, error)
+            return None
+        if last and found.parts and not self.reads_all:
+            return Part(part.layer, fd, path)
+        return self.part(part.layer, fd, path)
 
     def _is_trap(self, fd: int, name: str) -> bool:
         status = layers.status(name, fd)
         return status is not None and (status.st_dev, status.st_ino) in self.traps
-
-
-def identities(roots: Iterable[int]) -> frozenset[tuple[int, int]]:
-    """Return device and inode of each layer, which a lookup refuses to enter from another."""
-    return frozenset((s.st_dev, s.st_ino) for s in map(os.fstat, roots))
-
-
-def is_strange(name: str, prefix: str) -> bool:
-    """Tell whether an attribute looks like a marker, but is not spelled as this mount reads it."""
-    if name.startswith(prefix):
-        return name.startswith(prefix + "overlay.")
-    return name.startswith((TRUSTED, USER, FUSE))

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from layerctl.inspecting.resolvers.origins import Origins
+from layerctl.inspecting.resolvers.overlay_layers import OverlayLayers
 from layerctl.inspecting.resolvers.resolver import Found, Stop
 from layerctl.inspecting.resolvers.tree import MergedDir, Part
 from layerctl.kernel import layers
-
-if TYPE_CHECKING:
-    from layerctl.inspecting.resolvers.inodes import Origins
-    from layerctl.inspecting.resolvers.overlay import Overlay
 
 #: A metacopy value of one to three bytes is malformed (OVL_METACOPY_MIN_SIZE).
 _METACOPY_MIN = 4
@@ -53,8 +50,9 @@ class _Element(NamedTuple):
 class OverlayLookup:
     """The state of one lookup (struct ovl_lookup_data). Run it once."""
 
-    def __init__(self, overlay: Overlay, name: str) -> None:
+    def __init__(self, overlay: OverlayLayers, origins: Origins | None, name: str) -> None:
         self._overlay = overlay
+        self._origins = origins
         self._settings = overlay.settings
         self._name = name  # becomes another name, or an absolute path, where redirects say so
         self._last = False
@@ -104,8 +102,8 @@ class OverlayLookup:
         if self._metacopy or (upper_metacopy and not below):
             found.data = None
             raise _RefusedError(errno.EIO, _NO_DATA)
-        if overlay.origins is not None and overlay.origins.names and found.parts:
-            self._look_in_index(overlay.origins, directory)
+        if self._origins is not None and self._origins.names and found.parts:
+            self._look_in_index(self._origins, directory)
 
     def _through_lowers(self, directory: MergedDir, lowers: list[Part]) -> int:
         """Go down the lower layers; return in how many of them something was found."""
@@ -144,7 +142,7 @@ class OverlayLookup:
         With nfs_export=on a directory that is not is left out, and so is what lies below it; with
         index=on a metacopy file that is not is denied.
         """
-        overlay, found, origins = self._overlay, self._found, self._overlay.origins
+        overlay, found, origins = self._overlay, self._found, self._origins
         if origins is None or not found.parts or not overlay.is_upper(found.parts[0].layer):
             return True
         upper = found.parts[0]
@@ -306,9 +304,8 @@ class OverlayLookup:
             if final:
                 self._found.opaque = part.layer
             return
-        if opaque == b"x" and final and not self._overlay.is_upper(part.layer):
+        if final and self._overlay.note_opaque(part, opaque):
             self._found.xattr_whiteouts = True
-            self._overlay.marked.add(part.layer)
         value = None
         if "redirect" in part.attributes:
             value = self._overlay.value("redirect", part.fd)
@@ -352,17 +349,3 @@ class OverlayLookup:
             found.stop = None
         self._redirect = (target if absolute else element.before + target) + element.after
         self._name = self._redirect
-
-
-def find_regular(root: int, path: str) -> bool:
-    """Tell whether a layer has a regular file at `path`, no symbolic link on the way."""
-    *above, name = path.strip("/").split("/")
-    try:
-        fd = layers.open_path("/".join(above), root)
-    except OSError:
-        return False
-    try:
-        status = layers.status(name, fd)
-    finally:
-        os.close(fd)
-    return status is not None and stat.S_ISREG(status.st_mode)

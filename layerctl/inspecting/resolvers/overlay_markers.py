@@ -15,7 +15,7 @@ from layerctl.inspecting.resolvers.markers import (
     directories_in,
     only_directories,
 )
-from layerctl.inspecting.resolvers.overlay import BY_ATTRIBUTE, Overlay
+from layerctl.inspecting.resolvers.overlay import Overlay
 from layerctl.inspecting.resolvers.tree import Entry, EntryKind, MergedDir, Part, noun
 from layerctl.kernel import layers
 from layerctl.rules.overlay import FUSE, TRUSTED, USER
@@ -103,7 +103,7 @@ class OverlayMarkers:
     def _whiteout(self, directory: MergedDir, position: int, name: str, marker: str) -> Whiteout:
         part = directory.parts[position]
         kind = part.names[name]
-        sort = "xattr" if kind.letter == "f" or kind.why == BY_ATTRIBUTE else "chardev"
+        sort = "xattr" if kind.letter == "f" or kind.by_attribute else "chardev"
         path = directory.child_path(name)
         covered = self._above(directory, position, name) if position else None
         if covered is not None:

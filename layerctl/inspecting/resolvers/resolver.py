@@ -144,6 +144,10 @@ class Resolver(Protocol):
     def ask(self, mount: int) -> None:
         """Let a live mount, open at `mount`, tell what the layers alone do not."""
 
+    @property
+    def index(self) -> int:
+        """The open index of an overlay, which has files for names of others; -1 without one."""
+
     def close(self) -> None:
         """Close what was opened besides the layers' own directories."""
 
@@ -235,3 +239,16 @@ def find_directory(resolver: Resolver, path: str) -> MergedDir | None:
     found.close()
     directory.close()
     return None
+
+
+def look_up(resolver: Resolver, path: str) -> Found:
+    """Look a whole path up from the root; nothing where a directory on the way is none."""
+    above, _, name = path.rpartition("/")
+    directory, _, found = descend(resolver, above)
+    try:
+        if found is None:
+            return resolver.lookup(directory, name)
+        found.close()
+        return Found()
+    finally:
+        directory.close()

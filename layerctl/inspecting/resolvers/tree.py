@@ -53,16 +53,23 @@ class Alias(NamedTuple):
         return aliasing(self.what, self.other)
 
 
+#: What is known of other paths: by directory, then by name.
+Aliases = dict[str, dict[str, Alias]]
+
+
 class EntryKind:
     """Everything about an entry but its name. One object for all entries that share it.
 
     `letter` is its type, `layer` the index of the layer that provides it, `merged` the layers of
     a directory that has several. `reachable` is False for what a listing shows and a lookup
     denies, `uncertain` True where an attribute that cannot be read, or the order of lookups, could
-    change the answer. `alias` is another path to the same file.
+    change the answer. `by_attribute` tells a whiteout by attribute from a
+    device. `alias` is another path to the same file.
     """
 
-    __slots__ = ("alias", "layer", "letter", "merged", "reachable", "uncertain", "why")
+    __slots__ = (
+        "alias", "by_attribute", "layer", "letter", "merged", "reachable", "uncertain", "why",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -73,6 +80,7 @@ class EntryKind:
         reachable: bool = True,
         uncertain: bool = False,
         why: str = "",
+        by_attribute: bool = False,
         alias: Alias | None = None,
     ) -> None:
         self.letter = letter
@@ -81,6 +89,7 @@ class EntryKind:
         self.reachable = reachable
         self.uncertain = uncertain
         self.why = why
+        self.by_attribute = by_attribute
         self.alias = alias
 
     @property
@@ -105,14 +114,16 @@ class EntryKinds:
         reachable: bool = True,
         uncertain: bool = False,
         why: str = "",
+        by_attribute: bool = False,
     ) -> EntryKind:
         """Return the one `EntryKind` with these values."""
-        key = (letter, layer, merged, reachable, uncertain, why)
+        key = (letter, layer, merged, reachable, uncertain, why, by_attribute)
         kind = self._made.get(key)
         if kind is None:
             kind = EntryKind(
-                letter, layer, merged, reachable=reachable, uncertain=uncertain, why=why
-            )
+                letter, layer, merged, reachable=reachable, uncertain=uncertain, why=why,
+                by_attribute=by_attribute,
+            )  # fmt: skip
             self._made[key] = kind
         return kind
 
