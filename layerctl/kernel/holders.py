@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from layerctl.kernel import mounts
+from layerctl.kernel.processes import mount_namespace, name, pids
 from layerctl.model import MountEntry
 
 
@@ -34,12 +35,11 @@ def of(entry: MountEntry) -> Holders:
     processes = []
     elsewhere: list[tuple[int, str, str]] = []
     unseen = 0
-    here = _namespace(os.getpid())
-    seen = {here}
-    for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))):
+    seen = {mount_namespace("self")}
+    for pid in pids():
         try:
             holds = tuple(_holds(pid, entry))
-            namespace = _namespace(pid)
+            namespace = mount_namespace(pid)
         except PermissionError:
             unseen += 1
             continue
@@ -52,30 +52,6 @@ def of(entry: MountEntry) -> Holders:
             elsewhere.extend(_same_filesystem(pid, entry))
     below = tuple(one.target for one in mounts.entries() if one.parent_id == entry.mount_id)
     return Holders(tuple(processes), below, tuple(elsewhere), unseen)
-
-
-def _namespace(pid: int) -> str:
-    return os.readlink(f"/proc/{pid}/ns/mnt")
-
-
-def _name(pid: int) -> str:
-    try:
-        return mounts.read_text(f"/proc/{pid}/comm").rstrip("\n")
-    except OSError:
-        return "?"
-
-
-def who(pid: int) -> tuple[str, str]:
-    """Return a process's name and user, `?` for what cannot be told any more."""
-    import psutil  # only a refusal names processes
-
-    name = user = "?"
-    try:
-        process = psutil.Process(pid)
-        name, user = process.name(), process.username()
-    except psutil.Error:
-        pass
-    return name, user
 
 
 def _holds(pid: int, entry: MountEntry) -> Iterator[tuple[str, str]]:
@@ -125,4 +101,4 @@ def _same_filesystem(pid: int, entry: MountEntry) -> Iterator[tuple[int, str, st
         return
     for one in found:
         if one.device == entry.device:
-            yield pid, _name(pid), one.target
+            yield pid, name(pid), one.target

@@ -13,8 +13,10 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from layerctl.kernel import containers, mounts
+from layerctl.kernel import containers, mounts, processes
+from layerctl.kernel.facts.modules import parameters
 from layerctl.kernel.mounts import Mounted
+from layerctl.kernel.processes import mount_namespace, pids
 from layerctl.model import MountEntry
 
 _DOCKER_ROOT, _STORAGE_ROOT = "/var/lib/docker", "/var/lib/containers/storage"
@@ -23,7 +25,6 @@ _STORE = re.compile(r"(?P<root>/.*?)/(?P<driver>overlay2|overlay)/[0-9a-f]{64}(?
 _MERGED = re.compile(r"/overlay2?/[0-9a-f]{64}(?:-init)?/merged$")
 #: No tree is counted further: what is larger is reported as 'at least'.
 MOST_ENTRIES = 200_000
-_PARAMETERS = "/sys/module/overlay/parameters"
 
 
 class Store(NamedTuple):
@@ -74,17 +75,9 @@ def gather() -> Host:
         tuple(_stores(found)),
         tuple(_spaces(found)),
         leaks,
-        parameters(),
+        parameters("overlay"),
         unseen,
     )
-
-
-def parameters() -> dict[str, str]:
-    """Return the overlay module's parameters, none where it is not loaded."""
-    try:
-        return {name: _line(f"{_PARAMETERS}/{name}") for name in sorted(os.listdir(_PARAMETERS))}
-    except OSError:
-        return {}
 
 
 def tree_size(path: str) -> tuple[int, bool]:
@@ -169,12 +162,12 @@ def _spaces(found: Iterable[Mounted]) -> Iterator[Space]:
 def _leaks(entries: list[MountEntry]) -> tuple[tuple[Leak, ...], int]:
     """Return merged trees of engines that only a process of another mount namespace has still."""
     here = {entry.device for entry in entries}
-    own = _namespace(os.getpid())
+    own = mount_namespace("self")
     found: dict[str, Leak] = {}
     seen, unseen = {own}, 0
-    for pid in sorted(map(int, filter(str.isdecimal, os.listdir("/proc")))):
+    for pid in pids():
         try:
-            namespace = _namespace(pid)
+            namespace = mount_namespace(pid)
             if namespace in seen:
                 continue
             seen.add(namespace)
@@ -187,12 +180,8 @@ def _leaks(entries: list[MountEntry]) -> tuple[tuple[Leak, ...], int]:
         for entry in others:
             lost = entry.fstype == "overlay" and entry.device not in here
             if lost and _MERGED.search(entry.target) and entry.device not in found:
-                found[entry.device] = Leak(entry.target, pid, _line(f"/proc/{pid}/comm"))
+                found[entry.device] = Leak(entry.target, pid, processes.name(pid))
     return tuple(found.values()), unseen
-
-
-def _namespace(pid: int) -> str:
-    return os.readlink(f"/proc/{pid}/ns/mnt")
 
 
 def _line(path: str) -> str:

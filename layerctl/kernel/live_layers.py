@@ -14,6 +14,7 @@ the times and the inode number of the real file (ovl_getattr in fs/overlayfs/ino
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -23,6 +24,7 @@ from typing import NamedTuple
 from layerctl.kernel import layers, mounts, uncover
 from layerctl.kernel.mount_table import MountTable
 from layerctl.kernel.mounts import Mounted
+from layerctl.kernel.processes import mount_namespace, pids
 from layerctl.model import MountEntry
 
 #: How many names of a layer, and of one directory in it, are compared with the mount before it
@@ -290,23 +292,20 @@ def _opening(path: str) -> Callable[[], int]:
 
 def _other_roots() -> Iterator[str]:
     """Yield the roots of other processes, each of them once."""
-    own = os.stat("/")
-    seen = {(own.st_dev, own.st_ino, _namespace("self"))}
-    for pid in os.listdir("/proc"):
-        if pid.isdecimal():
-            root = f"/proc/{pid}/root"
-            try:
-                status = os.stat(root)
-            except OSError:
-                continue
+    own = os.getpid()
+    seen = set()
+    for pid in (own, *pids()):
+        root = f"/proc/{pid}/root"
+        with contextlib.suppress(OSError):
+            status = os.stat(root)
             one = (status.st_dev, status.st_ino, _namespace(pid))
-            if one not in seen:
-                seen.add(one)
+            if one not in seen and pid != own:
                 yield root
+            seen.add(one)
 
 
-def _namespace(pid: str) -> str:
+def _namespace(pid: int) -> str:
     try:
-        return os.readlink(f"/proc/{pid}/ns/mnt")
+        return mount_namespace(pid)
     except OSError:
         return ""

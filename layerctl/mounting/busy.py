@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from layerctl.kernel import holders
 from layerctl.kernel.holders import Holders
+from layerctl.kernel.processes import who
 
 
 def details(found: Holders) -> Iterator[str]:
     """Yield a line for each user of a mount."""
     for process in found.processes:
-        name, user = holders.who(process.pid)
+        name, user = who(process.pid)
         for kind, path in process.holds:
             yield f"held by: {name} (pid {process.pid}, {user}): {kind} {path}"
     for target in found.below:

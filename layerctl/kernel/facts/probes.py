@@ -26,6 +26,7 @@ from layerctl.kernel.facts import (
 from layerctl.kernel.facts.common import surroundings
 from layerctl.kernel.facts.ignored_markers import foreign
 from layerctl.kernel.facts.overlay import ask_for_room, inode_flags, overlays
+from layerctl.kernel.processes import mount_namespace, pids
 from layerctl.model import Role, Stack
 
 _SCRATCH = ".layerctl-probe-"
@@ -258,21 +259,11 @@ def _locked(stack: Stack, facts: Facts) -> Iterator[str]:
 
 def elsewhere() -> Iterator[Other]:
     """Yield the overlays of other mount namespaces, each namespace looked at once."""
-    seen = {_namespace("self")}
-    for name in os.listdir("/proc"):
-        if not name.isdecimal():
-            continue
-        namespace = _namespace(name)
-        if namespace is None or namespace in seen:
-            continue
-        seen.add(namespace)
+    own = os.getpid()
+    seen = set()
+    for pid in (own, *pids()):
         with contextlib.suppress(OSError, ValueError):
-            found = mounts.entries(f"/proc/{name}/mountinfo")
-            yield from overlays(found, {}, int(name))
-
-
-def _namespace(pid: str) -> str | None:
-    try:
-        return os.readlink(f"/proc/{pid}/ns/mnt")
-    except OSError:
-        return None
+            namespace = mount_namespace(pid)
+            if namespace not in seen and pid != own:
+                yield from overlays(mounts.entries(f"/proc/{pid}/mountinfo"), {}, pid)
+            seen.add(namespace)
