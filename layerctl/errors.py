@@ -143,6 +143,32 @@ ERRORS: dict[str, ErrorKind] = {
             "Run the command again.",
         ),
         ErrorKind(
+            "layer-changed",
+            EXIT_REFUSED,
+            "A layer was changed at the same time",
+            "Another program writes to the layer. What was done so far left the merged tree as it "
+            "was, and running the command again completes the work.",
+            "Stop the other program, and run the command again.",
+        ),
+        ErrorKind(
+            "layer-in-use",
+            EXIT_REFUSED,
+            "A mount uses the layer",
+            "The result of changing a layer beneath a mount is undefined. Every mount namespace "
+            "was searched, and a layer counts as used also if it lies in a layer of the mount, or "
+            "contains one.",
+            "Unmount it, and run the command again.",
+            ("layerctl umount TARGET",),
+        ),
+        ErrorKind(
+            "layer-locked",
+            EXIT_REFUSED,
+            "Another layerctl works on the layer",
+            "Each command locks the layers that it reads or changes, because two at once would "
+            "undo each other's work.",
+            "Wait until it has finished, then run the command again.",
+        ),
+        ErrorKind(
             "layer-unknown",
             EXIT_NOT_FOUND,
             "A layer of the mount cannot be identified for certain",
@@ -160,12 +186,28 @@ ERRORS: dict[str, ErrorKind] = {
             "Run the command as root.",
         ),
         ErrorKind(
+            "layers-ambiguous",
+            EXIT_REFUSED,
+            "What the layers show depends on the order of lookups",
+            "Two paths lead to one file or directory of a lower layer. The kernel shows the one "
+            "that is looked up first and refuses the other, so there is no merged tree to keep.",
+            "Keep one of the two paths, and remove the other from its layer.",
+        ),
+        ErrorKind(
             "layers-unknown",
             EXIT_NOT_FOUND,
             "The layers of the mount are unknown",
             "The kernel does not know the layers of a FUSE filesystem, so mountinfo does not show "
             "them.",
             "Name the layers with -l and -u instead of naming the mount.",
+        ),
+        ErrorKind(
+            "markers-unreadable",
+            EXIT_NOT_PERMITTED,
+            "Overlay's markers cannot be read",
+            "The kernel shows trusted.overlay.* attributes only to callers with CAP_SYS_ADMIN in "
+            "the first user namespace. Without them, what the layers mean is unknown.",
+            "Run the command as root, or use -o userxattr for layers with user.overlay.* markers.",
         ),
         ErrorKind(
             "missing-library",
@@ -256,6 +298,14 @@ ERRORS: dict[str, ErrorKind] = {
             "Layers are numbered from 0 (the topmost).",
             "List the layers.",
             ("layerctl inspect mount TARGET",),
+        ),
+        ErrorKind(
+            "no-upper-layer",
+            EXIT_REFUSED,
+            "There is no upper layer above a lower one",
+            "The command works on the upper layer of an overlay, and needs to know what lies below "
+            "it.",
+            "Name the upper layer with -u and the lower ones with -l.",
         ),
         ErrorKind(
             "not-as-asked",

@@ -43,6 +43,7 @@ ROOMS: dict[str, str | None] = {
     "kernel": None,
     "inspecting": READING,
     "usecases": "open",  # a file named by the user
+    "working": READING,
     "cli": PROCESS,
     "render": PROCESS,
 }

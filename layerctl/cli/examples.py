@@ -91,6 +91,10 @@ EXAMPLES: dict[str, tuple[Example, Example]] = {
         Example("Unmount.", "layerctl umount merged"),
         Example("Detach a busy mount.", "layerctl umount --lazy merged", 3),
     ),
+    "trim": (
+        Example("Show what an upper layer holds needlessly.", "layerctl trim -n -u upper -l lower"),
+        Example("Remove it; the merged tree stays as it is.", "layerctl trim -u upper -l lower"),
+    ),
     "branch": (
         Example("List the branches of an aufs.", "layerctl branch list /srv/aufs", 3),
         Example("Add a branch at the bottom.", "layerctl branch append /srv/aufs base=ro", 3),

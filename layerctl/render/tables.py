@@ -507,6 +507,31 @@ ERROR = Single(
     )
 )
 
+#: Output of the commands that work on layers.
+STEPS = Listing(
+    "steps",
+    (
+        choice(
+            "STEP",
+            "kind of step",
+            (
+                "remove",
+                "move",
+                "copy",
+                "create",
+                "mark",
+                "unmark",
+                "attributes",
+                "times",
+            ),
+        ),
+        path("PATH", "file or directory of a layer that it changes"),
+        text("WHY", "why"),
+    ),
+    ("STEP", "PATH", "WHY"),
+    alone="PATH",
+)
+
 #: The --json documents of every command; `error` is what any of them writes when it fails.
 DOCUMENTS: dict[str, tuple[Listing | Single, ...]] = {
     "mount": (MOUNTED, DRY_RUN),
@@ -520,6 +545,7 @@ DOCUMENTS: dict[str, tuple[Listing | Single, ...]] = {
     "inspect changes": (CHANGES,),
     "branch list": (BRANCHES,),
     **{f"branch {word}": (CHANGED,) for word in ("add", "append", "prepend", "del", "mod")},
+    "trim": (STEPS,),
     "doctor": (FINDINGS, CHECKS),
     "explain": (CAUSES, Single(CAUSE)),
     "error": (ERROR,),

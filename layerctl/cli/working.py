@@ -1,0 +1,49 @@
+"""What the commands that work on layers share: a dry run, a script, the steps as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import click
+
+from layerctl.cli.common import add_options
+from layerctl.cli.output import output_options
+from layerctl.render.output import Format, Output, write
+from layerctl.render.progress import watched
+from layerctl.render.tables import STEPS
+from layerctl.render.working import step_document, summary_lines, write_script
+from layerctl.usecases.working import do
+from layerctl.working.steps import Step
+
+_OPTIONS = (
+    click.option(
+        "-n", "--dry-run", is_flag=True, help="Show what would be done, without doing it."
+    ),
+    click.option(
+        "--print",
+        "form",
+        type=click.Choice(["sh"]),
+        help="Print a shell script that does the same; do nothing.",
+    ),
+)
+
+
+def work_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the output options, --dry-run and --print."""
+    return output_options(STEPS)(add_options(function, function, _OPTIONS))
+
+
+def carry_out(steps: Iterator[Step], output: Output, *, dry_run: bool, form: str | None) -> None:
+    """Do the steps, or show what they are."""
+    if form is not None:
+        write_script(steps)
+        return
+    chosen = steps if dry_run else do(steps)
+    counted = watched(chosen, lambda _: 1, shown_as_found=False)
+    if output.format is Format.HUMAN and output.whole:
+        lines = list(summary_lines(counted, done=not dry_run))
+        click.echo("\n".join(lines))
+        return
+    rows = list(map(step_document, counted))  # nothing is written where a step fails
+    write(STEPS, rows, output)

@@ -1,0 +1,61 @@
+"""The steps of a plan that works on layers: rows, a script, and a summary for people."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from layerctl.codecs.escape import printable
+from layerctl.render.json import Document, path_fields
+from layerctl.working.steps import Step, Verb
+
+#: How many steps of a dry run people are shown.
+_FIRST = 20
+
+_DONE = {
+    Verb.REMOVE: "removed",
+    Verb.MOVE: "moved",
+    Verb.COPY: "copied",
+    Verb.CREATE: "created",
+    Verb.MARK: "marked",
+    Verb.UNMARK: "freed of markers",
+    Verb.ATTRIBUTES: "given the attributes of another",
+    Verb.TIMES: "given their times back",
+}
+
+#: What a script of steps begins with: it stops at the first command that fails.
+_HEAD = "#!/bin/sh\n# Run this while no mount uses the layers.\nset -eu\n"
+
+
+def step_document(step: Step) -> Document:
+    """Return one step as a row."""
+    return {"step": step.verb.value, **path_fields("path", step.path), "why": step.why}
+
+
+def write_script(steps: Iterable[Step]) -> None:
+    """Write a script that does the same with ordinary programs, every byte as it is."""
+    sys.stdout.flush()
+    out = sys.stdout.buffer
+    out.write(_HEAD.encode())
+    for step in steps:
+        for line in step.script:
+            out.write(os.fsencode(line) + b"\n")
+
+
+def summary_lines(steps: Iterable[Step], *, done: bool) -> Iterator[str]:
+    """Yield the lines for people: the first steps, if none is done yet, and how many there are."""
+    counts: Counter[Verb] = Counter()
+    for number, step in enumerate(steps):
+        counts[step.verb] += 1
+        if not done and number < _FIRST:
+            yield f"{step.verb.value:<10} {printable(step.path)}  ({step.why})"
+    total = sum(counts.values())
+    if not done and total > _FIRST:
+        yield f"... and {total - _FIRST:,} more steps"
+    words = ", ".join(f"{counts[verb]:,} {_DONE[verb]}" for verb in Verb if counts[verb])
+    if done:
+        yield words or "nothing to do"
+    else:
+        yield f"to be done: {words}" if words else "nothing to do"

@@ -1,0 +1,33 @@
+"""What lies below a layer, as the resolver sees it."""
+
+from __future__ import annotations
+
+from layerctl.inspecting.resolvers.overlay import Overlay
+from layerctl.inspecting.resolvers.resolver import Found
+from layerctl.inspecting.resolvers.tree import MergedDir, Part
+
+
+def rest(directory: MergedDir, layer: int) -> MergedDir:
+    """Return what a merged directory is made of below a layer; the parts are shared."""
+    parts = [part for part in directory.parts if part.layer > layer]
+    return MergedDir(directory.path, parts)
+
+
+def look(resolver: Overlay, directory: MergedDir, name: str) -> Found:
+    """Look a name up in what `rest` returned, which may be nothing at all."""
+    return resolver.lookup(directory, name) if directory.parts else Found()
+
+
+def hides(resolver: Overlay, below: MergedDir, name: str) -> bool:
+    """Tell whether a layer below has the name, so that it would show, or be an error."""
+    found = look(resolver, below, name)
+    found.close()
+    return found.letter is not None or bool(found.parts) or bool(found.error)
+
+
+def part_of(directory: MergedDir, layer: int) -> Part | None:
+    """Return one layer's part of a directory."""
+    for part in directory.parts:
+        if part.layer == layer:
+            return part
+    return None

@@ -1,0 +1,108 @@
+"""Take layers to work on: nobody else uses them, nobody else works on them, all can be read."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+from layerctl.errors import LayerctlError, NotPermittedError, RefusedError
+from layerctl.inspecting.opening import Opened, opened
+from layerctl.kernel import beneath, in_use, locks
+from layerctl.model import Aliasing, Stack
+
+
+@contextmanager
+def taken(stack: Stack, changed: Collection[int]) -> Iterator[Opened]:
+    """Open a stack of which the layers in `changed` are changed; the others are only read.
+
+    Raises LayerctlError: where a mount in any mount namespace uses a layer that is changed, or the
+    work directory, where another run works on a layer, and where marks cannot be read.
+    """
+    with ExitStack() as closing:
+        fds = {}
+        for number, layer in enumerate(stack.layers):
+            fds[number] = _open(layer.path, closing)
+            _lock(layer.path, fds[number], exclusive=number in changed)
+        _demand_unused(stack, fds, changed, closing)
+        view = closing.enter_context(opened(stack, thorough=True))
+        for number, layer in enumerate(stack.layers):
+            if beneath.identity(view.resolver.roots[number]) != beneath.identity(fds[number]):
+                raise _swapped(layer.path)
+        _demand_readable(view)
+        yield view
+
+
+def _open(path: str, closing: ExitStack) -> int:
+    above = beneath.open_directory(path)
+    try:
+        fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=above)
+    finally:
+        os.close(above)
+    closing.callback(os.close, fd)
+    return fd
+
+
+def _lock(path: str, fd: int, *, exclusive: bool) -> None:
+    if not locks.lock(fd, exclusive=exclusive):
+        raise RefusedError(
+            "layer-locked",
+            f"another layerctl works on {path}",
+            why="two commands at once would undo each other's work",
+            hint="wait until it has finished, then run the command again",
+        )
+
+
+def _demand_unused(
+    stack: Stack, fds: dict[int, int], changed: Collection[int], closing: ExitStack
+) -> None:
+    names = [stack.layers[number].path for number in sorted(changed)]
+    asked = [fds[number] for number in sorted(changed)]
+    if stack.work is not None and 0 in changed:
+        with suppress(FileNotFoundError):
+            asked.append(_open(stack.work, closing))
+            names.append(stack.work)
+    if not asked:
+        return
+    for use in in_use.of(asked).uses:
+        place = "" if use.pid is None else f" in the mount namespace of process {use.pid}"
+        raise RefusedError(
+            "layer-in-use",
+            f"{names[use.position]} is used by the mount on {use.target}{place}",
+            why="the result of changing a layer beneath a mount is undefined",
+            hint=f"unmount {use.target}, then run the command again",
+            commands=()
+            if use.pid is not None
+            else (shlex.join(("layerctl", "umount", use.target)),),
+        )
+
+
+def _swapped(path: str) -> LayerctlError:
+    return RefusedError(
+        "directory-swapped",
+        f"{path} is no longer the directory that was checked",
+        why="another directory took its place in the meantime; nothing was changed",
+        hint="find out who can write to the directories on its path",
+        commands=(shlex.join(("namei", "-l", path)),),
+    )
+
+
+def _demand_readable(view: Opened) -> None:
+    if getattr(view.resolver, "blind", False):
+        raise NotPermittedError(
+            "markers-unreadable",
+            "overlay's markers in these layers cannot be read",
+            why="trusted.overlay.* attributes require CAP_SYS_ADMIN",
+            hint="run the command as root, or use -o userxattr for layers with user.overlay.*",
+        )
+    for directory, names in getattr(view.resolver, "aliases", {}).items():
+        for name, alias in names.items():
+            if alias.of_two or alias.what is Aliasing.BAD_INDEX:
+                path = f"{directory}/{name}" if directory else name
+                raise RefusedError(
+                    "layers-ambiguous",
+                    f"what the merged tree shows at {path} depends on the order of lookups",
+                    why=alias.why,
+                    hint="keep one of the two paths, and remove the other from its layer",
+                )

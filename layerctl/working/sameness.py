@@ -1,0 +1,66 @@
+"""Whether two files are the same in everything that the merged tree shows of them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import NamedTuple
+
+from layerctl.kernel import changing, layers
+
+
+class File(NamedTuple):
+    """A file of a layer: a name in an open directory."""
+
+    name: str
+    fd: int
+    status: os.stat_result
+
+
+def own(attributes: dict[str, bytes], prefix: str) -> dict[str, bytes]:
+    """Return the attributes that the merged tree shows: all but overlay's own.
+
+    Those that are escaped belong to an overlay in this one, and are shown.
+    """
+    return {name: value for name, value in attributes.items() if not is_marker(name, prefix)}
+
+
+def is_marker(attribute: str, prefix: str) -> bool:
+    """Tell whether an attribute is one of overlay's own."""
+    return attribute.startswith(prefix) and not attribute.startswith(f"{prefix}overlay.")
+
+
+def same_metadata(one: File, other: File, prefix: str, *, times: bool = True) -> bool:
+    """Tell whether type, mode, owner, times, device and attributes are the same."""
+    a, b = one.status, other.status
+    if (a.st_mode, a.st_uid, a.st_gid) != (b.st_mode, b.st_uid, b.st_gid):
+        return False
+    if times and a.st_mtime_ns != b.st_mtime_ns:
+        return False
+    if a.st_rdev != b.st_rdev:
+        return False
+    ours = own(layers.attributes(one.fd, one.name), prefix)
+    if ours != own(layers.attributes(other.fd, other.name), prefix):
+        return False
+    if stat.S_ISREG(a.st_mode) or stat.S_ISDIR(a.st_mode):
+        return changing.flags(one.fd, one.name) == changing.flags(other.fd, other.name)
+    return True
+
+
+def same_file(one: File, other: File, prefix: str, *, times: bool = True) -> bool:
+    """Tell whether two files that are no directories are the same, contents included.
+
+    What has several names is never taken for the same: its names would no longer be one file.
+    """
+    a, b = one.status, other.status
+    if stat.S_IFMT(a.st_mode) != stat.S_IFMT(b.st_mode) or a.st_size != b.st_size:
+        return False
+    if a.st_nlink > 1 or b.st_nlink > 1:
+        return False
+    if not same_metadata(one, other, prefix, times=times):
+        return False
+    if stat.S_ISLNK(a.st_mode):
+        return os.readlink(one.name, dir_fd=one.fd) == os.readlink(other.name, dir_fd=other.fd)
+    if stat.S_ISREG(a.st_mode) and a.st_size:
+        return layers.same_content(one.name, one.fd, other.name, other.fd, a.st_size)
+    return True

@@ -1,0 +1,149 @@
+"""A plan: what is done to layers, step by step, each described before it is done.
+
+A plan is made while it is carried out: each step is done before the next one is asked for. For a
+dry run none is done, and the same steps come.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from typing import NamedTuple
+
+from layerctl.errors import RefusedError
+from layerctl.kernel import changing, layers
+
+#: A command line of ordinary programs that does what a step does.
+Words = tuple[str, ...]
+
+
+class Verb(StrEnum):
+    """The kind of a step."""
+
+    REMOVE = "remove"
+    MOVE = "move"
+    COPY = "copy"
+    CREATE = "create"
+    MARK = "mark"
+    UNMARK = "unmark"
+    ATTRIBUTES = "attributes"
+    TIMES = "times"
+
+
+class Step(NamedTuple):
+    """One step: `path` is what it changes, `run` does it, `words` say it in sh."""
+
+    verb: Verb
+    path: str
+    why: str
+    run: Callable[[], None]
+    words: tuple[Words, ...]
+
+    @property
+    def script(self) -> Iterator[str]:
+        """The lines of a shell script that does the same."""
+        yield from (shlex.join(words) for words in self.words)
+
+
+def changed(path: str) -> RefusedError:
+    """Return the error for a layer that somebody else changes at the same time."""
+    return RefusedError(
+        "layer-changed",
+        f"{path} was changed while layerctl worked on it",
+        why="another program writes to the layer; what was done so far left the merged tree as "
+        "it was",
+        hint="stop the other program, and run the command again",
+    )
+
+
+class Folder:
+    """An open directory of a layer in which names are changed, and whose times are kept.
+
+    Each change of a name sets the directory's modification time, which the merged tree shows. So
+    the times are kept in an attribute that overlay hides, until `times` sets them again: a
+    second run finds them there.
+    """
+
+    def __init__(self, fd: int, path: str, prefix: str) -> None:
+        self.fd = fd
+        self.path = path
+        self._stamp = prefix + STAMP
+        self._stamped = False
+        status = os.fstat(fd)
+        self.times = status.st_atime_ns, status.st_mtime_ns
+        kept = layers.attribute(self._stamp, fd)
+        #: Whether a step changes a name here, or an earlier run did and was stopped.
+        self.touched = kept is not None
+        if kept is not None:
+            self._stamped = True
+            accessed, modified = kept.split()
+            self.times = int(accessed), int(modified)
+
+    def inside(self, name: str) -> str:
+        """Return the path of a name in here."""
+        return f"{self.path}/{name}"
+
+    def keep(self) -> None:
+        """Note the times, before the first change."""
+        if not self._stamped:
+            value = f"{self.times[0]} {self.times[1]}".encode()
+            changing.set_attribute(self._stamp, value, self.fd)
+            self._stamped = True
+
+    def step(self, verb: Verb, name: str, why: str, run: Callable[[], None], *words: Words) -> Step:
+        """Return a step that changes a name in here."""
+        self.touched = True
+
+        def keeping() -> None:
+            self.keep()
+            run()
+
+        return Step(verb, self.inside(name), why, keeping, words)
+
+    def remove(self, name: str, status: os.stat_result, why: str) -> Step:
+        """Return the step that removes a name, if it is still what it was."""
+
+        def run() -> None:
+            self.expect(name, status)
+            changing.unlink(name, self.fd)
+
+        return self.step(Verb.REMOVE, name, why, run, ("rm", "-f", "--", self.inside(name)))
+
+    def rmdir(self, name: str, why: str) -> Step:
+        """Return the step that removes an empty directory."""
+
+        def run() -> None:
+            changing.rmdir(name, self.fd)
+
+        return self.step(Verb.REMOVE, name, why, run, ("rmdir", "--", self.inside(name)))
+
+    def expect(self, name: str, status: os.stat_result) -> None:
+        """Raise RefusedError where a name is not what it was."""
+        now = layers.status(name, self.fd)
+        if now is None or _sign(now) != _sign(status):
+            raise changed(self.inside(name))
+
+    def restore(self) -> Iterator[Step]:
+        """Yield the step that sets the times as they were, where they were changed."""
+        if not self.touched:
+            return
+
+        def run() -> None:
+            if self._stamped:
+                changing.set_times(*self.times, self.fd)
+                changing.remove_attribute(self._stamp, self.fd)
+
+        seconds, rest = divmod(self.times[1], 10**9)
+        words = ("touch", "-m", "-d", f"@{seconds}.{rest:09}", "--", self.path)
+        yield Step(Verb.TIMES, self.path, "its names were changed", run, (words,))
+
+
+#: The attribute, without overlay's prefix, that keeps a directory's times; the kernel ignores it.
+STAMP = "layerctl.times"
+
+
+def _sign(status: os.stat_result) -> tuple[int, ...]:
+    """Return what a change of a file or of its attributes changes, but for other links to it."""
+    return status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns, status.st_uid
