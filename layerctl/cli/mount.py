@@ -16,8 +16,7 @@ from layerctl.kernel.mounts import Mounted
 from layerctl.model import Severity
 from layerctl.mounting.plan import APIS, FORMS, Plan
 from layerctl.mounting.prepare import Prepared
-from layerctl.render.errors import note
-from layerctl.render.findings import line
+from layerctl.render.errors import finding_line, note
 from layerctl.usecases.mount import Asked, carry_out, failing, plan_mount, prepare_mount
 
 
@@ -118,7 +117,7 @@ def _report(
     for text in said:
         note(text)
     for finding in warnings:
-        note(line(finding))
+        note(finding_line(finding))
     if as_json:
         from layerctl.render import json
         from layerctl.render.mounts import mounted_document
@@ -150,7 +149,7 @@ def _print(prepared: Prepared, form: str) -> int:
     for finding in prepared.findings:
         if finding.cause == "missing-cap-sys-admin":
             continue
-        note(line(finding))
+        note(finding_line(finding))
         failed = failed or finding.severity is Severity.FAILURE
     return EXIT_FOUND if failed else EXIT_OK
 

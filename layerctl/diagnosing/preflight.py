@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
-
-from layerctl.codecs import aufs, overlay
 from layerctl.diagnosing.checks import check
 from layerctl.diagnosing.checks.check import Report
 from layerctl.diagnosing.checks.plan import CHECKS
-from layerctl.diagnosing.clue import Clue, Raw
-from layerctl.diagnosing.commands import mount_command
-from layerctl.errors import as_finding
 from layerctl.kernel.facts import Facts
-from layerctl.model import Finding, Severity, Stack
-from layerctl.rules.limits import MAX_STRING
-from layerctl.rules.validity import problems
+from layerctl.model import Finding, Stack
 
 
 def run(stack: Stack, facts: Facts) -> Report:
@@ -29,46 +21,3 @@ def run(stack: Stack, facts: Facts) -> Report:
 def findings(stack: Stack, facts: Facts) -> list[Finding]:
     """Return everything that the facts tell against a mount, gravest first."""
     return run(stack, facts).findings
-
-
-def request_findings(stack: Stack, target: str | None = None) -> list[Finding]:
-    """Return what is wrong with the request itself, whatever the system looks like."""
-    return [
-        one._replace(fix=one.fix._replace(commands=_request_commands(one.cause, stack, target)))
-        for one in map(as_finding, problems(stack))
-    ]
-
-
-def _request_commands(cause: str, stack: Stack, target: str | None) -> tuple[str, ...]:
-    """Return what can be pasted for a wrong request: one directory is bound, not overlaid."""
-    if cause == "too-few-layers" and len(stack.layers) == 1 and target is not None:
-        return (shlex.join(["mount", "--bind", stack.layers[0].path, target]),)
-    for name in stack.options:  # without the one that is wrong, if one alone is
-        options = {key: value for key, value in stack.options.items() if key != name}
-        better = stack._replace(options=options)
-        if not problems(better):
-            return (mount_command(better, target),)
-    return ()
-
-
-def string_findings(stack: Stack, target: str | None = None) -> list[Finding]:
-    """Return what would go wrong if the stack were given to mount(8) as one string.
-
-    layerctl itself gives each layer by itself, so that this is about other programs alone.
-    """
-    try:
-        text = aufs.encode(stack) if stack.fstype == "aufs" else overlay.encode(stack)
-    except ValueError:
-        return []
-    size = len(text.encode("utf-8", "surrogateescape"))
-    if size <= MAX_STRING:
-        return []
-    seen = (f"as one string the options are {size} bytes; mount(2) reads {MAX_STRING}",)
-    cut = text.encode("utf-8", "surrogateescape")[:MAX_STRING]
-    cause = (
-        "option-string-truncated"
-        if cut.endswith(b":") or text[MAX_STRING : MAX_STRING + 1] == ":"
-        else ("option-string-too-long")
-    )
-    values: dict[str, str] = {"command": Raw(mount_command(stack, target))}
-    return check.findings([Clue(cause, seen, values, Severity.WARNING)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import NamedTuple
 
-from layerctl.kernel import private_names, syscalls
+from layerctl.kernel import syscalls
 from layerctl.kernel.process import close, inside
 from layerctl.mounting.plan import fill, named, paths_of
 from layerctl.mounting.run import Run, judging, uncut
@@ -45,6 +45,8 @@ class _Refusal(NamedTuple):
 
 def apart(run: Run) -> None:
     """Build the mount where no name can be swapped; it lies nowhere yet."""
+    from layerctl.kernel import private_names  # which a kernel that takes descriptors never needs
+
     run.stage = STAGE
     names = {path: run.open[path] for path in paths_of(run.plan.stack)}
     run.mount_fd, refusal = private_names.build(names, lambda own: _try(run, own))

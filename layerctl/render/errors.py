@@ -8,7 +8,7 @@ import sys
 
 from layerctl.codecs.escape import printable
 from layerctl.errors import LayerctlError
-from layerctl.model import Severity
+from layerctl.model import Certainty, Finding, Severity
 
 
 def error_text(error: LayerctlError) -> str:
@@ -16,8 +16,7 @@ def error_text(error: LayerctlError) -> str:
 
     Then the kernel's messages, and what else would be wrong. `layerctl explain ID` tells more.
     """
-    from layerctl.render.findings import line
-    from layerctl.render.human import wrapped
+    from layerctl.render.human import wrapped  # a mount that succeeds needs but notes
 
     lines = [f"layerctl: {printable(error.message)}  [{error.id}]"]
     if error.why:
@@ -28,8 +27,15 @@ def error_text(error: LayerctlError) -> str:
     lines += [f"{prompt}{printable(command)}" for command in error.commands]
     lines += [f"  {printable(detail)}" for detail in error.details]
     others = [one for one in error.findings if one.severity is not Severity.INFO]
-    lines += [f"  also: {line(one)}" for one in others]
+    lines += [f"  also: {finding_line(one)}" for one in others]
     return "\n".join(lines)
+
+
+def finding_line(finding: Finding) -> str:
+    """Return a finding on one line: how grave, what was seen, its id."""
+    grave = "possible cause" if finding.certainty is Certainty.POSSIBLE else finding.severity.value
+    seen = "; ".join(finding.evidence) or finding.title
+    return f"{grave}: {printable(seen)}  [{finding.cause}]"
 
 
 def _write(text: str) -> None:

@@ -58,13 +58,6 @@ def reading_document(reading: Reading, *, strict: bool = False) -> Document:
     }
 
 
-def line(finding: Finding) -> str:
-    """Return a finding on one line: how grave, what was seen, its id."""
-    grave = "possible cause" if finding.certainty is Certainty.POSSIBLE else finding.severity.value
-    seen = "; ".join(finding.evidence) or finding.title
-    return f"{grave}: {printable(seen)}  [{finding.cause}]"
-
-
 def lines(finding: Finding, *, colour: bool = False, note: str = "") -> list[str]:
     """Return a finding as lines of text: title, evidence, why and fix."""
     mark = f"{_mark(finding.severity)} {finding.title}"

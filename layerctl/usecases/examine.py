@@ -15,6 +15,7 @@ from layerctl.diagnosing.checks import mounted as mount_checks
 from layerctl.diagnosing.checks import plan as plan_checks
 from layerctl.diagnosing.checks import system as system_checks
 from layerctl.diagnosing.checks.check import Check, Report
+from layerctl.diagnosing.request import request_findings, string_findings
 from layerctl.diagnosing.state import State
 from layerctl.errors import (
     LayerctlError,
@@ -45,9 +46,8 @@ def planned(request: Request, target: str | None, *, probe: bool) -> Report:
     make = to_make(default_work)
     facts = with_more(stack, gather(stack, where, make), probe=probe)
     report = preflight.run(stack, facts)
-    asked = preflight.request_findings(stack, where)
-    string = preflight.string_findings(stack, where)
-    found = [*asked, *report.findings, *prepare.unmakable(make), *string]
+    found = [*request_findings(stack, where), *report.findings, *prepare.unmakable(make)]
+    found += string_findings(stack, where)
     return report._replace(findings=found)
 
 

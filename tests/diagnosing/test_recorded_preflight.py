@@ -9,6 +9,7 @@ import pytest
 
 from layerctl.codecs import overlay
 from layerctl.diagnosing import preflight
+from layerctl.diagnosing.request import request_findings, string_findings
 from layerctl.errors import RequestError
 from layerctl.kernel import syscalls
 from layerctl.kernel.facts import probes
@@ -58,7 +59,7 @@ def _doctor(lab: Path, options: str, target: str) -> tuple[bool, bool]:
         return True, True
     gathered = probes.look_wider(stack, gather(stack, str(lab / target)))
     gathered = probes.try_out(stack, gathered)
-    found = [*preflight.request_findings(stack), *preflight.findings(stack, gathered)]
+    found = [*request_findings(stack), *preflight.findings(stack, gathered)]
     return any(one.severity is Severity.FAILURE for one in found), bool(found)
 
 
@@ -86,6 +87,6 @@ def test_a_string_that_is_cut_on_a_colon_is_warned_of() -> None:
     """Every kernel mounts a part of these layers and reports success."""
     names = "a" * 54, *(f"{'x' * 60}{number:02}" for number in range(100))
     stack = overlay.parse("lowerdir=" + ":".join(names))
-    (found,) = preflight.string_findings(stack)
+    (found,) = string_findings(stack)
     assert found.severity is Severity.WARNING
     assert found.cause in ("option-string-truncated", "option-string-too-long")
