@@ -13,6 +13,8 @@ from layerctl.model import Stack
 from layerctl.render.errors import note
 from layerctl.usecases.targets import open_target
 
+GLOB_HELP = "Show only matching names (paths, if PATTERN contains a slash)."
+
 #: How many places that cannot be read are named on standard error.
 _NAMED = 20
 

@@ -10,7 +10,7 @@ import click
 from layerctl.cli.common import layer_flags_and
 from layerctl.cli.complete import merged_arguments
 from layerctl.cli.help import WithExamples
-from layerctl.cli.inspect_common import opened_stack
+from layerctl.cli.inspect_common import GLOB_HELP, opened_stack
 from layerctl.cli.output import output_options
 from layerctl.codecs.request import Request
 from layerctl.errors import RequestError
@@ -19,7 +19,7 @@ from layerctl.render.columns import Listing as Table
 from layerctl.render.errors import note
 from layerctl.render.output import Format, Output
 from layerctl.render.tables import ENTRIES, STORY, SUMMARY
-from layerctl.usecases.inspect import check_layer, path_in_tree
+from layerctl.usecases.inspect import check_layer, target_and_path
 
 #: What, with --layer and --summary, makes PATH a directory to list instead of asking its story.
 _OF_LISTINGS = ("as_tree", "types", "old_types", "max_depth", "glob")
@@ -31,7 +31,7 @@ def _listing(_: Output, given: dict[str, Any]) -> Table:
     """Return what the arguments of the command ask for."""
     if given["summary"]:
         return SUMMARY
-    path = _target_and_path(given["request"], given["arguments"])[1]
+    path = target_and_path(given["request"], given["arguments"])[1]
     narrowed = given["layer"] is not None or any(given[name] for name in _OF_LISTINGS)
     return ENTRIES if path is None or narrowed else STORY
 
@@ -49,11 +49,7 @@ def _listing(_: Output, given: dict[str, Any]) -> Table:
 @click.option(
     "--max-depth", type=click.IntRange(min=1), metavar="N", help="Descend at most N levels."
 )
-@click.option(
-    "--glob",
-    metavar="PATTERN",
-    help="Show only matching names (paths, if PATTERN contains a slash).",
-)
+@click.option("--glob", metavar="PATTERN", help=GLOB_HELP)
 @click.option("--all", "unfolded", is_flag=True, help="Name every layer that has nothing at PATH.")
 @click.option("--thorough", is_flag=True, help="Also read the attributes of every file.")
 @click.argument("arguments", nargs=-1, metavar="[TARGET] [PATH]", shell_complete=merged_arguments)
@@ -87,7 +83,7 @@ def command(
             "--tree cannot be combined with other output options",
             hint="remove --tree",
         )
-    target, path = _target_and_path(request, arguments)
+    target, path = target_and_path(request, arguments)
     for one in old_types:
         note(f"--type {one} is deprecated; use --file-type {one}")
     # A story and a listing have little in common: each is loaded where it is asked for.
@@ -103,17 +99,3 @@ def command(
         wanted = Filter(layer=layer, types=(*types, *old_types), glob=glob)
         search = Listing(view.resolver, path or "", max_depth, wanted)
         return write_tree(view, search, output, summary=summary)
-
-
-def _target_and_path(request: Request, arguments: tuple[str, ...]) -> tuple[str | None, str | None]:
-    given = list(arguments)
-    target = None if request.names_layers or not given else given.pop(0)
-    if len(given) > 1:
-        raise RequestError(
-            "usage",
-            f"too many arguments: {given[1]}",
-            hint="with layer options, PATH is the only argument"
-            if request.names_layers
-            else "give one TARGET and at most one PATH",
-        )
-    return target, path_in_tree(given[0], target) if given else None

@@ -21,11 +21,13 @@ from layerctl.inspecting.comparing import (
     special_differs,
     what_differs,
 )
+from layerctl.inspecting.filters import Paths
 from layerctl.inspecting.opening import Opened
 from layerctl.inspecting.resolvers.resolver import Reasons, find_directory
 from layerctl.inspecting.resolvers.tree import Entry, EntryKind, MergedDir, Part
 from layerctl.inspecting.walk import Node, Search
 from layerctl.kernel import layers
+from layerctl.model import Role
 
 
 class LayerChange(NamedTuple):
@@ -46,27 +48,52 @@ class LayerChange(NamedTuple):
 
 
 class Changes(Search[list[LayerChange]]):
-    """What the layers above `since` changed of what those from it down show.
+    """What the layers from `top` to above `since` changed of what those from `since` down show.
 
-    Deletions come after all else: only then is known what was merely renamed.
+    Deletions come after all else: only then is known what was merely renamed. `wanted` are the
+    paths to tell of, by the present name or the one before.
     """
 
     heavy = True
 
-    def __init__(self, opened: Opened, since: int, *, content: bool) -> None:
-        self.now = opened.resolver
-        self.was = self.now.below(since)
-        super().__init__(
-            self.now.reasons, max(2, layers.directories_at_once(2 * len(self.now.roots)))
-        )
-        self._since = since
+    def __init__(
+        self,
+        opened: Opened,
+        since: int,
+        *,
+        content: bool,
+        top: int = 0,
+        wanted: Paths | None = None,
+    ) -> None:
+        whole = opened.resolver
+        self.now = whole.below(top) if top else whole
+        self.was = whole.below(since)
+        super().__init__(whole.reasons, max(2, layers.directories_at_once(2 * len(whole.roots))))
+        self._since = since - top
+        self.top = top
+        self._wanted = wanted
+        self._is_lowest = since == len(opened.stack.layers) - len(opened.stack.of_role(Role.DATA))
         self._content = content
         self._deleted: list[LayerChange] = []
         self._sources: set[str] = set()
 
     def root(self) -> Node[list[LayerChange]]:
         """Return the roots of both trees."""
-        return _Pair(self, self.now.root(), self.was.root())
+        return _Pair(self, self.now.root(), None if self._is_lowest else self.was.root())
+
+    def told(self, changes: list[LayerChange]) -> list[LayerChange]:
+        """Return the changes that are wanted, with the layers numbered from the topmost."""
+        if self.top:
+            changes = [one._replace(layer=one.layer + self.top) for one in changes]
+        if self._wanted is None:
+            return changes
+        return [one for one in changes if self._wants(one, self._wanted)]
+
+    @staticmethod
+    def _wants(change: LayerChange, wanted: Paths) -> bool:
+        names = [change.path] if change.source is None else [change.path, change.source]
+        whole = change.change in ("deleted", "replaced", "renamed")  # with all below it
+        return any(wanted.wants(name) or (whole and wanted.lie_in(name)) for name in names)
 
     def state(self) -> tuple[object, ...]:
         """Return, in the second process of a shared walk, what the first must know of it."""
@@ -83,7 +110,7 @@ class Changes(Search[list[LayerChange]]):
     def rest(self) -> Iterator[list[LayerChange]]:
         """Yield the deletions."""
         deleted = sorted(self._deleted, key=lambda change: change.path)
-        yield [one for one in deleted if (one.source or one.path) not in self._sources]
+        yield self.told([one for one in deleted if (one.source or one.path) not in self._sources])
 
     def read(self, pair: _Pair) -> list[Entry]:
         """Read both directories of a pair, and note what was deleted in them."""
@@ -297,10 +324,10 @@ class _Pair(Node[list[LayerChange]]):
             if change is not None:
                 found.append(change)
             if below is not None:
-                yield found
+                yield self._search.told(found)
                 found = []
                 yield below
-        yield found
+        yield self._search.told(found)
 
     def close(self) -> None:
         self.now.close()

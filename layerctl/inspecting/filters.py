@@ -9,11 +9,38 @@ from fnmatch import translate
 from layerctl.inspecting.resolvers.tree import Entry, EntryKind, MergedDir
 
 
-class Filter:
-    """What of a merged tree is wanted. Without arguments, all of it.
+class Paths:
+    """Which paths are wanted: those from `path` down that match `glob`. Without both, all.
 
     A `glob` with a slash in it is matched against the whole path, else against the name alone;
     `*` matches anything, including a slash.
+    """
+
+    def __init__(self, path: str = "", glob: str | None = None) -> None:
+        self._path = path
+        self._inside = f"{path}/" if path else ""
+        self._whole = glob is not None and "/" in glob
+        self._glob = None if glob is None else re.compile(translate(glob.lstrip("/")))
+
+    def wants(self, path: str) -> bool:
+        """Tell whether a path is wanted."""
+        return self.matches(path) and (path == self._path or path.startswith(self._inside))
+
+    def lie_in(self, path: str) -> bool:
+        """Tell whether all that is wanted lies below a path."""
+        return self._glob is None and self._path.startswith(f"{path}/")
+
+    def matches(self, path: str) -> bool:
+        """Tell whether a path matches the pattern, wherever it lies."""
+        if self._glob is None:
+            return True
+        return self._glob.match(path if self._whole else path.rpartition("/")[2]) is not None
+
+
+class Filter:
+    """What of a merged tree is wanted. Without arguments, all of it.
+
+    A `glob` is that of `Paths`.
     """
 
     def __init__(
@@ -25,21 +52,21 @@ class Filter:
     ) -> None:
         self._layer = layer
         self._types = frozenset(types)
-        self._whole_path = glob is not None and "/" in glob
-        self._glob = None if glob is None else re.compile(translate(glob.lstrip("/")))
+        self._paths = None if glob is None else Paths(glob=glob)
         self._kinds: dict[EntryKind, bool] = {}
 
     @property
     def wants_all(self) -> bool:
         """Whether nothing is left out."""
-        return self._layer is None and not self._types and self._glob is None
+        return self._layer is None and not self._types and self._paths is None
 
     def apply(self, directory: MergedDir, entries: list[Entry]) -> list[Entry]:
         """Return those entries of a directory that are wanted."""
         return [
             (name, kind)
             for name, kind in entries
-            if self._wants(kind) and self._matches(directory, name)
+            if self._wants(kind)
+            and (self._paths is None or self._paths.matches(directory.child_path(name)))
         ]
 
     def _wants(self, kind: EntryKind) -> bool:
@@ -51,9 +78,3 @@ class Filter:
             )
             self._kinds[kind] = wanted
         return wanted
-
-    def _matches(self, directory: MergedDir, name: str) -> bool:
-        if self._glob is None:
-            return True
-        text = directory.child_path(name) if self._whole_path else name
-        return self._glob.match(text) is not None

@@ -8,9 +8,10 @@ marker is, and whether it counts, the readers of overlay and aufs tell.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from layerctl.inspecting.filters import Paths
 from layerctl.inspecting.opening import Opened
 from layerctl.inspecting.resolvers.aufs import META, Aufs
 from layerctl.inspecting.resolvers.markers import Hidden, MarkerReader, Places, Whiteout
@@ -21,19 +22,30 @@ from layerctl.kernel import layers
 
 
 class Whiteouts(Search[list[Whiteout]]):
-    """Every whiteout and opaque directory of a stack, those of the merged tree first."""
+    """Every whiteout and opaque directory of a stack, those of the merged tree first.
 
-    def __init__(self, opened: Opened, *, thorough: bool) -> None:
+    With `wanted`, those alone that hide one of these paths.
+    """
+
+    def __init__(self, opened: Opened, *, thorough: bool, wanted: Paths | None = None) -> None:
         resolver = opened.resolver
         super().__init__(resolver.reasons, layers.directories_at_once(len(resolver.roots)))
         self.resolver = resolver
         self.markers = _markers(opened, thorough=thorough)
+        self._wanted = wanted
         self._hidden: list[Hidden] = []
         self._moved: set[tuple[int, str]] = set()
 
     def root(self) -> Node[list[Whiteout]]:
         """Return the root of the merged tree."""
         return _Marked(self, self.resolver.root())
+
+    def told(self, whiteouts: Iterable[Whiteout]) -> list[Whiteout]:
+        """Return the whiteouts that are wanted."""
+        wanted = self._wanted
+        if wanted is None:
+            return list(whiteouts)
+        return [one for one in whiteouts if wanted.wants(one.path) or wanted.lie_in(one.path)]
 
     def state(self) -> tuple[object, ...]:
         """Return, in the second process of a shared walk, what the first must know of it."""
@@ -86,7 +98,7 @@ class Whiteouts(Search[list[Whiteout]]):
                 continue
             part = Part(layer, fd, path)
             try:
-                yield self.markers.unseen(part, reason, hidden.by)
+                yield self.told(self.markers.unseen(part, reason, hidden.by))
             finally:
                 os.close(fd)
             names = [name for name, kind in part.names.items() if kind.letter == "d"]
@@ -110,14 +122,14 @@ class _Marked(Node[list[Whiteout]]):
         markers = search.markers
         entries = self._entries = markers.read(directory)
         if not directory.path:
-            yield list(markers.on_root(directory))
-        yield markers.inside(directory)
+            yield search.told(markers.on_root(directory))
+        yield search.told(markers.inside(directory))
         several = len(directory.parts) > 1
         for name, kind in entries:
             _, below = search.resolver.enter(directory, name, kind)
             if below is None or several or markers.may_mark(below):
                 search.note(directory, name, below)
-                yield list(markers.on_directory(directory, name, below))
+                yield search.told(markers.on_directory(directory, name, below))
             if below is not None:
                 yield _Marked(search, below)
 

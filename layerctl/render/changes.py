@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from layerctl.codecs.escape import printable
 from layerctl.inspecting.changes import LayerChange
@@ -24,6 +24,19 @@ def change_document(change: LayerChange) -> Document:
     if change.source is not None:
         document |= path_fields("from", change.source)
     return document
+
+
+def sum_documents(
+    changes: Iterable[LayerChange], size_of: Callable[[LayerChange], int]
+) -> list[Document]:
+    """Return a row for each kind of change: how many there are, and the size of their files."""
+    sums: dict[str, list[int]] = {}
+    for change in changes:
+        one = sums.setdefault(change.change, [0, 0])
+        one[0] += 1
+        one[1] += size_of(change) if change.type == "file" else 0
+    words = [word for word in WORDS if word in sums]
+    return [{"change": word, "count": sums[word][0], "size": sums[word][1]} for word in words]
 
 
 def docker_lines(changes: Iterable[LayerChange]) -> list[str]:

@@ -346,6 +346,21 @@ _GRAVITY = {"failure": "bold red", "warning": "bold yellow", "info": "cyan"}
 _SEVERITIES = ("failure", "warning", "info")
 _CERTAINTIES = ("certain", "likely", "possible")
 _FIX = one("FIX", "what to do", (text("TEXT", "in words"), texts("COMMANDS", "ready to paste")))
+WHITEOUT_SUMS = Listing(
+    "summary",
+    (
+        number("LAYER", "index of the layer that has the markers"),
+        choice("KIND", "kind of marker", ("chardev", "xattr", "aufs", "opaque")),
+        choice("EFFECTIVE", "whether they have any effect", ("yes", "lookup-only", "no")),
+        number("COUNT", "number of markers"),
+    ),
+    ("LAYER", "KIND", "EFFECTIVE", "COUNT"),
+    _UNKNOWN,
+    when="with --summary",
+)
+_CHANGE_WORDS = (
+    "added", "modified", "metadata", "deleted", "replaced", "renamed", "unchanged",
+)  # fmt: skip
 CHANGES = Listing(
     "changes",
     (
@@ -353,7 +368,7 @@ CHANGES = Listing(
         choice(
             "CHANGE",
             "kind of change; unchanged is a copy without changes",
-            ("added", "modified", "metadata", "deleted", "replaced", "renamed", "unchanged"),
+            _CHANGE_WORDS,
         ),
         choice("TYPE", "current type; null if deleted", _ENTRY_TYPES)._replace(
             schema={"enum": [*_ENTRY_TYPES, None]}
@@ -368,6 +383,18 @@ CHANGES = Listing(
     ),
     ("PATH", "CHANGE", "TYPE", "WAS", "DIFFERS"),
     _UNKNOWN,
+)
+
+CHANGE_SUMS = Listing(
+    "summary",
+    (
+        choice("CHANGE", "kind of change", _CHANGE_WORDS),
+        number("COUNT", "number of changes"),
+        size("SIZE", "size of the files among them, as they are now"),
+    ),
+    ("CHANGE", "COUNT", "SIZE"),
+    _UNKNOWN,
+    when="with --summary",
 )
 
 FINDING = (
@@ -541,8 +568,8 @@ DOCUMENTS: dict[str, tuple[Listing | Single, ...]] = {
     "inspect mount": (MOUNTS, LAYERS),
     "inspect aufs": (AUFS,),
     "inspect merged": (ENTRIES, STORY, SUMMARY),
-    "inspect whiteouts": (WHITEOUTS,),
-    "inspect changes": (CHANGES,),
+    "inspect whiteouts": (WHITEOUTS, WHITEOUT_SUMS),
+    "inspect changes": (CHANGES, CHANGE_SUMS),
     "branch list": (BRANCHES,),
     **{f"branch {word}": (CHANGED,) for word in ("add", "append", "prepend", "del", "mod")},
     "trim": (STEPS,),

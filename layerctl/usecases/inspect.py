@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 
+from layerctl.codecs.request import Request
 from layerctl.errors import RequestError
 from layerctl.kernel import paths
-from layerctl.model import Stack
+from layerctl.model import Role, Stack
 from layerctl.rules.words import shell
 
 
@@ -17,6 +18,17 @@ def check_layer(layer: int | None, stack: Stack) -> None:
             "no-such-layer",
             f"there is no layer {layer}",
             hint=f"use 0 (the topmost) to {len(stack.layers) - 1}",
+        )
+
+
+def check_changing(layer: int, target: str | None, stack: Stack) -> None:
+    """Check the number of a layer whose changes are asked for. Raises RequestError."""
+    check_layer(layer, stack)
+    if stack.layers[layer].role is Role.DATA:
+        raise RequestError(
+            "no-such-layer",
+            f"layer {layer} is a data-only layer, which changes nothing",
+            commands=(shell("layerctl", "inspect", "mount", target),) if target else (),
         )
 
 
@@ -46,3 +58,21 @@ def path_in_tree(path: str, target: str | None) -> str:
                 path = path[len(base) :]
                 break
     return os.path.normpath("/" + path).strip("/")
+
+
+def target_and_path(request: Request, arguments: tuple[str, ...]) -> tuple[str | None, str | None]:
+    """Return TARGET and PATH as they were given, PATH as it lies in the merged tree.
+
+    Raises RequestError where there are too many arguments.
+    """
+    given = list(arguments)
+    target = None if request.names_layers or not given else given.pop(0)
+    if len(given) > 1:
+        raise RequestError(
+            "usage",
+            f"too many arguments: {given[1]}",
+            hint="with layer options, PATH is the only argument"
+            if request.names_layers
+            else "give one TARGET and at most one PATH",
+        )
+    return target, path_in_tree(given[0], target) if given else None
