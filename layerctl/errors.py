@@ -55,7 +55,7 @@ EXIT_CODES: tuple[ExitCode, ...] = (
 
 
 class ErrorKind(NamedTuple):
-    """One row of the table of errors: what happened in general, why, and what to do about it."""
+    """One row of the table of errors: what happened in general, why, and the fix."""
 
     id: str
     exit_code: int
@@ -448,8 +448,8 @@ ERRORS: dict[str, ErrorKind] = {
 class LayerctlError(Exception):
     """Base of every error that is shown to the user without a traceback.
 
-    It is what ends a command, where a Finding is one line of a report; `as_finding` and
-    `of_finding` turn one into the other.
+    An error ends a command, while a Finding is part of a report; `as_finding` and `of_finding`
+    convert them.
     """
 
     exit_code: ClassVar[int] = EXIT_BUG
@@ -465,8 +465,8 @@ class LayerctlError(Exception):
         findings: tuple[Finding, ...] = (),
         details: tuple[str, ...] = (),
     ) -> None:
-        """`findings` are further diagnoses, `details` verbatim lines (the kernel's own words)."""
-        super().__init__(id, message)  # what pickle makes it anew from
+        """`findings` are further findings, `details` verbatim lines (messages of the kernel)."""
+        super().__init__(id, message)  # what pickle recreates it from
         self.id = id
         self.message = message
         self.why = why
@@ -505,7 +505,7 @@ class RefusedError(LayerctlError):
 
 
 class SystemFailedError(LayerctlError):
-    """The system failed in something that the program cannot do without."""
+    """A system call that the program needs failed."""
 
     exit_code = EXIT_SYSTEM
 
@@ -523,12 +523,12 @@ class StoppedError(LayerctlError):
 
 
 class BugError(LayerctlError):
-    """Something that cannot happen did."""
+    """The program has a bug."""
 
     exit_code = EXIT_BUG
 
 
-#: Causes whose errors are not those of a refused mount.
+#: Causes whose errors are not RefusedError.
 _KINDS: dict[str, type[LayerctlError]] = {
     "target-missing": NotFoundError,
     "missing-cap-sys-admin": NotPermittedError,
@@ -538,7 +538,7 @@ _KINDS: dict[str, type[LayerctlError]] = {
 def of_finding(
     finding: Finding, others: tuple[Finding, ...] = (), details: tuple[str, ...] = ()
 ) -> LayerctlError:
-    """Return the error of a mount that a finding prevents; for the rest see LayerctlError."""
+    """Return the error for a mount that a finding prevents; see LayerctlError for the arguments."""
     seen = "; ".join(finding.evidence)
     return _KINDS.get(finding.cause, RefusedError)(
         finding.cause,
@@ -552,7 +552,7 @@ def of_finding(
 
 
 def as_finding(error: LayerctlError) -> Finding:
-    """Return an error as a finding of a report, its texts as whole sentences."""
+    """Return an error as a finding, with its texts as whole sentences."""
     title = error.message[:1].upper() + error.message[1:]
     fix = Fix(_sentence(error.hint), error.commands)
     return Finding(error.id, Severity.FAILURE, title, _sentence(error.why), (), fix)

@@ -1,8 +1,8 @@
 """The data types shared by all packages. Pure data: no I/O, no decisions.
 
-Paths are `str` as `os.fsdecode` makes them: bytes that are not UTF-8 are surrogate escapes, so
-that every path goes to the kernel and back unharmed. They are named tuples, not dataclasses,
-which cost four times as much at start-up; `_replace` makes a changed copy.
+Paths are `str` as decoded by `os.fsdecode`: bytes that are not UTF-8 are surrogate escapes, so any
+path survives. The types are named tuples, not dataclasses, which take four times as long to import;
+`_replace` returns a changed copy.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _NO_OPTIONS: Mapping[str, str | None] = {}
 
 
 class Role(StrEnum):
-    """What a layer is for in its stack."""
+    """The role of a layer in its stack."""
 
     UPPER = "upper"
     LOWER = "lower"
@@ -24,7 +24,7 @@ class Role(StrEnum):
 
 
 class Layer(NamedTuple):
-    """One directory of a stack. `permission` is aufs's (`rw`, `ro+wh`, ...), None its default."""
+    """One directory of a stack; `permission` is for aufs (`rw`, `ro+wh`, ...), None the default."""
 
     path: str
     role: Role
@@ -34,8 +34,8 @@ class Layer(NamedTuple):
 class Stack(NamedTuple):
     """A layered filesystem, mounted or not: a type, layers from the topmost down, options.
 
-    `options` are the filesystem's own (`redirect_dir`, `xino`, ...) in the order given, None as
-    value for a bare word. `flags` are those of any mount (`ro`, `nosuid`, `x-...`).
+    `options` are those of the filesystem (`redirect_dir`, `xino`, ...) in order, with None as the
+    value of a bare word. `flags` are those of any mount (`ro`, `nosuid`, `x-...`).
     """
 
     fstype: str
@@ -50,20 +50,20 @@ class Stack(NamedTuple):
 
     @property
     def upper(self) -> str | None:
-        """The upper directory of an overlay, None where there is none."""
+        """The upper directory of an overlay, or None."""
         return next((layer.path for layer in self.layers if layer.role is Role.UPPER), None)
 
     @property
     def read_only(self) -> bool:
-        """Whether the mount was asked to be read-only (the last of `ro` and `rw` counts)."""
+        """Whether the mount is requested read-only (the last of `ro` and `rw` counts)."""
         return next((flag == "ro" for flag in reversed(self.flags) if flag in ("ro", "rw")), False)
 
 
 class MountEntry(NamedTuple):
     """One line of /proc/PID/mountinfo (proc(5)), its fields octal-decoded.
 
-    `super_options` alone is left as the kernel wrote it, since commas inside values are only told
-    from separators before decoding.
+    Only `super_options` is not decoded, since commas in values must be distinguished from
+    separators before decoding.
     """
 
     mount_id: int
@@ -78,14 +78,15 @@ class MountEntry(NamedTuple):
 
 
 class Aliasing(StrEnum):
-    """What a path of an overlay and another one, both copied from one lower file, come to.
+    """How a path is affected by another path to the same lower file.
 
-    The kernel has one inode for the two, made for whichever is looked up first. FIRST is that
-    path, STALE one that a lookup then denies, SHARED one that shows the first one's file. INDEXED
-    is a lower file that was changed by another of its names, and shown so since the index has it;
-    BAD_INDEX is what a lookup denies because the index has something else in its place; ABSENT is
-    what the mount remembers to be absent, from before its layers were changed beneath it. Of an
-    aufs, PSEUDO_LINK is a name of a hard-linked file that shows the copy made for another one.
+    Overlay has one inode for two copies of one lower file, created when the first is looked up.
+    FIRST is that path; STALE is the other if its lookup then fails, SHARED if it shows the first
+    one's file. INDEXED is a lower file that was changed through another of its names, which the
+    index records; BAD_INDEX is a name whose lookup fails because of a wrong entry in the index;
+    ABSENT is a name that the mount treats as absent because its layers were changed while it was
+    mounted. In aufs, PSEUDO_LINK is a name of a hard-linked file that shows the copy made for
+    another name.
     """
 
     FIRST = "first-path"
@@ -106,7 +107,7 @@ class Severity(StrEnum):
 
 
 class Certainty(StrEnum):
-    """How surely a cause is the one: it was seen or said, it is likely, or it would fit."""
+    """How certain a cause is: observed or reported, likely, or only possible."""
 
     CERTAIN = "certain"
     LIKELY = "likely"
@@ -114,18 +115,18 @@ class Certainty(StrEnum):
 
 
 class Fix(NamedTuple):
-    """What to do about a finding: a sentence, and commands to paste."""
+    """The fix for a finding: a sentence, and commands to paste."""
 
     text: str
     commands: tuple[str, ...] = ()
 
 
 class Finding(NamedTuple):
-    """A cause as people and scripts are shown it, with its texts: the one shape of a report.
+    """A cause with its texts, as shown to people and scripts.
 
-    `cause` is an id of the catalogue or of the table of errors, `evidence` what was seen, quoted.
-    Checks and the reader of texts make clues, of which `layerctl.diagnosing.catalogue` makes
-    findings; `layerctl.errors` makes an error of the finding that ends a command.
+    `cause` is an id of the catalogue or of the table of errors, `evidence` what was observed.
+    Checks and the reader of texts produce clues; `layerctl.diagnosing.catalogue` makes findings of
+    them, and `layerctl.errors` makes an error of the finding that ends a command.
     """
 
     cause: str

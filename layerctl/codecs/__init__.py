@@ -1,1 +1,1 @@
-"""Text to nouns and back, pure: options, escapes, mountinfo, aufs sysfs, the kernel log."""
+"""Text to data types and back: options, escapes, mountinfo, sysfs of aufs. Pure."""

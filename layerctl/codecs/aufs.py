@@ -1,6 +1,6 @@
-"""aufs's options, its mountinfo words and its sysfs files. Pure.
+"""The options of aufs, its fields in mountinfo and its sysfs files. Pure.
 
-There are no escapes in an option string: `,` `:` and `=` cannot stand in a branch's path.
+An option string has no escapes: the path of a branch cannot contain `,` `:` or `=`.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from layerctl.model import Layer, Role, Stack
 from layerctl.rules.aufs import BranchChange, changed
 from layerctl.rules.options import integer
 
-#: Options whose older spelling has `:` where newer ones have `=` (aufs.5).
+#: Options that are also spelled with `:` instead of `=` (aufs.5).
 _COLON_WORD = r"(?s)(br|add|ins|append|prepend|del|mod):(.*)"
 _CHANGES = frozenset({"add", "ins", "append", "prepend", "del", "mod"})
 
-#: What no path in an option string can hold.
+#: Characters that no path in an option string can contain.
 FORBIDDEN = ",:="
 
 
 class Branch(NamedTuple):
-    """One branch of a live aufs as sysfs tells it; `id` None where the kernel has no bridN."""
+    """One branch of a live aufs from sysfs; `id` is None if the kernel has no bridN."""
 
     position: int
     path: str
@@ -34,7 +34,7 @@ class Branch(NamedTuple):
 
 
 class SysfsInstance(NamedTuple):
-    """One /sys/fs/aufs/si_ID directory: `xino` is None without a xino file."""
+    """One directory /sys/fs/aufs/si_ID; `xino` is None without a xino file."""
 
     id: str
     xino: str | None
@@ -42,7 +42,7 @@ class SysfsInstance(NamedTuple):
 
 
 def parse_branch(text: str) -> Layer:
-    """Read `PATH[=PERM]` as aufs does: the permission starts at the first `=`, empty it is `ro`."""
+    """Parse `PATH[=PERM]` like aufs: the permission starts at the first `=`; if empty, it is ro."""
     path, equals, permission = text.partition("=")
     return Layer(path, Role.BRANCH, permission or "ro" if equals else None)
 
@@ -50,8 +50,8 @@ def parse_branch(text: str) -> Layer:
 def parse(text: str, *, base: Stack | None = None, read_only: bool = False) -> Stack:
     """Read an option string as mount(2) does; `base` is what an earlier string said.
 
-    `read_only` tells that the mount will be, though the string does not say so. Raises
-    RequestError for what aufs refuses, or silently cuts (`a::b`).
+    `read_only` means that the mount will be read-only, even if the string does not say so. Raises
+    RequestError for what aufs refuses or silently truncates (`a::b`).
     """
     stack = base or Stack("aufs", ())
     own, flags = divide(split_options(text, escapes=False))
@@ -74,15 +74,15 @@ def _named(text: str) -> Word:
 
 
 class _Branches:
-    """The branches as the words of one string make them, one after the other.
+    """The branches that the words of one option string define, in order.
 
-    aufs settles a branch's default permission when it reads its word, and knows only the place
-    that the word asks for then: `rw` for the first, `ro` for others (au_opt_add in opts.c). The
-    branches of `br` and `dirs` are numbered by themselves, from 0 on (au_fsctx_parse_br in
-    fsctx.c): `br=/a,prepend=/b,br=/c` makes of them b, c, a.
+    aufs chooses the default permission of a branch when it parses the word, from the position in
+    that word alone: `rw` for the first, `ro` for others (au_opt_add in opts.c). Each `br` and
+    `dirs` counts its branches from 0 (au_fsctx_parse_br in fsctx.c): `br=/a,prepend=/b,br=/c`
+    results in b, c, a.
     """
 
-    #: Stand for the permission of a branch that was given none, first and elsewhere.
+    #: Placeholders for the default permission of the first branch, and of others.
     _FIRST, _OTHER = "rw by default", "ro by default"
 
     def __init__(self, layers: tuple[Layer, ...]) -> None:
@@ -92,7 +92,7 @@ class _Branches:
         )
 
     def name(self, layers: tuple[Layer, ...]) -> None:
-        """Put branches where `br` does."""
+        """Add branches like `br`."""
         for layer in layers:
             self._apply(BranchChange("add", layer, self._named), f"br={layer.path}")
             self._named += 1
@@ -149,7 +149,7 @@ def _branches(name: str, value: str | None) -> tuple[Layer, ...]:
             hint=f"name the branches, topmost first: -o {name}=/top=rw:/below=ro",
         )
     names = value.split(":")
-    if names[-1] == "":  # aufs passes over one trailing colon
+    if names[-1] == "":  # aufs ignores one trailing colon
         names.pop()
     if "" in names:
         raise RequestError(
@@ -162,7 +162,7 @@ def _branches(name: str, value: str | None) -> tuple[Layer, ...]:
 
 
 def branch_change(name: str, value: str | None) -> BranchChange:
-    """Read an option that changes one branch. Raises RequestError for what aufs refuses."""
+    """Parse an option that changes one branch. Raises RequestError for what aufs refuses."""
     if not value:
         raise RequestError(
             "aufs-br-syntax",
@@ -191,7 +191,7 @@ def branch_change(name: str, value: str | None) -> BranchChange:
 
 
 def remount_words(text: str) -> tuple[str, tuple[BranchChange, ...]]:
-    """Divide the options of a remount: those that change branches, in order, and the others.
+    """Split the options of a remount into changes of branches, in order, and the others.
 
     Raises RequestError for what aufs refuses.
     """
@@ -210,7 +210,7 @@ def remount_words(text: str) -> tuple[str, tuple[BranchChange, ...]]:
 
 
 def branch_word(layer: Layer) -> str:
-    """Return `PATH[=PERM]`. Raises ValueError if an option string cannot hold the path."""
+    """Return `PATH[=PERM]`. Raises ValueError if an option string cannot contain the path."""
     if any(char in layer.path for char in FORBIDDEN):
         raise ValueError(layer.path)
     return layer.path if layer.permission is None else f"{layer.path}={layer.permission}"
@@ -219,16 +219,16 @@ def branch_word(layer: Layer) -> str:
 def encode(stack: Stack) -> str:
     """Return the string for mount(2), `br=` (not `br:`) first; flags are not part of it.
 
-    Raises ValueError where a path has a `,` `:` or `=`.
+    Raises ValueError if a path contains `,` `:` or `=`.
     """
     words = ["br=" + ":".join(map(branch_word, stack.layers))] if stack.layers else []
     return ",".join(words + join_options(stack.options))
 
 
 def from_super_options(text: str) -> tuple[Stack, str | None]:
-    """Read mountinfo's last field: the stack and the `si=` id (None where it is not shown).
+    """Parse the last field of mountinfo into the stack and the `si=` id (None if not shown).
 
-    Branches stand there only without sysfs, last, as `br:/a=rw:/b=ro`; else read them there.
+    Only without sysfs does it end with the branches, as `br:/a=rw:/b=ro`.
     """
     head, shown, branches = text.partition(",br:")
     options: dict[str, str | None] = {}
@@ -249,9 +249,9 @@ def _shown_branch(text: str) -> Layer:
 
 
 def sysfs_instance(identity: str, files: Mapping[str, str]) -> SysfsInstance:
-    """Read the files of one si_ID directory: `brN` is `PATH=PERM`, `bridN` a number, `xi_path`.
+    """Parse the files of one si_ID directory: `brN` is `PATH=PERM`, `bridN` a number, `xi_path`.
 
-    Raises ValueError for a NUL, which no path holds.
+    Raises ValueError for a NUL, which no path contains.
     """
     branches = []
     for name, content in files.items():

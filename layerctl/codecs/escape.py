@@ -1,10 +1,10 @@
-"""Escapes: octal of mountinfo and sysfs, backslashes of overlay, and text safe for a terminal."""
+"""Escapes: octal in mountinfo and sysfs, backslashes in overlay, text safe for a terminal."""
 
 from __future__ import annotations
 
 import re
 
-# Patterns are compiled when they are first used: most runs need none of them.
+# Patterns are compiled on first use, since most runs need none of them.
 _OCTAL = rb"\\([0-7]{3})"
 _BACKSLASH = r"(?s)\\(.?)"
 
@@ -19,12 +19,12 @@ def octal_decode(text: str) -> str:
 
 
 def octal_encode(text: str, characters: str = " \t\n\\") -> str:
-    r"""Escape `characters` as `\ooo`, the way mountinfo and fstab(5) are written."""
+    r"""Escape `characters` as `\ooo`, as in mountinfo and fstab(5)."""
     return "".join(f"\\{ord(char):03o}" if char in characters else char for char in text)
 
 
 def backslash_escape(text: str, characters: str) -> str:
-    """Put a backslash before each of `characters` (name the backslash itself among them)."""
+    """Put a backslash before each of `characters`, which should include the backslash."""
     return "".join("\\" + char if char in characters else char for char in text)
 
 
@@ -65,9 +65,10 @@ def is_text(name: str) -> bool:
 
 
 def printable(name: str, also: str = "") -> str:
-    r"""Return `name` fit for a terminal: control and undecodable characters as `\xNN` of each byte.
+    r"""Return `name` safe for a terminal: control and undecodable characters as `\xNN` per byte.
 
-    So are those of `also`: with the backslash among them the name can be told from what is shown.
+    The characters of `also` are escaped too; with the backslash among them, the result is
+    unambiguous.
     """
     if name.isascii() and name.isprintable() and not any(char in name for char in also):
         return name
@@ -83,5 +84,5 @@ def printable(name: str, also: str = "") -> str:
 def _bytes(char: str) -> bytes:
     try:
         return char.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # a lone surrogate that stands for no byte
+    except UnicodeEncodeError:  # a lone surrogate that encodes no byte
         return char.encode("utf-8", "surrogatepass")

@@ -1,10 +1,10 @@
-"""The file handles that overlay keeps in its attributes (struct ovl_fb in overlayfs.h). Pure."""
+"""The file handles that overlay stores in its attributes (struct ovl_fb in overlayfs.h). Pure."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-#: Version, magic, length, flags, type, UUID: what precedes the handle itself.
+#: Version, magic, length, flags, type, UUID: the header of a handle.
 _HEAD = 21
 _MAGIC = 0xFB
 #: OVL_FH_FLAG_ANY_ENDIAN, OVL_FH_FLAG_BIG_ENDIAN and OVL_FH_FLAG_PATH_UPPER.
@@ -12,7 +12,7 @@ _BIG, _ANY, _PATH_UPPER = 1, 2, 4
 
 
 class Handle(NamedTuple):
-    """One file handle: `raw` is the whole value, whose hex digits are a name in the index."""
+    """One file handle: `raw` is the whole value; its hex digits are a name in the index."""
 
     type: int
     handle: bytes
@@ -21,7 +21,7 @@ class Handle(NamedTuple):
 
 
 def parse(raw: bytes, *, big_endian: bool) -> Handle | None:
-    """Read an attribute's value; None for what overlay takes for an unknown origin."""
+    """Parse the value of an attribute; None for what overlay treats as an unknown origin."""
     if len(raw) <= _HEAD or raw[1] != _MAGIC or not _HEAD <= raw[2] <= len(raw):
         return None
     raw = raw[: raw[2]]

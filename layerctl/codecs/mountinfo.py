@@ -1,4 +1,4 @@
-"""/proc/PID/mountinfo, one line a mount (proc(5)). Pure."""
+"""/proc/PID/mountinfo, one line per mount (proc(5)). Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def parse_line(line: str) -> MountEntry:
     head, separator, tail = line.rstrip("\n").partition(" - ")
     fields = head.split(" ")
     ends = tail.split(" ")
-    if "\0" in line or "\\000" in line:  # no name holds one, and no path can be asked for with it
+    if "\0" in line or "\\000" in line:  # no path contains one, and none can be looked up with it
         raise ValueError("it contains a NUL byte, which no mountinfo has")
     if not separator or len(fields) < 6 or len(ends) < 3:
         raise ValueError(f"not a mountinfo line: {line!r}")
@@ -29,5 +29,5 @@ def parse_line(line: str) -> MountEntry:
 
 
 def parse(text: str) -> list[MountEntry]:
-    """Decode a whole mountinfo file; empty lines are passed over."""
+    """Decode a whole mountinfo file; empty lines are ignored."""
     return [parse_line(line) for line in text.split("\n") if line]

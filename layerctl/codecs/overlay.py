@@ -1,7 +1,7 @@
-"""Overlay's options: the string of mount(2), and what mountinfo shows of a live mount. Pure.
+"""The options of overlay: the string for mount(2), and mountinfo of a live mount. Pure.
 
-Escapes (fs/overlayfs/params.c, and measured on 5.10 to 7.2): in the string a backslash takes the
-meaning of `,` and, in `lowerdir`, of `:`; `lowerdir+` and `datadir+` are literal.
+Escapes (fs/overlayfs/params.c, and tested on 5.10 to 7.2): in the string, a backslash escapes `,`
+and, in `lowerdir`, also `:`; `lowerdir+` and `datadir+` are literal.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _COLONS = r"(?s)((?:[^\\:]|\\.|\\$)*)(:*)"
 
 
 class LayerOrderError(ValueError):
-    """The colons of a `lowerdir` value make no list of layers."""
+    """The colons of a `lowerdir` value are not valid separators."""
 
 
 def split_lowerdir(value: str) -> list[Layer]:
@@ -71,7 +71,7 @@ def join_lowerdir(layers: Iterable[Layer]) -> str:
 def parse(text: str, *, base: Stack | None = None) -> Stack:
     """Read an option string as mount(2) does; `base` is what an earlier string said.
 
-    Raises RequestError where the layers make no list.
+    Raises RequestError if the colons of `lowerdir` are not valid.
     """
     stack = base or Stack("overlay", ())
     own, flags = divide(split_options(text, escapes=True))
@@ -81,7 +81,7 @@ def parse(text: str, *, base: Stack | None = None) -> Stack:
     for name, value in map(word, own):
         match name, value:
             case "lowerdir", str():
-                lowers, plain = _lowerdir(value), bool(value)  # an empty one lets go of all
+                lowers, plain = _lowerdir(value), bool(value)  # an empty one drops all
             case (("lowerdir+" | "datadir+"), str()):
                 if plain:
                     raise RequestError(
@@ -146,11 +146,11 @@ def escape_path(path: str) -> str:
 
 
 def from_super_options(text: str, *, literal: bool = False) -> Stack:
-    """Read mountinfo's last field; octal escapes go first, then overlay's own.
+    """Parse the last field of mountinfo: decode octal escapes first, then those of overlay.
 
-    The colon rules are not enforced: what the kernel mounted is shown as it is. An upper or work
-    directory that was given by descriptor is shown without overlay's escapes: nothing in the
-    text tells, so `literal` reads them that way.
+    The rules for colons are not enforced, since the kernel has mounted it. An upper or work
+    directory that was passed as a descriptor is shown without overlay's escapes, which the text
+    does not reveal; `literal` reads them that way.
     """
     unescape = str if literal else backslash_unescape
     upper: str | None = None

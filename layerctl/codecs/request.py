@@ -1,4 +1,4 @@
-"""From what a user typed to a stack: layer flags and `-o` strings build the same one. Pure."""
+"""From the user's input to a stack: layer flags and `-o` strings result in the same. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from layerctl.errors import RequestError
 from layerctl.model import Layer, Role, Stack
 from layerctl.rules.options import TYPE_NAMES, nearest
 
-#: What looks like a branch permission behind the last `=` of `-b`.
+#: What counts as a branch permission after the last `=` of `-b`.
 _PERMISSION = r"[a-z]+(\+[a-z_]*)*"
 _AUFS_WORD = r"(br|dirs|add|ins|append|prepend)[:=]"
 #: Options that name layers of the other type.
@@ -34,23 +34,23 @@ class Request(NamedTuple):
 
     @property
     def names_layers(self) -> bool:
-        """Whether any layer or option was named, so that a stack can be built."""
+        """Whether any layer or option is given, so that a stack can be built."""
         return bool(
             self.lowers or self.data or self.upper or self.work or self.branches or self.options
         )
 
 
 class RemountWords(NamedTuple):
-    """A request for a remount without the words `remount` and `bind`, and whether `bind` stood."""
+    """A remount request without the words `remount` and `bind`, and whether `bind` was given."""
 
     request: Request
     bind: bool
 
 
 def as_remount(request: Request) -> RemountWords | None:
-    """Return what a request changes of a mount that is there; None where it asks for a new one.
+    """Return what a request changes in a live mount; None if it is for a new mount.
 
-    Raises RequestError for a value behind `remount`.
+    Raises RequestError if `remount` has a value.
     """
     words = [split_unescaped(text, ",") for text in request.options]
     if any(word.startswith("remount=") for one in words for word in one):
@@ -65,7 +65,7 @@ def as_remount(request: Request) -> RemountWords | None:
 
 
 def fstype_of(request: Request) -> str:
-    """Return the type asked for, by name or by the layers. Raises RequestError for an unknown."""
+    """Return the requested type, by name or by the layers. Raises RequestError if unknown."""
     if request.fstype is not None:
         known = TYPE_NAMES.get(request.fstype)
         if known is None:
@@ -87,9 +87,9 @@ def fstype_of(request: Request) -> str:
 
 
 def build(request: Request) -> Stack:
-    """Build the stack. Raises RequestError where the words make none.
+    """Build the stack. Raises RequestError if the options do not define one.
 
-    What is wrong with the stack itself is for `layerctl.rules.validity.problems` to say.
+    `layerctl.rules.validity.problems` finds what is wrong with the stack itself.
     """
     fstype = fstype_of(request)
     stack = _aufs(request) if fstype == "aufs" else _overlay(request)._replace(fstype=fstype)
@@ -99,7 +99,7 @@ def build(request: Request) -> Stack:
 
 
 def _refuse_layers(stack: Stack, names: tuple[str, ...], instead: str) -> None:
-    """Raise RequestError where the options name layers of another type too."""
+    """Raise RequestError if the options also name layers of another type."""
     for name in stack.options:
         if name.partition(":")[0] in names:
             raise _misplaced(f"-o {name}=", stack.fstype, instead)
@@ -126,16 +126,16 @@ def _aufs(request: Request) -> Stack:
 
     layers = tuple(map(parse_branch_flag, request.branches))
     stack = Stack("aufs", layers)
-    words = ",".join(filter(None, request.options))  # one string, as mount(8) hands them on
+    words = ",".join(filter(None, request.options))  # one string, as mount(8) passes them on
     stack = aufs.parse(words, base=stack, read_only=request.read_only)
     _refuse_layers(stack, _OVERLAY_LAYERS, "-b DIR=rw or -b DIR=ro")
     return stack
 
 
 def parse_branch_flag(text: str) -> Layer:
-    """Read `-b DIR[=PERM]`: unlike in an option string, DIR may hold a `=`.
+    """Parse `-b DIR[=PERM]`: unlike in an option string, DIR may contain a `=`.
 
-    What follows the last `=` is a permission if it looks like one.
+    The text after the last `=` is a permission if it looks like one.
     """
     path, equals, permission = text.rpartition("=")
     if equals and re.fullmatch(_PERMISSION, permission):

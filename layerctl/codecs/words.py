@@ -1,4 +1,4 @@
-"""Option strings as lists of words, the part that overlay and aufs share. Pure."""
+"""Option strings as lists of words, for overlay and aufs. Pure."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ Word = tuple[str, str | None]
 
 
 def word(text: str) -> Word:
-    """Split `name=value` at the first `=`; the value is None where there is none."""
+    """Split `name=value` at the first `=`; the value is None without a `=`."""
     name, equals, value = text.partition("=")
     return name, (value if equals else None)
 
 
 def split_options(text: str, *, escapes: bool) -> list[str]:
-    """Split an option string at its commas, as the kernel would; empty words are passed over.
+    """Split an option string at its commas like the kernel; empty words are ignored.
 
-    A value in double quotes (`context="a,b"`) is kept whole for the security module's options
-    alone: everywhere else a quote is a character like any other. `escapes` is overlay's rule
-    that a backslash takes a comma's meaning away (ovl_next_opt); aufs has no escape.
+    Only options of the security module may have a value in double quotes (`context="a,b"`);
+    elsewhere a quote is an ordinary character. `escapes` means that a backslash escapes a comma, as
+    in overlay (ovl_next_opt); aufs has no escapes.
     """
     parts = split_unescaped(text, ",") if escapes else text.split(",")
     words: list[str] = []
@@ -53,11 +53,11 @@ def _open_quote(text: str) -> bool:
 
 
 def divide(words: list[str]) -> tuple[list[str], tuple[str, ...]]:
-    """Divide words into the filesystem's own and the flags of any mount."""
+    """Split words into options of the filesystem and flags of any mount."""
     own = [text for text in words if not is_flag(text)]
     return own, tuple(text for text in words if is_flag(text))
 
 
 def join_options(options: Mapping[str, str | None]) -> list[str]:
-    """Return options as words again."""
+    """Return options as a string."""
     return [name if value is None else f"{name}={value}" for name, value in options.items()]

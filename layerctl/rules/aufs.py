@@ -1,4 +1,4 @@
-"""What aufs accepts: branch permissions, branch filesystems, where its xino file can lie.
+"""What aufs accepts: branch permissions, filesystems of branches and of its xino file.
 
 Sources: aufs.5, fs/aufs/{branch.c,br_perm,xino.c,fstype.h} of aufs 6.1, and recordings of it.
 """
@@ -20,15 +20,15 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "rr": ("wh", *_ICEX),
 }
 
-#: Filesystems that are read-only by nature: their branches default to `rr` (au_br_default_perm).
+#: Filesystems that are always read-only: their branches default to `rr` (au_br_default_perm).
 NATIVELY_READ_ONLY = frozenset({"squashfs", "iso9660", "cramfs", "romfs"})
 
-#: Filesystems that no branch can be on (au_test_fs_unsuppoted), stacked ones included.
+#: Filesystems that cannot hold a branch (au_test_fs_unsuppoted), including stacked ones.
 UNSUPPORTED_BRANCH = STACKED | {
     "proc", "sysfs", "configfs", "debugfs", "securityfs", "xenfs", "ramfs",
 }  # fmt: skip
 
-#: Filesystems that cannot hold the xino file though they have a device (au_test_fs_bad_xino).
+#: Filesystems on a device that cannot hold the xino file (au_test_fs_bad_xino).
 _BAD_XINO = frozenset({"xfs", "btrfs", "ubifs", "hfsplus", "aufs", "ecryptfs", "nilfs2", "overlay"})
 XINO_NAME = ".aufs.xino"
 XINO_FALLBACK = "/tmp/.aufs.xino"  # noqa: S108 - AUFS_XINO_DEFPATH, the kernel's own choice
@@ -52,9 +52,9 @@ class BranchChange(NamedTuple):
 
 
 def changed(layers: Sequence[Layer], change: BranchChange) -> tuple[Layer, ...]:
-    """Return the branches after a change, as aufs makes it.
+    """Return the branches after a change, as aufs applies it.
 
-    Raises IndexError for a position below the last, KeyError for a branch that is not there.
+    Raises IndexError for a position below the last, KeyError for a branch that does not exist.
     """
     place = change.position
     if change.word in ("del", "mod"):
@@ -72,7 +72,7 @@ def changed(layers: Sequence[Layer], change: BranchChange) -> tuple[Layer, ...]:
 
 
 def same_path(one: str, other: str) -> bool:
-    """Tell whether two spellings are one path but for `.`, `//` and a trailing slash."""
+    """Tell whether two paths differ only in `.`, `//` and a trailing slash."""
     return _parts(one) == _parts(other)
 
 
@@ -83,7 +83,7 @@ def _parts(path: str) -> tuple[bool, list[str]]:
 def can_hold_xino(fstype: str, *, has_device: bool) -> bool:
     """Tell whether aufs can keep its xino file on a filesystem.
 
-    Anything without a block device behind it is bad but tmpfs (and so is what the kernel lists).
+    It cannot on filesystems without a block device, except tmpfs, nor on those it lists itself.
     """
     if fstype == "tmpfs":
         return True
@@ -93,11 +93,11 @@ def can_hold_xino(fstype: str, *, has_device: bool) -> bool:
 def default_xino(
     branches: Iterable[tuple[Layer, bool]], *, fallback_holds: bool
 ) -> tuple[str, bool]:
-    """Return where aufs puts its xino file when nobody says, and whether it can be there.
+    """Return the path of aufs's default xino file, and whether it can be there.
 
-    `branches` are layers with their permissions spelled out, each with whether its filesystem can
-    hold the file: the first writable one that can gets it, else /tmp (au_xino_def). On a mount
-    that is read-only as a whole no branch counts as writable.
+    `branches` are layers with explicit permissions, each with whether its filesystem can hold the
+    file: aufs uses the first writable one that can, else /tmp (au_xino_def). On a read-only mount
+    no branch counts as writable.
     """
     for layer, holds in branches:
         if holds and is_writable(layer.permission or ""):
@@ -111,21 +111,21 @@ def is_writable(permission: str) -> bool:
 
 
 def honours_whiteouts(permission: str) -> bool:
-    """Tell whether whiteouts in a branch count: always where writable, else only with `+wh`."""
+    """Tell whether whiteouts in a branch count: always if writable, else only with `+wh`."""
     return is_writable(permission) or "wh" in permission.split("+")[1:]
 
 
 def default_permission(index: int, fstype: str | None, *, read_only: bool) -> str:
-    """Return the permission a branch gets that was given none (au_br_default_perm)."""
+    """Return the default permission of a branch (au_br_default_perm)."""
     if fstype in NATIVELY_READ_ONLY:
         return "rr"
     return "rw" if index == 0 and not read_only else "ro"
 
 
 def with_permissions(stack: Stack, fstypes: dict[str, str] | None = None) -> Stack:
-    """Return the stack with every branch's permission spelled out.
+    """Return the stack with explicit permissions for all branches.
 
-    `fstypes` maps a branch's path to the filesystem it lies on, where that is known.
+    `fstypes` maps the path of a branch to its filesystem type, if known.
     """
     types = fstypes or {}
     layers = tuple(
@@ -142,10 +142,10 @@ def with_permissions(stack: Stack, fstypes: dict[str, str] | None = None) -> Sta
 
 
 def permission_problem(permission: str) -> str:
-    """Say what is wrong with a branch permission, empty where nothing is.
+    """Return what is wrong with a branch permission, or an empty string.
 
-    aufs itself only logs such a thing and goes on: an unknown permission becomes `ro`, an unknown
-    attribute is dropped.
+    aufs itself only logs it and continues: an unknown permission becomes `ro`, an unknown attribute
+    is dropped.
     """
     base, *attributes = permission.split("+")
     if base not in PERMISSIONS:

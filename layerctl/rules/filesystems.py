@@ -1,4 +1,4 @@
-"""Filesystem types, and what layers on them can and cannot do. The one table of them. Pure.
+"""The table of filesystem types, and what layers on them can do. Pure.
 
 Sources: fs/overlayfs/{super,util}.c (ovl_dentry_weird, ovl_dentry_remote, ovl_make_workdir), the
 `dentry_operations` of each filesystem, fs/aufs/fstype.h.
@@ -6,7 +6,7 @@ Sources: fs/overlayfs/{super,util}.c (ovl_dentry_weird, ovl_dentry_remote, ovl_m
 
 from __future__ import annotations
 
-#: The family that overlay's answer to a filesystem depends on, by type; see `family`.
+#: The family of each filesystem type, which decides how overlay treats it; see `family`.
 _FAMILIES = {
     "nfs": "nfs", "nfs4": "nfs", "cifs": "nfs", "smb3": "nfs", "ceph": "nfs", "afs": "nfs",
     "9p": "nfs", "cephfs": "nfs", "lustre": "nfs", "gpfs": "nfs", "beegfs": "nfs",
@@ -18,27 +18,27 @@ _FAMILIES = {
     "btrfs": "btrfs", "xfs": "xfs", "tmpfs": "tmpfs", "ramfs": "tmpfs", "ext4": "ext4",
 }  # fmt: skip
 
-#: Remote filesystems whose rename(2) refuses RENAME_WHITEOUT, which overlay demands of a remote
-#: upper (ovl_make_workdir, since 5.7; before, no remote upper at all).
+#: Remote filesystems without RENAME_WHITEOUT, which overlay requires of a remote upper layer
+#: (ovl_make_workdir, since 5.7; before, it accepted no remote upper layer).
 NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "ceph", "afs"})
 
-#: Filesystems that compare names by rules of their own: dentries with d_hash or d_compare are
-#: 'weird' to overlay, whatever the layer is for (ovl_dentry_weird).
+#: Filesystems with their own rules for comparing names: overlay refuses dentries with d_hash or
+#: d_compare as 'weird' in any layer (ovl_dentry_weird).
 OWN_NAMES = frozenset({"vfat", "msdos", "exfat", "hfs", "hfsplus", "adfs", "affs", "autofs"})
 
-#: Filesystems that nothing makes writable.
+#: Filesystems that are never writable.
 READ_ONLY = frozenset({"squashfs", "erofs", "iso9660", "cramfs", "romfs", "udf"})
 
-#: Filesystems whose files are gone after a reboot.
+#: Filesystems whose files do not survive a reboot.
 IN_MEMORY = frozenset({"tmpfs", "ramfs"})
 
 #: Filesystems without link(2).
 NO_HARD_LINKS = frozenset({"vfat", "msdos", "exfat"})
 
-#: Filesystems that lie on others and count in the stacking depth.
+#: Stacked filesystems, which count for the stacking depth.
 STACKED = frozenset({"overlay", "ecryptfs", "aufs"})
 
-#: Filesystems that are mounted in every root directory, and that an overlay of it does not need.
+#: Filesystems mounted in every root directory, which an overlay of it does not need.
 PSEUDO = frozenset(
     {
         "proc", "sysfs", "devtmpfs", "devpts", "cgroup", "cgroup2", "securityfs", "debugfs",
@@ -49,17 +49,17 @@ PSEUDO = frozenset(
 
 
 def family(fstype: str) -> str:
-    """Return the family of a filesystem type, empty where overlay treats it as any other.
+    """Return the family of a filesystem type; empty if overlay treats it like most.
 
-    `nfs` are all remote ones, `names` those that compare names by rules of their own.
+    `nfs` includes all remote ones; `names` have their own rules for comparing names.
     """
     return _FAMILIES.get(fstype) or ("fuse" if fstype.startswith("fuse") else "")
 
 
 def doubtful_upper(fstype: str) -> str:
-    """Return the family of a filesystem that overlay may refuse as the upper one, empty if none.
+    """Return the family of a type that overlay may refuse for the upper layer, or an empty string.
 
-    `overlay` and `ecryptfs` are always refused, the others unless they have what overlay demands.
+    `overlay` and `ecryptfs` are always refused, the others if they lack what overlay requires.
     """
     found = family(fstype)
     if found == "nfs" and fstype not in NETWORK:
@@ -68,5 +68,5 @@ def doubtful_upper(fstype: str) -> str:
 
 
 def suits_upper(fstype: str) -> bool:
-    """Tell whether an upper layer on a filesystem has a chance, as far as its type tells."""
+    """Tell whether a filesystem can hold an upper layer, judging by its type."""
     return family(fstype) not in ("overlay", "aufs", "nfs", "ecryptfs")

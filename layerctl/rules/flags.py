@@ -1,7 +1,7 @@
-"""Flags of any mount: what mount(2) and the new calls have for each word. Pure.
+"""Flags of any mount, and their numbers for mount(2) and the newer calls. Pure.
 
-Numbers from linux/mount.h. A word that names the default takes the opposite's bit away; `defaults`
-itself takes nothing away, and who lets ordinary users mount gives up privilege (mount(8)).
+Numbers from linux/mount.h. A word for the default clears the bit of its opposite; `defaults` itself
+clears nothing, and options that let ordinary users mount imply others (mount(8)).
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ _IMPLIED = {
     "user": ("nosuid", "nodev", "noexec"), "users": ("nosuid", "nodev", "noexec"),
     "owner": ("nosuid", "nodev"), "group": ("nosuid", "nodev"),
 }  # fmt: skip
-#: Only one of these holds: a later one takes an earlier one's place.
+#: Only one of these is in effect: a later one replaces an earlier one.
 _ATIMES = frozenset({"noatime", "relatime", "strictatime"})
 
 
 def in_effect(words: Iterable[str]) -> list[str]:
-    """Return the words that set something, after later ones have undone earlier ones."""
+    """Return the words that are in effect, after later ones have overridden earlier ones."""
     active: dict[str, None] = {}
     for word in words:
         for single in _IMPLIED.get(word, (word,)):
@@ -58,7 +58,7 @@ def in_effect(words: Iterable[str]) -> list[str]:
 
 
 def spelled(words: Iterable[str]) -> list[str]:
-    """Return the words that mean the same to mount(8), with those that it keeps to itself."""
+    """Return equivalent words for mount(8), including those that it does not pass on."""
     words = list(words)
     active = in_effect(words)
     givers = [word for word in words if word in _IMPLIED]

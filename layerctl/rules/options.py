@@ -1,8 +1,8 @@
-"""The one table of mount options: of overlay, of aufs and of any mount.
+"""The table of mount options: of overlay, of aufs and of any mount.
 
 Sources: Documentation/filesystems/overlayfs.rst and fs/overlayfs/params.c for overlay, aufs.5 and
-fs/aufs/fsctx.c for aufs, mount(2) and mount_setattr(2) for flags. `since` names the first release
-for the reader; no decision depends on it.
+fs/aufs/fsctx.c for aufs, mount(2) and mount_setattr(2) for flags. `since` is the first release, for
+the docs; no decision depends on it.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class Takes(StrEnum):
 class Option(NamedTuple):
     """One mount option of one filesystem type.
 
-    `values` are the words it takes (for CHOICE; a trailing `:` marks one that is followed by a
-    number). INTEGER is read as the kernel reads it (`-1`, `0x10`, `010`), and lies between
-    `least` and `most`. `shown` tells that mountinfo shows an option of aufs while it is in effect.
-    What rules out what is in `layerctl.rules.validity.CONFLICTS`.
+    `values` are the accepted words (for CHOICE; a trailing `:` marks one that is followed by a
+    number). An INTEGER is parsed like in the kernel (`-1`, `0x10`, `010`) and is between `least`
+    and `most`. `shown` means that mountinfo shows an option of aufs while it is in effect.
+    Conflicts are in `layerctl.rules.validity.CONFLICTS`.
     """
 
     name: str
@@ -375,7 +375,7 @@ USERSPACE_ONLY = frozenset(
     }
 )
 
-#: Options of the Linux security module; any filesystem takes them if the module is active.
+#: Options of the Linux security module; any filesystem accepts them if the module is active.
 LSM_OPTIONS = frozenset({"context", "fscontext", "defcontext", "rootcontext", "seclabel"})
 
 TABLES: dict[str, tuple[Option, ...]] = {
@@ -384,7 +384,7 @@ TABLES: dict[str, tuple[Option, ...]] = {
     "fuse-overlayfs": FUSE_OVERLAYFS,
 }
 
-#: Filesystem types by every name that users give them.
+#: Filesystem types by all the names that users know.
 TYPE_NAMES = {
     "overlay": "overlay",
     "overlay2": "overlay",
@@ -396,7 +396,7 @@ TYPE_NAMES = {
 
 
 def integer(text: str) -> int | None:
-    """Read a number as kstrtoint() of the kernel does, None where it is none."""
+    """Parse a number like kstrtoint() in the kernel; None if it is not a number."""
     match = re.fullmatch(r"([+-]?)(?:0[xX]([0-9a-fA-F]+)|0([0-7]*)|([1-9][0-9]*))", text)
     if match is None:
         return None
@@ -414,24 +414,24 @@ def find(fstype: str, name: str) -> Option | None:
 
 
 def is_flag(name: str) -> bool:
-    """Tell whether a word is a flag of any mount, or one that mount(8) keeps to itself."""
+    """Tell whether a word is a flag of any mount, or only for mount(8)."""
     return name.partition("=")[0] in _FLAG_WORDS or is_userspace(name)
 
 
 def is_userspace(name: str) -> bool:
-    """Tell whether a word means something to mount(8) or systemd, and nothing to the kernel."""
+    """Tell whether a word is only for mount(8) or systemd, not for the kernel."""
     base = name.partition("=")[0]
     return base in USERSPACE_ONLY or base == "comment" or base.lower().startswith("x-")
 
 
 def flag_value(word: str) -> str | None:
-    """Return the value given to a flag that takes none, or None."""
+    """Return the value of a flag that must not have one, or None."""
     name, equals, value = word.partition("=")
     return value if equals and name in _FLAG_WORDS else None
 
 
 def nearest(word: str, known: tuple[str, ...] | list[str]) -> list[str]:
-    """Return up to three of `known` that a user may have meant by `word`."""
+    """Return up to three words of `known` that the user may have meant."""
     import difflib  # slow to import, and only a wrong word needs it
 
     return difflib.get_close_matches(word, known, n=3, cutoff=0.6)

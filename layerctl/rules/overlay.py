@@ -1,4 +1,4 @@
-"""What a stack's options make of overlay's markers: attribute prefix, redirects, metacopy.
+"""The settings of an overlay that follow from its options: redirects, metacopy, index, ...
 
 Sources: fs/overlayfs/params.c (ovl_fs_params_verify, ovl_redirect_mode_def) and super.c.
 """
@@ -12,19 +12,18 @@ from layerctl.model import Role, Stack
 
 TRUSTED = "trusted.overlay."
 USER = "user.overlay."
-#: fuse-overlayfs's own attributes, which the kernel does not read.
+#: Attributes of fuse-overlayfs, which the kernel ignores.
 FUSE = "user.fuseoverlayfs."
 
 
 class Settings(NamedTuple):
-    """How one overlay reads its layers: what is in effect once its options are resolved.
+    """The settings in effect in an overlay, after resolving its options.
 
-    `redirect` is the mode of redirect_dir, `data_layers` how many layers below all others only
-    hold file contents, `indexed` whether hard links and origins are kept in an index, `exported`
-    whether NFS file handles are (nfs_export), `xino` whether inode numbers of several filesystems
-    are made unique, `uuid` whether a filesystem's UUID stands in the origins of its files. The
-    index and NFS export may still fall back to off, where a filesystem has no file handles, and
-    uuid=off to null, where there are several.
+    `redirect` is the mode of redirect_dir, `data_layers` the number of data-only layers, `indexed`
+    whether the index is on, `exported` whether nfs_export is, `xino` whether inode numbers of
+    several filesystems are made unique, `uuid` whether origins contain the filesystem's UUID. The
+    index and nfs_export may still fall back to off if a filesystem has no file handles, and
+    uuid=off to null if there are several filesystems.
     """
 
     prefix: str
@@ -44,22 +43,22 @@ class Settings(NamedTuple):
 
     @property
     def checks_redirects(self) -> bool:
-        """Whether redirect attributes are looked at, be it to refuse them."""
+        """Whether redirect attributes are read, even if only to refuse them."""
         return self.follow or self.data_layers > 0
 
     @property
     def verify(self) -> bool:
-        """Whether a lower directory must match the origin that is recorded above it."""
+        """Whether a lower directory must match the origin recorded in the layer above."""
         return self.indexed and self.exported
 
 
 def settings(stack: Stack, parameters: Mapping[str, str], *, user: bool | None = None) -> Settings:
-    """Return what is in effect in this stack. The one place that decides it.
+    """Return the settings in effect in a stack. Nothing else decides this.
 
-    `parameters` are those of the overlay module (`Y` or `N`), its defaults where they cannot be
-    read. `user` tells that attributes are in the `user.` namespace, None to go by the option
-    `userxattr`. Of options that contradict each other it keeps one; the kernel refuses some of
-    them (`layerctl.rules.validity`).
+    `parameters` are those of the overlay module (`Y` or `N`), or its defaults if they cannot be
+    read. `user` means that attributes are in the `user.` namespace; None means to go by the option
+    `userxattr`. Of contradicting options one is kept; the kernel refuses some of them
+    (`layerctl.rules.validity`).
     """
     options = stack.options
     upper = stack.upper is not None
@@ -96,7 +95,7 @@ def _redirects(options: Options, parameters: Mapping[str, str], *, upper: bool) 
     redirect = redirect_mode(options.get("redirect_dir"), parameters)
     metacopy = _is_on("metacopy", options, parameters) or options.get("verity") in ("on", "require")
     if not upper and redirect == "follow":
-        redirect = "on"  # which is the same where nothing is written
+        redirect = "on"  # which is the same if nothing is written
     if metacopy and redirect != "on":
         if "redirect_dir" in options:
             metacopy = False
@@ -128,9 +127,9 @@ def _default(parameters: Mapping[str, str], name: str, fallback: str = "N") -> b
 
 
 def redirect_mode(asked: str | None, parameters: Mapping[str, str]) -> str:
-    """Return the mode of redirect_dir; `asked` is the option's value, None where it is not given.
+    """Return the mode of redirect_dir; `asked` is the value of the option, or None.
 
-    `off` means what the module's redirect_always_follow says.
+    With `off`, the module parameter redirect_always_follow decides.
     """
     if asked is None:
         asked = "on" if _default(parameters, "redirect_dir") else "off"
@@ -139,7 +138,7 @@ def redirect_mode(asked: str | None, parameters: Mapping[str, str]) -> str:
     return asked
 
 
-#: Options that need trusted.* attributes, with the values that do (ovl_fs_params_verify).
+#: Options and values that need trusted.* attributes (ovl_fs_params_verify).
 _TRUSTED = {
     "redirect_dir": ("on", "follow"),
     "metacopy": ("on",),
@@ -150,19 +149,19 @@ _TRUSTED = {
 def trusted_options(options: Mapping[str, str | None]) -> list[str]:
     """Return the names of options that need trusted.* attributes.
 
-    A user namespace cannot use these attributes; without `userxattr` the kernel refuses the
-    options there since 6.12, and lets the features fall back before.
+    A user namespace cannot use these attributes; without `userxattr` the kernel refuses the options
+    there since 6.12, and turned the features off before.
     """
     return [name for name, value in options.items() if value in _TRUSTED.get(name, ())]
 
 
 def work_beside(upper: str) -> str:
-    """Return the work directory that an upper directory gets where none is named: UPPER.work."""
+    """Return the default work directory of an upper directory: UPPER.work."""
     return f"{upper.rstrip('/')}.work"
 
 
 def default_work(stack: Stack) -> str | None:
-    """Return the work directory to use where a stack needs one and names none, else None."""
+    """Return the default work directory if a stack needs one and names none, else None."""
     if stack.fstype == "aufs" or stack.upper is None or stack.work is not None:
         return None
     return work_beside(stack.upper)

@@ -1,8 +1,8 @@
-"""What a remount changes: flags of the mount, flags of the filesystem, options. Pure.
+"""The effect of a remount on the flags of a mount, of its filesystem, and on options. Pure.
 
-A mount has flags of its own, and its filesystem has others; `ro` is among both. mount(2) with
-MS_REMOUNT sets both, with MS_BIND besides those of the mount alone (mount(2), "Remounting an
-existing mount"); each time all of them, so that who changes one must name the others too.
+A mount has flags, and so has its filesystem; `ro` is one of both. mount(2) with MS_REMOUNT sets
+both kinds, with MS_BIND only those of the mount (mount(2), "Remounting an existing mount"). It
+always sets all of them, so a change of one must repeat the others.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from layerctl.model import MountEntry, Stack
 from layerctl.rules.flags import in_effect, superblock_words
 from layerctl.rules.overlay import redirect_mode, settings
 
-#: Flags of a filesystem that a remount leaves as they are (MS_RMT_MASK of linux/fs.h).
+#: Flags of a filesystem that a remount does not change (MS_RMT_MASK in linux/fs.h).
 FIXED = frozenset({"dirsync"})
-#: Flags that mountinfo does not show: whether they are in effect cannot be read back.
+#: Flags that mountinfo does not show, so they cannot be read back.
 UNSHOWN = frozenset({"silent", "iversion"})
 _ATIMES = ("noatime", "relatime", "strictatime")
 
 
 class Flags(NamedTuple):
-    """The flags in effect: those of the mount and those of its filesystem, without order."""
+    """The flags in effect, of the mount and of its filesystem."""
 
     mount: frozenset[str]
     superblock: frozenset[str]
 
     @property
     def text(self) -> str:
-        """The flags as a word list for people."""
+        """The flags as text."""
         both = self.mount | self.superblock
         return ",".join(["ro" if "ro" in both else "rw", *sorted(both - {"ro"})])
 
 
 def shown(entry: MountEntry) -> Flags:
-    """Return the flags that mountinfo shows; no kind of atime among them means strictatime."""
+    """Return the flags that mountinfo shows; none of the atime flags means strictatime."""
     words = frozenset(in_effect(entry.mount_options))
     if not words & set(_ATIMES):
         words |= {"strictatime"}
@@ -43,10 +43,9 @@ def shown(entry: MountEntry) -> Flags:
 
 
 def wanted(now: Flags, words: Iterable[str], *, bind: bool) -> Flags:
-    """Return the flags as they shall be: `words` change those of `now`, in their order.
+    """Return the flags after `words` have changed those of `now`, in order.
 
-    With `bind` the mount alone is changed. What goes back to the default of access times gets
-    relatime, as from the kernel.
+    With `bind` only the mount changes. The default for access times is relatime, as in the kernel.
     """
     words = list(words)
     mount = set(in_effect([*now.mount, *words]))
@@ -66,10 +65,10 @@ def in_effect_already(
     *,
     one_filesystem: bool = False,
 ) -> bool:
-    """Tell whether a live overlay has an option as it is asked for, as far as it is shown.
+    """Tell whether an option is already in effect in a live overlay, as far as mountinfo shows.
 
-    What mountinfo does not show has its default (ovl_show_options), which is the module's; where
-    all layers are on one filesystem, xino means nothing and is never shown.
+    Options that mountinfo does not show have the module's default (ovl_show_options). If all layers
+    are on one filesystem, xino has no effect and is never shown.
     """
     options = stack.options
     if name in ("volatile", "fsync"):
@@ -93,5 +92,5 @@ def in_effect_already(
     return value is not None and value == _DEFAULTS.get(name)
 
 
-#: Values of options without a parameter of the module, where nothing is shown.
+#: Defaults of options that have no module parameter.
 _DEFAULTS = {"verity": "off", "uuid": "auto"}

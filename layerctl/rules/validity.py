@@ -1,4 +1,4 @@
-"""What is wrong with a request whatever the system looks like. Pure."""
+"""What is wrong with a request on any system. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from layerctl.rules.options import (
 
 
 def problems(stack: Stack) -> list[RequestError]:
-    """Return everything that is wrong with a stack as asked for, the gravest first."""
+    """Return everything that is wrong with the requested stack, worst first."""
     if stack.fstype == "aufs":
         layers = _aufs_layers(stack)
     elif stack.fstype == "fuse-overlayfs":
@@ -142,7 +142,7 @@ def _branch_problem(layer: Layer) -> RequestError | None:
 
 
 def value_problems(stack: Stack) -> list[RequestError]:
-    """Values that the table rules out; names that are not in it are for the kernel to judge."""
+    """Yield values that the table excludes; unknown names are left to the kernel."""
     found = []
     for flag in stack.flags:
         given = flag_value(flag)
@@ -180,7 +180,7 @@ def value_problems(stack: Stack) -> list[RequestError]:
 
 
 def value_problem(option: Option, value: str | None) -> str:
-    """Say what is wrong with an option's value, empty where nothing is."""
+    """Return what is wrong with the value of an option, or an empty string."""
     if option.takes is Takes.NOTHING:
         return f"it does not take a value, but got '{value}'" if value is not None else ""
     if not value:
@@ -216,7 +216,7 @@ def _is_choice(option: Option, value: str) -> bool:
     if not texts or head + ":" not in option.values:
         return False
     numbers = [integer(text) for text in texts]
-    if head not in option.values:  # bytes that are to stay free come first, of any number
+    if head not in option.values:  # the number of bytes to keep free comes first
         free, *numbers = numbers
         if free is None or free < 0:
             return False
@@ -228,7 +228,7 @@ def _is_choice(option: Option, value: str) -> bool:
 
 
 def example(option: Option) -> str:
-    """Return how an option is written."""
+    """Return an option as it is written."""
     match option.takes:
         case Takes.NOTHING:
             return option.name
@@ -239,16 +239,16 @@ def example(option: Option) -> str:
 
 
 def suggestions(stack: Stack, name: str) -> list[str]:
-    """Return what a user may have meant by an option that the table does not have."""
+    """Return what the user may have meant by an unknown option."""
     known = [option.name for option in (*TABLES.get(stack.fstype, ()), *FLAGS)]
     return nearest(name, known)
 
 
 class Conflict(NamedTuple):
-    """Options that no kernel takes together: `option` and any of `others`.
+    """Options that conflict on every kernel: `option` and any of `others`.
 
-    All are written `name` or `name=value`. `always` tells that they conflict without an upper
-    layer too.
+    All are written `name` or `name=value`. `always` means that they also conflict without an upper
+    layer.
     """
 
     option: str
@@ -258,10 +258,9 @@ class Conflict(NamedTuple):
     always: bool = True
 
 
-#: What no kernel takes together (ovl_fs_params_verify in fs/overlayfs/params.c; aufs.5). Only what
-#: was asked for in words counts: a module's defaults give way to it. Without an upper layer,
-#: following redirects is all that there is to `redirect_dir=on`, and the kernel drops nfs_export
-#: at once unless redirect_dir=nofollow.
+#: Conflicts on every kernel (ovl_fs_params_verify in fs/overlayfs/params.c; aufs.5). Only explicit
+#: options count: the module's defaults give way to them. Without an upper layer `redirect_dir=on`
+#: only follows redirects, and the kernel turns nfs_export off unless redirect_dir=nofollow.
 CONFLICTS: dict[str, tuple[Conflict, ...]] = {
     "overlay": (
         Conflict(

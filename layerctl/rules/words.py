@@ -1,4 +1,4 @@
-"""Numbers with their nouns, the one place that knows plurals; words for what enums name. Pure."""
+"""Numbers with nouns, plurals, and text for enums. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ALIASING = {
 
 
 def aliasing(what: Aliasing, other: str) -> str:
-    """Say what another path to the same file does to a path of an overlay."""
+    """Return how another path to the same file affects a path of an overlay."""
     return _ALIASING[what].format(other=other)
 
 
@@ -32,7 +32,7 @@ def count(number: int, noun: str) -> str:
 
 
 def with_article(noun: str) -> str:
-    """Return a noun with the article that its sound wants: `an ext4`, `a tmpfs`, `an xfs`."""
+    """Return a noun with its article: `an ext4`, `a tmpfs`, `an xfs`."""
     vowels = ("a", "e", "i", "o", "f2", "hf", "mq", "nf", "nt", "xf")
     return f"{'an' if noun.startswith(vowels) else 'a'} {noun}"
 
