@@ -209,6 +209,14 @@ def test_markers_that_do_not_count(
         ("hides2/x", False, True, "absent absent hidden", "'hides2' is a file"),
         ("nosuch", False, True, "absent absent absent", "no layer has it"),
         ("last", True, True, "provides whiteout hidden", "layer 0"),
+        # au_wh_test in whout.c: 'Invalid whiteout entry type', and EIO
+        (
+            "strange",
+            False,
+            False,
+            "whiteout hidden hidden",
+            "not a regular file, so a lookup fails",
+        ),
     ],
 )
 def test_stories(
@@ -226,6 +234,16 @@ def test_stories(
     assert (story["visible"], story["reachable"]) == (visible, reachable)
     assert [layer["state"] for layer in story["layers"]] == states.split()
     assert any(said in line for line in story["story"])
+
+
+def test_a_whiteout_that_is_a_directory_does_nothing_in_a_branch_that_honours_none(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    story = inspected(capfdbinary, "merged", tmp_path, "ro ro+wh ro", "strange")
+    assert (story["visible"], story["layer"]) == (True, 1)
+    first = story["layers"][0]
+    assert (first["state"], first["file"]) == ("whiteout", None)
+    assert first["reason"].endswith("without effect: its branch is neither rw nor +wh")
 
 
 def test_branches_get_the_permissions_that_aufs_gives_them(

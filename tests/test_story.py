@@ -132,7 +132,7 @@ def test_a_path_that_is_no_directory_cannot_be_listed(lab: Path, path: str, mess
     stack = _tree(lab)
     done = layerctl(*stack, path, "--max-depth", "2")
     assert (done.returncode, done.stdout) == (3, "")
-    assert done.stderr.startswith(f"layerctl: {message}\n")
+    assert done.stderr.startswith(f"layerctl: {message}  [no-such-directory]\n")
 
 
 @pytest.mark.namespace

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+from typing import NamedTuple
 
 from layerctl.inspecting.details import Details
 from layerctl.inspecting.opening import Opened
-from layerctl.inspecting.resolvers.resolver import Found, Stop
-from layerctl.inspecting.resolvers.tree import TYPES, Alias, MergedDir, noun
+from layerctl.inspecting.resolvers.resolver import Found, Marker, Stop
+from layerctl.inspecting.resolvers.tree import TYPES, Alias, EntryKind, MergedDir, noun
 from layerctl.kernel import layers
 from layerctl.model import Aliasing
+
+#: What a path leads to where nothing lies there; a symbolic link is not followed.
+_NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 class LayerStory:
@@ -76,6 +80,24 @@ def _stop_words(stop: Stop) -> str:
             return f"the {noun(letter)} in layer {stop.layer}"
 
 
+class _Held(NamedTuple):
+    """What a layer has at the path: the letter of its type, a whiteout for it, what it is like.
+
+    `where` is its place in the file system; `trouble` tells why nothing is known.
+    """
+
+    where: str
+    letter: str | None = None
+    trouble: str = ""
+    marker: Marker | None = None
+    details: Details | None = None
+
+    @property
+    def content(self) -> str | None:
+        """The letter of what would be shown, None where that is a whiteout, or nothing."""
+        return None if self.marker is not None and self.marker.is_entry else self.letter
+
+
 class _Trail:
     """How far the path was followed: the last directory, and what ended each layer's part."""
 
@@ -137,7 +159,7 @@ class _Teller:
         self.path = "/".join(names)
         self.whole = not names or trail.depth == len(names) - 1
         self.found = trail.found or Found()
-        self.details: dict[int, Details] = {}
+        self._known: dict[int, _Held] = {}
 
     def story(self) -> Story:
         found, opened = self.found, self.opened
@@ -148,10 +170,8 @@ class _Teller:
             parts = [part.layer for part in found.parts] if self.whole else []
             letter = found.letter if self.whole else None
         denied = bool(found.error) and self.whole
-        if denied and letter is None:
-            letter = self._listed()
-            if letter is not None and not parts:
-                parts = [self._first_holding()]
+        if denied and letter is None and (listed := self._listed()) is not None:
+            letter, parts = listed.letter, parts or [listed.layer]
         visible = letter is not None and bool(parts)
         story = Story(self.path, letter if visible else None, parts[0] if visible else None)
         story.layers = [self._layer(index, parts, letter) for index in range(len(opened.layers))]
@@ -159,8 +179,8 @@ class _Teller:
         story.data = found.data
         story.alias = found.alias if self.whole else None
         story.lines = self._lines(story)
-        if letter == "l" and visible and parts[0] in self.details:
-            story.link = self.details[parts[0]].link
+        if visible and (details := self._held(parts[0]).details) is not None:
+            story.link = details.link
         return story
 
     # What a layer holds
@@ -177,35 +197,36 @@ class _Teller:
         place, followed = self.trail.places[index]
         return [*place.split("/"), *self.names[followed:]]
 
-    def _holds(self, index: int) -> tuple[str | None, str, str]:
-        """Return what lies at the path in a layer (a letter, or None), where, and any trouble."""
+    def _held(self, index: int) -> _Held:
+        """Return what lies at the path in a layer."""
+        if index not in self._known:
+            self._known[index] = self._look(index)
+        return self._known[index]
+
+    def _look(self, index: int) -> _Held:
         names = self._place(index)
         where = os.path.join(self.opened.layers[index], *names)
-        root = self.opened.resolver.roots[index]
+        resolver = self.opened.resolver
+        root = resolver.roots[index]
         if not names:
-            self.details[index] = Details(os.fstat(root))
-            return "d", where, ""
+            return _Held(where, "d", details=Details(os.fstat(root)))
+        name = names[-1]
         try:
             fd = layers.open_path("/".join(names[:-1]), root)
-        except (FileNotFoundError, NotADirectoryError):
-            return None, where, ""
         except OSError as error:
-            if error.errno == errno.ELOOP:  # a symbolic link in the way
-                return None, where, ""
-            return None, where, self._unknown(index, names, error)
+            if error.errno in _NOTHING_THERE:
+                return _Held(where)
+            return _Held(where, trouble=self._unknown(index, names, error))
         try:
-            status = layers.status(names[-1], fd)
+            status = layers.status(name, fd)
+            marker = resolver.marker(index, fd, name, status)
             if status is None:
-                return None, where, ""
+                return _Held(where, marker=marker)
             letter = layers.letter_of(status)
-            link = os.readlink(names[-1], dir_fd=fd) if letter == "l" else None
-            self.details[index] = Details(status, link)
-            is_xattr = getattr(self.opened.resolver, "is_xattr_whiteout", None)
-            if is_xattr is not None and letter == "f" and is_xattr(names[-1], fd, status):
-                return "x", where, ""
-            return letter, where, ""
+            link = os.readlink(name, dir_fd=fd) if letter == "l" else None
+            return _Held(where, letter, marker=marker, details=Details(status, link))
         except OSError as error:
-            return None, where, self._unknown(index, names, error)
+            return _Held(where, trouble=self._unknown(index, names, error))
         finally:
             os.close(fd)
 
@@ -213,50 +234,42 @@ class _Teller:
         self.opened.resolver.reasons.add(index, "/".join(names), error)
         return error.strerror or str(error)
 
-    def _listed(self) -> str | None:
-        """Return the type of the topmost thing at a path that a lookup denies."""
-        for part in self.trail.directory.parts:
-            letter = self._holds(part.layer)[0]
-            if letter is not None:
-                return "f" if letter == "x" else letter
-        return None
-
-    def _first_holding(self) -> int:
-        return next(
-            part.layer
-            for part in self.trail.directory.parts
-            if self._holds(part.layer)[0] is not None
-        )
+    def _listed(self) -> EntryKind | None:
+        """Return what a listing shows of a name that a lookup denies."""
+        resolver = self.opened.resolver
+        was, resolver.thorough = resolver.thorough, True
+        try:
+            return dict(resolver.read(self.trail.directory)).get(self.names[-1])
+        finally:
+            resolver.thorough = was
 
     # Why
 
     def _layer(self, index: int, parts: list[int], letter: str | None) -> LayerStory:
-        holds, where, trouble = self._holds(index)
+        held = self._held(index)
         return LayerStory(
             index,
             self.opened.layers[index],
-            self._state(index, parts, letter, holds, trouble),
-            file=None if holds is None else where,
-            type=None if holds is None else TYPES["f" if holds == "x" else holds],
-            details=None if holds is None else self.details.get(index),
+            self._state(index, parts, letter),
+            file=None if held.letter is None else held.where,
+            type=None if held.letter is None else TYPES[held.letter],
+            details=held.details,
         )
 
-    def _state(
-        self, index: int, parts: list[int], letter: str | None, holds: str | None, trouble: str
-    ) -> tuple[str, str]:
-        found = self.found
-        if trouble:
-            return "hidden", f"cannot be read ({trouble}); its contents are unknown"
+    def _state(self, index: int, parts: list[int], letter: str | None) -> tuple[str, str]:
+        found, held = self.found, self._held(index)
+        if held.trouble:
+            return "hidden", f"cannot be read ({held.trouble}); its contents are unknown"
         if index in parts:
             return self._shown(index, parts, letter or "f")
         if found.data is not None and found.data[0] == index and self.whole:
             return "merged", "has the data of the file; the metadata is in a layer above (metacopy)"
         if self.whole and any(layer == index for layer, _ in found.between):
             return "hidden", "has only metadata (metacopy), hidden by the layers above"
-        whiteout = self._whiteout(index, holds)
-        if whiteout is not None:
-            return whiteout
-        if holds is None:
+        whiteout = self._whiteout(index, held)
+        if whiteout:
+            return "whiteout", whiteout
+        if held.letter is None:
             return "absent", self._why_absent(index)
         if self._is_data(index):
             return "hidden", "a data-only layer provides only data, not names"
@@ -268,7 +281,7 @@ class _Teller:
         if found.error:
             return "hidden", f"a lookup fails: {found.refused}"
         if parts and letter == "d":
-            return "hidden", f"a {noun(holds)} under the directory in layer {parts[0]}"
+            return "hidden", f"a {noun(held.letter)} under the directory in layer {parts[0]}"
         return "hidden", "its directory is not merged here"
 
     def _is_data(self, index: int) -> bool:
@@ -294,51 +307,32 @@ class _Teller:
             return "provides", f"the topmost {noun(letter)}; metadata only{where}"
         return "provides", f"the topmost {noun(letter)}"
 
-    def _whiteout(self, index: int, holds: str | None) -> tuple[str, str] | None:
-        """Return state and reason where a layer has a whiteout at the path or above it."""
+    def _whiteout(self, index: int, held: _Held) -> str:
+        """Return what a layer's whiteout at the path or above it does; empty where it has none."""
         stop = self.found.stop
         if stop is not None and stop.layer == index and stop.kind in ("whiteout", "xattr", "aufs"):
             at = "/".join(self.names[: self.trail.depth + 1])
-            hidden = [
-                f"the {noun('f' if letter == 'x' else letter)} in layer {below}"
-                for below in range(index + 1, len(self.opened.layers))
-                for letter in [self._holds(below)[0]]
-                if letter not in (None, "w", "x")
-            ]
+            contents = (
+                (n, self._held(n).content) for n in range(index + 1, len(self.opened.layers))
+            )
+            hidden = [f"the {noun(letter)} in layer {n}" for n, letter in contents if letter]
             what = " and ".join(hidden) if hidden else "nothing, since no lower layer has the name"
             place = "" if at == self.path else f" of '{at}'"
-            return "whiteout", f"whiteout{place} in layer {index} hides {what}"
-        if holds in ("w", "x") and self.opened.prefix is not None:
-            excluded = self.trail.excluded.get(index)
-            by = f", itself hidden by {_stop_words(excluded[0])}" if excluded else ""
-            return "whiteout", f"a whiteout in layer {index} without effect here{by}"
-        if self.opened.prefix is None and holds is None and self._aufs_marker(index):
-            excluded = self.trail.excluded.get(index)
-            if excluded is not None:
-                return (
-                    "whiteout",
-                    f"a whiteout in layer {index}, itself hidden by {_stop_words(excluded[0])}",
-                )
-            return (
-                "whiteout",
-                f"a whiteout in layer {index} without effect: its branch is neither rw nor +wh",
-            )
-        return None
-
-    def _aufs_marker(self, index: int) -> bool:
-        names = self._place(index)
-        if not names:
-            return False
-        try:
-            fd = layers.open_path("/".join(names[:-1]), self.opened.resolver.roots[index])
-        except OSError:
-            return False
-        try:
-            return layers.status(".wh." + names[-1], fd) is not None
-        except OSError:
-            return False
-        finally:
-            os.close(fd)
+            return f"whiteout{place} in layer {index} hides {what}"
+        if held.marker is None or (held.letter is not None and not held.marker.is_entry):
+            return ""
+        excluded = self.trail.excluded.get(index)
+        if excluded is not None:
+            here = " without effect here" if held.marker.is_entry else ""
+            return f"a whiteout in layer {index}{here}, itself hidden by {_stop_words(excluded[0])}"
+        match held.marker:
+            case Marker.IGNORED:
+                why = ": its branch is neither rw nor +wh"
+            case Marker.INVALID:
+                return f"its whiteout in layer {index} is not a regular file, so a lookup fails"
+            case _:
+                why = " here"
+        return f"a whiteout in layer {index} without effect{why}"
 
     def _why_absent(self, index: int) -> str:
         place = "/".join(self._place(index))

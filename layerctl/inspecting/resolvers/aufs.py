@@ -12,7 +12,14 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from layerctl.inspecting.resolvers.resolver import Found, LowerReasons, Reasons, Stop, reopen
+from layerctl.inspecting.resolvers.resolver import (
+    Found,
+    LowerReasons,
+    Marker,
+    Reasons,
+    Stop,
+    reopen,
+)
 from layerctl.inspecting.resolvers.tree import (
     Alias,
     Entry,
@@ -86,6 +93,17 @@ class Aufs:
     def acts_on(self, part: Part, name: str) -> bool:
         """Tell whether a part that was read has a name, or a whiteout for it."""
         return name in part.names or PREFIX + name in part.names
+
+    def marker(
+        self, layer: int, fd: int, name: str, _status: os.stat_result | None
+    ) -> Marker | None:
+        """Return the whiteout for a name; where it counts, it must be a regular file."""
+        status = layers.status(PREFIX + name, fd)
+        if status is None:
+            return None
+        if not self.settings.honours[layer]:
+            return Marker.IGNORED
+        return Marker.NAME if layers.letter_of(status) == "f" else Marker.INVALID
 
     def is_metacopy(self, _part: Part, _name: str) -> bool:
         """Tell that no file has only metadata."""

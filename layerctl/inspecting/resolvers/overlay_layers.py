@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Iterable, Sequence
 
-from layerctl.inspecting.resolvers.resolver import Reasons
+from layerctl.inspecting.resolvers.resolver import Marker, Reasons
 from layerctl.inspecting.resolvers.tree import Part
 from layerctl.kernel import layers
 from layerctl.rules.overlay import FUSE, TRUSTED, USER, Settings
@@ -100,6 +100,17 @@ class OverlayLayers:
             and status.st_size == 0
             and self.value("whiteout", fd, name) is not None
         )
+
+    def marker(
+        self, _layer: int, fd: int, name: str, status: os.stat_result | None
+    ) -> Marker | None:
+        """Return the whiteout that a file is."""
+        letter = None if status is None else layers.letter_of(status)
+        if letter == "w":
+            return Marker.DEVICE
+        if letter == "f" and self.is_xattr_whiteout(name, fd, status):
+            return Marker.ATTRIBUTE
+        return None
 
     def in_data_layers(self, path: str) -> tuple[int, str] | None:
         """Find a regular file in the data-only layers (ovl_lookup_data_layers)."""

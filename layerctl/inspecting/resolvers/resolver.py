@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable
+from enum import Enum, auto
 from typing import NamedTuple, Protocol
 
 from layerctl.inspecting.resolvers.tree import (
@@ -31,6 +32,25 @@ class Stop(NamedTuple):
     kind: str
     layer: int
     path: str
+
+
+class Marker(Enum):
+    """A whiteout in one layer, and what it does there.
+
+    DEVICE and ATTRIBUTE are the file itself, the others a file beside it: NAME counts, IGNORED does
+    not in its branch, INVALID is no regular file, which makes a lookup fail.
+    """
+
+    DEVICE = auto()
+    ATTRIBUTE = auto()
+    NAME = auto()
+    IGNORED = auto()
+    INVALID = auto()
+
+    @property
+    def is_entry(self) -> bool:
+        """Whether it has the name that it hides."""
+        return self in (Marker.DEVICE, Marker.ATTRIBUTE)
 
 
 class Found:
@@ -179,6 +199,14 @@ class Resolver(Protocol):
 
     def is_metacopy(self, part: Part, name: str) -> bool:
         """Tell whether a file of an open part has only metadata."""
+
+    def marker(
+        self, layer: int, fd: int, name: str, status: os.stat_result | None
+    ) -> Marker | None:
+        """Return the whiteout for a name in an open directory of a layer, be it in vain.
+
+        `status` is that of the name itself. Raises OSError.
+        """
 
     def reopen(self, directory: MergedDir, above: MergedDir | None = None) -> None:
         """Open what `MergedDir.close` closed; `above` is an open directory that it lies in."""
