@@ -15,7 +15,7 @@ def program() -> NoReturn:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
-        from layerctl.cli import main
+        from layerctl.cli import main  # here, so that a missing library can be reported
     except ImportError as failed:
         from layerctl.cli.libraries import missing
         from layerctl.render.errors import tell

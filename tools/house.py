@@ -2,6 +2,7 @@
 
 - No module has more than 450 lines, except tables; no function has more than 40.
 - Only the rooms and modules named here use os for more than names, or fork.
+- An import inside a function has a comment before it that says why, or the module's docstring does.
 - The rooms in docs/architecture.md are those of the contract in pyproject.toml, and of layerctl/.
 - Nothing is imported from a test module; what tests share is in tests/support/.
 """
@@ -107,6 +108,21 @@ def system_calls() -> Iterator[str]:
             yield from (f"{path}: os.{name}" for name in sorted(used))
 
 
+def late_imports() -> Iterator[str]:
+    """Yield functions that import and do not say why."""
+    for path, text in modules("layerctl"):
+        tree, lines = ast.parse(text), text.splitlines()
+        if "import" in (ast.get_docstring(tree) or ""):
+            continue
+        for function in ast.walk(tree):
+            if isinstance(function, ast.FunctionDef):
+                for node in ast.walk(function):
+                    if isinstance(node, (ast.Import, ast.ImportFrom)):
+                        before = lines[function.lineno : node.lineno]
+                        if not any("#" in line for line in before):
+                            yield f"{path}: {function.name}: imports without a reason"
+
+
 def picture() -> Iterator[str]:
     """Yield differences between the picture of the rooms, the contract and the directory."""
     page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
@@ -147,7 +163,7 @@ def shared() -> Iterator[str]:
 
 def main() -> int:
     """Print every violation; return 1 if there is one."""
-    found = [*lengths(), *system_calls(), *picture(), *shared()]
+    found = [*lengths(), *system_calls(), *late_imports(), *picture(), *shared()]
     new = [one for one in found if one.partition(" (")[0] not in PENDING]
     print("".join(f"{one}\n" for one in new), end="")
     return int(bool(new))

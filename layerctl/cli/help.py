@@ -1,4 +1,4 @@
-"""Help that ends with examples, which are imported only for that."""
+"""Help that ends with examples. What only help needs is imported for it."""
 
 from __future__ import annotations
 

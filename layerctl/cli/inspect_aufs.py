@@ -15,6 +15,7 @@ from layerctl.codecs.aufs import SysfsInstance
 from layerctl.codecs.escape import printable
 from layerctl.errors import NotFoundError
 from layerctl.kernel import mounts
+from layerctl.render.errors import note
 from layerctl.render.json import Document, path_fields
 from layerctl.render.output import Format, Output, write
 from layerctl.render.tables import AUFS
@@ -36,8 +37,6 @@ def command(*, output: Output, sysfs: str, mountinfo: str, which: str | None) ->
         names = [_instance_of(which, mountinfo)]
     instances = [_read(name, sysfs) for name in names]
     if not instances and output.format is Format.HUMAN:
-        from layerctl.render.errors import note
-
         note("no aufs is mounted in this mount namespace")
         return
 

@@ -63,11 +63,11 @@ class LazyGroup(WithExamples, click.Group):
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # handed through unchanged
         self.lazy = lazy
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, _: click.Context) -> list[str]:
         """Return the commands in the order of the table."""
         return list(self.lazy)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, _: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return one command."""
         if cmd_name not in self.lazy:
             return None
@@ -87,7 +87,7 @@ class LazyGroup(WithExamples, click.Group):
         ]
         return found + click.Command.shell_complete(self, ctx, incomplete)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands from the table, importing none."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, help_) for name, (_, help_) in self.lazy.items()])
@@ -234,7 +234,7 @@ def _die_of(number: signal.Signals) -> NoReturn:
     os._exit(128 + number)
 
 
-def _terminated(number: int, frame: object) -> None:
+def _terminated(number: int, _: object) -> None:
     """Turn SIGTERM and SIGHUP into an exception, so that what was begun is undone."""
     raise SystemExit(128 + number)
 

@@ -1,4 +1,4 @@
-"""`layerctl mount`."""
+"""`layerctl mount`. What a mount without --json, -n and --print does not need is imported late."""
 
 from __future__ import annotations
 

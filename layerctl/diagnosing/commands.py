@@ -12,7 +12,7 @@ _FLAGS = {Role.UPPER: "-u", Role.LOWER: "-l", Role.DATA: "--data"}
 
 def mount_command(stack: Stack, target: str | None) -> str:
     """Return the `layerctl mount` command of a stack."""
-    import shlex
+    import shlex  # a mount without faults needs no command
 
     words = ["layerctl", "mount", "-t", stack.fstype]
     for layer in stack.layers:

@@ -64,7 +64,7 @@ def of_failure(
     kernel said comes first, then what the checks foresaw. The errno counts only if the call that
     failed `judged` the mount as a whole; what only it suggests is no more than possible.
     """
-    from layerctl.diagnosing.reading.diagnose import of_mount
+    from layerctl.diagnosing.reading.diagnose import of_mount  # `doctor` seldom needs it
 
     name = errno.errorcode.get(number, f"errno={number}")
     words = [line[2:] if line[1:2] == " " else line for line in context_log]

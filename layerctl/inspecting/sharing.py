@@ -142,7 +142,7 @@ class _Share:
         if self._second is None:
             return
         if self._second.is_child:
-            import pickle
+            import pickle  # few searches are shared
 
             self._second.send(pickle.dumps(self._search.state()), last=True)
             self._second.end()
@@ -150,7 +150,7 @@ class _Share:
 
     def fail(self, error: BaseException) -> None:
         """Tell the parent what ended the child early, and end it."""
-        import pickle
+        import pickle  # as above
         import traceback
 
         assert self._second is not None  # noqa: S101 - this is the child

@@ -152,7 +152,7 @@ def _end(merged: list[int]) -> tuple[str, int | None]:
 
 def _markers(opened: Opened, *, thorough: bool) -> MarkerReader:
     places = Places(opened.layers)
-    resolver = opened.resolver
+    resolver = opened.resolver  # only the readers of its type are imported
     if isinstance(resolver, Aufs):
         from layerctl.inspecting.resolvers.aufs_markers import AufsMarkers
 

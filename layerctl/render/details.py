@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 import time
 from collections.abc import Collection
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from layerctl.codecs.escape import printable
@@ -56,8 +57,6 @@ def moment(nanoseconds: int) -> str:
 
 def local(moment: str) -> str:
     """Return a time as `moment` writes it in the time zone at hand, to the minute."""
-    from datetime import datetime
-
     try:
         return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M")
     except (OverflowError, OSError, ValueError):

@@ -56,7 +56,7 @@ def report(error: LayerctlError, *, as_json: bool) -> None:
 def tell(error: LayerctlError, *, as_json: bool) -> None:
     """Write an error to standard error, as a JSON document if JSON was requested."""
     if as_json:
-        from layerctl.render import json
+        from layerctl.render import json  # few errors are written as JSON
 
         _write(json.dumps(json.error_document(error)))
     else:

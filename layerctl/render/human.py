@@ -89,7 +89,7 @@ def console(color: str = "auto") -> Console:
 
     `color` is auto (on a terminal, unless NO_COLOR is set), always or never.
     """
-    from rich.console import Console
+    from rich.console import Console  # slow to import, and scripts need none
 
     colors: dict[str, Literal["standard"] | None] = {"always": "standard", "never": None}
     return Console(
@@ -105,7 +105,7 @@ def console(color: str = "auto") -> Console:
 
 def wrapped(text: str) -> list[str]:
     """Return a paragraph as one entry of lines of at most 92 columns, the later ones indented."""
-    import textwrap
+    import textwrap  # lists need none
 
     paragraph = textwrap.wrap(text, 84, break_long_words=False, break_on_hyphens=False)
     return ["\n        ".join(paragraph)] if paragraph else []

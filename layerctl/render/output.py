@@ -132,7 +132,7 @@ def write(
                     for text in texts if column.has_paths else [",".join(texts)]:
                         sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape") + b"\0")
         case Format.HUMAN:
-            from layerctl.render.pager import paged
+            from layerctl.render.pager import paged  # scripts need none
 
             with paged():
                 if human is not None and output.whole:
@@ -167,6 +167,7 @@ def _lines(column: Column, row: Document, output: Output) -> list[str]:
 
 
 def _table(columns: tuple[Column, ...], rows: Iterable[Document], output: Output) -> None:
+    # Slow to import, and scripts need none.
     from rich.box import SIMPLE_HEAD, Box
     from rich.table import Table
     from rich.text import Text

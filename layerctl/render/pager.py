@@ -93,7 +93,7 @@ def _start() -> subprocess.Popen[bytes] | None:
     words = command()
     if not words:
         return None
-    import subprocess
+    import subprocess  # little is paged
 
     environment = {**_DEFAULTS, **os.environ, **({"LESSSECURE": "1"} if _lent() else {})}
     try:

@@ -28,6 +28,7 @@ from layerctl.kernel import mounts, paths
 from layerctl.kernel.facts.gather import gather
 from layerctl.model import MountEntry, Stack
 from layerctl.mounting import prepare
+from layerctl.rules.releases import release
 from layerctl.rules.words import shell
 from layerctl.usecases import targets
 from layerctl.usecases.mount import to_make, with_default_work, with_more
@@ -107,7 +108,6 @@ def text(source: str, kernel: str | None, fs: str | None) -> Reading:
     RequestError for what is no version, NotFoundError for a file that cannot be read.
     """
     from layerctl.diagnosing.reading.result import Reading
-    from layerctl.rules.releases import release
 
     number = None if kernel is None else release(kernel)
     if kernel is not None and number is None:

@@ -1,4 +1,7 @@
-"""Mount a stack: settle what the request leaves open, check, plan, carry out, explain a refusal."""
+"""Mount a stack: settle what the request leaves open, check, plan, carry out, explain a refusal.
+
+What few mounts need is imported where they need it: a script pays for every import.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +98,6 @@ def _prepare(asked: Asked) -> Prepared:
     place = paths.absolute(asked.target)
     make = to_make(place, stack.upper, stack.work) if asked.mkdir else to_make(default_work)
     facts = gather(stack, place, make)
-    # What few mounts need is imported only then: a script pays for every import.
     if stack.upper is not None:
         from layerctl.kernel.facts.overlay import ask_for_room
 

@@ -74,7 +74,7 @@ def _literal(text: str, *, closing: bool) -> str:
 
 def messages() -> tuple[Message, ...]:
     """Return the whole table."""
-    from layerctl.diagnosing.messages import aufs, generic, overlay
+    from layerctl.diagnosing.messages import aufs, generic, overlay  # they import this module
 
     return (*overlay.MESSAGES, *generic.MESSAGES, *aufs.MESSAGES)
 

@@ -182,7 +182,7 @@ def _odd_neighbour(path: str, layers: list[str]) -> bool:
 
 
 def _odd_option(options: object) -> bool:
-    from layerctl.rules.options import find
+    from layerctl.rules.options import find  # few texts need the tables of options
 
     names = list(options) if isinstance(options, dict) else []
     return any(find("overlay", name) is None for name in names)
@@ -271,7 +271,7 @@ def _in_use(match: Match, context: Context) -> tuple[str, ...]:
 
 def _unknown(match: Match, context: Context) -> tuple[str, ...]:
     """An unknown option: too new, another type's, a piece of a path, or a missing value."""
-    from layerctl.rules.options import Takes, find, is_flag
+    from layerctl.rules.options import Takes, find, is_flag  # as above
     from layerctl.rules.validity import value_problem
 
     word = match.values[0]
