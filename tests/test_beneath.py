@@ -258,7 +258,7 @@ def test_what_is_made_and_swapped_is_not_opened(
         swap(name)
 
     monkeypatch.setattr(os, "mkdir", mkdir)
-    with pytest.raises(FileExistsError, match="somebody put something else"):
+    with pytest.raises(FileExistsError, match="something else was put there"):
         beneath.make("swapped", top)
     assert fds() == before
 

@@ -1,11 +1,12 @@
-"""Directories opened, made and removed where other users may write too.
+"""Open, create and remove directories where other users can write too.
 
-Whoever may write to a directory can swap any name in it for a symbolic link at any moment. So a
-path is walked once, to a descriptor, and everything is made, changed and removed beneath that.
+A user who can write to a directory can replace any name in it with a symbolic link at any moment.
+So a path is resolved once, to a descriptor, and everything is created, changed and removed beneath
+that.
 
-A symbolic link on the way is followed only where nobody but root and the caller could have put it
+A symbolic link in a path is followed only if nobody but root and the caller could have put it
 there, as with systemd's CHASE_SAFE and more strictly than fs.protected_symlinks (proc(5)): root
-and the caller own every directory down to it, and nobody else may write to one of them (with the
+and the caller own every directory down to it, and nobody else can write to one of them (with the
 sticky bit: nobody else owns the name in it).
 """
 
@@ -23,7 +24,7 @@ from layerctl.rules.words import shell
 
 _OPEN = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-#: So many symbolic links the kernel follows in one path (MAXSYMLINKS).
+#: How many symbolic links the kernel follows in one path (MAXSYMLINKS).
 _MOST_LINKS = 40
 #: Why openat2(2) did not answer: a link, a kernel before 5.6, or a seccomp filter.
 _BY_HAND = frozenset({errno.ELOOP, errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.E2BIG})
@@ -34,21 +35,21 @@ FD_DIRECTORY = "/proc/self/fd"
 
 
 class Swap(NamedTuple):
-    """A name that somebody else may swap; `uid` is who, None for a group or everyone."""
+    """A name that another user can swap; `uid` is that user, None for a group or everyone."""
 
     path: str
     uid: int | None
 
     @property
     def who(self) -> str:
-        """Say who may swap it."""
+        """Who can swap it, in words."""
         return "users other than root" if self.uid is None else f"the user with uid {self.uid}"
 
 
 class Exposure(NamedTuple):
     """How far other users can change where a path leads.
 
-    `swap` is the first name on the way that somebody else may swap, `link` the first symbolic link
+    `swap` is the first name in the path that another user can swap, `link` the first symbolic link
     among such names, which is not followed.
     """
 
@@ -79,7 +80,7 @@ def leads_to(path: str, fd: int) -> bool:
 def open_directory(path: str) -> int:
     """Open the directory that an absolute path leads to (O_PATH); return the descriptor.
 
-    Raises OSError, and RefusedError for a symbolic link that somebody else may have put there.
+    Raises OSError, and RefusedError for a symbolic link that another user may have put there.
     """
     try:
         return _open_plain(path)
@@ -139,9 +140,9 @@ def enter(name: str, dir_fd: int) -> int:
 
 
 def make(name: str, dir_fd: int, mode: int = 0o777) -> int:
-    """Make a directory in an open one; return its descriptor (O_PATH).
+    """Create a directory in an open one; return its descriptor (O_PATH).
 
-    Raises OSError; EEXIST also where something else stands there a moment later, which is left.
+    Raises OSError; EEXIST also if something else is there a moment later, which is left alone.
     """
     os.mkdir(name, mode, dir_fd=dir_fd)
     try:
@@ -165,12 +166,12 @@ def make(name: str, dir_fd: int, mode: int = 0o777) -> int:
     return fd
 
 
-#: What opening a directory that was made a moment ago fails with where it is another thing now.
+#: The errors of opening a new directory that something else has replaced.
 _SWAPS = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 def _unmake(name: str, dir_fd: int) -> None:
-    """Remove a directory that was made a moment ago, and that the system does not let us see."""
+    """Remove a directory that was created a moment ago and cannot be opened."""
     with contextlib.suppress(OSError):
         os.rmdir(name, dir_fd=dir_fd)  # removes nothing that holds anything
 
@@ -194,9 +195,9 @@ def remove(name: str, dir_fd: int, expected: Identity) -> bool:
 
 @contextlib.contextmanager
 def scratch(dir_fd: int, prefix: str) -> Iterator[int]:
-    """Make a directory for the caller alone in an open one, and remove it with its files after.
+    """Create a directory for the caller alone in an open one; remove it with its files afterwards.
 
-    Yields a descriptor that can be read. Raises OSError where none can be made.
+    Yields a descriptor that can be read. Raises OSError if none can be created.
     """
     name = prefix + os.urandom(8).hex()
     made = make(name, dir_fd, 0o700)
@@ -221,7 +222,7 @@ def scratch(dir_fd: int, prefix: str) -> Iterator[int]:
             raise OSError(errno.EBUSY, "a scratch directory cannot be removed", name)
 
 
-#: How often removing what was made is tried: a system short of memory may have some again.
+#: How often removing is tried: a system short of memory may recover.
 _TRIES = 3
 
 
@@ -233,7 +234,7 @@ def _is(name: str, dir_fd: int, fd: int) -> bool:
 
 
 def _names(fd: int) -> list[str]:
-    """List an open directory, which btrfs wants opened anew: it shows what was there at that."""
+    """List an open directory. It is opened again: btrfs shows what was there when it was opened."""
     readable = os.open(".", _READ, dir_fd=fd)
     try:
         return os.listdir(readable)
@@ -242,7 +243,7 @@ def _names(fd: int) -> list[str]:
 
 
 def _swapped(name: str) -> FileExistsError:
-    return FileExistsError(errno.EEXIST, "somebody put something else there", name)
+    return FileExistsError(errno.EEXIST, "something else was put there", name)
 
 
 def _untrusted(path: str, link: Swap) -> RefusedError:
@@ -268,7 +269,7 @@ def replaced(path: str) -> RefusedError:
 class _Walk:
     """A walk along an absolute path, name by name; `fd` is where it has come to (O_PATH).
 
-    It stops at a link that somebody else may have put there.
+    It stops at a link that another user may have put there.
     """
 
     def __init__(self, path: str) -> None:
@@ -333,7 +334,7 @@ class _Walk:
         self.fd, self._at = fd, place
 
     def _note(self, place: str, entry: os.stat_result | None) -> None:
-        """Remember the first name that somebody else may swap."""
+        """Remember the first name that another user can swap."""
         directory = os.fstat(self.fd)
         if self.swap is not None:
             return
@@ -346,7 +347,7 @@ class _Walk:
                 self.swap = Swap(place, entry.st_uid)
 
     def _shared(self, directory: os.stat_result) -> bool:
-        """Tell whether others than the owner may write to the directory that the walk is in."""
+        """Tell whether others than the owner can write to the current directory of the walk."""
         if directory.st_mode & stat.S_IWOTH:
             return True
         if not directory.st_mode & stat.S_IWGRP:
@@ -362,8 +363,8 @@ class _Walk:
 def _trusted() -> frozenset[int]:
     """Return the users who are trusted: root and the caller.
 
-    In a user namespace root and everybody else who is not in it have one number, which is then
-    trusted too: nobody can tell them apart there (user_namespaces(7)).
+    In a user namespace, root and all users outside it have one number, which is then trusted too:
+    nothing there can tell them apart (user_namespaces(7)).
     """
     trusted = {0, os.geteuid()}
     with contextlib.suppress(OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Child processes: what is looked at or made in namespaces that this process does not enter."""
+"""Child processes, which can enter namespaces that this process stays out of."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def fork(reader: int, writer: int) -> int:
 def run(work: Callable[[], tuple[int, T]]) -> tuple[int, T]:
     """Return what `work` returns in a child: an open descriptor, -1 for none, and a value.
 
-    No module can be imported for sure in there, if it enters another namespace. Raises what `work`
-    raises, and OSError where no child can be had, ECHILD where it ends without an answer.
+    `work` cannot rely on importing modules after it has entered another namespace. Raises what
+    `work` raises, OSError if no child can be started, and ECHILD if it ends without an answer.
     """
     import pickle  # these two are slow to import, and few commands need a child
     import socket

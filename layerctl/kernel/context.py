@@ -1,4 +1,4 @@
-"""What this kernel's filesystem contexts take: asked, never deduced from a version."""
+"""What the filesystem contexts of this kernel accept: probed, never deduced from its version."""
 
 from __future__ import annotations
 

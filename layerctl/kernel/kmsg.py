@@ -1,4 +1,4 @@
-"""The kernel log since a moment, where the caller may read it (/dev/kmsg)."""
+"""New messages of the kernel log, if the caller may read it (/dev/kmsg)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class KernelLog:
         return self._fd >= 0
 
     def lines(self, *words: str) -> list[str]:
-        """Return the messages logged since, those alone that hold one of `words`."""
+        """Return the messages logged since then that contain one of `words`."""
         found: list[str] = []
         while self._fd >= 0:
             try:

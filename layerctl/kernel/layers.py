@@ -30,9 +30,9 @@ _SPECIAL = {
 
 
 def cached(fd: int, path: str) -> bool | None:
-    """Tell what a mount has in memory of a path below `fd`, without a lookup: whether it is there.
+    """Tell whether a mount remembers a path below `fd` as existing, without a lookup.
 
-    None where it has nothing, or cannot tell (openat2(2) with RESOLVE_CACHED, Linux 5.12).
+    None if it remembers nothing, or cannot tell (openat2(2) with RESOLVE_CACHED, Linux 5.12).
     """
     try:
         found = syscalls.openat2(
@@ -66,7 +66,7 @@ def identity(path: str) -> tuple[int, int] | None:
 
 
 def open_without_mounts(fd: int) -> int:
-    """Open an open directory anew, by a copy of its mount in which nothing else is mounted."""
+    """Open a directory again, on a copy of its mount in which nothing else is mounted."""
     copy = syscalls.open_tree(real_path(fd))
     try:
         opened = os.open(".", _DIRECTORY, dir_fd=copy)
@@ -107,7 +107,7 @@ def open_path(path: str, dir_fd: int) -> int:
 
 
 def directories(root: int, unread: Callable[[str, OSError], None]) -> Iterator[tuple[int, str]]:
-    """Yield every directory below an open one, and that itself: open for the while, and its path.
+    """Yield an open directory and every one below it, open meanwhile, each with its path.
 
     Most are opened from the one above; only one that has directories itself is opened once more.
     What cannot be read is reported to `unread`.
@@ -229,7 +229,7 @@ def with_attributes(
 ) -> dict[str, list[str]]:
     """Return which files of a directory have any of the wanted attributes, and which they have.
 
-    Goes to the directory for the while: one call for each file, and no path to walk. `unread` is
+    Changes to the directory meanwhile: one call per file, with no path to resolve. `unread` is
     told of the files whose attributes cannot be read.
     """
     found: dict[str, list[str]] = {}
@@ -380,6 +380,6 @@ def attributes(fd: int, name: str | None = None) -> dict[str, bytes]:
 
 
 def directories_at_once(layers: int) -> int:
-    """Return how many directories of so many layers may be open; asks for a higher limit."""
+    """Return how many directories of that many layers can be open; raises the limit if it can."""
     limit = raise_open_files(64 * (layers + 1))
     return max(2, min(48, (limit - 64) // (layers + 1) - 1))

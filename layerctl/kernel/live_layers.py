@@ -1,10 +1,10 @@
 """Open the layers of a live mount: the directories that the kernel uses, not what has their names.
 
-mountinfo keeps the names that a mount was given. What has such a name now may be another
-directory: a mount covers it, the mount itself does (an overlay over its own lower layer), it was
-moved, or the name was meant in another root. A directory is taken
+mountinfo keeps the names that a mount was given. Such a name may lead to another directory now:
+a mount covers it, the mount itself does (an overlay on its own lower layer), it was moved, or the
+name belongs to another root. A directory is found
 
-1. by its name, where no mount that is younger stands in the way;
+1. by its name, unless a younger mount covers it;
 2. beneath such mounts: in a private copy of the mount namespace, where they are unmounted;
 3. elsewhere, by the root of another mount or process, if it is proven to be the layer.
 
@@ -49,7 +49,7 @@ class Place(NamedTuple):
 
 
 class Times(NamedTuple):
-    """What of a file passes through an overlay unchanged."""
+    """The attributes of a file that an overlay passes through unchanged."""
 
     kind: int
     modified: int
@@ -57,7 +57,7 @@ class Times(NamedTuple):
 
 
 def times(status: os.stat_result) -> Times:
-    """Return what of a file passes through an overlay unchanged, but for the inode number."""
+    """Return what an overlay passes through unchanged, apart from the inode number."""
     return Times(stat.S_IFMT(status.st_mode), status.st_mtime_ns, status.st_ctime_ns)
 
 

@@ -1,4 +1,4 @@
-"""The mounts of this namespace as a mount found them: which of them lie over a path since then."""
+"""The mounts of this namespace as a mount found them: which of them cover a path since then."""
 
 from __future__ import annotations
 

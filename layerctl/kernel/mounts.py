@@ -1,4 +1,4 @@
-"""Live mounts: who is mounted where, and with which layers."""
+"""Live mounts: what is mounted where, and with which layers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SELF_MOUNTINFO = "/proc/self/mountinfo"
 AUFS_SYSFS = "/sys/fs/aufs"
-#: Types whose layers the kernel tells. FUSE_OVERLAYFS keeps them to itself.
+#: Types whose layers the kernel shows; those of FUSE_OVERLAYFS it does not know.
 LAYERED = ("overlay", "aufs")
 FUSE_OVERLAYFS = "fuse.fuse-overlayfs"
 
@@ -35,7 +35,7 @@ class Mounted(NamedTuple):
 def read_text(path: str) -> str:
     """Return a file of /proc or /sys as text, bytes that are not UTF-8 as surrogate escapes.
 
-    Raises OSError, whatever reading fails with: the files of Python take EAGAIN for no bytes.
+    Raises OSError, for EAGAIN too, which the file objects of Python take for the end of file.
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     parts = []
@@ -92,7 +92,7 @@ def mount_id_of(fd: int) -> int:
 
 
 def mount_id_in(fdinfo: str) -> int:
-    """Return the mount id that an fdinfo file tells. Raises OSError."""
+    """Return the mount id in an fdinfo file. Raises OSError."""
     for line in read_text(fdinfo).splitlines():
         key, _, value = line.partition(":")
         if key == "mnt_id":

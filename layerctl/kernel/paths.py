@@ -13,9 +13,9 @@ def absolute(path: str) -> str:
     """Return `path` from the root, without `.`, `..`, doubled or trailing slashes.
 
     `..` behind a symbolic link is what the kernel makes of it, not what the text suggests.
-    Raises RefusedError for `..` behind a link of somebody else, NotFoundError where the working
-    directory is gone, and for an empty name, which the kernel does not take for the working
-    directory either (path_resolution(7)).
+    Raises RefusedError for `..` behind a link that another user can change, NotFoundError if the
+    working directory is gone, and for an empty name, which does not mean the working directory to
+    the kernel either (path_resolution(7)).
     """
     if not path:
         raise NotFoundError(
@@ -61,14 +61,14 @@ def on_one_filesystem(names: Iterable[str]) -> bool:
 
 
 def unique(prefix: str, suffix: str = "") -> str:
-    """Return a name that nobody else has."""
+    """Return a name that nothing else has."""
     return f"{prefix}{os.urandom(6).hex()}{suffix}"
 
 
 def _real(path: str) -> str:
     """Return the directory that a path leads to, without links. Raises RefusedError.
 
-    Links that somebody else may change are not followed, since nobody could see them afterwards.
+    Links that other users can change are not followed, since nothing would show them afterwards.
     """
     try:
         fd = beneath.open_directory(path)

@@ -18,6 +18,7 @@ from layerctl.errors import LayerctlError
 from layerctl.kernel import layers, standing, syscalls
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import MountEntry
+from layerctl.rules.aufs import is_writable
 
 MAINTENANCE = "/proc/fs/aufs/plink_maint"
 #: Where a branch keeps them (AUFS_WH_PLINKDIR).
@@ -88,11 +89,20 @@ def _pseudo_links(branch: int) -> Iterator[tuple[int, str, os.stat_result]]:
             os.close(fd)
 
 
+def _inodes(branch: str) -> Iterator[int]:
+    """Yield the inode number in the mount of each pseudo-link of a branch."""
+    with contextlib.suppress(OSError):
+        fd = layers.open_root(branch)
+        try:
+            yield from (inode for inode, _, _ in _pseudo_links(fd))
+        finally:
+            os.close(fd)
+
+
 def flush(mounted: Mounted) -> None:
     """Make every pseudo-link of a live aufs a real hard link on its branch, then forget them.
 
-    Does nothing without pseudo-links or without the privilege; raises nothing: an unmount goes
-    on without.
+    Does nothing without pseudo-links or privilege. Raises nothing, so that an unmount can go on.
     """
     stack = mounted.stack
     if "noplink" in stack.options or stack.read_only:
@@ -100,8 +110,8 @@ def flush(mounted: Mounted) -> None:
     inodes = {
         inode
         for layer in stack.layers
-        if (layer.permission or "").startswith("rw")
-        for inode in _pseudo_linked(f"{layer.path}/{DIRECTORY}")
+        if is_writable(layer.permission or "")
+        for inode in _inodes(layer.path)
     }
     _, identity = aufs.from_super_options(mounted.entry.super_options)
     if not inodes or identity is None:
@@ -117,10 +127,10 @@ def flush(mounted: Mounted) -> None:
 
 
 def lost(mounted: Mounted) -> list[str]:
-    """Return the names that the end of a live aufs makes other files than they are now.
+    """Return the names that will show other files once a live aufs is unmounted.
 
-    Those are names of a hard-linked file that show its copy, and are not on the copy's branch: all
-    of them where a read-only mount could not make them whole. Raises OSError.
+    Those are names of a hard-linked file that show its copy but are not on the copy's branch: a
+    read-only mount cannot make them whole. Raises OSError.
     """
     if "noplink" in mounted.stack.options:
         return []
@@ -128,7 +138,7 @@ def lost(mounted: Mounted) -> list[str]:
     top = -1
     try:
         for index, layer in enumerate(mounted.stack.layers):
-            if (layer.permission or "").startswith("rw"):
+            if is_writable(layer.permission or ""):
                 fds[index] = layers.open_root(layer.path)
         top = standing.open_root(mounted.entry)
         copies = Copies(fds.items(), top)
@@ -163,19 +173,10 @@ def _has(branch: int, directory: str, name: str, copy: Copy) -> bool:
     return status is not None and os.path.samestat(status, copy.status)
 
 
-def _pseudo_linked(directory: str) -> Iterator[int]:
-    """Yield the merged inode number of each pseudo-link; its file is named INODE.BRANCH-INODE."""
-    with contextlib.suppress(OSError):
-        for name in os.listdir(directory):
-            number = name.partition(".")[0]
-            if number.isdecimal():
-                yield int(number)
-
-
 def _copy_up(entry: MountEntry, inodes: set[int]) -> None:
     """Touch the owner of every name of these inodes: aufs then copies the name up as a link.
 
-    Who may write to the mount can swap any name in it, so that each file is opened first.
+    Anyone who can write to the mount can swap any name in it, so each file is opened first.
     """
     top = standing.open_root(entry)
     try:

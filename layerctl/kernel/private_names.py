@@ -1,10 +1,10 @@
-"""A mount namespace for the making of a mount, in which no name is anybody else's.
+"""Create a mount in a mount namespace in which no other user can swap a name.
 
-What a mount is given as names, mountinfo shows later; but whoever may swap a name on the way can
-lead the kernel elsewhere meanwhile. So a child makes the mount, in a private copy of the mount
-namespace: there a tmpfs lies over each directory in which others may swap names, and the names in
-it are links to the directories that are open (/proc/self/fd/N). Nobody else sees that, and it ends
-with the child. The mount is handed over as a descriptor and lies nowhere yet: fsmount(2) or
+mountinfo shows the names that a mount was given; but a user who can swap a name in such a path can
+lead the kernel elsewhere meanwhile. So a child creates the mount, in a private copy of the mount
+namespace: a tmpfs covers each directory in which others can swap names, and the names in it are
+links to the directories that are open (/proc/self/fd/N). Nothing else sees that, and it ends with
+the child. The mount is handed over as a descriptor and is attached nowhere yet: fsmount(2) or
 open_tree(2), both since Linux 5.2.
 """
 
@@ -22,10 +22,10 @@ T = TypeVar("T")
 
 
 def possible(paths: Iterable[str]) -> bool:
-    """Tell whether a mount of these directories can be made so, by going there.
+    """Tell whether a mount of these directories can be created so, by trying.
 
-    It needs CAP_SYS_ADMIN, Linux 5.2, a root that is a mount, and directories of which none lies
-    below another that somebody may swap. What is not there yet is left out.
+    It needs CAP_SYS_ADMIN, Linux 5.2, a root that is a mount, and directories of which none is
+    below another that other users can swap. What does not exist yet is left out.
     """
     names: dict[str, int] = {}
     try:
@@ -45,18 +45,18 @@ def possible(paths: Iterable[str]) -> bool:
 def build(names: Mapping[str, int], make: Callable[[str], tuple[int, T]]) -> tuple[int, T]:
     """Return what `make` does where `names` lead to the directories that are open, and to no other.
 
-    `names` are absolute paths with descriptors. `make` gets a directory that nobody else has and
-    returns a descriptor and what else there is to tell; it runs in a child, where the numbers of
-    the descriptors stay, and where no module can be imported for sure. Raises RefusedError where a
-    name leads to another directory by now, what `make` raises, and what `child.run` does.
+    `names` are absolute paths with descriptors. `make` gets the path of an empty directory and
+    returns a descriptor and any other result; it runs in a child (`child.run`), which has the same
+    descriptors. Raises RefusedError if a name leads to another directory by now, and what `make`
+    and `child.run` raise.
     """
     return child.run(lambda: make(_enter(names)))
 
 
 def _enter(names: Mapping[str, int]) -> str:
-    """Go to where nobody else can swap the names; return an empty directory. For a child.
+    """Go to where no other user can swap the names; return an empty directory. For a child.
 
-    Its name is empty where no name had to be protected.
+    Its name is empty if no name had to be protected.
     """
     uncover.leave([])
     for path, fd in names.items():

@@ -17,7 +17,7 @@ _LEAST_FILES = 256
 
 @contextlib.contextmanager
 def signals_wait() -> Iterator[set[int]]:
-    """Let signals wait until what was begun stands or is undone; yields which waited before."""
+    """Block signals until what was begun is done or undone; yields which were blocked before."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _WAITING_SIGNALS)
     try:
         yield {int(number) for number in before}
@@ -28,7 +28,7 @@ def signals_wait() -> Iterator[set[int]]:
 
 @contextlib.contextmanager
 def signals_come(mask: set[int]) -> Iterator[None]:
-    """Let through what waits, and what comes; `mask` is what `signals_wait` yields."""
+    """Deliver pending and new signals meanwhile; `mask` is what `signals_wait` yields."""
     waiting = signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     try:
         yield
@@ -58,7 +58,7 @@ def raise_open_files(wanted: int) -> int:
 
 @contextlib.contextmanager
 def inside(directory: str | None) -> Iterator[None]:
-    """Work from `directory` for a moment: relative names start there; None changes nothing."""
+    """Change to `directory` meanwhile, where relative names start; None changes nothing."""
     if directory is None:
         yield
         return
@@ -79,7 +79,7 @@ def inside(directory: str | None) -> Iterator[None]:
 
 
 def close(fd: int) -> None:
-    """Close a descriptor; what fails at that is of no matter."""
+    """Close a descriptor; an error does not matter."""
     with contextlib.suppress(OSError):  # it is closed all the same (close(2))
         os.close(fd)
 

@@ -1,4 +1,4 @@
-"""A mount that stands, reached so that nobody can put another one in its place meanwhile."""
+"""Reach just one existing mount, so that nobody can put another one in its place meanwhile."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from layerctl.model import MountEntry
 
 
 def demand_name(target: str, entry: MountEntry) -> None:
-    """See that `target` leads to a mount through no link that somebody else may change.
+    """Check that `target` leads to a mount through no link that another user can change.
 
-    What only looks at a mount follows such links; what changes one does not. Raises NotFoundError
-    and RefusedError.
+    Commands that only read a mount follow such links; those that change it do not. Raises
+    NotFoundError and RefusedError.
     """
     try:
         fd = beneath.open_directory(absolute(target))
@@ -92,7 +92,7 @@ def _demand(fd: int, entry: MountEntry) -> None:
 
 
 class Spot(NamedTuple):
-    """Where a mount is to lie: its open parent, its name there, and the mount that is there now."""
+    """Where to mount: the open parent directory, the name in it, and the mount it is on now."""
 
     parent: int
     name: str
@@ -116,7 +116,7 @@ def open_new(spot: Spot, target: int) -> int:
     Raises OSError where it cannot be found, after unmounting what lies there.
     """
     name = spot.name
-    # Nobody can rename what a mount lies on, so that its name leads to it from now on.
+    # Nobody can rename a mount point, so its name leads to it from now on.
     with contextlib.suppress(OSError):
         name = _name_of(target)
     try:

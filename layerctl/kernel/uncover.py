@@ -1,4 +1,4 @@
-"""What lies beneath mounts: reached by a copy of a mount, or of the whole mount namespace."""
+"""Reach what mounts cover: by a copy of a mount, or of the whole mount namespace."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def copying(mount: MountEntry, rest: str) -> Callable[[], int]:
 def uncovering(targets: Sequence[str], path: str) -> Callable[[], int]:
     """Return what opens the directory that lies at a path once other mounts are gone.
 
-    They go in a mount namespace of a child's own, a private copy in which nobody else sees it,
-    and which ends with the child. What is opened is a copy of the mount without what is mounted
+    They are unmounted in a private copy of the mount namespace, which only a child has, and which
+    ends with it. What is opened is a copy of the mount without what is mounted
     in it, as the kernel's overlay has it.
     """
 
@@ -57,7 +57,7 @@ def uncovering(targets: Sequence[str], path: str) -> Callable[[], int]:
 def beneath(targets: Sequence[str], look: Callable[[], T]) -> T:
     """Return what `look` does where other mounts are gone: in a child, see `leave`.
 
-    Raises OSError where that may not be, and what `look` raises.
+    Raises OSError if that is not permitted, and what `look` raises.
     """
 
     def in_child() -> tuple[int, T]:
@@ -70,7 +70,7 @@ def beneath(targets: Sequence[str], look: Callable[[], T]) -> T:
 def leave(targets: Sequence[str]) -> None:
     """Go to a private copy of the mount namespace, and unmount there. Raises OSError."""
     syscalls.unshare(syscalls.CLONE_NEWNS)
-    # Without this the mounts of the others would go too. It fails in a root that is not a mount
+    # Without this, other namespaces would lose the mounts too. It fails if the root is not a mount
     # point.
     syscalls.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE, "")
     for target in targets:

@@ -48,7 +48,7 @@ class MountFailedError(Exception):
 
 
 class Step(NamedTuple):
-    """One step: `description` for people, and what it does; it pushes its own undoing."""
+    """One step: a `description` and the function that does it and registers how to undo it."""
 
     description: str
     run: Callable[[Run], None]
@@ -88,13 +88,13 @@ def carry_out(
     checked: Mapping[str, Identity] = _NOTHING_CHECKED,
     otherwise: Callable[[], Plan] | None = None,
 ) -> tuple[Mounted, tuple[str, ...]]:
-    """Mount, read back and compare; `report` the plan that worked, the mount, and what to say.
+    """Mount, read back and compare; `report` the plan that worked, the mount, and notes.
 
-    `checked` are the directories that the checks were about, by their paths. `otherwise` makes
-    the plan by mount(2), for where the new calls turn out to be missing. Raises
-    MountFailedError where the kernel refuses, RefusedError where it mounted something else than
-    was asked for, KeyboardInterrupt after a signal, and what `report` raises. Each leaves nothing
-    behind. Signals come through while `report` runs.
+    `checked` are the directories that were checked, by their paths. `otherwise` returns the plan
+    by mount(2), in case the new calls turn out to be missing. Raises MountFailedError if the
+    kernel refuses, RefusedError if the mount differs from the request, KeyboardInterrupt after a
+    signal, and what `report` raises. Each leaves nothing behind. Signals are delivered while
+    `report` runs.
     """
     log = KernelLog()
     run = Run(plan, target, source, checked)
@@ -114,9 +114,9 @@ def carry_out(
 
 
 def _take(run: Run, make: Sequence[str], otherwise: Callable[[], Plan] | None) -> None:
-    """Take the steps; where a new call is missing or forbidden, mount(2) is tried in their place.
+    """Take the steps; if a new call is missing or forbidden, use mount(2) instead.
 
-    A filter of system calls may let fsopen(2) through and none of the calls that follow it.
+    A seccomp filter may permit fsopen(2) and none of the calls that follow it.
     """
     try:
         _take_all(run, steps(run.plan, run.target, make))
@@ -125,7 +125,7 @@ def _take(run: Run, make: Sequence[str], otherwise: Callable[[], Plan] | None) -
         if other is None:
             raise
         run.plan = other
-        _close_mount(run)  # nobody sees this one, but it uses the upper layer
+        _close_mount(run)  # it is attached nowhere, but it uses the upper layer
         _take_all(run, steps(other, run.target))
 
 
@@ -136,7 +136,7 @@ def _take_all(run: Run, each: Sequence[Step]) -> None:
 
 
 def _by_mount2(run: Run, error: OSError, otherwise: Callable[[], Plan]) -> Plan | None:
-    """Return the plan by mount(2) where a new call did not answer for itself, None where it did."""
+    """Return the plan by mount(2) if a new call is not available; None for any other failure."""
     if run.stage != build.STAGE:
         if run.plan.api == "mount" or error.errno not in (errno.ENOSYS, errno.EPERM):
             return None
@@ -164,7 +164,7 @@ def _make_directory(path: str, stack: Stack) -> Step:
 
 
 def _open_all(run: Run) -> None:
-    """Open every directory of the plan, and see that each is the one that was checked."""
+    """Open every directory of the plan, and check that each is the one that was checked before."""
     paths = [*paths_of(run.plan.stack), *run.plan.opened, run.target]
     raise_open_files(len(paths) + 64)
     for path in paths:
@@ -187,7 +187,7 @@ def _mount_by_string(run: Run) -> None:
             bits = flags.mount2_flags(stack.flags)
             with judging(run):
                 syscalls.mount(run.source, beneath.name_of(target), stack.fstype, bits, data)
-        run.mount_fd = standing.open_new(spot, target)  # from here on a mount stands
+        run.mount_fd = standing.open_new(spot, target)  # from here on, it is mounted
     run.undo.callback(standing.detach, run.mount_fd)
     under = f"{run.target.rstrip('/')}/"
     run.look_again(path for path in named(run.plan) if not f"{path}/".startswith(under))

@@ -23,23 +23,23 @@ from layerctl.rules.limits import MAX_VALUE
 
 #: systemd takes unit names of up to 255 bytes (UNIT_NAME_MAX).
 _MAX_UNIT_NAME = 255
-#: What makes directories of tmpfiles.d at boot. It comes after local-fs.target, and a mount comes
-#: before that unless it has `nofail` (systemd.mount(5)).
+#: What creates the directories of tmpfiles.d at boot. It comes after local-fs.target, and a mount
+#: comes before that unless it has `nofail` (systemd.mount(5)).
 _TMPFILES_SERVICE = "systemd-tmpfiles-setup.service"
 
-#: What stands escaped in a field of fstab(5).
+#: What must be escaped in a field of fstab(5).
 _BLANKS = " \t\n\\"
 
 
 class Made(NamedTuple):
-    """One directory to make: `like` has the mode and owner that it is given, None for 0755 root."""
+    """One directory to create: `like` is its mode and owner, None for 0755 and root."""
 
     path: str
     like: tuple[int, int, int] | None = None
 
 
 def volatile(stack: Stack, facts: Facts) -> tuple[str, ...]:
-    """Return the writable directories that are gone after a boot: they lie on a tmpfs."""
+    """Return the writable directories that a reboot removes: those on a tmpfs."""
     if stack.fstype == "aufs":
         layers = with_permissions(stack).layers
         paths = [one.path for one in layers if is_writable(one.permission or "")]
@@ -49,7 +49,7 @@ def volatile(stack: Stack, facts: Facts) -> tuple[str, ...]:
 
 
 def needed(stack: Stack) -> list[str]:
-    """Return the directories whose mounts must be there before: layers, work, the xino file's."""
+    """Return the directories that must be mounted before: layers, work, the xino file's."""
     xino = stack.options.get("xino") if stack.fstype == "aufs" else None
     return [*paths_of(stack), *([os.path.dirname(xino)] if xino else [])]
 
@@ -57,7 +57,7 @@ def needed(stack: Stack) -> list[str]:
 def fstab(stack: Stack, source: str, target: str, lost: Sequence[str] = ()) -> str:
     """Return the line for fstab(5). Raises RefusedError where newer mount(8) could not do it.
 
-    It waits for the mounts below each directory. `lost` are directories that are made anew at
+    It waits for the mounts that each directory is on. `lost` are directories that are created at
     each boot: with them it waits for tmpfiles.d too.
     """
     options = for_mount8(stack)
@@ -171,7 +171,7 @@ _QUOTED = '\\"'
 
 
 def tmpfiles(directories: Iterable[Made], target: str) -> str:
-    """Return lines of tmpfiles.d(5) that make directories, a file name in a comment at the top.
+    """Return lines of tmpfiles.d(5) that create directories, a file name in a comment at the top.
 
     One that is there keeps its mode and owner. Raises RefusedError where no line can hold a name.
     """
@@ -194,9 +194,9 @@ def tmpfiles(directories: Iterable[Made], target: str) -> str:
 def to_make(
     stack: Stack, make: Sequence[str], lost: Sequence[str], facts: Facts
 ) -> tuple[Made, ...]:
-    """Return the directories for tmpfiles: those that are missing, and those that a boot takes.
+    """Return the directories for tmpfiles.d: those that are missing, and those that a boot removes.
 
-    A new upper directory gets the look of what it covers, as `mount --mkdir` gives it.
+    A new upper directory gets the owner and mode of what it covers, as with `mount --mkdir`.
     """
     return tuple(Made(path, _look(path, stack, facts)) for path in dict.fromkeys((*make, *lost)))
 

@@ -25,8 +25,8 @@ _ADDS = frozenset({"add", "append", "prepend"})
 def planned(mounted: Mounted, changes: Sequence[BranchChange]) -> Stack:
     """Return the stack as it will be.
 
-    Raises RequestError for what makes no sense for it, RefusedError for a directory that is not
-    there or is a branch already.
+    Raises RequestError for changes that make no sense, RefusedError for a directory that does not
+    exist or is a branch already.
     """
     stack = mounted.stack
     for change in changes:
@@ -82,7 +82,7 @@ def _check_new(stack: Stack, path: str) -> None:
 
 
 def known_path(stack: Stack, path: str) -> str | None:
-    """Return the branch that a path is, by any name of its directory; None where it is none."""
+    """Return the branch that a path leads to, whatever its spelling; None if it is not a branch."""
     names = [layer.path for layer in stack.layers]
     for name in (path, paths.real(path)):
         if name in names:
@@ -117,7 +117,7 @@ def _after(stack: Stack, change: BranchChange) -> Stack:
 def apply(mounted: Mounted, changes: Sequence[BranchChange]) -> tuple[Mounted, tuple[str, ...]]:
     """Make the changes one by one; return the mount as it is now, and notes.
 
-    Raises RefusedError where the kernel refuses one, after taking back those before it.
+    Raises RefusedError if the kernel refuses one, after undoing those before it.
     """
     goal = planned(mounted, changes)
     done: list[BranchChange] = []
@@ -131,7 +131,7 @@ def apply(mounted: Mounted, changes: Sequence[BranchChange]) -> tuple[Mounted, t
             before, now = now, as_it_is(mounted)
             layers = now.stack.layers
             if change.word in _ADDS and layers and layers == before.stack.layers:
-                # aufs takes a branch that it has already, and does nothing: to take that back
+                # aufs accepts a branch that it has already, and does nothing: undoing that
                 # would remove the branch that was there.
                 done.pop()
                 path = change.branch.path
@@ -164,7 +164,7 @@ def as_it_is(mounted: Mounted) -> Mounted:
 
 
 def _inverse(stack: Stack, change: BranchChange) -> BranchChange:
-    """Return the change that takes `change` back."""
+    """Return the change that undoes `change`."""
     path = paths.real(change.branch.path)
     if change.word in ("del", "mod"):
         index, old = next(

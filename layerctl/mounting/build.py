@@ -1,4 +1,4 @@
-"""Build a mount that lies nowhere yet: by the new calls, or in a namespace of its own."""
+"""Create a mount that is attached nowhere yet: by the new calls, or in a private namespace."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STAGE = "a namespace of its own"
 
 
 def plain(run: Run) -> None:
-    """Build the mount by the new calls; it lies nowhere yet."""
+    """Create the mount by the new calls; it is attached nowhere yet."""
     stack = run.plan.stack
     run.stage = "fsopen"
     context = syscalls.fsopen(stack.fstype)

@@ -1,9 +1,9 @@
-"""The same mount in other words: option string and mount(8) command. Pure.
+"""The same mount in other forms: option string and mount(8) command. Pure.
 
-What a machine mounts at boot stands in `layerctl.mounting.boot`.
+Forms for mounting at boot are in `layerctl.mounting.boot`.
 
-mount(8) of util-linux 2.38 hands everything to mount(2); 2.39 and newer use the new calls, which
-take 255 bytes a value, unless LIBMOUNT_FORCE_MOUNT2 tells them otherwise.
+mount(8) of util-linux 2.38 passes everything to mount(2); 2.39 and newer use the new calls, which
+take 255 bytes per value, unless LIBMOUNT_FORCE_MOUNT2 is set.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from layerctl.rules.options import is_userspace
 def option_string(stack: Stack) -> str:
     """Return the argument of `-o`, flags first.
 
-    Raises RefusedError where mount(8) cannot be told.
+    Raises RefusedError if mount(8) cannot express it.
     """
     if stack.fstype == "aufs":
         if len(stack.layers) > MAX_BRANCHES_A_CALL:
@@ -64,7 +64,7 @@ def type_word(stack: Stack) -> str:
 
 
 def for_mount8(stack: Stack) -> str:
-    """Return the option string where mount(8) hands it on as it is. Raises RefusedError."""
+    """Return an option string that mount(8) passes on unchanged. Raises RefusedError."""
     options = option_string(stack)
     if any(word.count('"') % 2 for word in split_options(options, escapes=stack.fstype != "aufs")):
         raise cannot(
@@ -75,7 +75,7 @@ def for_mount8(stack: Stack) -> str:
 
 
 def _comma_guarded(path: str) -> str:
-    """Keep two commas from standing together: libmount 2.38 makes one of them."""
+    """Keep two commas apart: libmount 2.38 merges them into one."""
     return path + "/" if path.endswith(",") else path
 
 
@@ -90,7 +90,7 @@ def cannot(what: str, why: str, *, too_long: bool = False) -> RefusedError:
 
 
 def command(stack: Stack, source: str, target: str, make: Sequence[str] = ()) -> str:
-    """Return the mount(8) command, quoted for a POSIX shell; it makes `make` first."""
+    """Return the mount(8) command, quoted for a POSIX shell; it creates `make` first."""
     prefix = f"mkdir -p {' '.join(map(quoted, make))} && " if make else ""
     try:
         options = for_mount8(stack)
@@ -109,7 +109,7 @@ def command(stack: Stack, source: str, target: str, make: Sequence[str] = ()) ->
 
 
 def long_values(options: str) -> bool:
-    """Tell whether an option is longer than fsconfig(2) takes; mount(8) keeps its own to itself."""
+    """Tell whether an option is too long for fsconfig(2); mount(8) does not pass on its own."""
     words = split_options(options, escapes=True)
     return any(size(word) > MAX_VALUE and not is_userspace(word) for word in words)
 

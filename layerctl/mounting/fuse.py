@@ -1,4 +1,4 @@
-"""fuse-overlayfs: the program makes the mount, and gets its own options.
+"""Mount with fuse-overlayfs: the program creates the mount, and has options of its own.
 
 Its option string goes through libfuse, where a backslash escapes, and only versions from 1.15 on
 know an escape for `:`. A path with such a character is named by an open descriptor instead.
@@ -21,7 +21,7 @@ from layerctl.rules.words import shell
 
 PROGRAM = "fuse-overlayfs"
 _SPECIAL = frozenset("\\:,")
-#: Causes that lie with the kernel's overlay and not with the request: `-t auto` goes on without it.
+#: Causes in the kernel's overlay rather than in the request: `-t auto` then uses fuse-overlayfs.
 KERNEL_CANNOT = frozenset(
     {
         "missing-cap-sys-admin", "overlay-not-in-kernel", "overlay-module-missing",
@@ -36,7 +36,7 @@ KERNEL_CANNOT = frozenset(
 
 
 def carry_out(prepared: Prepared) -> Mounted:
-    """Run the program and find its mount. Raises RefusedError, and leaves nothing of a failure."""
+    """Run the program and find its mount. Raises RefusedError; a failure leaves nothing behind."""
     _check_upper(prepared.stack)
     _check_swaps(prepared)
     with contextlib.ExitStack() as always, contextlib.ExitStack() as undo:
@@ -123,7 +123,7 @@ def _run(command: list[str], opened: list[int]) -> None:
 
 
 def unmount(entry: MountEntry, flags: int) -> None:
-    """Unmount: as root by the kernel, else by the set-user-ID helper of FUSE. Raises OSError."""
+    """Unmount: as root with umount(2), else with the set-user-ID helper of FUSE. Raises OSError."""
     try:
         with standing.mount_point(entry) as place:
             syscalls.umount2(place, flags)

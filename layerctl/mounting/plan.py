@@ -68,7 +68,7 @@ def paths_of(stack: Stack) -> list[str]:
 
 
 def named(plan: Plan) -> list[str]:
-    """Return the directories that a plan gives to the kernel by names that others know."""
+    """Return the directories that a plan passes to the kernel by names that others can swap."""
     if plan.apart:
         return []
     by_descriptor = {one.path for one in plan.parameters if one.value is None}

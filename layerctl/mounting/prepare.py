@@ -1,4 +1,4 @@
-"""Settles what a request leaves open, and reports it: work directory, xino file, userxattr."""
+"""Fill in what a request leaves open, with a note: work directory, xino file, userxattr."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from layerctl.kernel.facts import Caller, Directory, Facts
 from layerctl.model import Finding, Stack
 from layerctl.rules import aufs
 
-#: Where a tmpfs usually lies, the first that is one gets the xino file: root's own comes first.
+#: Where to look for a tmpfs for the xino file: those that only root can write to come first.
 XINO_CANDIDATES = ("/run", "/dev/shm")  # noqa: S108 - aufs makes the file O_EXCL and unlinks it
 
 
 class Prepared(NamedTuple):
-    """A request with everything settled: what is made first, what was found, what to say.
+    """A complete request: directories to create first, findings, notes.
 
-    `default_work` is the work directory where none was named.
+    `default_work` is the work directory if none was named.
     """
 
     stack: Stack
@@ -33,7 +33,7 @@ class Prepared(NamedTuple):
 
     @property
     def said(self) -> tuple[str, ...]:
-        """The notes, with which work directory was taken."""
+        """The notes, and which work directory is used."""
         if self.default_work is None:
             return self.notes
         made = ", created for this mount" if self.default_work in self.make else ""
@@ -44,13 +44,13 @@ FactsOf = Callable[[str], Directory]
 
 
 def unmakable(make: Sequence[str]) -> list[Finding]:
-    """Return a finding for each directory that could not be made: what is above it says so."""
+    """Return a finding for each directory that cannot be created."""
     refusals = ((path, making.refusal(path)) for path in make)
     return [as_finding(not_made(path, error)) for path, error in refusals if error is not None]
 
 
 def not_made(path: str, error: OSError) -> RefusedError:
-    """Return the error for a directory that cannot be made."""
+    """Return the error for a directory that cannot be created."""
     return RefusedError(
         "directory-not-made",
         f"{path} cannot be created: {error.strerror}",
@@ -60,7 +60,7 @@ def not_made(path: str, error: OSError) -> RefusedError:
 
 
 def user_xattr(stack: Stack, caller: Caller) -> tuple[Stack, str]:
-    """Return the stack with `userxattr` where a user namespace needs it, and what to say of it.
+    """Return the stack with `userxattr` if a user namespace needs it, and a note.
 
     Trusted attributes are out of reach there, and without them a deleted and recreated
     directory fails with EIO (Documentation/filesystems/overlayfs.rst).
@@ -76,10 +76,10 @@ def user_xattr(stack: Stack, caller: Caller) -> tuple[Stack, str]:
 
 
 def xino(stack: Stack, choice: str, facts_of: FactsOf) -> tuple[Stack, str]:
-    """Return the aufs stack with its xino file settled, and what to say of it.
+    """Return the aufs stack with the place of its xino file, and a note.
 
-    `choice` is `auto`, `default`, `none` or a path. Raises RequestError where the options say
-    something else already.
+    `choice` is `auto`, `default`, `none` or a path. Raises RequestError if the options name
+    a place already.
     """
     said = [name for name in ("xino", "noxino") if name in stack.options]
     if choice in ("auto", "default"):

@@ -1,4 +1,4 @@
-"""Did the kernel mount what was requested? Compares two stacks; pure over two look-ups."""
+"""Compare the stack that was mounted with the one that was requested. Pure."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from layerctl.model import Layer, Stack
 from layerctl.rules.flags import in_effect
 from layerctl.rules.words import count
 
-#: Options that overlay takes back by itself where something under it cannot carry them; it says
-#: so in the kernel log alone ('falling back to', 'ignore').
+#: Options that overlay drops by itself if something below it does not support them. Only the
+#: kernel log shows it ('falling back to', 'ignore').
 _FALLS_BACK = frozenset(
     {
         "redirect_dir",
@@ -24,14 +24,14 @@ _FALLS_BACK = frozenset(
         "fsync",
     }
 )
-#: Values that mountinfo does not show, being the default or the same as nothing.
+#: Values that mountinfo does not show, since they are the default.
 _SILENT_VALUES = frozenset({"off", "auto", "follow", "none"})
-#: Attributes that aufs drops where they are not compiled in or have no meaning any more.
+#: Attributes that aufs drops if they are not compiled in or are obsolete.
 _DROPPED_ATTRIBUTES = frozenset({"fhsm", "unpin", "moo"})
 
 
 class Comparison(NamedTuple):
-    """`differences` are reason to undo; `notes` are what the kernel is known to change."""
+    """`differences` are reasons to undo the mount; `notes` are changes that the kernel may make."""
 
     differences: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

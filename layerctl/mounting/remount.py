@@ -1,4 +1,4 @@
-"""Changing an existing mount: its flags, and the options of aufs. Verified, or undone.
+"""Change an existing mount: its flags, and the options of aufs. Verified, or undone.
 
 Sources: do_remount and do_reconfigure_mnt of fs/namespace.c; ovl_reconfigure and ovl_parse_param
 of fs/overlayfs: at a remount overlay takes `ro` and `rw`; mount(2) ignores every other option in
@@ -30,14 +30,14 @@ from layerctl.rules.options import FLAGS, LSM_OPTIONS, find, nearest
 from layerctl.rules.remount import FIXED, UNSHOWN, Flags, in_effect_already, shown, wanted
 from layerctl.rules.words import shell
 
-#: What there is to say of a remount that changes nothing.
+#: The note for a remount that changes nothing.
 NOTHING = "nothing to change: already in effect"
 
 
 class Remount(NamedTuple):
-    """What a remount is to change: `now` and `flags` are before and after.
+    """What a remount changes: `now` and `flags` are before and after.
 
-    `options` are those of aufs that are given to it; `changes` are of its branches.
+    `options` are new ones of aufs; `changes` are changes of its branches.
     """
 
     mounted: Mounted
@@ -47,7 +47,7 @@ class Remount(NamedTuple):
     changes: tuple[BranchChange, ...] = ()
 
     def steps(self) -> list[str]:
-        """Return what is done, a line each."""
+        """Return the steps, one line each."""
         target = self.mounted.entry.target
         out = [f"remount {target} with {words}" for words in self._calls()]
         out += [f"remount {target} with {one.option(one.branch.path)}" for one in self.changes]
@@ -65,8 +65,8 @@ def plan(
 ) -> Remount:
     """Return what a remount changes; `asked` are the words, its layers those that it names.
 
-    Layers and options that are in effect already count as not said: mount(8) hands on all that
-    stands in an fstab. Raises RefusedError for what no remount changes, with the reason.
+    Layers and options that are in effect already are ignored: mount(8) passes on everything in
+    fstab. Raises RefusedError for what no remount can change, with the reason.
     """
     now = shown(mounted.entry)
     _refuse_layers(mounted, asked)
@@ -163,8 +163,8 @@ def _shown_as(stack: Stack, name: str, value: str | None) -> bool:
 def carry_out(remount: Remount) -> tuple[Mounted, tuple[str, ...]]:
     """Change the mount; return it as it is then, and notes.
 
-    Raises RefusedError or NotPermittedError where the kernel refuses, RefusedError where it made
-    something else of it, KeyboardInterrupt after a signal. Each leaves the mount as it was.
+    Raises RefusedError or NotPermittedError if the kernel refuses, RefusedError if the result
+    differs from the request, KeyboardInterrupt after a signal. Each leaves the mount as it was.
     """
     if remount.changes:
         return branches.apply(remount.mounted, remount.changes)

@@ -87,14 +87,14 @@ def create(
 
 @contextlib.contextmanager
 def judging(run: Run) -> Iterator[None]:
-    """Tell that what fails in here is the mount as a whole."""
+    """Record that a failure in here is the kernel's refusal of the mount as a whole."""
     run.judged = True
     yield
     run.judged = False
 
 
 def uncut(data: str) -> str:
-    """Return a string of options. Raises BugError where the kernel would cut it."""
+    """Return a string of options. Raises BugError if the kernel would truncate it."""
     if size(data) > MAX_STRING:
         raise BugError("bug", f"the kernel would truncate {size(data)} bytes of options")
     return data

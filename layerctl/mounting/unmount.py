@@ -1,4 +1,4 @@
-"""Unmounting, and what prevents it."""
+"""Unmount, and explain what prevents it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from layerctl.rules.words import count, shell
 def unmount(mounted: Mounted, *, lazy: bool = False, force: bool = False) -> None:
     """Unmount a layered mount; of an aufs, pseudo-links are made whole first.
 
-    Raises NotPermittedError, NotFoundError if it is gone, and RefusedError with who
-    holds it where it is busy, or, without `force`, where hard links would be lost.
+    Raises NotPermittedError, NotFoundError if it is gone, and RefusedError if it is busy, with
+    what uses it, or, without `force`, if hard links would be lost.
     """
     target = mounted.entry.target
     if mounted.entry.fstype == "aufs":
@@ -48,7 +48,7 @@ def unmount(mounted: Mounted, *, lazy: bool = False, force: bool = False) -> Non
         ) from None
 
 
-#: How many names that are lost are told.
+#: How many of the names that would be lost are listed.
 _TOLD = 20
 
 

@@ -1,7 +1,7 @@
 """Facts about a planned mount, gathered before any decision is made.
 
-Nouns alone; `gather` gathers them. What could not be read is None or stands in `unknown`, never a
-guess.
+These are the nouns; `gather` fills them. What could not be read is None or listed in `unknown`,
+never guessed.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class TypeState:
 class Directory(NamedTuple):
     """One directory of a plan. `error` is the errno of looking at it, None where it is there.
 
-    `will_be_made` marks one that mount will make. `inside` is its place in the filesystem itself,
-    whatever is bound where: comparing two of them on one `device` tells whether one lies in the
-    other.
+    `will_be_made` tells that mount will create it. `inside` is its path within the filesystem,
+    regardless of bind mounts: comparing two of them on one `device` tells whether one is inside
+    the other.
     """
 
     path: str
@@ -129,7 +129,7 @@ _NO_EXPOSURES: Mapping[str, Exposure] = {}
 
 
 class OverlayFacts(NamedTuple):
-    """What bears on overlay and fuse-overlayfs alone.
+    """What concerns overlay and fuse-overlayfs alone.
 
     `parameters` are the module's, the defaults of options. `others` are other overlays that are
     mounted. `layers` are the layers of each by its mount id, `guessed` those whose relative names
@@ -156,7 +156,7 @@ class OverlayFacts(NamedTuple):
 
 
 class AufsFacts(NamedTuple):
-    """What bears on aufs alone.
+    """What concerns aufs alone.
 
     `places` are directories where the xino file could go that are not branches, `taken` the paths
     of xino files that exist. `allow_userns` is the module's parameter, None where it is unknown.

@@ -1,4 +1,4 @@
-"""Facts that bear on aufs alone."""
+"""Facts about aufs alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from layerctl.rules.aufs import XINO_FALLBACK, XINO_NAME
 
 
 def gather(stack: Stack, by_id: Mapping[int, MountEntry]) -> AufsFacts:
-    """Gather the facts of a plan that bear on aufs. Reads only; raises nothing."""
+    """Gather the facts of a plan that concern aufs alone. Reads only; raises nothing."""
     xino = _xino_paths(stack)
     allowed = parameters("aufs").get("allow_userns")
     return AufsFacts(

@@ -1,4 +1,4 @@
-"""Facts about single directories, the caller, and what bears on the right to mount."""
+"""Facts about single directories, the caller, and what affects the right to mount."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def read_word(path: str) -> str | None:
 
 
 def surroundings() -> frozenset[str]:
-    """Return what bears on the right to mount here, as words.
+    """Return what affects the right to mount here, as words.
 
     `wsl1`, `wsl2`, `gvisor`, `container`, `seccomp`, `apparmor`, `selinux`, `no-userns` (ordinary
     users cannot create user namespaces).

@@ -1,6 +1,6 @@
 """Overlay's features, each probed: in a child with a mount namespace and a tmpfs of its own.
 
-The tmpfs covers a directory of that namespace, so that nothing is made for it and nothing is left.
+The tmpfs covers a directory of that namespace, so nothing is created for it and nothing is left.
 """
 
 from __future__ import annotations

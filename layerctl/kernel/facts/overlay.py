@@ -1,4 +1,4 @@
-"""Facts that bear on overlay alone: what its upper layer holds, who else uses it, its defaults."""
+"""Facts about overlay alone: what its upper layer contains, what else uses it, its defaults."""
 
 from __future__ import annotations
 
@@ -87,9 +87,9 @@ def storage(path: str) -> Storage | None:
 
 
 def ask_for_room(stack: Stack, facts: Facts) -> Facts:
-    """Return the facts with whether root gets room where statvfs(3) has none for others.
+    """Add whether root can still write where statvfs(3) shows no free space for others.
 
-    ext4 and others keep some for root, and ext4 keeps some from root too: only writing tells.
+    ext4 and others reserve space for root, and ext4 keeps some from root too: only writing tells.
     It is written into a file that never has a name; not for a read-only mount. Raises nothing.
     """
     left = facts.overlay.storage
@@ -142,7 +142,7 @@ def inode_flags(path: str) -> int | None:
 
 
 def names(path: str | None) -> tuple[str, ...]:
-    """Return what lies in a directory, nothing where there is none or it cannot be read."""
+    """Return what lies in a directory, nothing if there is none or it cannot be read."""
     if path is None:
         return ()
     try:

@@ -33,9 +33,9 @@ _SCRATCH = ".layerctl-probe-"
 
 
 def look_wider(stack: Stack, facts: Facts) -> Facts:
-    """Return the facts with what takes longer to read than `mount` has time for. Reads only.
+    """Add what takes too long to read for `mount`. Reads only.
 
-    That is the other mount namespaces, every layer's inode flags and what surrounds this process.
+    That is the other mount namespaces, the inode flags of every layer, and the surroundings.
     """
     facts = facts._replace(surroundings=surroundings())
     if stack.fstype != "overlay":
@@ -56,9 +56,9 @@ def look_wider(stack: Stack, facts: Facts) -> Facts:
 
 
 def stuck(work: str, facts: Facts) -> Iterator[str]:
-    """Yield what overlay cannot clear of its folders in a work directory (ovl_workdir_cleanup).
+    """Yield what overlay cannot clear of its own in a work directory (ovl_workdir_cleanup).
 
-    It goes two folders deep and no further, and never removes a mount point.
+    It goes two directories deep, and never removes a mount point.
     """
     own = os.path.join(work, "work")
     for entry in facts.mounts:
@@ -90,12 +90,12 @@ def _folders(path: str) -> list[str]:
 
 
 def ask_options(stack: Stack, facts: Facts) -> Facts:
-    """Return the facts with the options that the kernel's own context refuses: that alone."""
+    """Add which options the kernel's own context refuses. Changes nothing."""
     return _with(facts, Probed(refused=_refused(stack, facts)))
 
 
 def ask_clones(stack: Stack, facts: Facts) -> Facts:
-    """Add which layers cannot be cloned in a user namespace. It changes nothing."""
+    """Add which layers cannot be cloned in a user namespace. Changes nothing."""
     probed = facts.overlay.probed or Probed()
     return _with(facts, probed._replace(locked=tuple(_locked(stack, facts))))
 
@@ -111,7 +111,7 @@ def _refused(stack: Stack, facts: Facts) -> tuple[tuple[str, str], ...]:
 
 
 def try_out(stack: Stack, facts: Facts) -> Facts:
-    """Return the facts with what was probed. Leaves nothing; raises nothing."""
+    """Add what can be probed. Leaves nothing behind; raises nothing."""
     if stack.fstype != "overlay":
         return facts
     probed = Probed(locked=tuple(_locked(stack, facts)), refused=_refused(stack, facts))
@@ -149,7 +149,7 @@ def _upper(stack: Stack, facts: Facts, probed: Probed) -> Probed:
 def _scratch_place(stack: Stack, facts: Facts, upper: Directory) -> int | None:
     """Open a directory on the upper layer's mount that no overlay looks at, None if none is there.
 
-    Beside the upper directory first; in the work directory only where nobody uses it.
+    Beside the upper directory first; in the work directory only if nothing uses it.
     """
     if upper.mount is None or _busy(upper, facts):
         return None
@@ -172,7 +172,7 @@ def _scratch_place(stack: Stack, facts: Facts, upper: Directory) -> int | None:
 
 
 def _gives_back(fd: int) -> bool:
-    """Tell whether what is made in a directory can be removed: not where chattr +a or +i is set."""
+    """Tell whether what is created in a directory can be removed: not with chattr +a or +i."""
     return not (inode_flags(beneath.name_of(fd)) or 0) & (FS_APPEND_FL | FS_IMMUTABLE_FL)
 
 
@@ -225,7 +225,7 @@ def _xattr(directory: int, namespace: str) -> bool:
 
 
 def _makes(work: str | None, facts: Facts) -> int | None:
-    """Return the errno of making a directory in the work directory, 0 for success."""
+    """Return the errno of creating a directory in the work directory, 0 for success."""
     if work is None or facts.of(work).identity is None or _busy(facts.of(work), facts):
         return None
     with contextlib.ExitStack() as opened:
