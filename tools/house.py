@@ -43,6 +43,7 @@ PROCESS = "_exit devnull getcwd geteuid getpid kill open path.abspath uname O_RD
 ROOMS: dict[str, str | None] = {
     "kernel": None,
     "inspecting": READING,
+    "stores": READING + "pread",  # a database of pages
     "usecases": "open",  # a file named by the user
     "working": READING,
     "cli": PROCESS,

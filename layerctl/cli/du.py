@@ -15,8 +15,7 @@ from layerctl.codecs.request import Request
 from layerctl.errors import EXIT_OK, LayerctlError
 from layerctl.inspecting.opening import opened
 from layerctl.inspecting.tally import StackUsage
-from layerctl.kernel import containers, mounts
-from layerctl.kernel.containers import Container
+from layerctl.kernel import mounts
 from layerctl.render import usage as rendering
 from layerctl.render.columns import Listing
 from layerctl.render.entries import unknown_fields
@@ -24,6 +23,8 @@ from layerctl.render.errors import note
 from layerctl.render.json import Document
 from layerctl.render.output import Format, Output, write
 from layerctl.render.tables import LARGEST, USAGE, USAGES
+from layerctl.stores import owners
+from layerctl.stores.store import Container
 from layerctl.usecases import usage
 from layerctl.usecases.targets import Target, of_mount, open_target
 
@@ -81,7 +82,7 @@ class _Measured:
 
     def mounted(self, mounted: mounts.Mounted) -> None:
         """Measure a live mount. Raises LayerctlError."""
-        self.add(of_mount(mounted), containers.of(mounted))
+        self.add(of_mount(mounted), owners.of(mounted))
 
     def add(self, asked: Target, container: Container | None = None) -> None:
         """Measure a stack. Raises LayerctlError."""

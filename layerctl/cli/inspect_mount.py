@@ -16,10 +16,17 @@ from layerctl.model import Stack
 from layerctl.render.columns import Listing
 from layerctl.render.errors import note
 from layerctl.render.json import Document
-from layerctl.render.mounts import layer_rows, mounted_document, stack_document, stack_lines
+from layerctl.render.mounts import (
+    add_labels,
+    layer_rows,
+    mounted_document,
+    stack_document,
+    stack_lines,
+)
 from layerctl.render.output import Format, Output, write
 from layerctl.render.tables import LAYER, LAYERS, MOUNTS
 from layerctl.rules.aufs import with_permissions
+from layerctl.stores import owners
 from layerctl.usecases.targets import of_mount, open_target
 
 
@@ -55,6 +62,7 @@ def command(
     def human() -> None:
         click.echo("\n".join([head, *stack_lines(stack)]))
 
+    add_labels(document, owners.labels_of(layer.path for layer in stack.layers))
     if _listing(output, None) is LAYERS:
         write(LAYERS, layer_rows(document), output)
     else:

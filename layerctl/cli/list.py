@@ -7,11 +7,12 @@ import click
 from layerctl.cli.common import source_options
 from layerctl.cli.help import WithExamples
 from layerctl.cli.output import output_options
-from layerctl.kernel import containers, live_layers, mounts
+from layerctl.kernel import live_layers, mounts
 from layerctl.render.errors import note
 from layerctl.render.mounts import listed_document
 from layerctl.render.output import Format, Output, write
 from layerctl.render.tables import LIST
+from layerctl.stores import owners
 
 
 @click.command("list", cls=WithExamples)
@@ -28,4 +29,4 @@ def command(*, output: Output, sysfs: str, mountinfo: str) -> None:
     if not found and output.format is Format.HUMAN:
         note("no overlay or aufs is mounted in this mount namespace")
         return
-    write(LIST, (listed_document(one, containers.of(one)) for one in found), output)
+    write(LIST, (listed_document(one, owners.of(one)) for one in found), output)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 from layerctl.diagnosing import live
 from layerctl.diagnosing.catalogue import finding
@@ -11,6 +12,7 @@ from layerctl.diagnosing.clue import Clue
 from layerctl.diagnosing.state import Row, State
 from layerctl.errors import LayerctlError
 from layerctl.kernel import host
+from layerctl.kernel.mounts import Mounted
 from layerctl.model import Finding, MountEntry, Stack
 from layerctl.rules.findings import gravest_first
 from layerctl.rules.words import count
@@ -19,17 +21,35 @@ from layerctl.rules.words import count
 _CLEAN = {
     "docker": ("docker system df", "docker system prune"),
     "podman": ("podman system check", "podman system check --repair"),
+    "containerd": ("ctr content prune references",),
 }
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
-def examine(prove: Callable[[Stack, MountEntry], None]) -> State:
+class StoreState(NamedTuple):
+    """An engine's store: how many layers it has, and the directories that no record names.
+
+    `orphans` is None where that is not known.
+    """
+
+    engine: str
+    root: str
+    layers: int
+    orphans: tuple[str, ...] | None
+
+
+def examine(
+    prove: Callable[[Stack, MountEntry], None],
+    stores: Sequence[StoreState],
+    owner: Callable[[Mounted], str],
+) -> State:
     """Look at every layered mount and every store. Reads only.
 
     `prove` sees that a mount's layers are the ones found, and raises LayerctlError where not.
+    `owner` names the container that a mount belongs to, empty where it belongs to none.
     """
     seen = host.gather()
-    found = list(map(finding, (*_orphans(seen), *_leaks(seen), *_unknown(seen))))
+    found = list(map(finding, (*_orphans(stores), *_leaks(seen), *_unknown(seen))))
     checks: list[Checked] = []
     for mounted in seen.mounted:
         try:
@@ -40,7 +60,7 @@ def examine(prove: Callable[[Stack, MountEntry], None]) -> State:
             here, made = [finding(clue)], []
         found += [_of(one, mounted.entry.target) for one in here]
         checks += made
-    return State(tuple(_rows(seen)), Report(gravest_first(found), checks))
+    return State(tuple(_rows(seen, stores, owner)), Report(gravest_first(found), checks))
 
 
 def _of(finding: Finding, target: str) -> Finding:
@@ -58,9 +78,11 @@ def readable(size: int) -> str:
     return f"{value:.1f} {_UNITS[unit]}" if unit else f"{size} B"
 
 
-def _rows(seen: host.Host) -> Iterator[Row]:
+def _rows(
+    seen: host.Host, stores: Sequence[StoreState], owner: Callable[[Mounted], str]
+) -> Iterator[Row]:
     yield Row("mounts", "layered mounts", str(len(seen.mounted)), None)
-    for store in seen.stores:
+    for store in stores:
         lost = store.orphans
         state = f"{count(store.layers, 'layer')}"
         if lost is None:
@@ -72,19 +94,17 @@ def _rows(seen: host.Host) -> Iterator[Row]:
         )
     for one in sorted(seen.spaces, key=lambda space: -space.size):
         least = "" if one.whole else "at least "
-        yield Row(
-            "space", one.owner or one.target, f"{least}{readable(one.size)} in {one.upper}", None
-        )
+        whose = owner(one.mounted) or one.mounted.entry.target
+        yield Row("space", whose, f"{least}{readable(one.size)} in {one.upper}", None)
     for name, value in seen.parameters.items():
         yield Row("module parameters", name, value, None)
 
 
-def _orphans(seen: host.Host) -> Iterator[Clue]:
-    for store in seen.stores:
+def _orphans(stores: Sequence[StoreState]) -> Iterator[Clue]:
+    for store in stores:
         if not store.orphans:
             continue
-        driver = "overlay2" if store.engine == "docker" else "overlay"
-        paths = [f"{store.root}/{driver}/{name}" for name in store.orphans]
+        paths = store.orphans
         size = sum(host.tree_size(path)[0] for path in paths[:50])
         more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
         told = [f"{', '.join(paths[:3])}{more}: {readable(size)}"]

@@ -1,46 +1,27 @@
-"""What this machine holds of layers: engines' stores, space, other mount namespaces. Reads.
-
-Sources: moby layer/filestore.go (image/DRIVER/layerdb: `cache-id` of an image's layer, `mount-id`
-and `init-id` of a container's), containers/storage layers.go (overlay-layers/layers.json).
-containerd and BuildKit keep theirs in databases that are not read: of those nothing is known.
-"""
+"""What this machine holds of layers: mounts, the space they take, other mount namespaces. Reads."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from layerctl.kernel import containers, mounts, processes
+from layerctl.kernel import mounts, processes
 from layerctl.kernel.facts.modules import parameters
 from layerctl.kernel.mounts import Mounted
 from layerctl.kernel.processes import mount_namespace, pids
 from layerctl.model import MountEntry
 
-_DOCKER_ROOT, _STORAGE_ROOT = "/var/lib/docker", "/var/lib/containers/storage"
-_LAYER = re.compile(r"[0-9a-f]{64}(?:-init)?")
-_STORE = re.compile(r"(?P<root>/.*?)/(?P<driver>overlay2|overlay)/[0-9a-f]{64}(?:-init)?/")
 _MERGED = re.compile(r"/overlay2?/[0-9a-f]{64}(?:-init)?/merged$")
 #: No tree is counted further: what is larger is reported as 'at least'.
 MOST_ENTRIES = 200_000
 
 
-class Store(NamedTuple):
-    """An engine's store: the layers that nothing of it names; None where that is not known."""
-
-    engine: str
-    root: str
-    layers: int
-    orphans: tuple[str, ...] | None
-
-
 class Space(NamedTuple):
     """What the upper layer of a mount takes; `whole` False where more was not counted."""
 
-    target: str
-    owner: str
+    mounted: Mounted
     upper: str
     size: int
     whole: bool
@@ -58,7 +39,6 @@ class Host(NamedTuple):
     """Everything found; `unseen` counts processes that could not be looked at."""
 
     mounted: tuple[Mounted, ...]
-    stores: tuple[Store, ...]
     spaces: tuple[Space, ...]
     leaks: tuple[Leak, ...]
     parameters: dict[str, str]
@@ -72,7 +52,6 @@ def gather() -> Host:
     leaks, unseen = _leaks(entries)
     return Host(
         found,
-        tuple(_stores(found)),
         tuple(_spaces(found)),
         leaks,
         parameters("overlay"),
@@ -102,61 +81,12 @@ def tree_size(path: str) -> tuple[int, bool]:
     return size, True
 
 
-def _stores(found: Iterable[Mounted]) -> Iterator[Store]:
-    roots = {(_DOCKER_ROOT, "overlay2"), (_STORAGE_ROOT, "overlay")}
-    for mounted in found:
-        for layer in mounted.stack.layers[:1]:
-            match = _STORE.match(layer.path)
-            if match is not None:
-                roots.add((match["root"], match["driver"]))
-    for root, driver in sorted(roots):
-        try:
-            present = [name for name in os.listdir(f"{root}/{driver}") if _LAYER.fullmatch(name)]
-        except OSError:
-            continue
-        docker = driver == "overlay2"
-        known = _docker_layers(root) if docker else _storage_layers(root)
-        orphans = None if known is None else tuple(sorted(set(present) - known))
-        yield Store("docker" if docker else "podman", root, len(present), orphans)
-
-
-def _docker_layers(root: str) -> set[str] | None:
-    """Return the directories that Docker's layer database names, None where it has none."""
-    base = f"{root}/image/overlay2/layerdb"
-    try:
-        images, made = os.listdir(f"{base}/sha256"), os.listdir(f"{base}/mounts")
-        known = {_line(f"{base}/sha256/{one}/cache-id") for one in images}
-        for one in made:
-            known |= {_line(f"{base}/mounts/{one}/{file}") for file in ("mount-id", "init-id")}
-    except OSError:
-        return None
-    return known
-
-
-def _storage_layers(root: str) -> set[str] | None:
-    known: set[str] = set()
-    for file in ("layers.json", "volatile-layers.json"):
-        path = f"{root}/overlay-layers/{file}"
-        try:
-            listed = json.loads(mounts.read_text(path) or "[]")
-        except FileNotFoundError:
-            if file == "layers.json":
-                return None
-            continue
-        except (OSError, ValueError):
-            return None
-        known |= {str(one["id"]) for one in listed if isinstance(one, dict) and "id" in one}
-    return known
-
-
 def _spaces(found: Iterable[Mounted]) -> Iterator[Space]:
     for mounted in found:
         upper = mounted.stack.upper
         if upper is None or not os.path.isdir(upper):
             continue
-        owner = containers.of(mounted)
-        name = "" if owner is None else f"{owner.engine}: {owner.name or owner.id[:12]}"
-        yield Space(mounted.entry.target, name, upper, *tree_size(upper))
+        yield Space(mounted, upper, *tree_size(upper))
 
 
 def _leaks(entries: list[MountEntry]) -> tuple[tuple[Leak, ...], int]:

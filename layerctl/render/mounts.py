@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from layerctl.codecs.escape import printable
@@ -10,7 +11,7 @@ from layerctl.model import Layer, Stack
 from layerctl.render.json import Document, path_fields
 
 if TYPE_CHECKING:
-    from layerctl.kernel.containers import Container
+    from layerctl.stores.store import Container
 
 
 def layer_document(index: int, layer: Layer) -> Document:
@@ -38,6 +39,14 @@ def stack_document(stack: Stack, target: str | None, source: str | None) -> Docu
     return document
 
 
+def add_labels(document: Document, labels: Mapping[str, str]) -> None:
+    """Add to the layers of a mount's document what engines call them, by their directories."""
+    for layer in document["layers"]:
+        label = labels.get(layer["path"])
+        if label is not None:
+            layer["label"] = label
+
+
 def layer_rows(mount: Document) -> list[Document]:
     """Return the layers of a mount's document as rows, each with its mount."""
     shared = {
@@ -57,11 +66,16 @@ def mounted_document(mounted: Mounted, stack: Stack | None = None) -> Document:
     return document
 
 
+def container_document(container: Container) -> Document:
+    """Return a container in its published shape."""
+    return {"engine": container.engine, "id": container.id, "name": container.name}
+
+
 def listed_document(mounted: Mounted, container: Container | None) -> Document:
     """Return a live mount as `list` shows it, with the container whose root it is."""
     document = mounted_document(mounted)
     if container is not None:
-        document["container"] = container._asdict()
+        document["container"] = container_document(container)
     return document
 
 

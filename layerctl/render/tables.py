@@ -61,6 +61,7 @@ LAYER = (
     choice("ROLE", "role of the layer", ("upper", "lower", "data", "branch")),
     path("PATH", "the layer's directory, as the kernel shows it"),
     text("PERMISSION", "aufs permission of the branch", required=False),
+    text("LABEL", "what an engine's container or image calls it", required=False),
 )
 
 MOUNT = (

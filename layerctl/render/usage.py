@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from layerctl.inspecting.tally import BLOCK, StackUsage, Sums
-from layerctl.kernel.containers import Container
 from layerctl.render.human import size_of
 from layerctl.render.json import Document, path_fields, path_list_fields
+from layerctl.render.mounts import container_document
+from layerctl.stores.store import Container
 
 
 def sums_fields(sums: Sums) -> Document:
@@ -41,7 +42,7 @@ def stack_document(stack: StackUsage, container: Container | None) -> Document:
     document: Document = path_fields("target", stack.target)
     document["type"] = stack.fstype
     if container is not None:
-        document["container"] = container._asdict()
+        document["container"] = container_document(container)
     document["depth"] = len(stack.layers)
     document["own"], document["shared"] = stack.own, stack.shared
     return document | sums_fields(stack.total)

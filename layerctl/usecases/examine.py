@@ -15,6 +15,7 @@ from layerctl.diagnosing.checks import mounted as mount_checks
 from layerctl.diagnosing.checks import plan as plan_checks
 from layerctl.diagnosing.checks import system as system_checks
 from layerctl.diagnosing.checks.check import Check, Report
+from layerctl.diagnosing.host import StoreState
 from layerctl.diagnosing.request import request_findings, string_findings
 from layerctl.diagnosing.state import State
 from layerctl.errors import (
@@ -26,10 +27,13 @@ from layerctl.errors import (
 )
 from layerctl.kernel import mounts, paths
 from layerctl.kernel.facts.gather import gather
+from layerctl.kernel.mounts import Mounted
 from layerctl.model import MountEntry, Stack
 from layerctl.mounting import prepare
 from layerctl.rules.releases import release
 from layerctl.rules.words import shell
+from layerctl.stores import find, owners
+from layerctl.stores.store import Store
 from layerctl.usecases import targets
 from layerctl.usecases.mount import to_make, with_default_work, with_more
 
@@ -98,7 +102,27 @@ def this_machine(*, probe: bool) -> State:
 
 def whole_host() -> State:
     """Return the state of every layered mount and every engine's store."""
-    return host.examine(_prove)
+    stores = _all_stores()
+    states = [_state_of(store) for store in stores]
+    return host.examine(_prove, states, _owner)
+
+
+def _all_stores() -> list[Store]:
+    """Return the stores in their usual places, and those that mounts lie in."""
+    roots = {owners.root_of(layer.path) for one in mounts.layered() for layer in one.stack.layers}
+    found = [*find.stores(), *(store for root in roots if root for store in owners.stores_at(root))]
+    return list({(store.root, store.driver): store for store in found}.values())
+
+
+def _state_of(store: Store) -> StoreState:
+    layers = [layer for layer in store.layers.values() if layer.directory]
+    orphans = tuple(sorted(one.directory.rpartition("/")[0] for one in layers if not one.recorded))
+    return StoreState(store.engine, store.root, len(layers), orphans if store.whole else None)
+
+
+def _owner(mounted: Mounted) -> str:
+    container = owners.of(mounted)
+    return "" if container is None else f"{container.engine}: {container.label}"
 
 
 def text(source: str, kernel: str | None, fs: str | None) -> Reading:

@@ -98,8 +98,8 @@ def test_a_store_of_podman_is_read_from_its_list_of_layers(lab: Path) -> None:
     os.makedirs("s/overlay-layers")
     Path("s/overlay-layers/layers.json").write_text(json.dumps([{"id": A}]))
     _overlay("l", f"s/overlay/{A}/diff", f"s/overlay/{A}/work", f"s/overlay/{A}/merged")
-    (store,) = [one for one in host.gather().stores if one.root == f"{lab}/s"]
-    assert (store.engine, store.layers, store.orphans) == ("podman", 2, (B,))
+    (row,) = [row for row in _host()["machine"] if row["what"] == f"podman in {lab}/s"]
+    assert row["state"] == "2 layers, 1 that nothing names"
 
 
 @pytest.mark.namespace

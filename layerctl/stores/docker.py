@@ -1,0 +1,150 @@
+"""Docker's own store: ROOT/image/DRIVER, ROOT/containers, and the layers of overlay2 or aufs.
+
+Sources: moby image/fs.go, layer/filestore.go (`cache-id` of an image's layer, `mount-id` and
+`init-id` of a container's), daemon/graphdriver/overlay2 (`link`, `lower`) and aufs (`layers/`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from layerctl.kernel.rooted import Rooted
+from layerctl.stores.reading import Reading, chain_ids, steps_of, strings
+from layerctl.stores.store import Container, Image, Store, StoredLayer
+
+DRIVERS = ("overlay2", "aufs")
+
+
+def is_one(root: Rooted, path: str) -> bool:
+    """Tell whether Docker keeps its own layers in a directory."""
+    return any(root.has(f"{path}/image/{driver}/layerdb") for driver in DRIVERS)
+
+
+def read(root: Rooted, path: str) -> Iterator[Store]:
+    """Yield what each driver's part of a store holds. Raises nothing."""
+    for driver in DRIVERS:
+        if root.has(f"{path}/image/{driver}/layerdb"):
+            yield _Docker(root, path, driver).store()
+
+
+class _Docker(Reading):
+    def __init__(self, root: Rooted, path: str, driver: str) -> None:
+        super().__init__(root, path)
+        self.driver = driver
+        self.image = f"image/{driver}"
+        self.layers: dict[str, StoredLayer] = {}
+        #: The directory of each layer, by its chain id.
+        self.cached: dict[str, str] = {}
+
+    def store(self) -> Store:
+        base = "overlay2" if self.driver == "overlay2" else "aufs/diff"
+        for name in self.names(base):
+            if name != "l" and self.root.has(f"{self.path}/{base}/{name}"):
+                self.layers[name] = StoredLayer(
+                    name, self.directory(self._place(name)), recorded=False
+                )
+        self._chains()
+        images = tuple(self._images())
+        containers = tuple(self._containers())
+        return Store(
+            "docker",
+            self.place,
+            self.driver,
+            self.layers,
+            images,
+            containers,
+            self.unknown(),
+            self.whole,
+        )
+
+    def _place(self, identity: str) -> str:
+        return f"overlay2/{identity}/diff" if self.driver == "overlay2" else f"aufs/diff/{identity}"
+
+    def _chains(self) -> None:
+        """Settle the chain and diff ids of the layers of images, and what lies below which."""
+        base = f"{self.image}/layerdb/sha256"
+        above: dict[str, str] = {}
+        self.whole = self.root.has(f"{self.path}/{base}")
+        for digest in self.names(base):
+            chain, identity = f"sha256:{digest}", self.text(f"{base}/{digest}/cache-id")
+            if not identity:
+                self.whole = False
+                continue
+            self.cached[chain] = identity
+            above[identity] = self.text(f"{base}/{digest}/parent", optional=True)
+            known = self.layers.get(identity, StoredLayer(identity, ""))
+            diff = self.text(f"{base}/{digest}/diff")
+            self.layers[identity] = known._replace(chain=chain, diff=diff, recorded=True)
+        for identity, chain in above.items():
+            parent = self.cached.get(chain)
+            self.layers[identity] = self.layers[identity]._replace(parent=parent)
+
+    def _images(self) -> Iterator[Image]:
+        names: dict[str, list[str]] = {}
+        file = f"{self.image}/repositories.json"
+        listed = self.mapping(self.json(file)).get("Repositories")
+        for tags in self.mapping(listed).values():
+            for name, identity in self.mapping(tags).items():
+                if isinstance(identity, str) and "@" not in name:
+                    names.setdefault(identity, []).append(name)
+        base = f"{self.image}/imagedb/content/sha256"
+        for digest in self.names(base):
+            config = self.json(f"{base}/{digest}")
+            if not isinstance(config, dict):
+                continue
+            identity = f"sha256:{digest}"
+            diffs = strings(self.mapping(config.get("rootfs")).get("diff_ids"))
+            layers = tuple(self._of_chains(identity, chain_ids(diffs)))[::-1]
+            steps = steps_of(config, len(layers))
+            yield Image(identity, tuple(sorted(names.get(identity, ()))), layers, steps)
+
+    def _of_chains(self, image: str, chains: Iterable[str]) -> Iterator[str]:
+        for chain in chains:
+            if chain in self.cached:
+                yield self.cached[chain]
+            else:
+                self.lost(f"{image[:19]}: its layer {chain[:19]} is missing")
+
+    def _containers(self) -> Iterator[Container]:
+        base = f"{self.image}/layerdb/mounts"
+        for identity in self.names(base, optional=True):
+            config = self.mapping(self.json(f"containers/{identity}/config.v2.json"))
+            top = self.text(f"{base}/{identity}/mount-id")
+            init = self.text(f"{base}/{identity}/init-id", optional=True)
+            parent = self.text(f"{base}/{identity}/parent", optional=True)
+            self.whole = self.whole and bool(top)
+            layers = [one for one in (top, init) if one]
+            for one in layers:
+                known = self.layers.get(one, StoredLayer(one, ""))
+                self.layers[one] = known._replace(recorded=True)
+            below = self.cached.get(parent)
+            while below is not None and below not in layers:
+                layers.append(below)
+                below = self.layers[below].parent
+            if parent and parent not in self.cached:
+                layers = [*layers[:1], *self._lower(top)]
+            name = config.get("Name")
+            yield Container(
+                "docker",
+                identity,
+                name.lstrip("/") if isinstance(name, str) else None,
+                config["Image"] if isinstance(config.get("Image"), str) else "",
+                tuple(layers),
+                _state(self.mapping(config.get("State"))),
+            )
+
+    def _lower(self, identity: str) -> Sequence[str]:
+        """Return the layers below one as its driver noted them, where the database is damaged."""
+        if self.driver == "aufs":
+            return self.text(f"aufs/layers/{identity}", optional=True).split()
+        links = self.text(f"overlay2/{identity}/lower", optional=True).split(":")
+        found = [self.directory(f"overlay2/{link}") for link in links if link]
+        return [one.split("/")[-2] for one in found if one]
+
+
+def _state(state: dict[str, Any]) -> str:
+    for key in ("Paused", "Restarting", "Dead", "Running"):
+        if state.get(key) is True:
+            return key.lower()
+    return "created" if str(state.get("StartedAt", "")).startswith("0001") else "exited"

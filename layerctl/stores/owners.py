@@ -1,0 +1,106 @@
+"""Which container a mount is the root of, and what its layers are called.
+
+The stores are found by the directories of the mounts themselves, so that an engine may keep its
+store anywhere. What cannot be read, for lack of privilege or since it is gone, is unknown.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable
+
+from layerctl.kernel.mounts import Mounted
+from layerctl.kernel.rooted import Rooted
+from layerctl.stores import find
+from layerctl.stores.names import labels
+from layerctl.stores.store import Container, Store
+
+#: A layer's directory, or a merged one, in a store: of Docker's two drivers, of
+#: containers-storage, and of containerd's snapshotter.
+_STORED = re.compile(
+    r"(?P<root>/.*?)/(?:overlay2/(?P<docker>[0-9a-z]{12,64}(?:-init)?)"
+    r"|aufs/(?:mnt|diff)/(?P<aufs>[0-9a-z]{12,64}(?:-init)?)"
+    r"|overlay/(?P<storage>[0-9a-f]{64})"
+    r"|io\.containerd\.snapshotter\.v1\.overlayfs/snapshots/(?P<snapshot>\d+))(?:/.*)?"
+)
+#: Docker with containerd's snapshots: ROOT/rootfs/SNAPSHOTTER/CONTAINER.
+_DOCKER_ROOTFS = re.compile(r"(?P<root>/.*)/rootfs/[^/]+/(?P<id>[0-9a-f]{64})")
+#: A containerd bundle: STATE/io.containerd.runtime.v2.task/NAMESPACE/CONTAINER/rootfs.
+_BUNDLE = re.compile(
+    r"(?P<bundle>/.*/io\.containerd\.runtime\.v\d[^/]*/[^/]+/(?P<id>[^/]+))/rootfs"
+)
+#: Annotations that hold a name: Kubernetes' CRI, then nerdctl.
+_NAMES = ("io.kubernetes.cri.container-name", "io.kubernetes.cri.sandbox-name", "nerdctl/name")
+
+
+def of(mounted: Mounted) -> Container | None:
+    """Return the container that a mount is the root of, None where none is known."""
+    for path in (mounted.entry.target, *(layer.path for layer in mounted.stack.layers[:1])):
+        for look in (_docker_rootfs, _bundle, _stored):
+            found = look(path)
+            if found is not None:
+                return found
+    return None
+
+
+def root_of(path: str) -> str | None:
+    """Return the store that a directory looks to be in, None where it looks to be in none."""
+    match = _STORED.fullmatch(path)
+    return None if match is None else match["root"]
+
+
+def labels_of(paths: Iterable[str]) -> dict[str, str]:
+    """Return a short label for each layer's directory in a store; see `names.labels`."""
+    roots = dict.fromkeys(filter(None, map(root_of, paths)))
+    return labels(store for root in roots for store in stores_at(root))
+
+
+@functools.cache
+def stores_at(root: str) -> tuple[Store, ...]:
+    """Return what the store in a directory holds, nothing where there is none."""
+    try:
+        return tuple(find.stores(root))
+    except OSError:
+        return ()
+
+
+def _stored(path: str) -> Container | None:
+    match = _STORED.fullmatch(path)
+    if match is None:
+        return None
+    identity = match["docker"] or match["aufs"] or match["storage"] or match["snapshot"]
+    for store in stores_at(match["root"]):
+        for container in store.containers:
+            if container.layers[:1] == (identity,):
+                return container
+    return None
+
+
+def _docker_rootfs(path: str) -> Container | None:
+    match = _DOCKER_ROOTFS.fullmatch(path)
+    if match is None:
+        return None
+    name = _json(f"{match['root']}/containers/{match['id']}/config.v2.json").get("Name")
+    return Container("docker", match["id"], name.lstrip("/") if isinstance(name, str) else None)
+
+
+def _bundle(path: str) -> Container | None:
+    match = _BUNDLE.fullmatch(path)
+    if match is None:
+        return None
+    annotations = _json(f"{match['bundle']}/config.json").get("annotations")
+    known = annotations if isinstance(annotations, dict) else {}
+    name = next((known[key] for key in _NAMES if known.get(key)), None)
+    return Container("containerd", match["id"], name)
+
+
+def _json(path: str) -> dict[str, object]:
+    root = Rooted("/")
+    try:
+        found = root.json(path)
+    except (OSError, ValueError):
+        return {}
+    finally:
+        root.close()
+    return found if isinstance(found, dict) else {}
