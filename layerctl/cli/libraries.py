@@ -10,7 +10,7 @@ LIBRARIES = ("click", "psutil", "rich")
 
 
 def missing(error: ImportError) -> RefusedError | None:
-    """Return the error for a failed import, or None if it is not a library but a bug."""
+    """Return the error for a failed import, or None if it is a bug instead of a missing library."""
     name = (error.name or "").partition(".")[0]
     if name not in LIBRARIES:
         return None

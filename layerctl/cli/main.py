@@ -1,7 +1,7 @@
 """The program: lazily loaded commands, and the one place where errors become exit codes.
 
-Every run imports this module. What only an error, a shell's <TAB> or --no-pager needs is therefore
-imported where it is needed.
+Every run imports this module. Therefore, imports that only errors, completion or --no-pager need
+are made where they are needed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
     from click.shell_completion import CompletionItem
 
-#: Every command: its name, the module that holds it, its one line of help.
+#: Every command: its name, its module, its one-line help.
 COMMANDS: dict[str, tuple[str, str]] = {
     "mount": ("layerctl.cli.mount", "Mount layers."),
     "umount": ("layerctl.cli.umount", "Unmount a layered mount."),
@@ -57,7 +57,7 @@ _VERSION = (
 
 
 class LazyGroup(WithExamples, click.Group):
-    """A group that imports a command only when it runs: a shell script pays for every import."""
+    """A group that imports a command only when it runs, since every import takes time."""
 
     def __init__(self, *args: object, lazy: dict[str, tuple[str, str]], **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # handed through unchanged
@@ -77,7 +77,7 @@ class LazyGroup(WithExamples, click.Group):
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Offer the commands with their help from the table, importing none."""
+        """Complete the commands with their help from the table, without importing them."""
         from click.shell_completion import CompletionItem
 
         found = [
@@ -88,7 +88,7 @@ class LazyGroup(WithExamples, click.Group):
         return found + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands from the table, importing none."""
+        """Write the list of commands from the table, without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, help_) for name, (_, help_) in self.lazy.items()])
 
@@ -235,16 +235,16 @@ def _die_of(number: signal.Signals) -> NoReturn:
 
 
 def _terminated(number: int, _: object) -> None:
-    """Turn SIGTERM and SIGHUP into an exception, so that what was begun is undone."""
+    """Turn SIGTERM and SIGHUP into an exception, so that unfinished work is undone."""
     raise SystemExit(128 + number)
 
 
 class _UnwrittenError(OSError):
-    """Writing to standard output failed, and nothing else did."""
+    """Only writing to standard output failed."""
 
 
 class _Output(io.FileIO):
-    """Standard output, which tells its own errors from those of other files."""
+    """Standard output, whose errors can be distinguished from those of other files."""
 
     def write(self, data: ReadableBuffer, /) -> int:
         """Write as write(2) does. Raises _UnwrittenError."""
@@ -257,14 +257,14 @@ class _Output(io.FileIO):
 
 
 def _open_streams() -> None:
-    """Put something in the place of standard streams that the caller closed.
+    """Replace standard streams that the caller closed.
 
-    Else the next file opened would become one of them. What is written there fails with EBADF.
-    And let no character stop the output that the locale cannot write.
+    Otherwise the next opened file would become one of them. Writing to the replacement fails with
+    EBADF. Also let characters that the locale cannot encode be escaped.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            os.open(os.devnull, os.O_RDONLY)  # gets the lowest number that is free, this one
+            os.open(os.devnull, os.O_RDONLY)  # gets the lowest free number, which is this one
             stream = open(number, "r" if number == 0 else "w", closefd=False)  # noqa: SIM115
             setattr(sys, name, stream)
     out = sys.stdout
@@ -277,11 +277,11 @@ def _open_streams() -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    """Run a command and let its errors through, which click's own main() does not."""
+    """Run a command and let its errors propagate, unlike click's own main()."""
     if "_LAYERCTL_COMPLETE" in os.environ:
         from layerctl.cli import shells  # noqa: F401 - it says how the shells ask
 
-        cli.main(arguments, prog_name="layerctl")  # answers the shell and exits
+        cli.main(arguments, prog_name="layerctl")  # prints completions and exits
     try:
         with cli.make_context("layerctl", arguments) as context:
             result = cli.invoke(context)
@@ -297,7 +297,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _open_streams()
         for number in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup(1) leaves it
+            if signal.getsignal(number) is not signal.SIG_IGN:  # set by nohup(1)
                 signal.signal(number, _terminated)
         code = _run(arguments)
         sys.stdout.flush()
@@ -327,8 +327,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def program() -> NoReturn:
     """Run the program as a process of its own.
 
-    Taking the interpreter apart at the end costs a tenth of a short run and does nothing for
-    anybody: what was written is flushed, and the kernel frees the rest.
+    Shutting down the interpreter would take a tenth of a short run for nothing: output is flushed
+    already, and the kernel frees the rest.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -67,7 +67,7 @@ def command(
     def report(plan: Plan | None, mounted: Mounted, changes: tuple[str, ...]) -> None:
         _report(prepared, plan, mounted, changes, as_json=as_json)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)  # all is done: it ends with 0
+            signal.signal(number, signal.SIG_IGN)  # everything is done, so the exit code is 0
 
     carry_out(prepared, api, report)
     return EXIT_OK
@@ -136,9 +136,9 @@ def _report(
 
 
 def _print(prepared: Prepared, form: str) -> int:
-    """Write another form of the mount; another user may mount it, so privilege does not matter.
+    """Write another form of the mount. Another user may mount it, so privilege does not matter.
 
-    Returns EXIT_FOUND where the mount would fail all the same.
+    Returns EXIT_FOUND if the mount would fail.
     """
     from layerctl.render.plan import form_notes, print_form
 

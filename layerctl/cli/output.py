@@ -30,18 +30,18 @@ def output_options(
     which: Callable[[Output, dict[str, Any]], Listing] | None = None,
     sorts: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add the output options to a command, which gets them as one `output`.
+    """Add the output options to a command, which receives them as `output`.
 
-    Where there are several listings, `which` returns the one to write, from the output and the
-    command's arguments: a column of another one is refused before anything is done. `sorts` adds
-    --sort and --reverse; --bytes is added where a column holds sizes.
+    If there are several listings, `which` returns the one to write, from the output and the
+    command's arguments, so that columns of other ones are refused at once. `sorts` adds --sort and
+    --reverse; --bytes is added if a column holds sizes.
     """
 
     def add(function: Callable[..., Any]) -> Callable[..., Any]:
         def wrapper(**arguments: Any) -> Any:
             output = _output(arguments)
             output.wanted(listings[0] if which is None else which(output, arguments))
-            # click removes colours from what goes to no terminal, unless its context says so.
+            # click removes colours unless the output is a terminal or its context says otherwise.
             click.get_current_context().color = {"always": True, "never": False}.get(output.color)
             return function(output=output, **arguments)
 
@@ -51,7 +51,7 @@ def output_options(
 
 
 def _output(arguments: dict[str, Any]) -> Output:
-    """Take the output options out of a command's arguments. Raises RequestError."""
+    """Remove the output options from a command's arguments. Raises RequestError."""
     formats = [form for flag, form, _ in _FORMATS if arguments.pop(_name(flag))]
     if len(formats) > 1:
         raise RequestError(

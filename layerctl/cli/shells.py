@@ -1,9 +1,9 @@
-"""Completion scripts for bash, zsh and fish, and the way they ask: imported by nothing else.
+"""Completion scripts for bash, zsh and fish, and their protocol; imported only for completion.
 
-A script hands over the line up to the cursor as COMP_LINE and reads lines back: `:dirs` and
-`:files` leave it to the shell to complete a directory or a file, anything else is a word, a tab and
-its help. Unlike click's own scripts these work behind `=` and `:`, where bash begins a new word,
-and with blanks in names.
+A script passes the line up to the cursor in COMP_LINE and reads lines back: `:dirs` and `:files`
+let the shell complete a directory or a file, anything else is a word, a tab and its help. Unlike
+click's own scripts, these work after `=` and `:`, where bash starts a new word, and with spaces in
+names.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class _Line(ShellComplete):
     def get_completion_args(self) -> tuple[list[str], str]:
         """Return the arguments before the word at the cursor, and that word."""
         line = os.environ["COMP_LINE"]
-        *arguments, last = split_arg_string(line + "x")  # the cursor may follow a blank
+        *arguments, last = split_arg_string(line + "x")  # the cursor may be after a space
         return arguments[1:], last[:-1]
 
     def format_completion(self, item: CompletionItem[Any]) -> str:
@@ -111,22 +111,22 @@ class _Line(ShellComplete):
 
 
 class Bash(_Line):
-    """bash 4.4 and newer, where a word begins anew behind each of COMP_WORDBREAKS."""
+    """bash 4.4 or newer, where each of COMP_WORDBREAKS starts a new word."""
 
     name: ClassVar[str] = "bash"
     source_template: ClassVar[str] = _BASH
 
     def format_completion(self, item: CompletionItem[Any]) -> str:
-        """Return one line of the answer, without what precedes bash's own word."""
+        """Return one line of the answer, without the part before bash's own word."""
         line = super().format_completion(item)
         return line if item.type in _SHELLS_OWN else line[self._before() :]
 
     def _before(self) -> int:
-        """Return how much of the word at the cursor bash has put into words before."""
+        """Return how much of the word at the cursor is in earlier words for bash."""
         _, word = self.get_completion_args()
         try:
             shlex.split(os.environ["COMP_LINE"])
-        except ValueError:  # inside quotes nothing breaks
+        except ValueError:  # quoted words are not split
             return 0
         breaks = os.environ.get("COMP_WORDBREAKS", "")
         return max((word.rfind(char) + 1 for char in "=:" if char in breaks), default=0)

@@ -1,4 +1,4 @@
-"""What the commands that work on layers share: a dry run, a script, the steps as rows."""
+"""Shared by the commands that work on layers: a dry run, a script, the steps as rows."""
 
 from __future__ import annotations
 

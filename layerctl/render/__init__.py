@@ -1,1 +1,1 @@
-"""Nouns to output: JSON for scripts, tables and trees for people."""
+"""Output: JSON for scripts, tables and trees for people."""

@@ -29,7 +29,7 @@ def change_document(change: LayerChange) -> Document:
 def sum_documents(
     changes: Iterable[LayerChange], size_of: Callable[[LayerChange], int]
 ) -> list[Document]:
-    """Return a row for each kind of change: how many there are, and the size of their files."""
+    """Return one row per kind of change: the number of changes, and the size of their files."""
     sums: dict[str, list[int]] = {}
     for change in changes:
         one = sums.setdefault(change.change, [0, 0])

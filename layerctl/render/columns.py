@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from layerctl.render.human import size_of
 from layerctl.render.json import Document
 
-#: The draft of JSON Schema that the schemas are written in.
+#: The draft of JSON Schema that the schemas use.
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 _BASE64 = {"type": "string", "contentEncoding": "base64"}
@@ -24,9 +24,9 @@ _BASE64 = {"type": "string", "contentEncoding": "base64"}
 class Column(NamedTuple):
     """One column. With `is_path`, bytes that are not UTF-8 are added as `{key}_bytes`.
 
-    `cell` makes the column's text from the whole row; without it the value itself is shown.
-    `for_people` makes it for tables alone, where that is another. `has_paths` says that there are
-    several, which nothing but NUL can keep apart; `style` gives the cell's colour.
+    `cell` makes the text of the column from the row; without it, the value itself is shown.
+    `for_people` is used instead in tables. `has_paths` means that there are several paths, which
+    only NUL can separate; `style` returns the colour of the cell.
     """
 
     name: str
@@ -46,12 +46,12 @@ class Column(NamedTuple):
 
     @property
     def is_number(self) -> bool:
-        """Whether the column is set flush right."""
+        """Whether the column is right-aligned."""
         types = () if self.schema is None else self.schema.get("type", ())
         return "integer" in types or "number" in types
 
     def style_of(self, row: Document) -> str:
-        """Return how the cell of one row is coloured, in rich's words."""
+        """Return the style of the cell in a row, for rich."""
         return "" if self.style is None else self.style(row)
 
     @property
@@ -60,11 +60,11 @@ class Column(NamedTuple):
         return self.is_number and self.for_people is not None
 
     def lines(self, row: Document) -> list[str]:
-        """Return the cell of one row as a table for people shows it."""
+        """Return the cell of a row as lines of a table for people."""
         return self.texts(row) if self.for_people is None else [self.for_people(row)]
 
     def place(self, row: Document) -> tuple[int, float, list[str]]:
-        """Return what rows are sorted by: numbers by value, all else by its text, nothing first."""
+        """Return the sort key of a row: numbers by value, others as text, empty cells first."""
         value = row.get(self.key)
         if isinstance(value, (int, float)):
             return 1, value, []
@@ -72,7 +72,7 @@ class Column(NamedTuple):
         return int(bool(texts)), 0, texts
 
     def texts(self, row: Document) -> list[str]:
-        """Return the cell of one row as a list of texts, paths with the bytes they have."""
+        """Return the cell of a row as a list of texts; paths have their original bytes."""
         if self.cell is not None:
             made = self.cell(row)
             return [made] if isinstance(made, str) else made
@@ -91,8 +91,8 @@ class Column(NamedTuple):
 class Listing(NamedTuple):
     """A document with rows: `key` holds them, `beside` are the other keys of the document.
 
-    `shown` names the columns of tables and raw lines unless others are asked for, `alone` the one
-    that -0 writes, `when` what brings this listing about where a command has several.
+    `shown` names the default columns of tables and raw lines, `alone` the column that -0 writes,
+    and `when` the option that selects this listing if a command has several.
     """
 
     key: str
@@ -103,7 +103,7 @@ class Listing(NamedTuple):
     when: str = ""
 
     def column(self, name: str) -> Column | None:
-        """Return a column by its name in any case, None where there is none."""
+        """Return the column of a name, in any case, or None."""
         return next((one for one in self.columns if one.name == name.upper()), None)
 
     def document(self) -> Document:
@@ -161,7 +161,7 @@ def record(columns: tuple[Column, ...]) -> Document:
 
 
 def original(row: Document, key: str) -> Any:
-    """Return a value of a row, paths with the bytes they have instead of U+FFFD."""
+    """Return a value of a row; paths have their original bytes instead of U+FFFD."""
     raw = row.get(f"{key}_bytes")
     if raw is None:
         return row.get(key)
@@ -198,7 +198,7 @@ def texts(name: str, help_: str, *, required: bool = True) -> Column:
 
 
 def choice(name: str, help_: str, values: tuple[str, ...], *, required: bool = True) -> Column:
-    """Return the column of one of some words."""
+    """Return the column of an enumeration."""
     return Column(name, help_, {"enum": list(values)}, required=required)
 
 
@@ -214,7 +214,7 @@ def numbers(name: str, help_: str) -> Column:
 
 
 def size(name: str, help_: str, *, required: bool = True) -> Column:
-    """Return the column of a number of bytes, which people read in larger units."""
+    """Return the column of a number of bytes, shown in larger units in tables."""
     key = name.lower()
     return number(name, help_, required=required)._replace(
         for_people=lambda row: size_of(row[key]) if key in row else ""
@@ -222,7 +222,7 @@ def size(name: str, help_: str, *, required: bool = True) -> Column:
 
 
 def share(name: str, help_: str) -> Column:
-    """Return the column of a part of a whole, from 0 to 1, which all but JSON writes in percent."""
+    """Return the column of a share from 0 to 1, shown in percent except in JSON."""
     return Column(
         name, help_, {"type": "number"}, cell=lambda row: f"{100 * row[name.lower()]:.1f}%"
     )
@@ -236,13 +236,13 @@ def flag(name: str, help_: str, *, required: bool = True) -> Column:
 def records(
     name: str, help_: str, columns: tuple[Column, ...], cell: Cell, *, required: bool = True
 ) -> Column:
-    """Return the column of a list of objects with a path each, shown by `cell` in tables."""
+    """Return the column of a list of objects that have a path, shown by `cell` in tables."""
     schema = {"type": "array", "items": record(columns)}
     return Column(name, help_, schema, required=required, cell=cell, has_paths=True)
 
 
 def objects(name: str, help_: str, columns: tuple[Column, ...], *, required: bool = True) -> Column:
-    """Return the column of a list of objects that no table shows."""
+    """Return the column of a list of objects, which tables do not show."""
     return Column(name, help_, {"type": "array", "items": record(columns)}, required=required)
 
 

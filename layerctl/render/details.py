@@ -1,4 +1,4 @@
-"""Size, dates, owner and the like of entries and changes, as columns show them."""
+"""Size, date, owner and other details of entries and changes, as shown in columns."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from layerctl.render.json import Document, path_fields
 if TYPE_CHECKING:
     from layerctl.inspecting.details import Details
 
-#: What takes more than a stat of the object itself: a lookup in the layers below it.
+#: Details that need a lookup in the layers below, not only a stat of the object.
 ORIGINS = frozenset({"data", "redirect"})
 KEYS = frozenset({"size", "allocated", "mode", "owner", "mtime", "links", "target"}) | ORIGINS
 
-#: What st_blocks counts (stat(2)).
+#: The unit of st_blocks (stat(2)).
 BLOCK = 512
 
 
 def detail_fields(details: Details | None, wanted: Collection[str]) -> Document:
-    """Return those of the published fields of an object that are wanted and that it has."""
+    """Return the requested fields of an object that have a value."""
     if details is None:
         return {}
     status = details.status
@@ -46,17 +46,17 @@ def detail_fields(details: Details | None, wanted: Collection[str]) -> Document:
 
 
 def moment(nanoseconds: int) -> str:
-    """Return a time in UTC, in the form of ISO 8601, all of the same length until year 9999."""
+    """Return a time in UTC in ISO 8601, of constant length until the year 9999."""
     seconds, fraction = divmod(nanoseconds, 10**9)
     try:
         year, month, day, hour, minute, second, *_ = time.gmtime(seconds)
-    except (OverflowError, OSError, ValueError):  # no calendar has that date
+    except (OverflowError, OSError, ValueError):  # out of range of a date
         return f"@{seconds}.{fraction:09}"
     return f"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:09}Z"
 
 
 def local(moment: str) -> str:
-    """Return a time as `moment` writes it in the time zone at hand, to the minute."""
+    """Return a time in the local time zone, to the minute."""
     try:
         return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M")
     except (OverflowError, OSError, ValueError):
@@ -64,12 +64,12 @@ def local(moment: str) -> str:
 
 
 def long_mode(letter: str, mode: str) -> str:
-    """Return type and permissions as ls(1) writes them; `letter` is that of a published type."""
+    """Return the type and permissions as in ls(1); `letter` is the letter of the type."""
     return letter + stat.filemode(int(mode, 8))[1:]
 
 
 def brief(details: Details, *, is_marker: bool, exact: bool) -> str:
-    """Return what an object is like in a few words: mode, size and date; of a marker the date."""
+    """Return an object's mode, size and date in a few words; for a marker only the date."""
     status = details.status
     if is_marker:
         return local(moment(status.st_mtime_ns))

@@ -62,7 +62,7 @@ def alias_fields(alias: Alias) -> Document:
 
 
 def entry_fields(kind: EntryKind, layers: Sequence[str]) -> Document:
-    """Return all of an entry's published fields but its path."""
+    """Return all published fields of an entry except its path."""
     document: Document = {"type": TYPES[kind.letter], "layer": kind.layer}
     document |= path_fields("provider", layers[kind.layer])
     document["reachable"] = kind.reachable
@@ -77,7 +77,7 @@ def entry_fields(kind: EntryKind, layers: Sequence[str]) -> Document:
     return document
 
 
-#: Adds fields to an entry's document while the directory that it lies in is open.
+#: Adds fields to an entry's document while its directory is open.
 More = Callable[[MergedDir, str, EntryKind], Document]
 
 
@@ -110,8 +110,8 @@ _NAME, _KIND = itemgetter(0), itemgetter(1)
 class JsonEntries:
     """Turns chunks of a walk into JSON text, one object per entry.
 
-    Parts common to a kind of entry, or to a directory, are encoded once.
-    `separator` stands between two objects.
+    Parts common to a kind of entry, or to a directory, are encoded once. `separator` is written
+    between two objects.
     """
 
     def __init__(self, layers: Sequence[str], separator: str) -> None:
@@ -120,7 +120,7 @@ class JsonEntries:
         self._ends: dict[EntryKind, str] = {}
 
     def lines(self, chunk: Chunk) -> list[str]:
-        """Return one JSON object, without a line end, for each entry; or all of them in one."""
+        """Return one JSON object per entry, without newlines, or all of them in one string."""
         directory, entries = chunk.directory, chunk.entries
         if not is_text(directory.path):
             return [self._slowly(directory, name, kind) for name, kind in entries]
@@ -157,7 +157,7 @@ class JsonEntries:
 
 
 def write_paths(chunks: Iterable[Chunk]) -> None:
-    """Write the path of every entry, each ended by a NUL, as raw bytes."""
+    """Write the path of every entry, each followed by a NUL, as raw bytes."""
     for chunk in chunks:
         above = chunk.directory.path and chunk.directory.path + "/"
         names = ("\0" + above).join([name for name, _ in chunk.entries])

@@ -14,9 +14,9 @@ from layerctl.model import Certainty, Finding, Severity
 def error_text(error: LayerctlError) -> str:
     """Return what happened, why and what helps, one per line.
 
-    Then the kernel's messages, and what else would be wrong. `layerctl explain ID` tells more.
+    Then the kernel's messages and the other findings. `layerctl explain ID` prints more.
     """
-    from layerctl.render.human import wrapped  # a mount that succeeds needs but notes
+    from layerctl.render.human import wrapped  # a mount that succeeds only needs notes
 
     lines = [f"layerctl: {printable(error.message)}  [{error.id}]"]
     if error.why:
@@ -32,7 +32,7 @@ def error_text(error: LayerctlError) -> str:
 
 
 def finding_line(finding: Finding) -> str:
-    """Return a finding on one line: how grave, what was seen, its id."""
+    """Return a finding on one line: severity, evidence, id."""
     grave = "possible cause" if finding.certainty is Certainty.POSSIBLE else finding.severity.value
     seen = "; ".join(finding.evidence) or finding.title
     return f"{grave}: {printable(seen)}  [{finding.cause}]"

@@ -38,7 +38,7 @@ def document(report: Report, *, strict: bool = False) -> Document:
 
 
 def state_document(state: State, *, strict: bool = False) -> Document:
-    """Return a report on a whole machine in its published shape."""
+    """Return a report on the system in its published shape."""
     return {
         **document(state.report, strict=strict),
         "machine": [row._asdict() for row in state.rows],
@@ -46,7 +46,7 @@ def state_document(state: State, *, strict: bool = False) -> Document:
 
 
 def reading_document(reading: Reading, *, strict: bool = False) -> Document:
-    """Return what a text says: findings ranked, each with its certainty; noise; what decides."""
+    """Return the result of reading a text: ranked findings with certainty; noise; how to decide."""
     return {
         "verdict": verdict(reading.findings, strict=strict),
         "findings": [finding_document(one) for one in reading.findings],
@@ -73,8 +73,8 @@ def lines(finding: Finding, *, colour: bool = False, note: str = "") -> list[str
 
 
 def check_lines(report: Report) -> Iterator[str]:
-    """Yield one line per check that was made, marked with the worst of what it found."""
-    severities = {one.cause: one.severity for one in reversed(report.findings)}  # gravest first
+    """Yield one line per check, marked with the worst severity of its findings."""
+    severities = {one.cause: one.severity for one in reversed(report.findings)}  # worst first
     for check in report.checks:
         found = {severities[cause] for cause in check.causes if cause in severities}
         mark = next((_mark(one) for one in Severity if one in found), signs().good)
@@ -83,7 +83,7 @@ def check_lines(report: Report) -> Iterator[str]:
 
 
 def state_lines(state: State, *, verbose: bool) -> list[str]:
-    """Return the state of a machine by group; what is good is summed up unless `verbose`."""
+    """Return the state of the system by group; without `verbose`, good states are summarized."""
     marks = signs().marks
     out: list[str] = []
     for group in dict.fromkeys(row.group for row in state.rows):
@@ -102,9 +102,9 @@ def state_lines(state: State, *, verbose: bool) -> list[str]:
 
 
 def summary(findings: Sequence[Finding], *, lacking: int = 0, all_shown: bool = False) -> str:
-    """Return a one-line verdict, with how many notes were not shown.
+    """Return a one-line verdict, with the number of notes that were not shown.
 
-    `lacking` counts the features that are unavailable, `all_shown` tells that notes were shown.
+    `lacking` is the number of unavailable features, `all_shown` whether notes were shown.
     """
     failures, warnings, notes = (sum(one.severity is kind for one in findings) for kind in Severity)
     if failures:
@@ -155,7 +155,7 @@ def reading_lines(reading: Reading, *, colour: bool, verbose: bool) -> list[str]
 
 
 def told(reading: Reading) -> str:
-    """Return a one-line summary of a diagnosis."""
+    """Return a one-line summary of a finding."""
     certain = sum(one.certainty is Certainty.CERTAIN for one in reading.findings)
     if certain:
         return f"{count(certain, 'cause')} identified in the text"

@@ -1,4 +1,4 @@
-"""The terminal face: a rich console that adds nothing to what it is given."""
+"""Output for people: a rich console that does not change the text that it is given."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 if TYPE_CHECKING:
     from rich.console import Console
 
-#: Wide enough not to fold output to a file or a pipe.
+#: Wide enough not to wrap output to a file or a pipe.
 _PIPE_WIDTH = 10_000
 
 
-#: The colours of layers, which no default palette makes unreadable on black or white: no blue.
+#: The colours of layers: readable on black and white in any default palette, so no blue.
 _HUES = (32, 36, 33, 35, 31, 92, 96, 93, 95, 91)
-#: Once the hues are used up they repeat underlined, inverse, and both.
+#: After the last colour they repeat underlined, then inverse, then both.
 _STYLES = ("", "4;", "7;", "4;7;")
 
-#: The colour of each word for a change, or for the state of a layer.
+#: The colour of each kind of change and of each state of a layer.
 WORDS = {
     "added": "32", "modified": "33", "metadata": "36", "deleted": "31", "replaced": "35",
     "renamed": "95", "unchanged": "2", "provides": "32;1", "merged": "36", "hidden": "33",
@@ -40,7 +40,7 @@ class Signs(NamedTuple):
 
     @property
     def marks(self) -> dict[bool | None, str]:
-        """The marks of what is well, of what is not, and of what is neither."""
+        """The marks for good, bad and neither."""
         return {True: self.good, False: self.bad, None: self.neither}
 
 
@@ -49,7 +49,7 @@ _ASCII = Signs("|-- ", "`-- ", "|   ", "-", "+", "x", "-")
 
 
 def signs() -> Signs:
-    """Return what this locale can show: only ASCII under C, which Python takes for UTF-8."""
+    """Return the characters for this locale: only ASCII under C, which Python treats as UTF-8."""
     names = (os.environ.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG"))
     locale = next((name for name in names if name), "")
     if locale == "C.UTF-8" and sys.flags.utf8_mode and not os.environ.get("LC_ALL"):
@@ -77,7 +77,7 @@ def wants_colour(color: str = "auto") -> bool:
 
 
 def coloured_help(text: str) -> str:
-    """Return a help text with its headings bold and its options in colour, where that is wanted."""
+    """Return a help text, with bold headings and coloured options if colour is wanted."""
     if not wants_colour():
         return text
     text = re.sub(r"(?m)^(\w+:)", "\033[1m\\1\033[0m", text)
@@ -85,7 +85,7 @@ def coloured_help(text: str) -> str:
 
 
 def console(color: str = "auto") -> Console:
-    """Return a console on standard output; not on a terminal, nothing is cut or folded.
+    """Return a console on standard output; if that is not a terminal, text is not cut or wrapped.
 
     `color` is auto (on a terminal, unless NO_COLOR is set), always or never.
     """
@@ -104,7 +104,7 @@ def console(color: str = "auto") -> Console:
 
 
 def wrapped(text: str) -> list[str]:
-    """Return a paragraph as one entry of lines of at most 92 columns, the later ones indented."""
+    """Return a paragraph wrapped to 92 columns, with a hanging indent."""
     import textwrap  # lists need none
 
     paragraph = textwrap.wrap(text, 84, break_long_words=False, break_on_hyphens=False)
@@ -115,6 +115,6 @@ def size_of(number: int) -> str:
     """Return a number of bytes in the largest unit that gives at least 1, as ls -h: 12.4M."""
     size, units = float(number), iter("KMGTPE")
     unit = "B"
-    while abs(size) >= (1023.95 if unit != "B" else 1024):  # what would be written as 1024.0
+    while abs(size) >= (1023.95 if unit != "B" else 1024):  # would be written as 1024.0
         size, unit = size / 1024, next(units)
     return f"{size:.1f}".removesuffix(".0") + unit

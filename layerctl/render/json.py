@@ -25,7 +25,7 @@ def path_fields(name: str, path: str | None) -> Document:
 
 
 def path_list_fields(name: str, paths: Iterable[str]) -> Document:
-    """Return a list of paths; `{name}_bytes` is the whole list in base64 where any needs it."""
+    """Return a list of paths; `{name}_bytes` is the list in base64, if any path needs it."""
     paths = list(paths)
     fields: Document = {name: [text_of(path) for path in paths]}
     if not all(map(is_text, paths)):
@@ -42,7 +42,7 @@ def dumps(document: Any, *, indent: int | None = 2) -> str:
 
 
 def write(document: Any, *, indent: int | None = 2) -> None:
-    """Write one document and a newline to standard output, as UTF-8 whatever the locale."""
+    """Write one document and a newline to standard output, as UTF-8 in any locale."""
     sys.stdout.flush()
     sys.stdout.buffer.write(dumps(document, indent=indent).encode("utf-8") + b"\n")
 

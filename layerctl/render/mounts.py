@@ -58,7 +58,7 @@ def layer_rows(mount: Document) -> list[Document]:
 
 
 def mounted_document(mounted: Mounted, stack: Stack | None = None) -> Document:
-    """Return a live mount in its published shape; `stack` is a better reading of its layers."""
+    """Return a live mount in its published shape; `stack` overrides the layers in mountinfo."""
     entry = mounted.entry
     document = stack_document(stack or mounted.stack, entry.target, entry.source)
     if mounted.notes:

@@ -27,10 +27,10 @@ class Format(StrEnum):
 
 
 class Output(NamedTuple):
-    """What the output options ask for; `columns` is the list behind --output as typed.
+    """The output options; `columns` is the value of --output as typed.
 
-    `sort` is the column to sort by, None for the order in which rows are found; `sizes` says that
-    people too read sizes in bytes.
+    `sort` is the column to sort by, None for the order in which rows are found; `sizes` means that
+    tables too show sizes in bytes.
     """
 
     format: Format = Format.HUMAN
@@ -48,7 +48,7 @@ class Output(NamedTuple):
 
     @property
     def whole(self) -> bool:
-        """Whether to write rows as they are, without a choice of columns or an order."""
+        """Whether to write rows unchanged: no columns or order were requested."""
         return self.columns is None and self.sort is None and not self.reverse
 
     def wanted(self, listing: Listing) -> frozenset[str]:
@@ -63,7 +63,7 @@ class Output(NamedTuple):
     def chosen(self, listing: Listing) -> tuple[Column, ...]:
         """Return the columns to show.
 
-        Raises RequestError for an unknown column, or for one that this format cannot hold.
+        Raises RequestError for an unknown column, or one that this format cannot show.
         """
         if self.columns is None:
             names: tuple[str, ...] = listing.shown
@@ -109,8 +109,8 @@ def write(
 ) -> None:
     """Write rows to standard output.
 
-    `human` writes the face for people; it is used if no format, columns or order were requested.
-    `beside` gives the document's other keys when all rows are there, for --json alone.
+    `human` writes the output for people, if no format, columns or order were requested. `beside`
+    returns the document's other keys after all rows are written, for --json.
     """
     columns = output.chosen(listing)
     if output.sort is not None or output.reverse:

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 _wanted = True
 
-#: What less does unless LESS says otherwise: end where all fits one screen, show colours, leave the
-#: screen as it is; the same for lv. These are git's.
+#: The default options of less, as in git: exit if everything fits on one screen, show colours, do
+#: not clear the screen; the same for lv.
 _DEFAULTS = {"LESS": "FRX", "LV": "-c"}
 
-#: Set if another user became root: then the pager must not run or write anything (less(1)).
+#: Set if another user became root: the pager must then not start commands or write files (less(1)).
 _LENT = ("SUDO_UID", "PKEXEC_UID", "DOAS_USER")
 
 
@@ -32,7 +32,7 @@ def switch_off() -> None:
 
 
 class _Page(io.TextIOWrapper):
-    """The way into the pager. It is the terminal to all that asks, for it ends there."""
+    """The pipe to the pager. It reports to be a terminal, since its output ends there."""
 
     def isatty(self) -> bool:
         return True
@@ -57,7 +57,7 @@ def paged() -> Iterator[None]:
             yield
     finally:
         sys.stdout = terminal
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is the pager's now
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the pager has it now
         try:
             with suppress(BrokenPipeError):
                 page.close()
@@ -67,7 +67,7 @@ def paged() -> Iterator[None]:
 
 
 def command() -> list[str]:
-    """Return the pager's command line, empty if there is no pager.
+    """Return the pager's command line; empty for no pager.
 
     It is LAYERCTL_PAGER, else PAGER, else less; not on a terminal that cannot move its cursor.
     """

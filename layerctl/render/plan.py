@@ -23,7 +23,7 @@ from layerctl.rules.findings import verdict
 
 
 def _strings(prepared: Prepared) -> tuple[str | None, str | None, str]:
-    """Return the option string and the mount(8) command, or why there is none."""
+    """Return the option string and the mount(8) command, or the reason why there is none."""
     stack = prepared.stack
     options: str | None = None
     try:
@@ -34,9 +34,9 @@ def _strings(prepared: Prepared) -> tuple[str | None, str | None, str]:
 
 
 def print_form(prepared: Prepared, form: str) -> None:
-    """Write the mount in another form to standard output, every byte as it is.
+    """Write the mount in another form to standard output, as raw bytes.
 
-    Raises RefusedError where the form cannot hold it.
+    Raises RefusedError if the form cannot express it.
     """
     stack, source, target = prepared.stack, prepared.source, prepared.target
     lost = boot.volatile(stack, prepared.facts)
@@ -82,7 +82,7 @@ def form_notes(prepared: Prepared, form: str) -> tuple[str, ...]:
 
 
 def show(prepared: Prepared, plan: Plan | None, *, as_json: bool) -> None:
-    """Write a dry run to standard output; `plan` is None if no mount API will do."""
+    """Write a dry run to standard output; `plan` is None if no mount API can be used."""
     stack, target = prepared.stack, prepared.target
     options, command, why_not = _strings(prepared)
     planned = [] if plan is None else steps(plan, target, prepared.make)
@@ -104,7 +104,7 @@ def show(prepared: Prepared, plan: Plan | None, *, as_json: bool) -> None:
 
 
 def _spelled(prepared: Prepared) -> Stack:
-    """Return the stack with the permissions that aufs gives to branches without one."""
+    """Return the stack with aufs's default permissions for branches without one."""
     if prepared.stack.fstype != "aufs":
         return prepared.stack
     places = prepared.facts.directories

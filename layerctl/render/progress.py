@@ -14,10 +14,10 @@ _FIRST, _NEXT = 1.0, 0.2
 
 
 def watched(items: Iterable[T], weigh: Callable[[T], int], *, shown_as_found: bool) -> Iterable[T]:
-    """Return `items`, counted on standard error while they go by.
+    """Return `items`, counting them on standard error as they pass.
 
-    Nothing is shown if standard error is not a terminal, nor where what is found appears on one
-    at once (`shown_as_found`). `weigh` tells how many things an item is.
+    Nothing is shown if standard error is not a terminal, or if the items themselves appear on a
+    terminal at once (`shown_as_found`). `weigh` returns how many things an item counts for.
     """
     if not sys.stderr.isatty() or (shown_as_found and sys.stdout.isatty()):
         return items

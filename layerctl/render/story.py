@@ -14,10 +14,10 @@ from layerctl.render.tree import write_lines
 
 
 def print_story(story: Story, color: str, *, unfolded: bool = False, exact: bool = False) -> None:
-    """Print what shows the path, then every layer with its state and reason, then sentences.
+    """Print what provides the path, then every layer with its state and reason, then notes.
 
-    Layers in a row that lack it for the same reason are one line, unless `unfolded`. `exact` writes
-    sizes in bytes.
+    Consecutive layers that lack it for the same reason are one line, unless `unfolded`. `exact`
+    prints sizes in bytes.
     """
     path = printable(story.path) or "."
     if story.visible and story.letter is not None:
@@ -50,7 +50,7 @@ def print_story(story: Story, color: str, *, unfolded: bool = False, exact: bool
 
 
 def _runs(layers: Sequence[LayerStory], *, unfolded: bool) -> Iterator[list[LayerStory]]:
-    """Yield the layers, those in a row that lack the path for one reason together."""
+    """Yield the layers; consecutive ones that lack the path for the same reason together."""
 
     def kind(layer: LayerStory) -> tuple[object, ...]:
         folds = layer.state == "absent" and not unfolded

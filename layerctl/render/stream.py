@@ -14,7 +14,7 @@ Item = TypeVar("Item", bound=tuple[Any, ...])
 
 #: How many lines to gather before writing them.
 _BATCH = 1000
-#: And how many characters, where several lines are one text already.
+#: And how many characters, if several lines are already one string.
 _BLOCK = 1 << 16
 
 

@@ -1,1 +1,1 @@
-"""What a command does, without the command line: parsed values in, rows or a result out."""
+"""What commands do, without the command line: from parsed values to rows or a result."""

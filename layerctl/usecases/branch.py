@@ -27,12 +27,12 @@ class Changes(NamedTuple):
         return tuple(change.option(change.branch.path) for change in self.changes)
 
     def result(self) -> Mounted:
-        """Return the mount as it would be. Raises RequestError or RefusedError, as `carry_out`."""
+        """Return the mount as it would be. Raises RequestError or RefusedError."""
         return self.mounted._replace(stack=branches.planned(self.mounted, self.changes))
 
 
 def find_aufs(target: str) -> Mounted:
-    """Return the aufs on TARGET. Raises NotFoundError where there is none."""
+    """Return the aufs on TARGET. Raises NotFoundError if there is none."""
     mounted = mounts.find_layered(target)
     if mounted.entry.fstype != "aufs":
         raise NotFoundError(
@@ -47,14 +47,14 @@ def find_aufs(target: str) -> Mounted:
 def plan_changes(
     target: str, word: str, names: Sequence[str], position: int | None = None
 ) -> Changes:
-    """Return the change that each name asks for; nothing is changed yet.
+    """Return the changes that the names request, without making them.
 
-    `word` is aufs's own: add (at `position`), append, prepend, del or mod. A name is a directory,
-    with `=PERM` behind it but for del. Raises NotFoundError for no aufs, RequestError for a mod
-    without permissions.
+    `word` is an option of aufs: add (at `position`), append, prepend, del or mod. A name is a
+    directory, followed by `=PERM` except for del. Raises NotFoundError if there is no aufs,
+    RequestError for a mod without permissions.
     """
     mounted = find_aufs(target)
-    # Each is put on top of those before it, and the first named is to be the topmost.
+    # Each is put on top of those before it, so that the first becomes the topmost.
     ordered = reversed(names) if word == "prepend" else names
     changes = []
     for name in ordered:
@@ -70,7 +70,7 @@ def plan_changes(
 
 
 def resolved(change: BranchChange, live: Stack) -> BranchChange:
-    """Return a change with an absolute path, or with the name that a branch has in the mount."""
+    """Return a change with an absolute path, or the name of the branch in the mount."""
     path = paths.absolute(change.branch.path)
     if change.word in ("del", "mod"):
         path = branches.known_path(live, path) or path
@@ -78,7 +78,7 @@ def resolved(change: BranchChange, live: Stack) -> BranchChange:
 
 
 def carry_out(changes: Changes, target: str) -> tuple[Mounted, tuple[str, ...]]:
-    """Make the changes; return the mount as it is now, and notes.
+    """Make the changes; return the resulting mount and notes.
 
     Raises NotFoundError where TARGET leads to another mount now, else what `branches.apply` raises.
     """

@@ -1,7 +1,7 @@
-"""Examine a plan, a live mount or this machine, and read a text: what `doctor` tells.
+"""Examine a plan, a live mount or the system, or read a text: what `doctor` does.
 
-What reads texts and opens layers is imported where it is needed: most runs need neither, and the
-two take as long to import as all the rest.
+Reading texts and opening layers are imported where they are needed: most runs need neither, and
+these imports take as long as all others.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ if TYPE_CHECKING:
 
 
 def planned(request: Request, target: str | None, *, probe: bool) -> Report:
-    """Check a mount as it is asked for, whichever program makes it. Raises RequestError.
+    """Check a requested mount, whichever program mounts it. Raises RequestError.
 
-    So nothing is settled for it but the work directory. With `probe`, filesystems are tried out.
+    Therefore only the work directory gets a default. With `probe`, filesystems are probed.
     """
     stack, default_work = with_default_work(targets.from_flags(request))
     where = None if target is None else paths.absolute(target)
@@ -59,13 +59,13 @@ def planned(request: Request, target: str | None, *, probe: bool) -> Report:
 def standing(target: str, *, probe: bool) -> tuple[Report, tuple[str, ...]]:
     """Check the mount on TARGET; return the report, and notes on how its layers were found.
 
-    Raises LayerctlError where its layers cannot be told or seen.
+    Raises LayerctlError if its layers cannot be determined or opened.
     """
     mounted = mounts.find_layered(target)
     try:
         found = targets.of_mount(mounted)
         stack, notes = found.stack, found.notes
-    except NotFoundError as error:  # relative names that lead nowhere: for the checks to tell of
+    except NotFoundError as error:  # relative names that lead nowhere, which the checks report
         stack, notes = mounted.stack, (error.message,)
     _prove(stack, mounted.entry)
     try:
@@ -81,9 +81,9 @@ def standing(target: str, *, probe: bool) -> tuple[Report, tuple[str, ...]]:
 
 
 def _prove(stack: Stack, mount: MountEntry) -> None:
-    """See that the layers found are those of the mount. Raises LayerctlError where they are not.
+    """Verify that the layers found are those of the mount. Raises LayerctlError if not.
 
-    One that is gone, or closed to the caller, is for the checks to tell of.
+    The checks report layers that are gone or not accessible.
     """
     from layerctl.inspecting.opening import opened
 
@@ -96,7 +96,7 @@ def _prove(stack: Stack, mount: MountEntry) -> None:
 
 
 def this_machine(*, probe: bool) -> State:
-    """Return what this machine and the caller can mount."""
+    """Return what this system and the caller can mount."""
     return system.examine(probe=probe)
 
 
@@ -126,10 +126,10 @@ def _owner(mounted: Mounted) -> str:
 
 
 def text(source: str, kernel: str | None, fs: str | None) -> Reading:
-    """Return what the text in a file says, `-` for standard input.
+    """Return the result of reading the text in a file; `-` is standard input.
 
-    `kernel` and `fs` are the version and the upper filesystem that it is about. Raises
-    RequestError for what is no version, NotFoundError for a file that cannot be read.
+    `kernel` and `fs` are the kernel version and the upper filesystem of the text. Raises
+    RequestError for an invalid version, NotFoundError for a file that cannot be read.
     """
     from layerctl.diagnosing.reading.result import Reading
 
@@ -149,7 +149,7 @@ def text(source: str, kernel: str | None, fs: str | None) -> Reading:
 
 
 def _read(source: str) -> str:
-    """Return what of a text is to be read, whatever bytes it has."""
+    """Return the relevant parts of a text, whatever its bytes."""
     from layerctl.diagnosing.reading import intake
 
     try:
@@ -166,7 +166,7 @@ def _read(source: str) -> str:
 
 
 def checks() -> dict[str, tuple[Check[...], ...]]:
-    """Return every check, by what it is of."""
+    """Return every check, by what it examines."""
     return {
         "plan": plan_checks.CHECKS,
         "mount": mount_checks.CHECKS,

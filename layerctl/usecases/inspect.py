@@ -1,4 +1,4 @@
-"""What the inspect commands decide: which layers may be asked about, and where a path lies."""
+"""Decisions of the inspect commands: valid layer numbers, and the position of a path."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def check_layer(layer: int | None, stack: Stack) -> None:
 
 
 def check_changing(layer: int, target: str | None, stack: Stack) -> None:
-    """Check the number of a layer whose changes are asked for. Raises RequestError."""
+    """Check the number of a layer whose changes are requested. Raises RequestError."""
     check_layer(layer, stack)
     if stack.layers[layer].role is Role.DATA:
         raise RequestError(
@@ -48,9 +48,9 @@ def check_since(since: int, target: str | None, stack: Stack) -> None:
 
 
 def path_in_tree(path: str, target: str | None) -> str:
-    """Return PATH as it lies in the merged tree: no slash before or after it, no `.` or `..`.
+    """Return PATH relative to the merged tree: no slash before or after it, no `.` or `..`.
 
-    An absolute path below TARGET means the same place as seen through the mount.
+    An absolute path below TARGET means the same path in the mount.
     """
     if target is not None and path.startswith("/"):
         for base in (paths.absolute(target), paths.real(target)):
@@ -61,9 +61,9 @@ def path_in_tree(path: str, target: str | None) -> str:
 
 
 def target_and_path(request: Request, arguments: tuple[str, ...]) -> tuple[str | None, str | None]:
-    """Return TARGET and PATH as they were given, PATH as it lies in the merged tree.
+    """Return the given TARGET, and PATH relative to the merged tree.
 
-    Raises RequestError where there are too many arguments.
+    Raises RequestError if there are too many arguments.
     """
     given = list(arguments)
     target = None if request.names_layers or not given else given.pop(0)

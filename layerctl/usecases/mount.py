@@ -1,4 +1,4 @@
-"""Mount a stack: settle what the request leaves open, check, plan, carry out, explain a refusal.
+"""Mount a stack: complete the request, check, plan, mount, explain a refusal.
 
 What few mounts need is imported where they need it: a script pays for every import.
 """
@@ -26,15 +26,15 @@ from layerctl.rules import overlay, validity
 from layerctl.rules.options import find
 from layerctl.usecases.targets import absolute_stack
 
-#: Tells of a mount that stands: how it was made (None: by a program), the mount, what changed.
-#: What it raises undoes the mount.
+#: Reports a completed mount: the plan (None for a program), the mount, notes. If it raises, the
+#: mount is undone.
 Report = Callable[[Plan | None, Mounted, tuple[str, ...]], None]
 
 
 class Asked(NamedTuple):
-    """What a caller asks for: layers and options, names, and what may be settled for it.
+    """A request: layers and options, names, and which defaults may be chosen.
 
-    `aufs_xino` is `auto`, `default`, `none` or a path; None where nothing was said of it.
+    `aufs_xino` is `auto`, `default`, `none` or a path; None if not given.
     """
 
     request: Request
@@ -45,10 +45,10 @@ class Asked(NamedTuple):
 
 
 def prepare_mount(asked: Asked) -> Prepared:
-    """Return a request with everything settled and checked; nothing is changed yet.
+    """Return a complete and checked request, without mounting.
 
-    With `-t auto` it is for fuse-overlayfs where that can do what the kernel's overlay cannot.
-    Raises RequestError for a request that is wrong in itself.
+    With `-t auto` it is for fuse-overlayfs if that can do what the kernel's overlay cannot. Raises
+    RequestError for an invalid request.
     """
     prepared = _prepare(asked)
     if asked.request.fstype == "auto":
@@ -60,7 +60,7 @@ def prepare_mount(asked: Asked) -> Prepared:
 
 
 def with_more(stack: Stack, facts: Facts, *, probe: bool) -> Facts:
-    """Return the facts with what takes longer to gather, and with `probe` what must be tried.
+    """Return the facts with those that take longer to gather, and with `probe` those of probes.
 
     Facts that cannot be gathered are unknown.
     """
@@ -69,27 +69,27 @@ def with_more(stack: Stack, facts: Facts, *, probe: bool) -> Facts:
     for more in (probes.look_wider, probes.try_out) if probe else (probes.look_wider,):
         try:
             facts = more(stack, facts)
-        except Exception as error:  # its result is unknown, and reported as such
+        except Exception as error:  # its result is reported as unknown
             unknown = f"{more.__name__.replace('_', ' ')}: {error}"
             facts = facts._replace(unknown=(*facts.unknown, unknown))
     return facts
 
 
 def _further(stack: Stack, facts: Facts, known: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Return what `doctor --no-probe` finds beyond what is known, of a mount that fails anyway."""
+    """Return what else `doctor --no-probe` finds for a mount that fails anyway."""
     causes = {one.cause for one in known}
     found = preflight.findings(stack, with_more(stack, facts, probe=False))
     return tuple(one for one in found if one.cause not in causes)
 
 
 def with_default_work(stack: Stack) -> tuple[Stack, str | None]:
-    """Return the stack with a work directory, and which one that is if none was named."""
+    """Return the stack with a work directory, and that directory if it is the default."""
     work = overlay.default_work(stack)
     return (stack if work is None else stack._replace(work=work)), work
 
 
 def to_make(*wanted: str | None) -> tuple[str, ...]:
-    """Return which of the directories are not there yet; None is none."""
+    """Return which of the directories do not exist yet; None is ignored."""
     return tuple(path for path in wanted if path is not None and not paths.taken(path))
 
 
@@ -112,7 +112,7 @@ def _prepare(asked: Asked) -> Prepared:
 
 
 def _settled(asked: Asked) -> tuple[Stack, str | None, tuple[str, ...]]:
-    """Return the stack to mount, its work directory if none was named, and what to say of it."""
+    """Return the stack to mount, its default work directory if it has one, and notes."""
     built = build(asked.request)
     if asked.aufs_xino is not None and built.fstype != "aufs":
         raise RequestError(
@@ -131,7 +131,7 @@ def _settled(asked: Asked) -> tuple[Stack, str | None, tuple[str, ...]]:
 
 
 def _refuse(stack: Stack, target: str) -> None:
-    """Raise what is wrong with a stack in itself, with what else would be found."""
+    """Raise what is wrong with a stack, with further findings."""
     problems = validity.problems(stack)
     if problems:
         error = problems[0]
@@ -142,7 +142,7 @@ def _refuse(stack: Stack, target: str) -> None:
 
 
 def _fall_back(prepared: Prepared, asked: Asked) -> Prepared:
-    """Return the request for fuse-overlayfs where the kernel's overlay cannot, else as it is."""
+    """Return the request, for fuse-overlayfs if the kernel's overlay cannot mount it."""
     from layerctl.mounting.fuse import KERNEL_CANNOT
 
     failures = list(failing(prepared))
@@ -156,14 +156,14 @@ def _fall_back(prepared: Prepared, asked: Asked) -> Prepared:
 
 
 def failing(prepared: Prepared) -> Iterator[Finding]:
-    """Yield what will make the mount fail, gravest first."""
+    """Yield what will make the mount fail, worst first."""
     return (one for one in prepared.findings if one.severity is Severity.FAILURE)
 
 
 def plan_mount(prepared: Prepared, api: str | None) -> Plan | None:
-    """Return how the stack would be mounted, None for a program. `api` forces a mount API.
+    """Return the plan for mounting the stack, None for a program. `api` forces a mount API.
 
-    Raises RefusedError where this kernel has no way.
+    Raises RefusedError if this kernel cannot mount it.
     """
     stack = prepared.stack
     if stack.fstype == "fuse-overlayfs":
@@ -189,15 +189,15 @@ def _swappable(prepared: Prepared) -> set[str]:
 
 
 def _by_mount2(prepared: Prepared) -> Plan:
-    """Return the plan without the new calls. Raises RefusedError where there is none."""
+    """Return the plan without the newer calls. Raises RefusedError if there is none."""
     return choose(prepared.stack, context.Features(unknown="-"), None, _swappable(prepared))
 
 
 def carry_out(prepared: Prepared, api: str | None, report: Report) -> None:
     """Mount, verify, and `report` while it can still be undone.
 
-    Raises what the checks or the kernel refuse it for, with cause and further findings; nothing
-    is left behind then.
+    Raises the reason why the checks or the kernel refuse it, with further findings; nothing is left
+    behind then.
     """
     failures = list(failing(prepared))
     if failures:

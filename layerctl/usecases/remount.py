@@ -17,10 +17,10 @@ from layerctl.usecases.targets import find_mount
 
 
 def plan_remount(words: RemountWords, target: str) -> Remount:
-    """Return what a request changes of the mount on TARGET; nothing is changed yet.
+    """Return what a request changes in the mount on TARGET, without changing it.
 
-    Raises NotFoundError for no such mount, RequestError for words that are wrong, RefusedError for
-    what no remount can change.
+    Raises NotFoundError if there is no such mount, RequestError for invalid options, RefusedError
+    for what a remount cannot change.
     """
     mounted = find_mount(target)
     fstype = mounted.stack.fstype
@@ -48,7 +48,7 @@ def carry_out(planned: Remount, target: str) -> tuple[Mounted, tuple[str, ...]]:
 
 
 def _asked(request: Request, live: Stack) -> tuple[Stack, tuple[BranchChange, ...]]:
-    """Return the words as a stack, and what aufs's branch options change."""
+    """Return the options as a stack, and the changes of aufs branches."""
     changes: list[BranchChange] = []
     if live.fstype == "aufs":
         texts = []

@@ -1,4 +1,4 @@
-"""Which stack a command is about: the one place that makes a stack of TARGET or of layer flags."""
+"""The stack of a command, from TARGET or from layer flags; nothing else decides this."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from layerctl.model import MountEntry, Stack
 
 
 class Target(NamedTuple):
-    """The stack that a command is about; `mount` is None where layer flags named it.
+    """The stack of a command; `mount` is None if it was given by layer flags.
 
-    `notes` are for standard error: what was assumed on the way.
+    `notes` are for standard error: what was assumed.
     """
 
     stack: Stack
@@ -22,7 +22,7 @@ class Target(NamedTuple):
 
 
 def absolute_stack(stack: Stack) -> Stack:
-    """Return the stack with every layer and the work directory spelled from the root."""
+    """Return the stack with absolute paths of all layers and the work directory."""
     return stack._replace(
         layers=tuple(
             layer._replace(path=paths.absolute(layer.path)) if layer.path else layer
@@ -33,14 +33,14 @@ def absolute_stack(stack: Stack) -> Stack:
 
 
 def from_flags(request: Request) -> Stack:
-    """Return the stack that layer flags name, with absolute paths. Raises RequestError."""
+    """Return the stack of layer flags, with absolute paths. Raises RequestError."""
     return absolute_stack(build(request))
 
 
 def open_target(target: str | None, request: Request) -> Target:
-    """Return the stack of the mount at TARGET, or the one that the layer flags name.
+    """Return the stack of the mount at TARGET, or of the layer flags.
 
-    Raises RequestError where neither or both were given, NotFoundError for no such mount.
+    Raises RequestError if neither or both are given, NotFoundError if there is no such mount.
     """
     if request.names_layers:
         if target is not None:
@@ -60,7 +60,7 @@ def open_target(target: str | None, request: Request) -> Target:
 
 
 def find_mount(target: str) -> mounts.Mounted:
-    """Return the layered mount at TARGET, of any type. Raises NotFoundError where there is none.
+    """Return the layered mount at TARGET, of any type. Raises NotFoundError if there is none.
 
     The kernel does not know the layers of fuse-overlayfs: its stack has none.
     """
@@ -75,8 +75,8 @@ def find_mount(target: str) -> mounts.Mounted:
 def of_mount(mounted: mounts.Mounted) -> Target:
     """Return a live mount's stack with absolute paths.
 
-    The kernel shows names as they were given to mount(2). Relative ones are taken from this working
-    directory, with a note, if directories are there. Raises NotFoundError where one is not.
+    The kernel shows names as they were passed to mount(2). Relative ones are resolved from the
+    working directory, with a note, if they exist there. Raises NotFoundError if one does not.
     """
     stack, entry = mounted.stack, mounted.entry
     names = [layer.path for layer in stack.layers] + ([stack.work] if stack.work else [])

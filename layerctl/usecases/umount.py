@@ -12,7 +12,7 @@ def unmount_target(target: str, *, lazy: bool, force: bool) -> Mounted:
     """Unmount the layered mount on TARGET, and return what it was.
 
     `lazy` detaches it even if it is busy; `force` unmounts an aufs even if hard links break. Raises
-    NotFoundError where no layered mount is there, else what `unmount` raises.
+    NotFoundError if there is no layered mount, else what `unmount` raises.
     """
     mounted = find_mount(target)
     standing.demand_name(target, mounted.entry)

@@ -1,4 +1,4 @@
-"""What stacks take up: one of them, or all that are mounted, with what they share."""
+"""The disk usage of one stack, or of all mounted stacks, with what they share."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Users = dict[Identity, list[str]]
 
 
 def mounted_once() -> list[Mounted]:
-    """Return every layered mount; of several mounts of one filesystem the first."""
+    """Return every layered mount; only the first of several mounts of one filesystem."""
     return list({one.entry.device: one for one in reversed(mounts.layered())}.values())[::-1]
 
 
 def users_of_layers() -> Users:
-    """Return which mounts use each layer that the caller can look at."""
+    """Return which mounts use each layer that the caller can access."""
     users: Users = {}
     for mounted in mounted_once():
         for layer in mounted.stack.layers:
@@ -32,7 +32,7 @@ def users_of_layers() -> Users:
 
 
 def of_stack(view: Opened, target: str | None, users: Users, top: int) -> StackUsage:
-    """Measure one opened stack. Raises OSError where two readings of its layers differ."""
+    """Measure an opened stack. Raises OSError if its layers change meanwhile."""
     tally = measure(view, top=top).tally
     measured = []
     for index, (layer, sums) in enumerate(zip(view.stack.layers, tally.by_layer(), strict=True)):
@@ -47,9 +47,9 @@ def of_stack(view: Opened, target: str | None, users: Users, top: int) -> StackU
 
 
 def total(stacks: Sequence[StackUsage]) -> Sums:
-    """Return what several stacks take up: a layer of several of them counts once.
+    """Return the disk usage of several stacks; a layer of several of them counts once.
 
-    What of such a layer is hidden in all of them is hidden, by the least that any of them hides.
+    Of such a layer, the smallest amount that any of the stacks hides counts as hidden.
     """
     if len(stacks) == 1:
         return stacks[0].total

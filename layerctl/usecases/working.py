@@ -1,4 +1,4 @@
-"""Work on layers at rest: take them, and yield the steps of the plan."""
+"""Work on layers that are not mounted: open them, and yield the steps of the plan."""
 
 from __future__ import annotations
 
