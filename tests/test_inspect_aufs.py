@@ -281,6 +281,25 @@ def test_a_file_between_directories_hides_none_of_them(
     assert "the opaque directory in layer 2" in reason
 
 
+def test_markers_in_directories_that_are_not_shown_at_all(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    for name in ("b1/gone/sub", "b1/file", "b2/gone", "b0"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("b0/.wh.gone", "b0/file", "b1/gone/sub/.wh.x", "b1/file/.wh.y", "b2/gone/.wh.z"):
+        (tmp_path / name).touch()
+    flags = [f"-b{tmp_path}/b{number}={'ro+wh' if number else 'rw'}" for number in range(3)]
+    assert main(["inspect", "whiteouts", *flags, "--json"]) == 0
+    found = marks(json.loads(capfdbinary.readouterr().out))
+    assert {where: (one[1], one[3]) for where, one in found.items()} == {
+        ("gone", "aufs", 0): ("yes", None),
+        ("gone/sub/x", "aufs", 1): ("no", 0),
+        ("file/y", "aufs", 1): ("no", 0),
+        ("gone/z", "aufs", 2): ("no", 0),
+    }
+    assert "the file in layer 0" in found["file/y", "aufs", 1][2]
+
+
 @pytest.mark.parametrize("command", ["merged", "whiteouts"])
 def test_what_cannot_be_read_is_said(
     tmp_path: Path,

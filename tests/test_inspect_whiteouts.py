@@ -170,6 +170,24 @@ def test_devices(lab: Path) -> None:
 
 
 @pytest.mark.namespace
+def test_markers_in_directories_that_are_not_shown_at_all(lab: Path) -> None:
+    stack = layers(
+        lab,
+        u=["!gone", "file", "top/!own"],
+        l1=["!gone/in/none", "!file/none", "top/x"],
+        l2=["!gone/in/deep/none", "!top/x/none"],
+    )
+    found = {where: (one[4], one[5]) for where, one in effects(lab, stack).items()}
+    assert found == {
+        "u/gone": ("yes", None),
+        "l1/gone/in/none": ("no", 0),
+        "l1/file/none": ("no", 0),
+        "l2/gone/in/deep/none": ("no", 0),
+        "l2/top/x/none": ("no", 1),
+    }
+
+
+@pytest.mark.namespace
 def test_attribute_whiteouts(lab: Path) -> None:
     stack = layers(
         lab,

@@ -24,7 +24,7 @@ _MOST, _TRIES = 256, 3
 def check(resolver: Resolver, mount: MountEntry, top: int) -> None:
     """Compare the root of the merged tree with the root of the mount, open at `top`.
 
-    Raises NotFoundError where they differ. What marks that cannot be read could change is left
+    Raises NotFoundError where they differ. What attributes that cannot be read could change is left
     out, and what an index shows otherwise.
     """
     inside = {one.target for one in mounts.entries()}

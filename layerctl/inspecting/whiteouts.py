@@ -13,8 +13,11 @@ from typing import Any
 
 from layerctl.inspecting.filters import Paths
 from layerctl.inspecting.opening import Opened
-from layerctl.inspecting.resolvers.aufs import META, Aufs
+from layerctl.inspecting.resolvers.aufs import Aufs
+from layerctl.inspecting.resolvers.aufs_markers import AufsMarkers
 from layerctl.inspecting.resolvers.markers import Hidden, MarkerReader, Places, Whiteout
+from layerctl.inspecting.resolvers.overlay import Overlay
+from layerctl.inspecting.resolvers.overlay_markers import OverlayMarkers
 from layerctl.inspecting.resolvers.resolver import Reasons
 from layerctl.inspecting.resolvers.tree import MergedDir, Part
 from layerctl.inspecting.walk import Node, Search
@@ -76,6 +79,12 @@ class Whiteouts(Search[list[Whiteout]]):
             place = f"{part.path}/{name}" if part.path else name
             self._hidden.append(Hidden(part.layer, place, cause, by))
 
+    def note_hidden(self, directory: MergedDir, shown: set[str]) -> None:
+        """Note the directories of lower layers that the merged one does not show at all."""
+        lower = {name for part in directory.parts[1:] for name in self.markers.directories(part)}
+        for name in lower - shown:
+            self.note(directory, name, None)
+
     def rest(self) -> Iterator[list[Whiteout]]:
         """Yield the markers in what the merged tree does not show, once that was walked."""
         for hidden in sorted(self._hidden, key=lambda one: (one.layer, one.path)):
@@ -101,10 +110,8 @@ class Whiteouts(Search[list[Whiteout]]):
                 yield self.told(self.markers.unseen(part, reason, hidden.by))
             finally:
                 os.close(fd)
-            names = [name for name, kind in part.names.items() if kind.letter == "d"]
-            pending += [
-                f"{path}/{n}" for n in sorted(names, reverse=True) if not n.startswith(META)
-            ]
+            names = self.markers.directories(part)
+            pending += [f"{path}/{name}" for name in sorted(names, reverse=True)]
 
 
 class _Marked(Node[list[Whiteout]]):
@@ -127,11 +134,13 @@ class _Marked(Node[list[Whiteout]]):
         several = len(directory.parts) > 1
         for name, kind in entries:
             _, below = search.resolver.enter(directory, name, kind)
-            if below is None or several or markers.may_mark(below):
+            if below is None or several or markers.may_bear(below):
                 search.note(directory, name, below)
                 yield search.told(markers.on_directory(directory, name, below))
             if below is not None:
                 yield _Marked(search, below)
+        if several:
+            search.note_hidden(directory, {name for name, _ in entries})
 
     def close(self) -> None:
         self._directory.close()
@@ -154,11 +163,6 @@ def _markers(opened: Opened, *, thorough: bool) -> MarkerReader:
     places = Places(opened.layers)
     resolver = opened.resolver  # only the readers of its type are imported
     if isinstance(resolver, Aufs):
-        from layerctl.inspecting.resolvers.aufs_markers import AufsMarkers
-
         return AufsMarkers(resolver, opened.stack, places)
-    from layerctl.inspecting.resolvers.overlay import Overlay
-    from layerctl.inspecting.resolvers.overlay_markers import OverlayMarkers
-
     assert isinstance(resolver, Overlay)  # noqa: S101 - there is no third kind
     return OverlayMarkers(resolver, places, thorough=thorough)

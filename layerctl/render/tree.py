@@ -13,7 +13,7 @@ from layerctl.render.human import layer_code, paint, signs, wants_colour
 if TYPE_CHECKING:
     from layerctl.inspecting.listing import Chunk
 
-_MARKS = {"d": "/", "l": "@", "p": "|", "s": "=", "c": "%", "b": "%", "w": "%"}
+_SUFFIXES = {"d": "/", "l": "@", "p": "|", "s": "=", "c": "%", "b": "%", "w": "%"}
 
 
 class Tree:
@@ -48,7 +48,7 @@ class Tree:
         return lines
 
     def _label(self, name: str, kind: EntryKind) -> str:
-        text = printable(name) + _MARKS.get(kind.letter, "")
+        text = printable(name) + _SUFFIXES.get(kind.letter, "")
         origin = ",".join(map(str, kind.merged)) if kind.merged else str(kind.layer)
         label = self._paint(text, kind.layer) + f"  [{origin}]"
         if not kind.reachable:

@@ -33,13 +33,9 @@ class AufsMarkers:
         """Read what may be a marker, or be hidden by one; return the directories, sorted."""
         if len(directory.parts) > 1:
             return only_directories(self._resolver.read(directory))
-        self._scan(directory.parts[0])
-        names = directory.parts[0].names
-        return [
-            entry
-            for entry in only_directories(sorted(names.items()))
-            if not entry[0].startswith(PREFIX)
-        ]
+        (part,) = directory.parts
+        self._scan(part)
+        return [(name, part.names[name]) for name in sorted(self.directories(part))]
 
     def _scan(self, part: Part) -> None:
         """Read the markers and directories of one part."""
@@ -135,14 +131,22 @@ class AufsMarkers:
                 marker = self._places.path(part, OPAQUE)
                 yield Whiteout("", marker, part.layer, "opaque", (), "no", reason)
 
-    def may_mark(self, directory: MergedDir) -> bool:
-        """Tell whether a directory of one layer may bear a marker itself: only a look tells."""
+    def directories(self, part: Part) -> Iterable[str]:
+        """Return the names of a part's directories; those of aufs's own are none."""
+        return [
+            name
+            for name, kind in part.names.items()
+            if kind.letter == "d" and not name.startswith(PREFIX)
+        ]
+
+    def may_bear(self, _directory: MergedDir) -> bool:
+        """Tell that a directory of one layer may bear a marker itself: only a look tells."""
         return True
 
     def on_directory(
         self, directory: MergedDir, name: str, below: MergedDir | None
     ) -> Iterator[Whiteout]:
-        """Yield the opaque marks of `below`, the merged directory `name` of `directory`."""
+        """Yield the opaque markers of `below`, the merged directory `name` of `directory`."""
         if below is None:
             return
         for part in below.parts:
@@ -184,12 +188,20 @@ class AufsMarkers:
         return ()
 
     def hider(self, directory: MergedDir, name: str, layer: int) -> tuple[str, int] | None:
-        """Return what leaves the directory `name` of `layer` out, in words, and its layer."""
+        """Return what leaves the directory `name` of `layer` out, in words, and its layer.
+
+        Under a directory, aufs passes over anything else.
+        """
+        under = False
         for above in directory.parts:
             if above.layer >= layer:
                 break
             if self._whites_out(above, name):
                 return f"the whiteout in layer {above.layer}", above.layer
+            kind = above.names.get(name)
+            if kind is not None and kind.letter != "d" and not under:
+                return f"the {noun(kind.letter)} in layer {above.layer}", above.layer
+            under = under or kind is not None
             if self._has(f"{name}/{OPAQUE}", above):
                 return f"the opaque directory in layer {above.layer}", above.layer
         return None

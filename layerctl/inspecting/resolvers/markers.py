@@ -56,13 +56,16 @@ class MarkerReader(Protocol):
     def inside(self, directory: MergedDir) -> list[Whiteout]:
         """Return the whiteouts in a directory that was read."""
 
-    def may_mark(self, directory: MergedDir) -> bool:
+    def directories(self, part: Part) -> Iterable[str]:
+        """Return the names of a part's directories, but for those that are markers themselves."""
+
+    def may_bear(self, directory: MergedDir) -> bool:
         """Tell whether a directory of one layer may bear a marker itself."""
 
     def on_directory(
         self, directory: MergedDir, name: str, below: MergedDir | None
     ) -> Iterable[Whiteout]:
-        """Return the opaque marks of `below`, the merged directory `name` of `directory`."""
+        """Return the opaque markers of `below`, the merged directory `name` of `directory`."""
 
     def moved(self, directory: MergedDir, name: str, below: MergedDir) -> Iterable[Part]:
         """Return the parts of the merged directory `name` that lie elsewhere in their layers."""

@@ -156,7 +156,7 @@ class Overlay(OverlayLayers):
     # Listing
 
     def _unsure(self, directory: MergedDir, position: int) -> bool:
-        """Tell whether what one part of a directory shows depends on marks that are unreadable."""
+        """Tell whether what one part of a directory shows depends on unreadable attributes."""
         return directory.uncertain or (self.blind and position > 0 and directory.path != "")
 
     def read(self, directory: MergedDir) -> list[Entry]:

@@ -232,7 +232,7 @@ class OverlayLookup:
         self._found.parts.append(part)
 
     def _may_follow(self) -> None:
-        """Refuse where a mark asks for what this mount does not do (ovl_check_follow_redirect)."""
+        """Refuse where an attribute asks for what is off (ovl_check_follow_redirect)."""
         if self._metacopy and not self._settings.metacopy:
             raise _RefusedError(errno.EPERM, _METACOPY)
         redirected = self._redirect is not None or self._upper_redirect is not None
@@ -291,13 +291,13 @@ class OverlayLookup:
             self._letter = letter
         if not self._last:
             try:
-                self._directory_marks(element, part, final=final)
+                self._read_attributes(element, part, final=final)
             except BaseException:
                 os.close(part.fd)
                 raise
         return part
 
-    def _directory_marks(self, element: _Element, part: Part, *, final: bool) -> None:
+    def _read_attributes(self, element: _Element, part: Part, *, final: bool) -> None:
         opaque = self._overlay.opaque(part)
         if opaque == b"y":
             self._stop("opaque", element)

@@ -165,7 +165,11 @@ class OverlayMarkers:
             self._resolver.reasons.add(part.layer, part.path, error)
             return False
 
-    def may_mark(self, directory: MergedDir) -> bool:
+    def directories(self, part: Part) -> Iterable[str]:
+        """Return the names of a part's directories."""
+        return [name for name, kind in part.names.items() if kind.letter == "d"]
+
+    def may_bear(self, directory: MergedDir) -> bool:
         """Tell whether a directory of one layer may bear a marker itself."""
         part = directory.parts[0]
         return bool(part.attributes or part.strange)
@@ -173,7 +177,7 @@ class OverlayMarkers:
     def on_directory(
         self, directory: MergedDir, name: str, below: MergedDir | None
     ) -> Iterator[Whiteout]:
-        """Yield the opaque marks of `below`, the merged directory `name` of `directory`."""
+        """Yield the opaque markers of `below`, the merged directory `name` of `directory`."""
         for part in below.parts if below is not None else ():
             if self._bears_opaque(part):
                 hides = _directories_below(directory, name, part.layer)
@@ -186,7 +190,7 @@ class OverlayMarkers:
                 yield from self._strange(part, directory.child_path(name))
 
     def _strange(self, part: Part, path: str) -> Iterator[Whiteout]:
-        """Yield opaque marks in a spelling that this mount does not read."""
+        """Yield opaque markers in a spelling that this mount does not read."""
         ours = self._prefix
         other = USER if ours == TRUSTED else TRUSTED
         for name in part.strange:
