@@ -292,6 +292,15 @@ ERRORS: dict[str, ErrorKind] = {
             ("layerctl inspect merged TARGET PATH",),
         ),
         ErrorKind(
+            "no-such-file",
+            EXIT_NOT_FOUND,
+            "There is no such file in the merged tree, or in the layer",
+            "Only regular files have contents. A whiteout may hide it, the layer may lack it, or a "
+            "lookup may fail.",
+            "Show how each layer treats the path.",
+            ("layerctl inspect merged TARGET PATH",),
+        ),
+        ErrorKind(
             "no-such-layer",
             EXIT_USAGE,
             "There is no layer with that number",

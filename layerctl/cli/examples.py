@@ -71,6 +71,10 @@ EXAMPLES: dict[str, tuple[Example, Example]] = {
         Example("Show every aufs with its branches and xino file.", "layerctl inspect aufs"),
         Example("Show one of them as JSON.", "layerctl inspect aufs --json /srv/aufs", 3),
     ),
+    "cat": (
+        Example("Show a file as the mount shows it.", "layerctl cat merged etc/fstab"),
+        Example("Show the version in layer 1.", "layerctl cat merged etc/fstab --layer 1"),
+    ),
     "du": (
         Example("Show what the layers of a mount take up.", "layerctl du merged"),
         Example("Show the ten largest paths, hidden ones too.", "layerctl du merged --top 10"),

@@ -318,6 +318,24 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _BLOCK = 1 << 18
 
 
+def open_file(name: str, dir_fd: int) -> int:
+    """Open a regular file in a directory for reading. Raises OSError, EINVAL for anything else."""
+    fd = _open(name, _FILE, dir_fd)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a regular file", name)
+    return fd
+
+
+def blocks(fd: int) -> Iterator[bytes]:
+    """Yield what an open file holds, and close it. Raises OSError."""
+    try:
+        while block := os.read(fd, _BLOCK):
+            yield block
+    finally:
+        os.close(fd)
+
+
 def same_content(name: str, fd: int, other_name: str, other_fd: int, size: int) -> bool:
     """Tell whether two regular files of one size hold the same bytes. Raises OSError."""
     one = _open(name, _FILE, fd)
