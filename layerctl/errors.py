@@ -269,7 +269,7 @@ ERRORS: dict[str, ErrorKind] = {
         ErrorKind(
             "no-proc",
             EXIT_REFUSED,
-            "/proc is not mounted, or belongs to another process",
+            "/proc is not mounted, or belongs to another PID namespace",
             "layerctl needs /proc to find out what is mounted and what is using it.",
             "Mount /proc.",
             ("mount -t proc proc /proc",),

@@ -14,7 +14,7 @@ from layerctl.kernel.mounts import Mounted
 from layerctl.model import Layer, MountEntry, Role, Severity, Stack
 from layerctl.usecases import examine, remount
 from layerctl.usecases.branch import find_aufs, plan_changes
-from layerctl.usecases.mount import Asked, carry_out, failing, plan_mount, prepare_mount
+from layerctl.usecases.mount import MountRequest, carry_out, failing, plan_mount, prepare_mount
 from layerctl.usecases.targets import from_flags, open_target
 from layerctl.usecases.umount import unmount_target
 
@@ -47,18 +47,18 @@ def test_layers_are_spelled_from_the_root(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.namespace
 def test_a_mount_is_prepared_carried_out_and_reported(lab: Path) -> None:
     _make_layers(lab)
-    prepared = prepare_mount(Asked(_LAYERS, None, "m"))
+    prepared = prepare_mount(MountRequest(_LAYERS, None, "m"))
     assert not list(failing(prepared))
     assert prepared.make == (f"{lab}/up.work",)
     assert plan_mount(prepared, None) is not None
     seen = []
-    carry_out(prepared, None, lambda plan, mounted, changes: seen.append((plan, mounted, changes)))
-    ((plan, mounted, changes),) = seen
+    carry_out(prepared, None, lambda plan, mounted, notes: seen.append((plan, mounted, notes)))
+    ((plan, mounted, notes),) = seen
     assert plan is not None
-    assert not changes
+    assert notes[0] == f"the work directory is {lab}/up.work, created for this mount"
     assert mounted.entry.target == f"{lab}/m"
     assert open_target("m", Request()).stack.upper == f"{lab}/up"
-    report, _ = examine.standing("m", probe=False)
+    report, _ = examine.live_mount("m", probe=False)
     assert {one.severity for one in report.findings} == {Severity.INFO}
 
 
@@ -70,7 +70,7 @@ def test_what_a_report_raises_undoes_the_mount(lab: Path) -> None:
         raise OSError
 
     with pytest.raises(OSError):  # noqa: PT011 - the one raised above
-        carry_out(prepare_mount(Asked(_LAYERS, None, "m")), None, report)
+        carry_out(prepare_mount(MountRequest(_LAYERS, None, "m")), None, report)
     assert f"{lab}/m" not in {entry.target for entry in mounts.entries()}
     assert not (lab / "up.work").exists()
 
@@ -86,11 +86,11 @@ def test_what_a_report_raises_undoes_the_mount(lab: Path) -> None:
 def test_mount_and_doctor_find_the_same(lab: Path, target: str, code: int, cause: str) -> None:
     _make_layers(lab)
     (lab / "file").touch()
-    prepared = prepare_mount(Asked(_LAYERS, None, target))
+    prepared = prepare_mount(MountRequest(_LAYERS, None, target))
     with pytest.raises(LayerctlError) as raised:
         carry_out(prepared, None, lambda *_: None)
     assert (raised.value.exit_code, raised.value.id) == (code, cause)
-    report = examine.planned(_LAYERS, target, probe=False)
+    report = examine.planned_mount(_LAYERS, target, probe=False)
     failures = {one.cause for one in report.findings if one.severity is Severity.FAILURE}
     assert failures == {one.cause for one in failing(prepared)} == {cause}
 
@@ -98,7 +98,7 @@ def test_mount_and_doctor_find_the_same(lab: Path, target: str, code: int, cause
 @pytest.mark.namespace
 def test_a_mount_is_changed_and_unmounted(lab: Path) -> None:
     _make_layers(lab)
-    carry_out(prepare_mount(Asked(_LAYERS, None, "m")), None, lambda *_: None)
+    carry_out(prepare_mount(MountRequest(_LAYERS, None, "m")), None, lambda *_: None)
     planned = remount.plan_remount(RemountWords(Request(options=("nodev",)), bind=False), "m")
     assert planned.steps() == [f"remount {lab}/m with bind,rw,nodev,relatime"]
     assert "nodev" not in mounts.find("m").mount_options

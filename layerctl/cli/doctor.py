@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -47,9 +47,7 @@ if TYPE_CHECKING:
     "--from", "source", metavar="FILE", shell_complete=files,
     help="Explain the text in FILE: commands, errors, logs (- for standard input).",
 )  # fmt: skip
-@click.option(
-    "--kernel", metavar="VERSION", help="With --from: kernel version that the text is about."
-)
+@click.option("--kernel", metavar="VERSION", help="With --from: kernel version of the machine.")
 @click.option("--fs", metavar="TYPE", help="With --from: filesystem of the upper directory.")
 @click.option("--host", is_flag=True, help="Examine the whole machine: mounts, stores, space.")
 @click.option("--no-probe", is_flag=True, help="Only read; do not probe filesystems or the kernel.")
@@ -78,18 +76,18 @@ def command(
     """
     if list_checks:
         return _list_checks(output)
-    shown = Shown(output, strict=strict, verbose=verbose)
+    options = Options(output, strict, verbose)
     planned = request.names_layers or request.fstype is not None
     _check_usage(host, source, named=planned or target is not None, about=kernel or fs)
     if host:
-        return _state(examine.whole_host(), shown, whole=True)
+        return _state(examine.whole_host(), options, whole=True)
     if source is not None:
-        return _reading(examine.text(source, kernel, fs), shown)
+        return _reading(examine.text(source, kernel, fs), options)
     if planned:
-        return _report(examine.planned(request, target, probe=not no_probe), shown)
+        return _report(examine.planned_mount(request, target, probe=not no_probe), options)
     if target is not None:
-        return _standing(target, shown, probe=not no_probe)
-    return _state(examine.this_machine(probe=not no_probe), shown)
+        return _live(target, options, probe=not no_probe)
+    return _state(examine.this_machine(probe=not no_probe), options)
 
 
 def _check_usage(host: bool, source: str | None, *, named: bool, about: str | None) -> None:
@@ -97,7 +95,7 @@ def _check_usage(host: bool, source: str | None, *, named: bool, about: str | No
     if host and (named or source is not None):
         raise RequestError(
             "usage",
-            "--host examines the whole machine, and takes no layers, target or text",
+            "--host cannot be combined with layers, a target or --from",
             commands=("layerctl doctor --host",),
         )
     if source is not None and named:
@@ -112,83 +110,82 @@ def _check_usage(host: bool, source: str | None, *, named: bool, about: str | No
         )
 
 
-class Shown:
-    """How a report is shown."""
+class Options(NamedTuple):
+    """How to write a report."""
 
-    def __init__(self, output: Output, *, strict: bool, verbose: bool) -> None:
-        self.output = output
-        self.strict = strict
-        self.verbose = verbose
+    output: Output
+    strict: bool
+    verbose: bool
 
 
-def _exit_code(found: Sequence[Finding], shown: Shown) -> int:
-    failed = verdict(found, strict=shown.strict) is Verdict.FAILURE
+def _exit_code(found: Sequence[Finding], options: Options) -> int:
+    failed = verdict(found, strict=options.strict) is Verdict.FAILURE
     return EXIT_FOUND if failed else EXIT_OK
 
 
-def _state(state: State, shown: Shown, *, whole: bool = False) -> int:
+def _state(state: State, options: Options, *, whole: bool = False) -> int:
     """Write the state of the machine; `whole` shows every row, and none of them is a lack."""
 
     def human() -> None:
-        for line in state_lines(state, verbose=shown.verbose or whole):
+        for line in state_lines(state, verbose=options.verbose or whole):
             click.echo(line)
         click.echo("")
-        _print(state.report.findings, shown)
+        _print(state.report.findings, options)
         lacking = 0 if whole else state.lacking
-        click.echo(summary(state.report.findings, lacking=lacking, all_shown=shown.verbose))
+        click.echo(summary(state.report.findings, lacking=lacking, all_shown=options.verbose))
 
-    _write(state_document(state, strict=shown.strict), shown, human)
-    return _exit_code(state.report.findings, shown)
+    _write(state_document(state, strict=options.strict), options, human)
+    return _exit_code(state.report.findings, options)
 
 
-def _write(body: Document, shown: Shown, human: Callable[[], None]) -> None:
+def _write(body: Document, options: Options, human: Callable[[], None]) -> None:
     """Write a report: its findings are the rows, the rest are other keys."""
     rows = body.pop("findings")
-    write(FINDINGS, rows, shown.output, human=human, beside=lambda: body)
+    write(FINDINGS, rows, options.output, human=human, beside=lambda: body)
 
 
-def _standing(target: str, shown: Shown, *, probe: bool) -> int:
-    report, notes = examine.standing(target, probe=probe)
+def _live(target: str, options: Options, *, probe: bool) -> int:
+    report, notes = examine.live_mount(target, probe=probe)
     for text in notes:
         note(text)
-    return _report(report, shown)
+    return _report(report, options)
 
 
-def _report(report: Report, shown: Shown) -> int:
+def _report(report: Report, options: Options) -> int:
     def human() -> None:
-        if shown.verbose:
+        if options.verbose:
             for line in check_lines(report):
                 click.echo(line)
             click.echo("")
-        _print(report.findings, shown)
-        click.echo(summary(report.findings, all_shown=shown.verbose))
+        _print(report.findings, options)
+        click.echo(summary(report.findings, all_shown=options.verbose))
 
-    _write(document(report, strict=shown.strict), shown, human)
-    return _exit_code(report.findings, shown)
+    _write(document(report, strict=options.strict), options, human)
+    return _exit_code(report.findings, options)
 
 
-def _print(found: Sequence[Finding], shown: Shown) -> None:
+def _print(found: Sequence[Finding], options: Options) -> None:
     """Print findings for people; what only informs is left out unless asked for."""
-    colour = wants_colour(shown.output.color)
+    colour = wants_colour(options.output.color)
     for one in found:
-        if one.severity is not Severity.INFO or shown.verbose:
+        if one.severity is not Severity.INFO or options.verbose:
             click.echo("\n".join(lines(one, colour=colour)) + "\n")
 
 
-def _reading(reading: Reading, shown: Shown) -> int:
-    body = reading_document(reading, strict=shown.strict)
-    _write(body, shown, lambda: _print_reading(reading, shown))
-    return _exit_code(reading.findings, shown)
+def _reading(reading: Reading, options: Options) -> int:
+    body = reading_document(reading, strict=options.strict)
+    _write(body, options, lambda: _print_reading(reading, options))
+    return _exit_code(reading.findings, options)
 
 
-def _print_reading(reading: Reading, shown: Shown) -> None:
+def _print_reading(reading: Reading, options: Options) -> None:
     if not reading.findings and not reading.noise and not reading.others:
         note(
             "the text contains nothing known; add the command, its error message and the kernel log"
         )
         return
-    colour = wants_colour(shown.output.color)
-    click.echo("\n".join(reading_lines(reading, colour=colour, verbose=shown.verbose)))
+    colour = wants_colour(options.output.color)
+    click.echo("\n".join(reading_lines(reading, colour=colour, verbose=options.verbose)))
 
 
 def _list_checks(output: Output) -> int:

@@ -80,7 +80,7 @@ def _explain_errno(number: int, output: Output) -> None:
             for one in ids:
                 click.echo(f"  {catalogue.CAUSES[one].title}  [{one}]")
         if not found:
-            click.echo("\nIt points to no cause that layerctl knows.")
+            click.echo("\nlayerctl knows no cause with this errno.")
 
     ids = dict.fromkeys(one for some in found.values() for one in some)
     write(CAUSES, map(_document, ids), output, human=human)

@@ -158,7 +158,7 @@ def _tell(error: LayerctlError, *, as_json: bool) -> int:
     return error.exit_code
 
 
-def _lacking(error: ImportError) -> RefusedError | None:
+def _missing_library(error: ImportError) -> RefusedError | None:
     from layerctl.cli.libraries import missing
 
     return missing(error)
@@ -202,7 +202,7 @@ def _memory() -> SystemFailedError:
     )
 
 
-def _unloaded(error: ImportError) -> SystemFailedError:
+def _unreadable_module(error: ImportError) -> SystemFailedError:
     return SystemFailedError(
         "program-unreadable",
         f"a part of the program cannot be loaded: {error}",
@@ -222,7 +222,7 @@ def _place(error: BaseException) -> str:
 def _without_proc() -> RefusedError:
     return RefusedError(
         "no-proc",
-        "/proc is not mounted, or belongs to another process",
+        "/proc is not mounted, or belongs to another PID namespace",
         why="layerctl needs it to find out what is mounted",
         commands=("mount -t proc proc /proc",),
     )
@@ -314,7 +314,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError:
         return _fail(_memory(), as_json=as_json)
     except ImportError as error:
-        return _fail(_lacking(error) or _unloaded(error), as_json=as_json)
+        return _fail(_missing_library(error) or _unreadable_module(error), as_json=as_json)
     except _UnwrittenError as error:
         why = f"the output could not be written: {error.strerror}"
         _tell(OutputError("output-not-written", why), as_json=as_json)

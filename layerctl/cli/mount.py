@@ -17,7 +17,7 @@ from layerctl.model import Severity
 from layerctl.mounting.plan import APIS, FORMS, Plan
 from layerctl.mounting.prepare import Prepared
 from layerctl.render.errors import finding_line, note
-from layerctl.usecases.mount import Asked, carry_out, failing, plan_mount, prepare_mount
+from layerctl.usecases.mount import MountRequest, carry_out, failing, plan_mount, prepare_mount
 
 
 @click.command("mount", cls=WithExamples)
@@ -26,7 +26,7 @@ from layerctl.usecases.mount import Asked, carry_out, failing, plan_mount, prepa
 @click.option(
     "--aufs-xino",
     metavar="auto|default|none|PATH",
-    help="Where aufs keeps its inode numbers (default: auto).",
+    help="Set where aufs keeps its inode numbers (default: auto).",
 )
 @click.option(
     "--print",
@@ -58,14 +58,14 @@ def command(
     changes = as_remount(request)
     if changes is not None:
         return _remount(changes, target, (mkdir, aufs_xino, form, api), dry_run, as_json)
-    prepared = prepare_mount(Asked(request, source, target, mkdir, aufs_xino))
+    prepared = prepare_mount(MountRequest(request, source, target, mkdir, aufs_xino))
     if form is not None:
         return _print(prepared, form)
     if dry_run:
         return _dry_run(prepared, api, as_json=as_json)
 
-    def report(plan: Plan | None, mounted: Mounted, changes: tuple[str, ...]) -> None:
-        _report(prepared, plan, mounted, changes, as_json=as_json)
+    def report(plan: Plan | None, mounted: Mounted, notes: tuple[str, ...]) -> None:
+        _report(prepared, plan, mounted, notes, as_json=as_json)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # everything is done, so the exit code is 0
 
@@ -92,7 +92,7 @@ def _where(where: tuple[str, ...]) -> tuple[str | None, str]:
     if not where or len(where) > 2:
         raise RequestError(
             "usage",
-            "no target was given" if not where else f"{len(where)} arguments are too many",
+            "too many arguments were given" if where else "no target was given",
             why="the arguments are [SOURCE] TARGET",
             commands=("layerctl mount --help",),
         )
@@ -103,35 +103,21 @@ def _report(
     prepared: Prepared,
     plan: Plan | None,
     mounted: Mounted,
-    changes: tuple[str, ...],
+    notes: tuple[str, ...],
     *,
     as_json: bool,
 ) -> None:
-    warnings = [one for one in prepared.findings if one.severity is Severity.WARNING]
-    unnamed = (
-        (plan.why,)
-        if plan is not None and plan.opened and mounted.entry.fstype == "overlay"
-        else ()
-    )
-    said = (*prepared.said, *changes, *unnamed, *mounted.notes)
-    for text in said:
+    for text in notes:
         note(text)
-    for finding in warnings:
-        note(finding_line(finding))
+    for finding in prepared.findings:
+        if finding.severity is Severity.WARNING:
+            note(finding_line(finding))
     if as_json:
         from layerctl.render import json
-        from layerctl.render.mounts import mounted_document
+        from layerctl.render.mounts import changed_document
 
-        document = mounted_document(mounted)
-        document["api"] = plan and {"name": plan.api, "why": plan.why}
-        json.write(
-            {
-                "mounts": [document],
-                **json.path_list_fields("made", prepared.make),
-                "notes": list(said),
-                "findings": [json.finding_document(one) for one in prepared.findings],
-            }
-        )
+        api = plan and {"name": plan.api, "why": plan.why}
+        json.write(changed_document(mounted, api, notes, prepared.make, prepared.findings))
         sys.stdout.flush()  # if it cannot be written, the mount is undone
 
 

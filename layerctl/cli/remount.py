@@ -10,7 +10,7 @@ from layerctl.errors import EXIT_OK
 from layerctl.mounting.remount import NOTHING, Remount
 from layerctl.render import json
 from layerctl.render.errors import note
-from layerctl.render.mounts import mounted_document
+from layerctl.render.mounts import changed_document, mounted_document
 from layerctl.usecases.remount import carry_out, plan_remount
 
 _API = {"name": "mount", "why": "a remount"}
@@ -26,8 +26,7 @@ def run(words: RemountWords, target: str, *, dry_run: bool, as_json: bool) -> in
     for text in notes:
         note(text)
     if as_json:
-        document = mounted_document(now) | {"api": _API}
-        json.write({"mounts": [document], "made": [], "notes": list(notes), "findings": []})
+        json.write(changed_document(now, _API, notes))
     return EXIT_OK
 
 

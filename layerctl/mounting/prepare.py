@@ -31,12 +31,11 @@ class Prepared(NamedTuple):
     notes: tuple[str, ...]
     default_work: str | None = None
 
-    @property
-    def said(self) -> tuple[str, ...]:
-        """The notes, and which work directory is used."""
+    def all_notes(self, *, mounted: bool) -> tuple[str, ...]:
+        """Return the notes and the default work directory; once `mounted`, whether it is new."""
         if self.default_work is None:
             return self.notes
-        made = ", created for this mount" if self.default_work in self.make else ""
+        made = ", created for this mount" if mounted and self.default_work in self.make else ""
         return (*self.notes, f"the work directory is {self.default_work}{made}")
 
 
@@ -81,15 +80,15 @@ def xino(stack: Stack, choice: str, facts_of: FactsOf) -> tuple[Stack, str]:
     `choice` is `auto`, `default`, `none` or a path. Raises RequestError if the options name
     a place already.
     """
-    said = [name for name in ("xino", "noxino") if name in stack.options]
+    given = [name for name in ("xino", "noxino") if name in stack.options]
     if choice in ("auto", "default"):
-        if said or choice == "default":
+        if given or choice == "default":
             return stack, ""
         return _auto_xino(stack, facts_of)
-    if said:
+    if given:
         raise RequestError(
             "conflicting-options",
-            f"--aufs-xino and -o {said[0]} cannot be combined",
+            f"--aufs-xino and -o {given[0]} cannot be combined",
             hint="use only one of them",
         )
     if choice == "none":

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from layerctl.codecs.escape import printable
 from layerctl.kernel.mounts import Mounted
-from layerctl.model import Layer, Stack
-from layerctl.render.json import Document, path_fields
+from layerctl.model import Finding, Layer, Stack
+from layerctl.render.json import Document, finding_document, path_fields, path_list_fields
 
 if TYPE_CHECKING:
     from layerctl.stores.store import Container
@@ -69,6 +69,22 @@ def mounted_document(mounted: Mounted, stack: Stack | None = None) -> Document:
 def container_document(container: Container) -> Document:
     """Return a container in its published shape."""
     return {"engine": container.engine, "id": container.id, "name": container.name}
+
+
+def changed_document(
+    mounted: Mounted,
+    api: Document | None,
+    notes: Iterable[str],
+    made: Iterable[str] = (),
+    findings: Iterable[Finding] = (),
+) -> Document:
+    """Return what `mount` writes when it is done; `api` is the mount API and why it was chosen."""
+    return {
+        "mounts": [mounted_document(mounted) | {"api": api}],
+        **path_list_fields("made", made),
+        "notes": list(notes),
+        "findings": list(map(finding_document, findings)),
+    }
 
 
 def listed_document(mounted: Mounted, container: Container | None) -> Document:

@@ -57,9 +57,7 @@ def print_form(prepared: Prepared, form: str) -> None:
 
 def form_notes(prepared: Prepared, form: str) -> tuple[str, ...]:
     """Return notes on another form: which directories to create, and when."""
-    out = list(prepared.notes)
-    if prepared.default_work is not None:
-        out.append(f"the work directory is {prepared.default_work}")
+    out = list(prepared.all_notes(mounted=False))
     lost = boot.volatile(prepared.stack, prepared.facts)
     missing = [path for path in prepared.make if path not in lost]
     if missing and form in ("options", "fstab", "unit"):
@@ -95,7 +93,7 @@ def show(prepared: Prepared, plan: Plan | None, *, as_json: bool) -> None:
     if plan is not None:
         out += [f"mount API: {plan.api} ({plan.why})", "steps:"]
         out += [f"  {n}. {printable(step.description)}" for n, step in enumerate(planned, 1)]
-    out += [f"note: {printable(text)}" for text in _dry_notes(prepared)]
+    out += [f"note: {printable(text)}" for text in prepared.all_notes(mounted=False)]
     out.append(f"checks: {verdict(prepared.findings)}")
     if prepared.findings:
         out += lines(prepared.findings[0])
@@ -113,12 +111,6 @@ def _spelled(prepared: Prepared) -> Stack:
     )
 
 
-def _dry_notes(prepared: Prepared) -> tuple[str, ...]:
-    """Return the notes of a dry run, whose steps show what would be created."""
-    work = prepared.default_work
-    return prepared.notes if work is None else (*prepared.notes, f"the work directory is {work}")
-
-
 def _document(
     prepared: Prepared,
     plan: Plan | None,
@@ -131,7 +123,7 @@ def _document(
     document |= path_fields("command", strings[1])
     document |= path_list_fields("make", prepared.make)
     document["steps"] = [step.description for step in planned]
-    document["notes"] = list(_dry_notes(prepared))
+    document["notes"] = list(prepared.all_notes(mounted=False))
     document["verdict"] = verdict(prepared.findings)
     document["findings"] = [json.finding_document(finding) for finding in prepared.findings]
     return document

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from layerctl.diagnosing.reading.result import Reading
 
 
-def planned(request: Request, target: str | None, *, probe: bool) -> Report:
+def planned_mount(request: Request, target: str | None, *, probe: bool) -> Report:
     """Check a requested mount, whichever program mounts it. Raises RequestError.
 
     Therefore only the work directory gets a default. With `probe`, filesystems are probed.
@@ -56,7 +56,7 @@ def planned(request: Request, target: str | None, *, probe: bool) -> Report:
     return report._replace(findings=found)
 
 
-def standing(target: str, *, probe: bool) -> tuple[Report, tuple[str, ...]]:
+def live_mount(target: str, *, probe: bool) -> tuple[Report, tuple[str, ...]]:
     """Check the mount on TARGET; return the report, and notes on how its layers were found.
 
     Raises LayerctlError if its layers cannot be determined or opened.
@@ -75,7 +75,7 @@ def standing(target: str, *, probe: bool) -> tuple[Report, tuple[str, ...]]:
         raise kind(
             "layer-covered",
             f"cannot look beneath the mount that covers a layer of {target}: {error.strerror}",
-            why="it takes CAP_SYS_ADMIN, a process and a mount namespace",
+            why="this requires CAP_SYS_ADMIN, a child process and a mount namespace",
             commands=(shell("sudo", "layerctl", "doctor", target),),
         ) from None
 

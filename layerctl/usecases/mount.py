@@ -31,27 +31,28 @@ from layerctl.usecases.targets import absolute_stack
 Report = Callable[[Plan | None, Mounted, tuple[str, ...]], None]
 
 
-class Asked(NamedTuple):
+class MountRequest(NamedTuple):
     """A request: layers and options, names, and which defaults may be chosen.
 
-    `aufs_xino` is `auto`, `default`, `none` or a path; None if not given.
+    `mkdir` permits to create directories. `aufs_xino` is `auto`, `default`, `none` or a path; None
+    if not given.
     """
 
-    request: Request
+    layers: Request
     source: str | None
     target: str
     mkdir: bool = False
     aufs_xino: str | None = None
 
 
-def prepare_mount(asked: Asked) -> Prepared:
+def prepare_mount(asked: MountRequest) -> Prepared:
     """Return a complete and checked request, without mounting.
 
     With `-t auto` it is for fuse-overlayfs if that can do what the kernel's overlay cannot. Raises
     RequestError for an invalid request.
     """
     prepared = _prepare(asked)
-    if asked.request.fstype == "auto":
+    if asked.layers.fstype == "auto":
         prepared = _fall_back(prepared, asked)
     if not any(failing(prepared)):
         return prepared
@@ -93,7 +94,7 @@ def to_make(*wanted: str | None) -> tuple[str, ...]:
     return tuple(path for path in wanted if path is not None and not paths.taken(path))
 
 
-def _prepare(asked: Asked) -> Prepared:
+def _prepare(asked: MountRequest) -> Prepared:
     stack, default_work, notes = _settled(asked)
     place = paths.absolute(asked.target)
     make = to_make(place, stack.upper, stack.work) if asked.mkdir else to_make(default_work)
@@ -111,9 +112,9 @@ def _prepare(asked: Asked) -> Prepared:
     return Prepared(stack, source, place, make, facts, findings, notes, default_work)
 
 
-def _settled(asked: Asked) -> tuple[Stack, str | None, tuple[str, ...]]:
+def _settled(asked: MountRequest) -> tuple[Stack, str | None, tuple[str, ...]]:
     """Return the stack to mount, its default work directory if it has one, and notes."""
-    built = build(asked.request)
+    built = build(asked.layers)
     if asked.aufs_xino is not None and built.fstype != "aufs":
         raise RequestError(
             "usage",
@@ -141,7 +142,7 @@ def _refuse(stack: Stack, target: str) -> None:
         raise error
 
 
-def _fall_back(prepared: Prepared, asked: Asked) -> Prepared:
+def _fall_back(prepared: Prepared, asked: MountRequest) -> Prepared:
     """Return the request, for fuse-overlayfs if the kernel's overlay cannot mount it."""
     from layerctl.mounting.fuse import KERNEL_CANNOT
 
@@ -149,8 +150,8 @@ def _fall_back(prepared: Prepared, asked: Asked) -> Prepared:
     if not failures or any(one.cause not in KERNEL_CANNOT for one in failures):
         return prepared
     reason = "; ".join(failures[0].evidence) or failures[0].title
-    request = asked.request._replace(fstype="fuse-overlayfs")
-    other = _prepare(asked._replace(request=request, aufs_xino=None))
+    layers = asked.layers._replace(fstype="fuse-overlayfs")
+    other = _prepare(asked._replace(layers=layers, aufs_xino=None))
     note = f"using fuse-overlayfs, because the kernel's overlay is not possible: {reason}"
     return other._replace(notes=(note, *other.notes))
 
@@ -203,11 +204,18 @@ def carry_out(prepared: Prepared, api: str | None, report: Report) -> None:
     if failures:
         rest = tuple(one for one in prepared.findings if one is not failures[0])
         raise of_finding(failures[0], rest)
+
+    def done(plan: Plan | None, mounted: Mounted, changes: tuple[str, ...] = ()) -> None:
+        # Why mountinfo shows descriptors in the place of names.
+        why = (plan.why,) if plan and plan.opened and mounted.entry.fstype == "overlay" else ()
+        notes = prepared.all_notes(mounted=True)
+        report(plan, mounted, (*notes, *changes, *why, *mounted.notes))
+
     plan = plan_mount(prepared, api)
     if plan is None:
         from layerctl.mounting import fuse
 
-        report(None, fuse.carry_out(prepared), ())
+        done(None, fuse.carry_out(prepared))
         return
     try:
         apply.carry_out(
@@ -215,7 +223,7 @@ def carry_out(prepared: Prepared, api: str | None, report: Report) -> None:
             prepared.target,
             prepared.source,
             prepared.make,
-            report=report,
+            report=done,
             checked=prepared.facts.identities(),
             otherwise=None if api is not None else lambda: _by_mount2(prepared),
         )

@@ -93,8 +93,5 @@ def of_mount(mounted: mounts.Mounted) -> Target:
             hint="run the command in the directory where it was mounted, or give absolute paths "
             "with -l, -u or -b",
         )
-    note = (
-        f"{entry.target} was mounted with relative layer names; taking them relative to this "
-        "directory"
-    )
+    note = f"{entry.target} was mounted with relative layer names; they start at this directory"
     return Target(absolute_stack(stack), (*mounted.notes, note), entry)
