@@ -77,27 +77,6 @@ class MountEntry(NamedTuple):
     super_options: str
 
 
-class Aliasing(StrEnum):
-    """How a path is affected by another path to the same lower file.
-
-    Overlay has one inode for two copies of one lower file, created when the first is looked up.
-    FIRST is that path; STALE is the other if its lookup then fails, SHARED if it shows the first
-    one's file. INDEXED is a lower file that was changed through another of its names, which the
-    index records; BAD_INDEX is a name whose lookup fails because of a wrong entry in the index;
-    ABSENT is a name that the mount treats as absent because its layers were changed while it was
-    mounted. In aufs, PSEUDO_LINK is a name of a hard-linked file that shows the copy made for
-    another name.
-    """
-
-    FIRST = "first-path"
-    STALE = "second-path"
-    SHARED = "shared-inode"
-    INDEXED = "indexed"
-    BAD_INDEX = "bad-index"
-    ABSENT = "remembered-absent"
-    PSEUDO_LINK = "pseudo-link"
-
-
 class Severity(StrEnum):
     """The severity of a finding."""
 

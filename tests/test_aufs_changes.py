@@ -20,7 +20,7 @@ from layerctl.kernel import mounts, syscalls
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import Layer, MountEntry, Role, Stack
 from layerctl.mounting import branches, remount
-from layerctl.rules.aufs import BranchChange
+from layerctl.rules.branches import BranchChange
 from layerctl.rules.flags import mount2_flags
 from layerctl.rules.limits import MAX_BRANCHES
 from layerctl.rules.remount import Flags

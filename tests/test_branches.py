@@ -11,7 +11,7 @@ from layerctl.kernel import syscalls
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import Layer, MountEntry, Role, Stack
 from layerctl.mounting.branches import known_path, planned
-from layerctl.rules.aufs import BranchChange
+from layerctl.rules.branches import BranchChange
 
 
 def mounted(*paths: Path) -> Mounted:

@@ -17,7 +17,8 @@ from layerctl.errors import RequestError
 from layerctl.kernel import mounts, syscalls
 from layerctl.model import Layer, MountEntry, Role, Stack
 from layerctl.render.json import path_fields
-from layerctl.rules.aufs import ATTRIBUTES, same_path, with_permissions
+from layerctl.rules.aufs import ATTRIBUTES, with_permissions
+from layerctl.rules.branches import same_path
 
 #: Any bytes that a path may have, as the str that stands for them; the nasty ones come often.
 _nasty = st.lists(st.sampled_from([*b"\\:,=\" '\t\n#", 0x80, 0xFF, *b"ab0"]), min_size=1)

@@ -77,8 +77,7 @@ ROOMS = {
     "codecs": "escape mountinfo overlay request words",
     "diagnosing": "checks clue commands preflight",
     "diagnosing.checks": "branches check layers options overlap plan stacking storage support work",
-    "kernel": "beneath context facts images kmsg layers making mounts paths process standing "
-    "syscalls",
+    "kernel": "beneath context facts kmsg layers making mounts paths process standing syscalls",
     "kernel.facts": "common gather modules overlay",
     "mounting": "apply build choose plan prepare readback run",
     "render": "errors",

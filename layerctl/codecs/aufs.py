@@ -13,7 +13,7 @@ from layerctl.codecs.escape import octal_decode
 from layerctl.codecs.words import Word, divide, join_options, split_options, word
 from layerctl.errors import RequestError
 from layerctl.model import Layer, Role, Stack
-from layerctl.rules.aufs import BranchChange, changed
+from layerctl.rules.branches import BranchChange, changed
 from layerctl.rules.options import integer
 
 #: Options that are also spelled with `:` instead of `=` (aufs.5).

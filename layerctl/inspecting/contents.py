@@ -11,7 +11,8 @@ from layerctl.inspecting.resolvers.resolver import Found, Resolver, descend
 from layerctl.inspecting.resolvers.tree import noun
 from layerctl.inspecting.story import tell
 from layerctl.kernel import layers
-from layerctl.model import Aliasing, Role
+from layerctl.model import Role
+from layerctl.rules.aliasing import Aliasing
 from layerctl.rules.words import shell
 
 

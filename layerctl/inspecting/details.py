@@ -11,7 +11,7 @@ from layerctl.inspecting.resolvers.resolver import Found, Resolver
 from layerctl.inspecting.resolvers.tree import Alias, MergedDir
 from layerctl.inspecting.subtree import open_at
 from layerctl.kernel import layers
-from layerctl.model import Aliasing
+from layerctl.rules.aliasing import Aliasing
 
 
 class Details(NamedTuple):

@@ -11,7 +11,7 @@ from layerctl.inspecting.opening import Opened
 from layerctl.inspecting.resolvers.resolver import Found, Marker, Stop
 from layerctl.inspecting.resolvers.tree import TYPES, Alias, EntryKind, MergedDir, noun
 from layerctl.kernel import layers
-from layerctl.model import Aliasing
+from layerctl.rules.aliasing import Aliasing
 
 #: What a path leads to where nothing lies there; a symbolic link is not followed.
 _NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)

@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from layerctl.kernel import beneath
 
@@ -42,18 +41,19 @@ def raise_open_files(wanted: int) -> int:
 
     Returns the limit that holds then.
     """
-    import resource  # few commands open many files
-
     try:
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        soft = os.sysconf("SC_OPEN_MAX")  # the soft limit, -1 for none
     except OSError:
-        return _LEAST_FILES
-    if soft < wanted:
-        wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        soft = _LEAST_FILES
+    if 0 <= soft < wanted:
+        import resource  # slow to import, and the limit is rarely too low
+
         with contextlib.suppress(OSError, ValueError):
+            _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
             soft = wanted
-    return soft
+    return wanted if soft < 0 else soft
 
 
 @contextlib.contextmanager
@@ -84,15 +84,11 @@ def close(fd: int) -> None:
         os.close(fd)
 
 
-class Ended(NamedTuple):
-    """How a program ended: its exit code, and the lines of its standard error."""
+def run_program(words: Sequence[str], fds: Sequence[int] = ()) -> tuple[int, tuple[str, ...]]:
+    """Run a program, which inherits `fds`, without input or output.
 
-    code: int
-    messages: tuple[str, ...]
-
-
-def run_program(words: Sequence[str], fds: Sequence[int] = ()) -> Ended:
-    """Run a program, which inherits `fds`, without input or output. Raises FileNotFoundError."""
+    Returns its exit code and the lines of its standard error. Raises FileNotFoundError.
+    """
     import subprocess  # slow to import, and only fuse-overlayfs is a program
 
     done = subprocess.run(  # noqa: S603 - no shell, and the words are ours
@@ -104,4 +100,4 @@ def run_program(words: Sequence[str], fds: Sequence[int] = ()) -> Ended:
         errors="replace",
         check=False,
     )
-    return Ended(done.returncode, tuple(filter(None, done.stderr.splitlines())))
+    return done.returncode, tuple(filter(None, done.stderr.splitlines()))

@@ -6,12 +6,13 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from layerctl.errors import NotFoundError
 from layerctl.kernel import beneath, mounts, syscalls
 from layerctl.kernel.paths import absolute
 from layerctl.model import MountEntry
+
+_PATH = os.O_PATH | os.O_CLOEXEC
 
 
 def demand_name(target: str, entry: MountEntry) -> None:
@@ -69,7 +70,7 @@ def mount_point(entry: MountEntry) -> Iterator[str]:
         return
     parent = beneath.open_directory(above)
     try:
-        fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+        fd = os.open(name, _PATH | os.O_NOFOLLOW, dir_fd=parent)
         try:
             _demand(fd, entry)
         finally:
@@ -91,52 +92,46 @@ def _demand(fd: int, entry: MountEntry) -> None:
         )
 
 
-class Spot(NamedTuple):
-    """Where to mount: the open parent directory, the name in it, and the mount it is on now."""
+class Spot:
+    """Where an open directory is, by which what is mounted on it a moment later is found."""
 
-    parent: int
-    name: str
-    mount_id: int
+    def __init__(self, directory: int) -> None:
+        """Open the parent directory. Raises OSError."""
+        self._directory = directory
+        self._below = mounts.mount_id_of(directory)
+        self._name = _name_of(directory)
+        self._parent = os.open(os.pardir, _PATH | os.O_DIRECTORY, dir_fd=directory)
 
-
-@contextlib.contextmanager
-def spot(target: int) -> Iterator[Spot]:
-    """Yield the place of an open directory, its parent open for the while. Raises OSError."""
-    parent = os.open(os.pardir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=target)
-    try:
-        yield Spot(parent, _name_of(target), mounts.mount_id_of(target))
-    finally:
+    def close(self) -> None:
+        """Close the parent directory."""
         with contextlib.suppress(OSError):
-            os.close(parent)
+            os.close(self._parent)
 
+    def open_new(self) -> int:
+        """Open the root of what mount(2) has mounted on the directory (O_PATH).
 
-def open_new(spot: Spot, target: int) -> int:
-    """Open the root of what was mounted a moment ago by mount(2) on an open directory (O_PATH).
-
-    Raises OSError where it cannot be found, after unmounting what lies there.
-    """
-    name = spot.name
-    # Nobody can rename a mount point, so its name leads to it from now on.
-    with contextlib.suppress(OSError):
-        name = _name_of(target)
-    try:
-        fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=spot.parent)
+        Raises OSError if it cannot be found, after unmounting what is there.
+        """
+        # Nobody can rename a mount point, so its name leads to it from now on.
+        with contextlib.suppress(OSError):
+            self._name = _name_of(self._directory)
         try:
-            _demand_new(fd, spot)
-        except BaseException:
-            os.close(fd)
+            fd = os.open(self._name, _PATH | os.O_NOFOLLOW, dir_fd=self._parent)
+            try:
+                self._demand_new(fd)
+            except BaseException:
+                os.close(fd)
+                raise
+        except OSError:
+            place = f"{beneath.name_of(self._parent)}/{self._name}"
+            syscalls.umount2(place, syscalls.MNT_DETACH | syscalls.UMOUNT_NOFOLLOW)
             raise
-    except OSError:
-        place = f"{beneath.name_of(spot.parent)}/{name}"
-        syscalls.umount2(place, syscalls.MNT_DETACH | syscalls.UMOUNT_NOFOLLOW)
-        raise
-    return fd
+        return fd
 
-
-def _demand_new(fd: int, spot: Spot) -> None:
-    identity = (mounts.mount_id_of(fd), spot.mount_id)
-    if identity not in {(one.mount_id, one.parent_id) for one in mounts.entries()}:
-        raise FileNotFoundError(errno.ENOENT, "the new mount cannot be found", spot.name)
+    def _demand_new(self, fd: int) -> None:
+        identity = (mounts.mount_id_of(fd), self._below)
+        if identity not in {(one.mount_id, one.parent_id) for one in mounts.entries()}:
+            raise FileNotFoundError(errno.ENOENT, "the new mount cannot be found", self._name)
 
 
 def detach(fd: int) -> None:

@@ -5,6 +5,7 @@ Signals wait until the mount stands or is gone again: an interrupt undoes it lik
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os.path
 from collections.abc import Callable, Mapping, Sequence
@@ -181,13 +182,13 @@ def _mount_by_string(run: Run) -> None:
     run.stage = "mount"
     stack = run.plan.stack
     target = run.enter(run.target)
-    with standing.spot(target) as spot:
+    with contextlib.closing(standing.Spot(target)) as spot:
         with inside(run.plan.cwd):
             data = uncut(fill(run.plan.string, run.descriptors))
             bits = flags.mount2_flags(stack.flags)
             with judging(run):
                 syscalls.mount(run.source, beneath.name_of(target), stack.fstype, bits, data)
-        run.mount_fd = standing.open_new(spot, target)  # from here on, it is mounted
+        run.mount_fd = spot.open_new()  # from here on, it is mounted
     run.undo.callback(standing.detach, run.mount_fd)
     under = f"{run.target.rstrip('/')}/"
     run.look_again(path for path in named(run.plan) if not f"{path}/".startswith(under))

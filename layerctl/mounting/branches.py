@@ -14,7 +14,8 @@ from layerctl.kernel.kmsg import KernelLog
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import Layer, Stack
 from layerctl.mounting import busy, readback
-from layerctl.rules.aufs import BranchChange, changed, permission_problem
+from layerctl.rules.aufs import permission_problem
+from layerctl.rules.branches import BranchChange, changed
 from layerctl.rules.flags import mount2_flags
 from layerctl.rules.limits import MAX_BRANCHES
 from layerctl.rules.words import count, shell

@@ -101,14 +101,14 @@ def _options(stack: Stack, opened: list[int], always: contextlib.ExitStack) -> s
 
 def _run(command: list[str], opened: list[int]) -> None:
     try:
-        ended = run_program(command, opened)
+        code, messages = run_program(command, opened)
     except FileNotFoundError:
         raise RefusedError(
             "fuse-overlayfs-not-installed",
             f"the program {PROGRAM} is not installed",
             commands=("apt-get install fuse-overlayfs",),
         ) from None
-    if ended.code:
+    if code:
         missing = not paths.exists("/dev/fuse")
         raise RefusedError(
             "dev-fuse-missing" if missing else "fuse-overlayfs-failed",
@@ -118,7 +118,7 @@ def _run(command: list[str], opened: list[int]) -> None:
             if missing
             else "run it in the foreground",
             commands=("modprobe fuse",) if missing else (shell(PROGRAM, "-f", *command[1:]),),
-            details=tuple(f"{PROGRAM}: {line}" for line in ended.messages),
+            details=tuple(f"{PROGRAM}: {line}" for line in messages),
         )
 
 
@@ -130,5 +130,5 @@ def unmount(entry: MountEntry, flags: int) -> None:
     except PermissionError:
         lazy = ["-z"] if flags & syscalls.MNT_DETACH else []
         words = ["fusermount3", "-u", *lazy, "--", entry.target]
-        if run_program(words).code:
+        if run_program(words)[0]:
             raise

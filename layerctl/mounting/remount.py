@@ -23,7 +23,7 @@ from layerctl.kernel.process import signals_come, signals_wait
 from layerctl.model import Stack
 from layerctl.mounting import branches, busy
 from layerctl.mounting.plan import size
-from layerctl.rules.aufs import BranchChange
+from layerctl.rules.branches import BranchChange
 from layerctl.rules.flags import mount2_flags
 from layerctl.rules.limits import MAX_STRING
 from layerctl.rules.options import FLAGS, LSM_OPTIONS, find, nearest

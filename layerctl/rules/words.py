@@ -2,29 +2,6 @@
 
 from __future__ import annotations
 
-from layerctl.model import Aliasing
-
-_ALIASING = {
-    Aliasing.FIRST: "'{other}' was copied from the same file: the one that is looked up first is "
-    "shown",
-    Aliasing.STALE: "'{other}' was copied from the same file: after a lookup of that, a lookup "
-    "here fails with ESTALE",
-    Aliasing.SHARED: "'{other}' was copied from this file: after a lookup of that, this shows it "
-    "as well",
-    Aliasing.INDEXED: "it was changed under another of its names, and the index has the changed "
-    "file",
-    Aliasing.BAD_INDEX: "the index has something else in its place, so a lookup fails with EIO",
-    Aliasing.ABSENT: "the layers were changed while mounted, and the mount remembers that the name "
-    "did not exist",
-    Aliasing.PSEUDO_LINK: "it was changed under another of its names, and the copy is shown until "
-    "unmounted (a pseudo-link)",
-}
-
-
-def aliasing(what: Aliasing, other: str) -> str:
-    """Return how another path to the same file affects a path of an overlay."""
-    return _ALIASING[what].format(other=other)
-
 
 def count(number: int, noun: str) -> str:
     """Return a number with its noun: `1 process`, `2 processes`, `0 directories`."""

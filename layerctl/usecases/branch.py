@@ -11,7 +11,7 @@ from layerctl.kernel import mounts, paths, standing
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import Layer, Role, Stack
 from layerctl.mounting import branches
-from layerctl.rules.aufs import BranchChange
+from layerctl.rules.branches import BranchChange
 from layerctl.rules.words import shell
 
 

@@ -10,7 +10,7 @@ from layerctl.kernel.mounts import Mounted
 from layerctl.model import Stack
 from layerctl.mounting import remount
 from layerctl.mounting.remount import Remount
-from layerctl.rules.aufs import BranchChange
+from layerctl.rules.branches import BranchChange
 from layerctl.rules.validity import value_problems
 from layerctl.usecases.branch import resolved
 from layerctl.usecases.targets import find_mount

@@ -10,7 +10,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from layerctl.errors import LayerctlError, NotPermittedError, RefusedError
 from layerctl.inspecting.opening import Opened, opened
 from layerctl.kernel import beneath, in_use, locks
-from layerctl.model import Aliasing, Stack
+from layerctl.model import Stack
+from layerctl.rules.aliasing import Aliasing
 
 
 @contextmanager

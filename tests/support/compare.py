@@ -14,7 +14,7 @@ from layerctl.inspecting.opening import Opened, opened
 from layerctl.inspecting.resolvers.tree import TYPES, EntryKind, MergedDir
 from layerctl.inspecting.story import Story, tell
 from layerctl.kernel import mounts
-from layerctl.model import Aliasing
+from layerctl.rules.aliasing import Aliasing
 from layerctl.rules.overlay import Settings
 from tests.support.stacks import NAMES, Case, Mounted
 

@@ -30,7 +30,7 @@ from layerctl.inspecting.resolvers.tree import (
 )
 from layerctl.kernel import layers
 from layerctl.kernel.plinks import DIRECTORY, Copies, Copy
-from layerctl.model import Aliasing
+from layerctl.rules.aliasing import Aliasing
 
 PREFIX = ".wh."
 #: Marks the directory it lies in as opaque (AUFS_WH_DIROPQ).

@@ -17,7 +17,7 @@ from layerctl.inspecting.resolvers.overlay import Overlay
 from layerctl.inspecting.resolvers.resolver import Found, look_up
 from layerctl.inspecting.resolvers.tree import Alias, Aliases, EntryKind, MergedDir, Part
 from layerctl.kernel import layers
-from layerctl.model import Aliasing
+from layerctl.rules.aliasing import Aliasing
 
 Identity = tuple[int, int]
 

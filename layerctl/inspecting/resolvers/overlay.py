@@ -26,7 +26,7 @@ from layerctl.inspecting.resolvers.tree import (
     aliased,
 )
 from layerctl.kernel import layers
-from layerctl.model import Aliasing
+from layerctl.rules.aliasing import Aliasing
 from layerctl.rules.overlay import Settings
 
 

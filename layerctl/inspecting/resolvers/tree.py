@@ -6,8 +6,7 @@ import os
 from typing import NamedTuple
 
 from layerctl.kernel import layers
-from layerctl.model import Aliasing
-from layerctl.rules.words import aliasing
+from layerctl.rules.aliasing import Aliasing, aliasing
 
 #: The published name of each letter of `layers.LETTERS`.
 TYPES = {

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from layerctl.codecs.escape import octal_decode
 from layerctl.kernel import mounts
 from layerctl.kernel.facts import Caller, Directory
-from layerctl.kernel.images import is_image
 from layerctl.model import MountEntry
 
 #: The inode of /proc/self/ns/user in the first user namespace (PROC_USER_INIT_INO).
@@ -66,7 +65,7 @@ def directory(
         inside=inside,
         mode=status.st_mode,
         owner=(status.st_uid, status.st_gid),
-        is_image=stat.S_ISREG(status.st_mode) and is_image(path),
+        is_image=stat.S_ISREG(status.st_mode) and _is_image(path),
     )
 
 
@@ -94,6 +93,12 @@ def _inside(entry: MountEntry | None, real: str, below: str) -> str | None:
         return None
     place = f"/{entry.root}{real[len(entry.target.rstrip('/')) :]}{below}"
     return os.path.normpath(place).replace("//", "/")
+
+
+def _is_image(path: str) -> bool:
+    from layerctl.kernel.images import is_image  # a layer is rarely a file
+
+    return is_image(path)
 
 
 def cached_directory() -> Callable[[str], Directory]:
