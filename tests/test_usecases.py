@@ -9,13 +9,13 @@ import pytest
 
 from layerctl.codecs.request import RemountWords, Request
 from layerctl.errors import EXIT_NOT_FOUND, EXIT_REFUSED, LayerctlError, NotFoundError, RequestError
-from layerctl.kernel import mounts
+from layerctl.kernel import mounts, syscalls
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import Layer, MountEntry, Role, Severity, Stack
 from layerctl.usecases import examine, remount
 from layerctl.usecases.branch import find_aufs, plan_changes
 from layerctl.usecases.mount import MountRequest, carry_out, failing, plan_mount, prepare_mount
-from layerctl.usecases.targets import from_flags, open_target
+from layerctl.usecases.targets import as_shown, from_flags, open_target
 from layerctl.usecases.umount import unmount_target
 
 _LAYERS = Request(lowers=("low",), upper="up")
@@ -42,6 +42,22 @@ def test_layers_are_spelled_from_the_root(tmp_path: Path, monkeypatch: pytest.Mo
     stack = from_flags(_LAYERS)
     assert stack.upper == f"{tmp_path}/up"
     assert [layer.path for layer in stack.of_role(Role.LOWER)] == [f"{tmp_path}/low"]
+
+
+@pytest.mark.namespace
+def test_relative_names_start_at_this_directory(lab: Path) -> None:
+    _make_layers(lab)
+    (lab / "w").mkdir()
+    syscalls.mount("o", "m", "overlay", 0, "lowerdir=low,upperdir=up,workdir=w")
+    found = open_target("m", Request())
+    assert (found.stack.upper, found.stack.work) == (f"{lab}/up", f"{lab}/w")
+    assert "relative" in found.notes[-1]
+    os.chdir("/")
+    with pytest.raises(NotFoundError) as raised:
+        open_target(f"{lab}/m", Request())
+    assert raised.value.id == "relative-layers"
+    shown = as_shown(mounts.find_layered(f"{lab}/m"))
+    assert (shown.stack.upper, shown.notes[-1]) == ("up", raised.value.message)
 
 
 @pytest.mark.namespace

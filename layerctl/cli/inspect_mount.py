@@ -10,7 +10,6 @@ from layerctl.cli.help import WithExamples
 from layerctl.cli.output import output_options
 from layerctl.codecs.escape import printable
 from layerctl.codecs.request import Request
-from layerctl.errors import NotFoundError
 from layerctl.kernel import live_layers, mounts
 from layerctl.model import Stack
 from layerctl.render.columns import Listing
@@ -27,7 +26,7 @@ from layerctl.render.output import Format, Output, write
 from layerctl.render.tables import LAYER, LAYERS, MOUNTS
 from layerctl.rules.aufs import with_permissions
 from layerctl.stores import owners
-from layerctl.usecases.targets import of_mount, open_target
+from layerctl.usecases.targets import as_shown, open_target
 
 
 def _listing(output: Output, _: object) -> Listing:
@@ -73,10 +72,7 @@ def _live(target: str, mountinfo: str, sysfs: str) -> tuple[str, Stack, Document
     mounted = mounts.find_layered(target, mountinfo, sysfs)
     if mountinfo == mounts.SELF_MOUNTINFO:
         (mounted,) = live_layers.noted([mounted])
-    try:
-        stack, notes, _ = of_mount(mounted)
-    except NotFoundError as error:
-        stack, notes = mounted.stack, (error.message,)
+    stack, notes, _ = as_shown(mounted)
     for text in notes:
         note(text)
     entry = mounted.entry

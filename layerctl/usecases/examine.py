@@ -62,11 +62,7 @@ def live_mount(target: str, *, probe: bool) -> tuple[Report, tuple[str, ...]]:
     Raises LayerctlError if its layers cannot be determined or opened.
     """
     mounted = mounts.find_layered(target)
-    try:
-        found = targets.of_mount(mounted)
-        stack, notes = found.stack, found.notes
-    except NotFoundError as error:  # relative names that lead nowhere, which the checks report
-        stack, notes = mounted.stack, (error.message,)
+    stack, notes, _ = targets.as_shown(mounted)
     _prove(stack, mounted.entry)
     try:
         return live.examine(mounted, stack, probe=probe), notes

@@ -95,3 +95,11 @@ def of_mount(mounted: mounts.Mounted) -> Target:
         )
     note = f"{entry.target} was mounted with relative layer names; they start at this directory"
     return Target(absolute_stack(stack), (*mounted.notes, note), entry)
+
+
+def as_shown(mounted: mounts.Mounted) -> Target:
+    """Return a live mount's stack as `of_mount` does, but with names that lead nowhere as shown."""
+    try:
+        return of_mount(mounted)
+    except NotFoundError as error:
+        return Target(mounted.stack, (*mounted.notes, error.message), mounted.entry)
