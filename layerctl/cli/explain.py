@@ -61,7 +61,7 @@ def command(*, output: Output, cause: str | None) -> None:
 
 
 def _errno(text: str) -> int:
-    """Return the number of an errno given by name or number, 0 where it is none."""
+    """Return the number of an errno given by name or number, 0 if it is none."""
     numbers = {name: number for number, name in errno.errorcode.items()}
     if text.isdecimal():
         return int(text) if int(text) in errno.errorcode else 0

@@ -12,7 +12,7 @@ from layerctl.kernel.facts import Facts
 from layerctl.model import Certainty, Finding, Severity, Stack
 from layerctl.rules.releases import release
 
-#: How the causes begin that lie in an upper or a work directory.
+#: How the causes begin that are in an upper or a work directory.
 _OF_THE_UPPER = ("upper", "workdir", "missing-workdir", "btrfs-subvolume-upper", "volatile")
 
 

@@ -29,7 +29,7 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 class StoreState(NamedTuple):
     """An engine's store: how many layers it has, and the directories that no record names.
 
-    `orphans` is None where that is not known.
+    `orphans` is None if that is not known.
     """
 
     engine: str
@@ -46,7 +46,7 @@ def examine(
     """Look at every layered mount and every store. Reads only.
 
     `prove` sees that a mount's layers are the ones found, and raises LayerctlError where not.
-    `owner` names the container that a mount belongs to, empty where it belongs to none.
+    `owner` names the container that a mount belongs to, empty if it belongs to none.
     """
     seen = host.gather()
     found = list(map(finding, (*_orphans(stores), *_leaks(seen), *_unknown(seen))))

@@ -14,11 +14,11 @@ from layerctl.model import MountEntry, Stack
 
 
 def examine(mounted: Mounted, stack: Stack, *, probe: bool = False) -> Report:
-    """Return the findings of a live mount, gravest first, and what was looked at.
+    """Return the findings of a live mount, worst first, and what was looked at.
 
     With `probe` a full upper filesystem is asked for room, by a file that has no name. Where a
     mount covers a layer, it is looked at from a private copy of the mount namespace in which that
-    mount is gone. Raises OSError where it cannot be.
+    mount is gone. Raises OSError if it cannot be.
     """
     held = holders.of(mounted.entry)
     paths = [path for _, path in roles(stack) if path.startswith("/")]

@@ -19,5 +19,5 @@ def run(stack: Stack, facts: Facts) -> Report:
 
 
 def findings(stack: Stack, facts: Facts) -> list[Finding]:
-    """Return everything that the facts tell against a mount, gravest first."""
+    """Return everything that the facts tell against a mount, worst first."""
     return run(stack, facts).findings

@@ -8,7 +8,7 @@ from layerctl.diagnosing.checks.check import Report
 
 
 class Row(NamedTuple):
-    """One line of the state: `well` None where it only informs."""
+    """One line of the state: `well` None if it only informs."""
 
     group: str
     what: str

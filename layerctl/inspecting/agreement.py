@@ -51,7 +51,7 @@ def check(resolver: Resolver, mount: MountEntry, top: int) -> None:
 
 
 def _difference(resolver: Resolver, top: int, covered: Collection[str]) -> str:
-    """Return what differs, in words; empty where nothing does. `covered` are mount points."""
+    """Return what differs, in words; empty if nothing does. `covered` are mount points."""
     directory = resolver.root()
     try:
         entries = resolver.read(directory)

@@ -1,4 +1,4 @@
-"""What the upper layers did to what lies below them.
+"""What the upper layers did to what is below them.
 
 Two merged trees are compared, that of all layers and that of the lower ones alone, and only
 where an upper layer holds anything. Files are compared by metadata first; what they hold is read
@@ -189,7 +189,7 @@ class Changes(Search[list[LayerChange]]):
         return change, _Pair(self, now, was)
 
     def _source(self, pair: _Pair, name: str, now: MergedDir) -> str | None:
-        """Return where a directory lay before it was renamed, None where it was not."""
+        """Return where a directory lay before it was renamed, None if it was not."""
         if not any("redirect" in p.attributes for p in now.parts if p.layer < self._since):
             return None
         found = self.now.lookup(pair.now, name)
@@ -289,7 +289,7 @@ class Changes(Search[list[LayerChange]]):
         return "" if layers.same_content(name, now.fd, name, was.fd, size) else "content"
 
     def _against_data(self, pair: _Pair, name: str, now: Part, size: int) -> str:
-        """Compare a file with one whose contents lie in another layer still."""
+        """Compare a file with one whose contents are in another layer still."""
         if pair.was is None:
             return ""
         found = self.was.lookup(pair.was, name)
@@ -305,7 +305,7 @@ class Changes(Search[list[LayerChange]]):
 
 
 class _Pair(Node[list[LayerChange]]):
-    """A directory as it is and as it was; `was` is None where nothing was."""
+    """A directory as it is and as it was; `was` is None if nothing was."""
 
     __slots__ = ("_entries", "_search", "before", "now", "was")
 

@@ -19,7 +19,7 @@ Verdict = tuple[str, tuple[str, ...]]
 def compare_files(name: str, now: int, was: int, *, content: bool) -> Verdict | None:
     """Compare regular files of one name in two directories, each looked up once.
 
-    Returns None where one cannot be opened for reading. Raises OSError.
+    Returns None if one cannot be opened for reading. Raises OSError.
     """
     pair = layers.open_pair(name, now, was)
     if pair is None:

@@ -19,7 +19,7 @@ from layerctl.rules.words import shell
 def open_file(resolver: Resolver, path: str) -> int:
     """Open the regular file that a merged tree shows at a path; that of its data, if elsewhere.
 
-    Raises NotFoundError where it shows no regular file there, OSError where that cannot be opened.
+    Raises NotFoundError if it shows no regular file there, OSError if that cannot be opened.
     """
     directory, name, found = descend(resolver, path)
     directory.close()
@@ -41,7 +41,7 @@ def open_file(resolver: Resolver, path: str) -> int:
 def open_version(opened: Opened, path: str, layer: int) -> int:
     """Open the file that one layer has for a path of the merged tree, shown or hidden.
 
-    Raises NotFoundError where it has no regular file there, OSError where that cannot be opened.
+    Raises NotFoundError if it has no regular file there, OSError if that cannot be opened.
     """
     version = tell(opened, path).layers[layer]
     if version.file is None or version.type != "file" or version.state == "whiteout":

@@ -60,9 +60,9 @@ class Reader:
     def of(
         self, directory: MergedDir, name: str, layer: int, alias: Alias | None = None
     ) -> Details | None:
-        """Return the details of a name in an open directory, None where they cannot be read.
+        """Return the details of a name in an open directory, None if they cannot be read.
 
-        `alias` tells that the mount shows another path's file in its place.
+        `alias` means that the mount shows another path's file in its place.
         """
         try:
             if alias is not None and alias.what is Aliasing.INDEXED:

@@ -27,7 +27,7 @@ class Paths:
         return self.matches(path) and (path == self._path or path.startswith(self._inside))
 
     def lie_in(self, path: str) -> bool:
-        """Tell whether all that is wanted lies below a path."""
+        """Tell whether all that is wanted is below a path."""
         return self._glob is None and self._path.startswith(f"{path}/")
 
     def matches(self, path: str) -> bool:

@@ -53,7 +53,7 @@ class Listing(Search[Chunk]):
         return not self._path and self.max_depth is None and self.wanted is None
 
     def root(self) -> Node[Chunk]:
-        """Return the directory to begin at. Raises NotFoundError where there is none."""
+        """Return the directory to begin at. Raises NotFoundError if there is none."""
         return _Listed(self, open_at(self.resolver, self._path), 1)
 
 

@@ -57,7 +57,7 @@ def opened(
 ) -> Iterator[Opened]:
     """Open the layers of a stack, those of a live `mount` as it sees them.
 
-    Raises LayerctlError where a layer is missing, no directory, or closed to the caller, and where
+    Raises LayerctlError if a layer is missing, no directory, or closed to the caller, and where
     what is found is not, or may not be, what the mount shows.
     """
     paths = tuple(layer.path for layer in stack.layers)
@@ -94,7 +94,7 @@ def opened(
 
 
 def _of_mount(stack: Stack, mount: MountEntry, top: int | None) -> list[int]:
-    """Open the layers of a live mount. Raises LayerctlError where one is unknown."""
+    """Open the layers of a live mount. Raises LayerctlError if one is unknown."""
     paths = [layer.path for layer in stack.layers]
     places = live_layers.open_all(mount, paths, top)
     for number, (layer, place) in enumerate(zip(stack.layers, places, strict=True)):
@@ -232,6 +232,6 @@ def _overlay(
 
 
 def _nested(roots: Sequence[int]) -> bool:
-    """Tell whether one layer lies inside another, so that a lookup may run into it."""
+    """Tell whether one layer is inside another, so that a lookup may run into it."""
     named = sorted(layers.real_path(fd) + "/" for fd in roots)
     return any(below.startswith(above) for above, below in pairwise(named))

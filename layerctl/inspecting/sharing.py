@@ -36,7 +36,7 @@ def shared(search: Search[T], spell: Spell[T], separator: str) -> Iterator[list[
     """Yield the finds of a search, each as `spell` makes texts of it, in order.
 
     What comes from the other process is one text, its parts joined by `separator`. Raises OSError
-    where the other process fails, or reads the layers otherwise.
+    if the other process fails, or reads the layers otherwise.
     """
     share = _Share(search, separator)
     texts = walk(_Spelled(search.root(), spell, share, 0), search.at_once)

@@ -13,14 +13,14 @@ from layerctl.inspecting.resolvers.tree import TYPES, Alias, EntryKind, MergedDi
 from layerctl.kernel import layers
 from layerctl.rules.aliasing import Aliasing
 
-#: What a path leads to where nothing lies there; a symbolic link is not followed.
+#: What a path leads to where nothing is there; a symbolic link is not followed.
 _NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 class LayerStory:
     """What one layer holds at the path: `state` is provides, merged, hidden, whiteout or absent.
 
-    `file` is the object's place in the file system, `details` what it is like; None where there is
+    `file` is the object's place in the file system, `details` what it is like; None if there is
     nothing.
     """
 
@@ -94,7 +94,7 @@ class _Held(NamedTuple):
 
     @property
     def content(self) -> str | None:
-        """The letter of what would be shown, None where that is a whiteout, or nothing."""
+        """The letter of what would be shown, None if that is a whiteout, or nothing."""
         return None if self.marker is not None and self.marker.is_entry else self.letter
 
 
@@ -198,7 +198,7 @@ class _Teller:
         return [*place.split("/"), *self.names[followed:]]
 
     def _held(self, index: int) -> _Held:
-        """Return what lies at the path in a layer."""
+        """Return what is at the path in a layer."""
         if index not in self._known:
             self._known[index] = self._look(index)
         return self._known[index]
@@ -308,7 +308,7 @@ class _Teller:
         return "provides", f"the topmost {noun(letter)}"
 
     def _whiteout(self, index: int, held: _Held) -> str:
-        """Return what a layer's whiteout at the path or above it does; empty where it has none."""
+        """Return what a layer's whiteout at the path or above it does; empty if it has none."""
         stop = self.found.stop
         if stop is not None and stop.layer == index and stop.kind in ("whiteout", "xattr", "aufs"):
             at = "/".join(self.names[: self.trail.depth + 1])

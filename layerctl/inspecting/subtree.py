@@ -11,7 +11,7 @@ from layerctl.rules.words import shell
 def open_at(resolver: Resolver, path: str) -> MergedDir:
     """Return the merged directory at `path`, looked up name by name as the kernel does.
 
-    Raises NotFoundError where the merged tree has no directory there, or none that can be entered.
+    Raises NotFoundError if the merged tree has no directory there, or none that can be entered.
     """
     directory, name, found = descend(resolver, path)
     if found is None:

@@ -28,7 +28,7 @@ class Item(NamedTuple):
     """One path and what it takes up: a file, or a directory that is not shown, with all below it.
 
     `state` is shown, replaced, deleted, unreachable or unused (in a data-only layer); `by` is the
-    layer that hides it, None where none does or it is not known.
+    layer that hides it, None if none does or it is not known.
     """
 
     blocks: int
@@ -78,7 +78,7 @@ class LayerUsage(NamedTuple):
 
 
 class StackUsage(NamedTuple):
-    """What one stack takes up; `target` is None where it is not mounted."""
+    """What one stack takes up; `target` is None if it is not mounted."""
 
     target: str | None
     fstype: str

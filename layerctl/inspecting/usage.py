@@ -178,7 +178,7 @@ class Usage(Search[list[Count]]):
             return False
         if not is_open(now, was):
             return True
-        if not was.st_blocks:  # its contents lie elsewhere, or it is one hole
+        if not was.st_blocks:  # its contents are elsewhere, or it is one hole
             return False
         try:
             return layers.same_content(name, part.fd, name, lower.fd, now.st_size)

@@ -32,7 +32,7 @@ class Node(ABC, Generic[T]):
 
     @abstractmethod
     def reopen(self, above: Self | None) -> None:
-        """Open what was closed; `above` is an open node that this one lies in."""
+        """Open what was closed; `above` is an open node that this one is in."""
 
     @abstractmethod
     def width(self) -> int:

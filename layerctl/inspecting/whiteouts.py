@@ -1,8 +1,8 @@
 """Whiteouts and opaque directories: where they stand, what they hide, whether they matter.
 
-First the merged tree is walked, which meets every marker that can have an effect. What lies in
-directories that the merged tree does not show is searched afterwards, layer by layer. What a
-marker is, and whether it counts, the readers of overlay and aufs tell.
+First the merged tree is walked, which meets every marker that can have an effect. What is in
+directories that the merged tree does not show is searched afterwards, layer by layer. What a marker
+is, and whether it counts, the readers of overlay and aufs tell.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The only room that touches the system."""
+"""The only room that uses system calls freely."""

@@ -1,4 +1,4 @@
-"""Open, create and remove directories where other users can write too.
+"""Open, create and remove directories in places where other users can write.
 
 A user who can write to a directory can replace any name in it with a symbolic link at any moment.
 So a path is resolved once, to a descriptor, and everything is created, changed and removed beneath
@@ -26,11 +26,11 @@ _OPEN = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: How many symbolic links the kernel follows in one path (MAXSYMLINKS).
 _MOST_LINKS = 40
-#: Why openat2(2) did not answer: a link, a kernel before 5.6, or a seccomp filter.
+#: Reasons why openat2(2) can fail: a link, a kernel before 5.6, or a seccomp filter.
 _BY_HAND = frozenset({errno.ELOOP, errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.E2BIG})
 
 Identity = tuple[int, int]
-#: Where the kernel finds what this process has open.
+#: The open descriptors of this process.
 FD_DIRECTORY = "/proc/self/fd"
 
 
@@ -64,7 +64,7 @@ def identity(fd: int) -> Identity:
 
 
 def name_of(fd: int) -> str:
-    """Return a path that leads the kernel to what is open, and through no other name."""
+    """Return a path that leads the kernel to an open descriptor, through no other name."""
     return f"{FD_DIRECTORY}/{fd}"
 
 
@@ -105,7 +105,7 @@ def _open_plain(path: str) -> int:
 
 @contextlib.contextmanager
 def opened(path: str) -> Iterator[str]:
-    """Yield a name of the directory that a path leads to, by which only that is reached.
+    """Yield a name that leads only to the directory that a path leads to now.
 
     Raises what `open_directory` does.
     """
@@ -126,7 +126,7 @@ def is_plain(path: str) -> bool:
 
 
 def exposure(path: str) -> Exposure:
-    """Tell how far other users can change where an absolute path leads, as far as it leads."""
+    """Tell how far other users can change where an absolute path leads."""
     walk = _Walk(path)
     with contextlib.suppress(OSError):
         walk.run()
@@ -154,7 +154,7 @@ def make(name: str, dir_fd: int, mode: int = 0o777) -> int:
         raise
     try:
         above, made = os.fstat(dir_fd), os.fstat(fd)
-        own = made.st_uid in (os.geteuid(), above.st_uid)  # a filesystem may have its own idea
+        own = made.st_uid in (os.geteuid(), above.st_uid)  # some filesystems change it
         swapped = not own or made.st_dev != above.st_dev or bool(_names(fd))
     except OSError:
         os.close(fd)
@@ -171,9 +171,9 @@ _SWAPS = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 def _unmake(name: str, dir_fd: int) -> None:
-    """Remove a directory that was created a moment ago and cannot be opened."""
+    """Remove a directory that was just created and cannot be opened."""
     with contextlib.suppress(OSError):
-        os.rmdir(name, dir_fd=dir_fd)  # removes nothing that holds anything
+        os.rmdir(name, dir_fd=dir_fd)  # fails unless it is empty
 
 
 def remove(name: str, dir_fd: int, expected: Identity) -> bool:
@@ -234,7 +234,7 @@ def _is(name: str, dir_fd: int, fd: int) -> bool:
 
 
 def _names(fd: int) -> list[str]:
-    """List an open directory. It is opened again: btrfs shows what was there when it was opened."""
+    """List an open directory, opened again: btrfs shows the state at the time of opening."""
     readable = os.open(".", _READ, dir_fd=fd)
     try:
         return os.listdir(readable)
@@ -267,7 +267,7 @@ def replaced(path: str) -> RefusedError:
 
 
 class _Walk:
-    """A walk along an absolute path, name by name; `fd` is where it has come to (O_PATH).
+    """A walk along an absolute path, name by name; `fd` is the current directory (O_PATH).
 
     It stops at a link that another user may have put there.
     """
@@ -321,7 +321,7 @@ class _Walk:
         if self._links > _MOST_LINKS:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), self._path)
         if status.st_dev == os.stat("/proc").st_dev:
-            # A link of /proc leads to a thing, whatever its text says (proc(5)).
+            # A link in /proc leads to its object, whatever its text says (proc(5)).
             self._go(os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=self.fd), place)
             return
         text = os.readlink("", dir_fd=entry)
@@ -347,7 +347,7 @@ class _Walk:
                 self.swap = Swap(place, entry.st_uid)
 
     def _shared(self, directory: os.stat_result) -> bool:
-        """Tell whether others than the owner can write to the current directory of the walk."""
+        """Tell whether others than the owner can write to the current directory."""
         if directory.st_mode & stat.S_IWOTH:
             return True
         if not directory.st_mode & stat.S_IWGRP:
@@ -363,8 +363,8 @@ class _Walk:
 def _trusted() -> frozenset[int]:
     """Return the users who are trusted: root and the caller.
 
-    In a user namespace, root and all users outside it have one number, which is then trusted too:
-    nothing there can tell them apart (user_namespaces(7)).
+    In a user namespace, root and all unmapped users have the same number, which is then trusted
+    too, since they cannot be distinguished (user_namespaces(7)).
     """
     trusted = {0, os.geteuid()}
     with contextlib.suppress(OSError, ValueError):

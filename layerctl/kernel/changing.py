@@ -1,4 +1,4 @@
-"""Changes to layers: every call that changes something, on a name beneath an open directory.
+"""Changes to layers: every changing call, on a name in an open directory.
 
 No symbolic link is followed. Each call goes through `attempt`, so that a test can stop the work,
 or make it fail, before and after every change.
@@ -21,7 +21,7 @@ _FLAGS = 0x8 | 0x10 | 0x20 | 0x40 | 0x80 | 0x10000
 
 
 def attempt(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    """Make one call that changes something; the place where tests step in."""
+    """Make one changing call; tests replace this function."""
     return call(*arguments, **named)
 
 
@@ -51,7 +51,7 @@ def set_times(accessed: int, modified: int, fd: int, name: str = ".") -> None:
 
 
 def flags(fd: int, name: str = ".") -> int:
-    """Return which flags of chattr(1) a regular file or directory has; 0 where it has none."""
+    """Return which flags of chattr(1) a regular file or directory has; 0 if it has none."""
     with contextlib.suppress(OSError):
         opened = os.open(name, _FILE, dir_fd=fd)
         try:

@@ -14,7 +14,7 @@ T = TypeVar("T")
 def fork(reader: int, writer: int) -> int:
     """fork(2): the parent keeps the end to read, the child the end to write.
 
-    Where it fails with OSError, both are closed.
+    If it fails with OSError, both are closed.
     """
     try:
         child = os.fork()
@@ -32,7 +32,7 @@ def run(work: Callable[[], tuple[int, T]]) -> tuple[int, T]:
     `work` cannot rely on importing modules after it has entered another namespace. Raises what
     `work` raises, OSError if no child can be started, and ECHILD if it ends without an answer.
     """
-    import pickle  # these two are slow to import, and few commands need a child
+    import pickle  # slow to import, and few commands need a child
     import socket
 
     ours, theirs = (end.detach() for end in socket.socketpair())

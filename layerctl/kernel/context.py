@@ -1,4 +1,4 @@
-"""What the filesystem contexts of this kernel accept: probed, never deduced from its version."""
+"""What filesystem contexts of this kernel accept: probed, never derived from its version."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import NamedTuple
 
 from layerctl.kernel import syscalls
 
-#: No filesystem has this option: a context that accepts it does not look at options at all.
+#: No filesystem has this option: a context that accepts it does not check options.
 _BOGUS = "layerctl_probe"
 
 
 class Features(NamedTuple):
-    """How overlay can be mounted here; all False where only mount(2) is left.
+    """How overlay can be mounted here; all False if only with mount(2).
 
     `context`: options are checked one by one as they are set (6.5). `append`: lowerdir+ and
-    datadir+ are known (6.7). `by_descriptor`: layers can be given as descriptors (6.13; the
-    first kernels that take one refuse O_PATH, and count as not).
-    `unknown` says why nothing could be asked, empty where it could.
+    datadir+ are known (6.7). `by_descriptor`: layers can be given as descriptors (6.13; the first
+    kernels that take one refuse O_PATH, and count as not). `unknown` says why nothing could be
+    asked, empty if it could.
     """
 
     context: bool = False
@@ -37,7 +37,7 @@ def overlay_features() -> Features:
             return Features()
         return Features(unknown=error.strerror or str(error))
     try:
-        if _accepts(fd, _BOGUS, "1"):  # the old context takes everything and judges at the end
+        if _accepts(fd, _BOGUS, "1"):  # the old context accepts everything and checks at the end
             return Features()
         append = _accepts(fd, "lowerdir+", "/")
         return Features(context=True, append=append, by_descriptor=append and _takes_o_path(fd))
@@ -66,9 +66,9 @@ def _takes_o_path(fd: int) -> bool:
 
 
 def refused_options(options: Mapping[str, str | None]) -> dict[str, str]:
-    """Return the overlay options that this kernel refuses, each with its words.
+    """Return the overlay options that this kernel refuses, each with its message.
 
-    Empty where the kernel cannot be asked, or judges only at the mount itself.
+    Empty if the kernel cannot be asked, or checks options only when mounting.
     """
     refused: dict[str, str] = {}
     if not options:

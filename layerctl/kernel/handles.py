@@ -1,4 +1,4 @@
-"""File handles of layers: what overlay remembers of the file that one was copied from."""
+"""File handles of layers, by which overlay records the origin of a copy."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def remembered(attribute: str, fd: int, name: str | None = None) -> Handle | Non
 
 
 def named(name: str) -> Handle | None:
-    """Return the handle whose hex digits are a name in the index, None where they are none."""
+    """Return the handle whose hex digits are a name in the index, None if they are none."""
     try:
         return handles.parse(bytes.fromhex(name), big_endian=_BIG_ENDIAN)
     except ValueError:
@@ -34,7 +34,7 @@ def named(name: str) -> Handle | None:
 def of(fd: int, name: str = "", uuid: bytes | None = None) -> Handle | None:
     """Return the handle of an open file, or of a name in an open directory.
 
-    None where the filesystem has none. `uuid` is that of the filesystem, zeros where it is None.
+    None if the filesystem has none. `uuid` is that of the filesystem, zeros where it is None.
     """
     try:
         kind, data = syscalls.name_to_handle_at(name, fd)
@@ -44,7 +44,7 @@ def of(fd: int, name: str = "", uuid: bytes | None = None) -> Handle | None:
 
 
 def filesystem_uuid(fd: int) -> bytes | None:
-    """Return the UUID of the filesystem that a descriptor is on, None where it does not say."""
+    """Return the UUID of the filesystem that a descriptor is on, None if it does not say."""
     try:
         answer = fcntl.ioctl(fd, _GETFSUUID, bytes(1 + _UUID_BYTES))
     except OSError:
@@ -53,9 +53,9 @@ def filesystem_uuid(fd: int) -> bytes | None:
 
 
 def decode(handle: Handle, mount_fd: int) -> os.stat_result | None:
-    """Return what a handle names on a filesystem, None where that has no such file.
+    """Return what a handle names on a filesystem, None if that has no such file.
 
-    Raises OSError (EPERM) for want of CAP_DAC_READ_SEARCH.
+    Raises OSError (EPERM) without CAP_DAC_READ_SEARCH.
     """
     try:
         fd = syscalls.open_by_handle_at(mount_fd, handle.type, handle.handle)

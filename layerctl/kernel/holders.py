@@ -19,9 +19,9 @@ class Process(NamedTuple):
 
 
 class Holders(NamedTuple):
-    """Everything found: processes, mounts below, pids that see the filesystem from elsewhere.
+    """Everything found: processes, mounts below, and pids in namespaces that have the mount too.
 
-    `unseen` counts processes that could not be looked at for lack of privilege.
+    `unseen` is the number of processes that the caller has no privilege to examine.
     """
 
     processes: tuple[Process, ...]
@@ -31,7 +31,7 @@ class Holders(NamedTuple):
 
 
 def of(entry: MountEntry) -> Holders:
-    """Look for everything that keeps a mount busy. Raises nothing."""
+    """Find everything that keeps a mount busy. Raises nothing."""
     processes = []
     elsewhere: list[tuple[int, str, str]] = []
     unseen = 0
@@ -55,9 +55,9 @@ def of(entry: MountEntry) -> Holders:
 
 
 def _holds(pid: int, entry: MountEntry) -> Iterator[tuple[str, str]]:
-    """Yield what a process holds of just this mount: its id counts.
+    """Yield what a process holds of exactly this mount, by the mount id.
 
-    The device does not: an overlay of several filesystems gives its files those of their layers.
+    The device does not identify it: files of an overlay can have the devices of their layers.
     """
     for link, kind in (("cwd", "working directory"), ("root", "root"), ("exe", "program")):
         path = f"/proc/{pid}/{link}"
@@ -66,7 +66,7 @@ def _holds(pid: int, entry: MountEntry) -> Iterator[tuple[str, str]]:
     for number in os.listdir(f"/proc/{pid}/fd"):
         try:
             same = mounts.mount_id_in(f"/proc/{pid}/fdinfo/{number}") == entry.mount_id
-        except OSError:  # closed meanwhile
+        except OSError:  # it was it was closed meanwhile
             continue
         if same:
             yield f"file descriptor {number}", os.readlink(f"/proc/{pid}/fd/{number}")

@@ -1,4 +1,4 @@
-"""What this machine holds of layers: mounts, the space they take, other mount namespaces. Reads."""
+"""The layers on this host: mounts, disk usage, other mount namespaces. Only reads."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from layerctl.kernel.processes import mount_namespace, pids
 from layerctl.model import MountEntry
 
 _MERGED = re.compile(r"/overlay2?/[0-9a-f]{64}(?:-init)?/merged$")
-#: No tree is counted further: what is larger is reported as 'at least'.
+#: The limit for counting a tree; larger ones are reported as 'at least'.
 MOST_ENTRIES = 200_000
 
 
 class Space(NamedTuple):
-    """What the upper layer of a mount takes; `whole` False where more was not counted."""
+    """The space that the upper layer of a mount takes; `whole` is False if the count stopped."""
 
     mounted: Mounted
     upper: str
@@ -28,7 +28,7 @@ class Space(NamedTuple):
 
 
 class Leak(NamedTuple):
-    """A merged tree that is mounted in another mount namespace alone."""
+    """A merged tree that is mounted only in another mount namespace."""
 
     target: str
     pid: int
@@ -36,7 +36,7 @@ class Leak(NamedTuple):
 
 
 class Host(NamedTuple):
-    """Everything found; `unseen` counts processes that could not be looked at."""
+    """Everything found; `unseen` is the number of processes that could not be examined."""
 
     mounted: tuple[Mounted, ...]
     spaces: tuple[Space, ...]
@@ -46,7 +46,7 @@ class Host(NamedTuple):
 
 
 def gather() -> Host:
-    """Look at the whole machine."""
+    """Examine the host."""
     entries = mounts.entries()
     found = tuple(mounts.layered())
     leaks, unseen = _leaks(entries)
@@ -60,7 +60,7 @@ def gather() -> Host:
 
 
 def tree_size(path: str) -> tuple[int, bool]:
-    """Return the bytes that a tree takes on disk, each file once, and whether all was counted."""
+    """Return the disk usage of a tree, each file once, and whether the count is complete."""
     size, entries = 0, 0
     seen: set[tuple[int, int]] = set()
     for _, _, files, fd in os.fwalk(path, onerror=None, follow_symlinks=False):
@@ -90,7 +90,7 @@ def _spaces(found: Iterable[Mounted]) -> Iterator[Space]:
 
 
 def _leaks(entries: list[MountEntry]) -> tuple[tuple[Leak, ...], int]:
-    """Return merged trees of engines that only a process of another mount namespace has still."""
+    """Return merged trees of engines that are mounted only in another mount namespace."""
     here = {entry.device for entry in entries}
     own = mount_namespace("self")
     found: dict[str, Leak] = {}

@@ -1,10 +1,10 @@
-"""Whether a file holds a filesystem, by the magic numbers of those that images are made of."""
+"""Whether a file is a filesystem image, by its magic number."""
 
 from __future__ import annotations
 
 import os
 
-#: Where the superblock of a filesystem has its magic number, and which (magic(5)).
+#: Offsets and values of the magic numbers of filesystems (magic(5)).
 _MAGIC = (
     (0, b"hsqs"),  # squashfs
     (0, b"XFSB"),

@@ -1,9 +1,9 @@
 """Which mounts, in any mount namespace, use a directory as a layer or as a work directory.
 
-A name in mountinfo means something only where the mount was made, and another mount may cover it
-by now. So every name counts wherever it may lead, in each namespace and beneath each mount over
-it: by device and inode, and by device and path within the filesystem. A directory that lies in a
-layer, or that a layer lies in, is used as well.
+A name in mountinfo means something only where the mount was made, and another mount may cover it by
+now. So every name counts wherever it may lead, in each namespace and beneath each mount over it: by
+device and inode, and by device and path within the filesystem. A directory that is in a layer, or
+that a layer is in, is used as well.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""New messages of the kernel log, if the caller may read it (/dev/kmsg)."""
+"""New messages of the kernel log, if the caller can read it (/dev/kmsg)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 
 
 class KernelLog:
-    """Everything the kernel logs from now on. `readable` is False where that is not permitted."""
+    """Everything the kernel logs from now on. `readable` is False if that is not permitted."""
 
     def __init__(self) -> None:
         self._fd = -1
@@ -28,7 +28,7 @@ class KernelLog:
             try:
                 record = os.read(self._fd, 8192)
             except OSError as error:
-                if error.errno == errno.EPIPE:  # overwritten meanwhile: the next read goes on
+                if error.errno == errno.EPIPE:  # overwritten meanwhile: the next read continues
                     continue
                 break
             text = os.fsdecode(record).partition(";")[2].partition("\n")[0]

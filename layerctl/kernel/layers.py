@@ -1,7 +1,7 @@
 """Reading the directories of layers, without trusting them.
 
-Nothing is written, no symbolic link inside a layer is followed, access times stay as they are
-where the caller may ask for that. Files are opened only to compare what they hold.
+Nothing is written, no symbolic link inside a layer is followed, and access times do not change if
+the caller is permitted to prevent it. Files are opened only to compare their contents.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NONBLOCK
 
-#: One letter for each type of file, `w` being the character device 0:0, overlay's whiteout.
+#: One letter per type of file; `w` is the character device 0:0, overlay's whiteout.
 LETTERS = "dflcbpsw"
 LETTER_OF = {letter: letter for letter in LETTERS}
 
@@ -30,9 +30,9 @@ _SPECIAL = {
 
 
 def cached(fd: int, path: str) -> bool | None:
-    """Tell whether a mount remembers a path below `fd` as existing, without a lookup.
+    """Tell whether a mount has a path below `fd` cached as existing, without a lookup.
 
-    None if it remembers nothing, or cannot tell (openat2(2) with RESOLVE_CACHED, Linux 5.12).
+    None if nothing is cached, or that is unknown (openat2(2) with RESOLVE_CACHED, Linux 5.12).
     """
     try:
         found = syscalls.openat2(
@@ -52,12 +52,12 @@ def letter_of(status: os.stat_result) -> str:
 
 
 def open_root(path: str) -> int:
-    """Open a layer's own directory; as for the kernel, it may be reached by symbolic links."""
+    """Open the directory of a layer; as in the kernel, its path may contain symbolic links."""
     return _open(path, _DIRECTORY, None)
 
 
 def identity(path: str) -> tuple[int, int] | None:
-    """Return device and inode of a directory, None where it cannot be looked at."""
+    """Return device and inode of a directory, or None on error."""
     try:
         status = os.stat(path)
     except OSError:
@@ -88,13 +88,13 @@ def _open(name: str, flags: int, dir_fd: int | None) -> int:
     try:
         return os.open(name, flags | os.O_NOATIME, dir_fd=dir_fd)
     except PermissionError as error:
-        if error.errno != errno.EPERM:  # only the owner of a file may keep its access time
+        if error.errno != errno.EPERM:  # only for the owner of a file
             raise
     return os.open(name, flags, dir_fd=dir_fd)
 
 
 def open_path(path: str, dir_fd: int) -> int:
-    """Open the directory `path`, which leads down from `dir_fd`, one name at a time."""
+    """Open the directory `path` below `dir_fd`, one name at a time."""
     here = os.dup(dir_fd)
     for name in path.split("/"):
         if name:
@@ -107,10 +107,10 @@ def open_path(path: str, dir_fd: int) -> int:
 
 
 def directories(root: int, unread: Callable[[str, OSError], None]) -> Iterator[tuple[int, str]]:
-    """Yield an open directory and every one below it, open meanwhile, each with its path.
+    """Yield an open directory and every one below it, open while in use, with their paths.
 
-    Most are opened from the one above; only one that has directories itself is opened once more.
-    What cannot be read is reported to `unread`.
+    Most are opened from their parents; only those with subdirectories are opened again. What cannot
+    be read is reported to `unread`.
     """
     yield root, ""
     waiting = [("", _directories_in(root, "", unread))]
@@ -159,9 +159,9 @@ def _directories_in(fd: int, path: str, unread: Callable[[str, OSError], None]) 
 
 
 def scan(fd: int, table: Mapping[str, T]) -> dict[str, T]:
-    """Return every name of a directory with what `table` has for the letter of its type.
+    """Return every name of a directory with the entry of `table` for the letter of its type.
 
-    Costs a stat only for what is neither file, directory nor symbolic link. Raises OSError.
+    Needs a stat only for what is neither file, directory nor symbolic link. Raises OSError.
     """
     file, directory, symlink = table["f"], table["d"], table["l"]
     found: dict[str, T] = {}
@@ -177,7 +177,7 @@ def scan(fd: int, table: Mapping[str, T]) -> dict[str, T]:
                 try:
                     found[entry.name] = table[letter_of(entry.stat(follow_symlinks=False))]
                 except FileNotFoundError:
-                    continue  # gone since it was listed
+                    continue  # removed since it was listed
     return found
 
 
@@ -188,10 +188,10 @@ def scan_markers(
     also: Collection[str] = (),
     files: list[str] | None = None,
 ) -> dict[str, T]:
-    """Do what `scan` does, but leave out most files and symbolic links.
+    """Like `scan`, but without most files and symbolic links.
 
-    Kept are those whose names begin with `prefix` or are among `also`. The names of the files left
-    out are added to `files`, where that is given.
+    It keeps those whose names begin with `prefix` or are among `also`. The names of the omitted
+    files are added to `files`, if given.
     """
     file, directory, symlink = table["f"], table["d"], table["l"]
     found: dict[str, T] = {}
@@ -217,7 +217,7 @@ def scan_markers(
     return found
 
 
-#: A filesystem without attributes, or a file that has gone: nothing is missed then.
+#: A filesystem without attributes, or a removed file: there is nothing to read.
 _WITHOUT = frozenset({errno.ENOTSUP, errno.ENOENT, errno.ENODATA})
 
 
@@ -227,10 +227,10 @@ def with_attributes(
     wanted: Collection[str],
     unread: Callable[[str, OSError], None],
 ) -> dict[str, list[str]]:
-    """Return which files of a directory have any of the wanted attributes, and which they have.
+    """Return the files of a directory that have any of the wanted attributes, with those.
 
-    Changes to the directory meanwhile: one call per file, with no path to resolve. `unread` is
-    told of the files whose attributes cannot be read.
+    Changes the working directory meanwhile: one call per file, with no path to resolve. Files whose
+    attributes cannot be read are reported to `unread`.
     """
     found: dict[str, list[str]] = {}
     back = os.open(".", os.O_PATH | os.O_CLOEXEC)
@@ -254,7 +254,7 @@ def with_attributes(
 
 
 def status(name: str, dir_fd: int) -> os.stat_result | None:
-    """Return lstat(2) of a name in a directory, None where there is no such name."""
+    """Return lstat(2) of a name in a directory, None if there is no such name."""
     try:
         return os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
     except (FileNotFoundError, NotADirectoryError):
@@ -268,8 +268,8 @@ def status(name: str, dir_fd: int) -> os.stat_result | None:
 def attribute_names(fd: int, name: str | None = None) -> list[str]:
     """Return the names of the extended attributes of a directory, or of a name inside it.
 
-    Empty where the filesystem has none or the file has gone. `trusted.*` is left out by the
-    kernel for callers without CAP_SYS_ADMIN in the first user namespace.
+    Empty if the filesystem has none or the file was removed. The kernel omits `trusted.*` for
+    callers without CAP_SYS_ADMIN in the first user namespace.
     """
     try:
         return (
@@ -296,12 +296,12 @@ def attribute(attribute_name: str, fd: int, name: str | None = None) -> bytes | 
 
 
 def _beneath(fd: int, name: str) -> str:
-    """Name a file by its directory's descriptor: there is no getxattrat(2) before Linux 6.13."""
+    """Name a file by the descriptor of its directory, since getxattrat(2) needs Linux 6.13."""
     return f"/proc/self/fd/{fd}/{name}"
 
 
 def names(path: str) -> list[str]:
-    """Return what lies in a directory, whose access time stays as it is. Raises OSError."""
+    """Return the names in a directory, without changing its access time. Raises OSError."""
     fd = open_root(path)
     try:
         return os.listdir(fd)
@@ -310,7 +310,7 @@ def names(path: str) -> list[str]:
 
 
 def real_path(fd: int) -> str:
-    """Return where an open directory lies, as the kernel names it."""
+    """Return the path of an open directory, as the kernel names it."""
     return os.readlink(f"/proc/self/fd/{fd}")
 
 
@@ -337,7 +337,7 @@ def blocks(fd: int) -> Iterator[bytes]:
 
 
 def same_content(name: str, fd: int, other_name: str, other_fd: int, size: int) -> bool:
-    """Tell whether two regular files of one size hold the same bytes. Raises OSError."""
+    """Tell whether two regular files of the same size have the same contents. Raises OSError."""
     one = _open(name, _FILE, fd)
     try:
         other = _open(other_name, _FILE, other_fd)
@@ -350,7 +350,7 @@ def same_content(name: str, fd: int, other_name: str, other_fd: int, size: int) 
 
 
 def open_pair(name: str, fd: int, other_fd: int) -> tuple[int, int] | None:
-    """Open a regular file in two directories; None where one cannot be opened for reading."""
+    """Open a regular file in two directories; None if one cannot be opened for reading."""
     try:
         one = os.open(name, _FILE | os.O_NOATIME, dir_fd=fd)
     except OSError:
@@ -363,7 +363,7 @@ def open_pair(name: str, fd: int, other_fd: int) -> tuple[int, int] | None:
 
 
 def same_open(one: int, other: int, size: int) -> bool:
-    """Tell whether two open files of one size hold the same bytes. Raises OSError."""
+    """Tell whether two open files of the same size have the same contents. Raises OSError."""
     if size < _BLOCK:
         return os.read(one, size + 1) == os.read(other, size + 1)
     while True:
@@ -375,7 +375,7 @@ def same_open(one: int, other: int, size: int) -> bool:
 
 
 def _read_full(fd: int) -> bytes:
-    """Read a whole block, or what is left of the file."""
+    """Read a whole block, or the rest of the file."""
     parts: list[bytes] = []
     missing = _BLOCK
     while missing:
@@ -388,7 +388,7 @@ def _read_full(fd: int) -> bytes:
 
 
 def attributes(fd: int, name: str | None = None) -> dict[str, bytes]:
-    """Return all extended attributes that can be read, of a directory or a name inside it."""
+    """Return all readable extended attributes of a directory, or of a name inside it."""
     found = {}
     for attribute_name in attribute_names(fd, name):
         value = attribute(attribute_name, fd, name)
@@ -398,6 +398,6 @@ def attributes(fd: int, name: str | None = None) -> dict[str, bytes]:
 
 
 def directories_at_once(layers: int) -> int:
-    """Return how many directories of that many layers can be open; raises the limit if it can."""
+    """Return how many directories can be open per layer; raises the limit if possible."""
     limit = raise_open_files(64 * (layers + 1))
     return max(2, min(48, (limit - 64) // (layers + 1) - 1))

@@ -27,8 +27,8 @@ from layerctl.kernel.mounts import Mounted
 from layerctl.kernel.processes import mount_namespace, pids
 from layerctl.model import MountEntry
 
-#: How many names of a layer, and of one directory in it, are compared with the mount before it
-#: counts as not proven.
+#: How many names of a layer, and of one directory in it, are compared with the mount before the
+#: search gives up.
 _BUDGET, _OF_ONE = 300, 40
 #: xino puts the filesystem's number into the highest bits (ovl_map_dev_ino).
 _INODE = (1 << 48) - 1
@@ -38,8 +38,8 @@ _TRIES = 3
 class Place(NamedTuple):
     """Where a layer was found: an open directory, -1 where it is unknown.
 
-    `cover` is the mount that lies over its name, None where none does. `beneath` tells that it was
-    reached beneath that one, `privilege` that more privilege might have reached it.
+    `cover` is the mount that covers its name, or None. `beneath` means that it was reached beneath
+    that one, `privilege` that more privilege might have reached it.
     """
 
     fd: int
@@ -57,7 +57,7 @@ class Times(NamedTuple):
 
 
 def times(status: os.stat_result) -> Times:
-    """Return what an overlay passes through unchanged, apart from the inode number."""
+    """Return the attributes that an overlay passes through unchanged, except the inode number."""
     return Times(stat.S_IFMT(status.st_mode), status.st_mtime_ns, status.st_ctime_ns)
 
 
@@ -67,7 +67,7 @@ def same_inode(one: os.stat_result, other: os.stat_result) -> bool:
 
 
 def open_top(entry: MountEntry) -> int | None:
-    """Open the root of a mount; None where it is covered, or closed to the caller."""
+    """Open the root of a mount; None if it is covered or not accessible."""
     try:
         fd = layers.open_root(entry.target)
     except OSError:
@@ -81,7 +81,7 @@ def open_top(entry: MountEntry) -> int | None:
 def open_all(entry: MountEntry, paths: Sequence[str], top: int | None) -> list[Place]:
     """Open the layers of the mount `entry`, topmost first. Raises OSError for one that is gone.
 
-    `top` is the mount's root, by which they are proven, None where it cannot be opened.
+    `top` is the mount's root, by which they are proven, None if it cannot be opened.
     """
     table = MountTable(entry)
     places: list[Place] = []
@@ -97,9 +97,9 @@ def open_all(entry: MountEntry, paths: Sequence[str], top: int | None) -> list[P
 def covers(
     entry: MountEntry, paths: Iterable[str]
 ) -> tuple[list[tuple[str, MountEntry]], list[str]]:
-    """Return which paths of a mount's layers are covered, by what, and what to unmount in order.
+    """Return which layers of a mount are covered, by what, and what to unmount, in order.
 
-    Mounts are told apart by their order alone: see `open_all` for proof.
+    Only the order of mounts decides; `open_all` proves it.
     """
     table = MountTable(entry)
     gone: set[int] = set()
@@ -172,7 +172,7 @@ def _open(table: MountTable, path: str, top: int | None, *, is_top: bool) -> Pla
 
 
 class _Found(NamedTuple):
-    """What the search for a layer came to: `sure` is one that is proven."""
+    """The result of the search for a layer; `sure` means that it is proven."""
 
     fd: int
     sure: bool
@@ -182,7 +182,7 @@ class _Found(NamedTuple):
 def _proven_elsewhere(
     table: MountTable, path: str, proven: Callable[[int], bool | None], *, everywhere: bool
 ) -> _Found:
-    """Search a layer beneath mounts and in other roots: one that is proven, or else certain."""
+    """Search for a layer beneath mounts and in other roots: one that is proven, or else certain."""
     first, refused = -1, False
     for certain, attempt in _attempts(table, path, everywhere=everywhere):
         try:
@@ -211,7 +211,7 @@ def _is_layer(fd: int, top: int, *, is_top: bool) -> bool | None:
 
 def _is_root_of(fd: int, top: int) -> bool | None:
     """Tell whether a directory is the one whose times the mount's root shows."""
-    for _ in range(_TRIES):  # it may change between two looks
+    for _ in range(_TRIES):  # it may change in between
         one, other = os.fstat(fd), os.fstat(top)
         if times(one) == times(other):
             return True if same_inode(one, other) else None
@@ -219,7 +219,7 @@ def _is_root_of(fd: int, top: int) -> bool | None:
 
 
 def _is_in(fd: int, top: int) -> bool | None:
-    """Tell whether a file of a lower layer is shown by the mount; None where that is unknown."""
+    """Tell whether a file of a lower layer is shown by the mount; None if that is unknown."""
     left = _BUDGET
     todo = [(os.dup(fd), os.dup(top))]
     try:
@@ -264,9 +264,9 @@ _Attempt = tuple[bool, Callable[[], int]]
 
 
 def _attempts(table: MountTable, path: str, *, everywhere: bool) -> Iterator[_Attempt]:
-    """Yield what opens directories that may be the layer; the certain ones need no more proof.
+    """Yield functions that open directories that may be the layer; certain ones need no proof.
 
-    Not `everywhere`, it looks beneath the mounts that lie over the path alone.
+    Unless `everywhere`, only beneath the mounts that cover the path.
     """
     mount = table.then(path)
     if mount is not None and everywhere:
@@ -291,7 +291,7 @@ def _opening(path: str) -> Callable[[], int]:
 
 
 def _other_roots() -> Iterator[str]:
-    """Yield the roots of other processes, each of them once."""
+    """Yield the roots of other processes, each once."""
     own = os.getpid()
     seen = set()
     for pid in (own, *pids()):

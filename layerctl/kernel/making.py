@@ -1,7 +1,7 @@
-"""Directories that a mount creates, and removes again if it fails.
+"""Directories that are created for a mount, and removed if it fails.
 
-Others may write to where they are created, so that each is created, changed and removed beneath
-the open directory that it is in.
+Others may be able to write there, so each is created, changed and removed beneath its open parent
+directory.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _IN_WORK = (
 
 
 def refusal(path: str) -> OSError | None:
-    """Return the error that creating a directory would end in; None where none is foreseen.
+    """Return the error with which creating a directory would fail, or None.
 
-    What is above it tells: it may not be a directory, not writable, or not permit such a name.
+    Its parents decide: one may not be a directory, not be writable, or not permit such a name.
     """
     above = os.path.dirname(path)
     while not os.path.lexists(above):
@@ -51,12 +51,12 @@ def make(
     like: str | None = None,
     is_work: bool = False,
 ) -> Identity:
-    """Create a directory and what is missing above it; return which it is.
+    """Create a directory and missing parents; return its device and inode.
 
-    It gets the owner and mode of `like`, and is closed to others until then. One that another
-    mount created in the meantime is as good, and is left to that one. `undo` removes what was
-    created, of a work directory with what a filesystem put there; `always` closes what was opened.
-    Raises OSError with the name that cannot be created, and RefusedError.
+    It gets the owner and mode of `like`; until then it is private. If another mount creates it
+    meanwhile, it is used but not removed later. `undo` removes what was created, including what a
+    filesystem put into a work directory; `always` closes what was opened. Raises OSError with the
+    name that cannot be created, and RefusedError.
     """
     missing = [path]
     while not os.path.lexists(os.path.dirname(missing[-1])):
@@ -111,7 +111,7 @@ def _make_like(fd: int, model: str) -> None:
 
 
 def _remove(name: str, above: int, expected: Identity, *, is_work: bool) -> None:
-    if is_work:  # created by us a moment ago: whatever is in it was created by the filesystem
+    if is_work:  # just created by us: its contents were created by the filesystem
         if _in_use(expected):
             return
         with contextlib.suppress(OSError):
@@ -140,8 +140,8 @@ def _remove_inside(path: str, work: int) -> None:
 
 
 def _in_use(work: Identity) -> bool:
-    """Tell whether a work directory serves another mount, which came while ours failed."""
-    with contextlib.suppress(Exception):  # whatever goes wrong, the undoing goes on
+    """Tell whether a work directory is used by another mount, which came while ours failed."""
+    with contextlib.suppress(Exception):  # undoing continues after any error
         for other in mounts.layered():
             if other.stack.work is not None:
                 status = os.stat(other.stack.work)

@@ -1,4 +1,4 @@
-"""The mounts of this namespace as a mount found them: which of them cover a path since then."""
+"""The mounts of this namespace at the time of a mount, and which cover a path since then."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def is_at_or_above(path: str, other: str) -> bool:
 
 
 class MountTable:
-    """The mounts of this namespace as the mount `entry` found them, as far as that can be told."""
+    """The mounts of this namespace at the time of the mount `entry`, as far as known."""
 
     def __init__(self, entry: MountEntry, entries: Sequence[MountEntry] | None = None) -> None:
         self.entries = mounts.entries() if entries is None else entries
@@ -35,7 +35,7 @@ class MountTable:
         )
 
     def _with_all_inside(self, entry: MountEntry) -> frozenset[int]:
-        """Return the ids of a mount and of all that is mounted on it: younger than the mount."""
+        """Return the ids of a mount and of all mounts on it, which are younger."""
         found = {entry.mount_id}
         todo = [entry.mount_id]
         while todo:
@@ -46,7 +46,7 @@ class MountTable:
         return frozenset(found)
 
     def _ancestors(self, entry: MountEntry) -> frozenset[int]:
-        """Return the ids of the mounts that a mount lies on: they were there before it."""
+        """Return the ids of the mounts that a mount is on, which are older."""
         by_id = {one.mount_id: one for one in self.entries}
         found: set[int] = set()
         while entry.parent_id in by_id and entry.parent_id not in found:
@@ -55,11 +55,11 @@ class MountTable:
         return frozenset(found - self._own)
 
     def is_younger(self, one: MountEntry) -> bool:
-        """Tell whether a mount came after ours: mountinfo lists mounts as they came."""
+        """Tell whether a mount is younger than ours: mountinfo lists mounts in order."""
         return one.mount_id in self._own or self._order[one.mount_id] > self._since
 
     def walk(self, path: str, allowed: Callable[[MountEntry], bool]) -> MountEntry:
-        """Return the mount that a path led to when there were only the mounts allowed."""
+        """Return the mount that a path led to when there were only the allowed mounts."""
         here = self._root
         while below := self._step(path, here, allowed):
             here = below
@@ -68,7 +68,7 @@ class MountTable:
     def _step(
         self, path: str, here: MountEntry, allowed: Callable[[MountEntry], bool]
     ) -> MountEntry | None:
-        """Return the mount that a path goes on to from another, None where it stays there."""
+        """Return the mount that a path enters from another, or None."""
         inside = [
             one
             for one in self._children.get(here.mount_id, ())
@@ -80,12 +80,12 @@ class MountTable:
         return min(reversed(inside), key=lambda one: len(one.target), default=None)
 
     def then(self, path: str) -> MountEntry | None:
-        """Return the mount that a path led to before ours; None where the root was another."""
+        """Return the mount that a path led to before ours; None if the root was another."""
         mount = self.walk(path, lambda one: not self.is_younger(one))
         return None if mount.mount_id in self._own else mount
 
     def cover(self, path: str) -> MountEntry | None:
-        """Return a mount that may lie over a path since ours was made, None where none does."""
+        """Return a younger mount that may cover a path, or None."""
         if self._root.mount_id in self._own:
             return self._root
         then = self.walk(path, lambda one: not self.is_younger(one))
@@ -93,15 +93,15 @@ class MountTable:
         return None if then.mount_id == now.mount_id else now
 
     def reached(self, fd: int, path: str) -> bool:
-        """Tell whether an open directory lies on the mount that its path led to before ours."""
+        """Tell whether an open directory is on the mount that its path led to before ours."""
         then = self.walk(os.path.realpath(path), lambda one: not self.is_younger(one))
         return mounts.mount_id_of(fd) == then.mount_id
 
     def beneath(self, path: str) -> Iterator[tuple[bool, list[str]]]:
-        """Yield what to unmount to come beneath: first what is younger than the mount.
+        """Yield what to unmount to get beneath: first the mounts younger than ours.
 
-        The order is no proof: where a mount namespace was copied, so were its mounts, as a tree.
-        So all others that lie over the path come after, one by one.
+        The order is not proof, since a copy of a mount namespace copies its mounts as a tree. So
+        all others that cover the path follow, one by one.
         """
         if self._root.mount_id in self._own:
             return
@@ -117,9 +117,9 @@ class MountTable:
     def without(
         self, path: str, unwanted: Callable[[MountEntry], bool], gone: set[int] | None = None
     ) -> list[str]:
-        """Return the targets to unmount, in order, until no unwanted mount lies over a path.
+        """Return the targets to unmount, in order, until no unwanted mount is over a path.
 
-        A mount goes with all that is mounted in it, as MNT_DETACH does it.
+        A mount is unmounted with everything mounted in it, as by MNT_DETACH.
         """
         gone = set() if gone is None else gone
         targets: list[str] = []
@@ -132,7 +132,7 @@ class MountTable:
             targets.append(first.target)
 
     def _chain(self, path: str, gone: Collection[int]) -> list[MountEntry]:
-        """Return the mounts that a path leads through, the root first, without those gone."""
+        """Return the mounts that a path leads through, the root first, without the removed ones."""
         chain = [self._root]
         while mount := self._step(path, chain[-1], lambda one: one.mount_id not in gone):
             chain.append(mount)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SELF_MOUNTINFO = "/proc/self/mountinfo"
 AUFS_SYSFS = "/sys/fs/aufs"
-#: Types whose layers the kernel shows; those of FUSE_OVERLAYFS it does not know.
+#: Types whose layers the kernel shows; it does not know those of FUSE_OVERLAYFS.
 LAYERED = ("overlay", "aufs")
 FUSE_OVERLAYFS = "fuse.fuse-overlayfs"
 
@@ -35,7 +35,7 @@ class Mounted(NamedTuple):
 def read_text(path: str) -> str:
     """Return a file of /proc or /sys as text, bytes that are not UTF-8 as surrogate escapes.
 
-    Raises OSError, for EAGAIN too, which the file objects of Python take for the end of file.
+    Raises OSError, also for EAGAIN, which file objects in Python treat as the end of the file.
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     parts = []
@@ -63,7 +63,7 @@ def entries(path: str = SELF_MOUNTINFO) -> list[MountEntry]:
 
 
 def shown(path: str) -> list[MountEntry]:
-    """Return what `entries` does. Raises NotFoundError where there is no such file, or another."""
+    """Like `entries`, but raises NotFoundError if the file is missing or not mountinfo."""
     try:
         return entries(path)
     except (OSError, ValueError) as error:
@@ -78,7 +78,7 @@ def shown(path: str) -> list[MountEntry]:
 
 
 def mount_id(path: str) -> int:
-    """Return the id of the mount that `path` lies on, links followed (proc(5), fdinfo)."""
+    """Return the id of the mount that `path` is on, following links (proc(5), fdinfo)."""
     fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
         return mount_id_of(fd)
@@ -87,7 +87,7 @@ def mount_id(path: str) -> int:
 
 
 def mount_id_of(fd: int) -> int:
-    """Return the id of the mount that an open descriptor lies on."""
+    """Return the id of the mount that an open descriptor is on."""
     return mount_id_in(f"/proc/self/fdinfo/{fd}")
 
 
@@ -143,8 +143,8 @@ def _overlay_stack(super_options: str) -> Stack:
 def find(target: str, mountinfo_path: str = SELF_MOUNTINFO) -> MountEntry:
     """Return the topmost mount at `target`.
 
-    Raises NotFoundError: `target-missing` where there is no such path, `not-mounted` where
-    nothing is mounted just there.
+    Raises NotFoundError: `target-missing` if there is no such path, `not-mounted` if nothing is
+    mounted there.
     """
     path = absolute(target)
     if mountinfo_path != SELF_MOUNTINFO:
@@ -167,7 +167,7 @@ def find(target: str, mountinfo_path: str = SELF_MOUNTINFO) -> MountEntry:
 
 
 def missing(target: str, error: OSError) -> NotFoundError:
-    """Return the error for a target that cannot be looked at."""
+    """Return the error for a target that cannot be accessed."""
     return NotFoundError(
         "target-missing",
         f"{target}: {error.strerror or 'cannot be opened'}",
@@ -198,7 +198,7 @@ def _not_mounted(target: str, inside: MountEntry | None) -> NotFoundError:
 def find_layered(
     target: str, mountinfo_path: str = SELF_MOUNTINFO, sysfs: str = AUFS_SYSFS
 ) -> Mounted:
-    """Return the overlay or aufs mount at `target`. Raises NotFoundError where there is none."""
+    """Return the overlay or aufs mount at `target`. Raises NotFoundError if there is none."""
     entry = find(target, mountinfo_path)
     if entry.fstype == FUSE_OVERLAYFS:
         raise NotFoundError(
@@ -224,7 +224,7 @@ def not_layered(target: str, entry: MountEntry) -> NotFoundError:
 def aufs_instance(name: str, sysfs: str = AUFS_SYSFS) -> SysfsInstance:
     """Read one si_ID directory of aufs. Raises OSError.
 
-    A file can be busy for a moment while branches change: reading is tried again a few times.
+    A file can be busy briefly while branches change, so reading is retried a few times.
     """
     from layerctl.codecs import aufs  # as above
 
@@ -251,7 +251,7 @@ def _read_busy(path: str, tries: int = 5) -> str:
 
 
 def aufs_instances(sysfs: str = AUFS_SYSFS) -> list[str]:
-    """Return the names of all si_ID directories, sorted; none where aufs has no sysfs."""
+    """Return the names of all si_ID directories, sorted; none if aufs has no sysfs."""
     try:
         return sorted(name for name in os.listdir(sysfs) if name.startswith("si_"))
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Spelling of paths, as the kernel will resolve them."""
+"""Absolute paths, as the kernel resolves them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from layerctl.kernel import beneath
 def absolute(path: str) -> str:
     """Return `path` from the root, without `.`, `..`, doubled or trailing slashes.
 
-    `..` behind a symbolic link is what the kernel makes of it, not what the text suggests.
-    Raises RefusedError for `..` behind a link that another user can change, NotFoundError if the
-    working directory is gone, and for an empty name, which does not mean the working directory to
-    the kernel either (path_resolution(7)).
+    `..` after a symbolic link is resolved like in the kernel, not textually. Raises RefusedError
+    for `..` after a link that another user can change, and NotFoundError if the working directory
+    is gone, or for an empty name, which is not the working directory for the kernel either
+    (path_resolution(7)).
     """
     if not path:
         raise NotFoundError(
@@ -33,7 +33,7 @@ def absolute(path: str) -> str:
 
 
 def real(path: str) -> str:
-    """Return a path without symbolic links, as far as it leads."""
+    """Return a path without symbolic links, as far as it exists."""
     return os.path.realpath(path)
 
 
@@ -43,7 +43,7 @@ def exists(path: str) -> bool:
 
 
 def same(one: str, other: str) -> bool:
-    """Tell whether two paths lead to one directory; False where that cannot be told."""
+    """Tell whether two paths lead to the same directory; False if unknown."""
     if one == other:
         return True
     try:
@@ -53,7 +53,7 @@ def same(one: str, other: str) -> bool:
 
 
 def on_one_filesystem(names: Iterable[str]) -> bool:
-    """Tell whether all paths lead to one filesystem, False where it cannot be told."""
+    """Tell whether all paths lead to the same filesystem; False if unknown."""
     try:
         return len({os.stat(name).st_dev for name in names}) == 1
     except OSError:
@@ -61,14 +61,14 @@ def on_one_filesystem(names: Iterable[str]) -> bool:
 
 
 def unique(prefix: str, suffix: str = "") -> str:
-    """Return a name that nothing else has."""
+    """Return a unique name."""
     return f"{prefix}{os.urandom(6).hex()}{suffix}"
 
 
 def _real(path: str) -> str:
     """Return the directory that a path leads to, without links. Raises RefusedError.
 
-    Links that other users can change are not followed, since nothing would show them afterwards.
+    Links that other users can change are not followed, since the result would not show them.
     """
     try:
         fd = beneath.open_directory(path)
@@ -110,5 +110,5 @@ def is_directory(path: str) -> bool:
 
 
 def taken(path: str) -> bool:
-    """Tell whether something has this name, be it a link that leads nowhere."""
+    """Tell whether the name exists, even as a dangling link."""
     return os.path.lexists(path)

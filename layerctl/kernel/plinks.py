@@ -1,4 +1,4 @@
-"""aufs's pseudo-links, made whole before an unmount as auplink(8) does, without the aufs tools.
+"""Repair the pseudo-links of aufs before an unmount, like auplink(8), without the aufs tools.
 
 Sources: fs/aufs/plink.c and procfs.c; auplink.c of aufs-util. While one branch holds a
 hard-linked file's copy, its other names are kept under `.wh..wh.plnk`: copying each name up once
@@ -21,7 +21,7 @@ from layerctl.model import MountEntry
 from layerctl.rules.aufs import is_writable
 
 MAINTENANCE = "/proc/fs/aufs/plink_maint"
-#: Where a branch keeps them (AUFS_WH_PLINKDIR).
+#: The directory for them in a branch (AUFS_WH_PLINKDIR).
 DIRECTORY = ".wh..wh.plnk"
 
 
@@ -55,9 +55,9 @@ class Copies:
         return bool(self._found) and self._mount >= 0
 
     def shown(self, path: str, layer: int) -> Copy | None:
-        """Return the copy that the mount shows at a path which a lower branch holds, if it does.
+        """Return the copy that the mount shows at a path of a lower branch, if any.
 
-        Raises OSError where the mount does not say.
+        Raises OSError if the mount does not say.
         """
         status = os.stat(path, dir_fd=self._mount, follow_symlinks=False)
         return self.of(status, layer)
@@ -100,9 +100,9 @@ def _inodes(branch: str) -> Iterator[int]:
 
 
 def flush(mounted: Mounted) -> None:
-    """Make every pseudo-link of a live aufs a real hard link on its branch, then forget them.
+    """Make every pseudo-link of a live aufs a real hard link on its branch.
 
-    Does nothing without pseudo-links or privilege. Raises nothing, so that an unmount can go on.
+    Does nothing without pseudo-links or privilege. Raises nothing, so that unmounting can continue.
     """
     stack = mounted.stack
     if "noplink" in stack.options or stack.read_only:
@@ -174,7 +174,7 @@ def _has(branch: int, directory: str, name: str, copy: Copy) -> bool:
 
 
 def _copy_up(entry: MountEntry, inodes: set[int]) -> None:
-    """Touch the owner of every name of these inodes: aufs then copies the name up as a link.
+    """Set the owner of every name of these inodes: aufs then copies the name up as a link.
 
     Anyone who can write to the mount can swap any name in it, so each file is opened first.
     """

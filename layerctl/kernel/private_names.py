@@ -1,10 +1,10 @@
-"""Create a mount in a mount namespace in which no other user can swap a name.
+"""Create a mount in a mount namespace in which other users cannot replace names.
 
 mountinfo shows the names that a mount was given; but a user who can swap a name in such a path can
 lead the kernel elsewhere meanwhile. So a child creates the mount, in a private copy of the mount
 namespace: a tmpfs covers each directory in which others can swap names, and the names in it are
 links to the directories that are open (/proc/self/fd/N). Nothing else sees that, and it ends with
-the child. The mount is handed over as a descriptor and is attached nowhere yet: fsmount(2) or
+the child. The mount is passed as a descriptor and is attached nowhere yet: fsmount(2) or
 open_tree(2), both since Linux 5.2.
 """
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def possible(paths: Iterable[str]) -> bool:
-    """Tell whether a mount of these directories can be created so, by trying.
+    """Probe whether a mount of these directories can be created this way.
 
     It needs CAP_SYS_ADMIN, Linux 5.2, a root that is a mount, and directories of which none is
     below another that other users can swap. What does not exist yet is left out.
@@ -43,7 +43,7 @@ def possible(paths: Iterable[str]) -> bool:
 
 
 def build(names: Mapping[str, int], make: Callable[[str], tuple[int, T]]) -> tuple[int, T]:
-    """Return what `make` does where `names` lead to the directories that are open, and to no other.
+    """Call `make` where `names` lead to the given open directories; return its result.
 
     `names` are absolute paths with descriptors. `make` gets the path of an empty directory and
     returns a descriptor and any other result; it runs in a child (`child.run`), which has the same
@@ -54,13 +54,13 @@ def build(names: Mapping[str, int], make: Callable[[str], tuple[int, T]]) -> tup
 
 
 def _enter(names: Mapping[str, int]) -> str:
-    """Go to where no other user can swap the names; return an empty directory. For a child.
+    """Enter a namespace in which other users cannot replace the names; return an empty directory.
 
     Its name is empty if no name had to be protected.
     """
     uncover.leave([])
     for path, fd in names.items():
-        # The kernel clones no mount of another namespace: the same directory, opened in this one.
+        # The kernel cannot clone a mount of another namespace: open the directory in this one.
         here = beneath.open_directory(path)
         if beneath.identity(here) != beneath.identity(fd):
             raise beneath.replaced(path)
@@ -90,7 +90,7 @@ def _enter(names: Mapping[str, int]) -> str:
 
 
 def _outermost(paths: Iterable[str]) -> list[str]:
-    """Return the paths that lie below no other, each once."""
+    """Return the paths that are below no other, each once."""
     found: list[str] = []
     for path in sorted(set(paths), key=lambda one: f"{one.rstrip('/')}/"):
         if not found or not _is_in(path, found[-1]):

@@ -1,4 +1,4 @@
-"""What this process does to itself: signals, limits, its working directory; programs it starts."""
+"""The current process: signals, limits, working directory; and the programs that it runs."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from collections.abc import Iterator, Sequence
 from layerctl.kernel import beneath
 
 _WAITING_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-#: How many files a process can open at least, where its limit cannot be read.
+#: The limit of open files to assume if it cannot be read.
 _LEAST_FILES = 256
 
 
 @contextlib.contextmanager
 def signals_wait() -> Iterator[set[int]]:
-    """Block signals until what was begun is done or undone; yields which were blocked before."""
+    """Block signals in the context; yields those that were blocked before."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _WAITING_SIGNALS)
     try:
         yield {int(number) for number in before}
     finally:
-        with contextlib.suppress(OSError):  # what is done is done
+        with contextlib.suppress(OSError):  # it is done already
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
 def signals_come(mask: set[int]) -> Iterator[None]:
-    """Deliver pending and new signals meanwhile; `mask` is what `signals_wait` yields."""
+    """Deliver pending and new signals in the context; `mask` is from `signals_wait`."""
     waiting = signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     try:
         yield
@@ -37,9 +37,9 @@ def signals_come(mask: set[int]) -> Iterator[None]:
 
 
 def raise_open_files(wanted: int) -> int:
-    """Raise the limit of open files to `wanted` where it is lower, as far as that is permitted.
+    """Raise the limit of open files to `wanted` if it is lower, as far as permitted.
 
-    Returns the limit that holds then.
+    Returns the resulting limit.
     """
     try:
         soft = os.sysconf("SC_OPEN_MAX")  # the soft limit, -1 for none
@@ -58,7 +58,7 @@ def raise_open_files(wanted: int) -> int:
 
 @contextlib.contextmanager
 def inside(directory: str | None) -> Iterator[None]:
-    """Change to `directory` meanwhile, where relative names start; None changes nothing."""
+    """Change the working directory to `directory` in the context; None changes nothing."""
     if directory is None:
         yield
         return

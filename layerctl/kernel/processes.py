@@ -19,7 +19,7 @@ def mount_namespace(pid: int | str) -> str:
 
 
 def name(pid: int) -> str:
-    """Return the name of a process, `?` where it has ended."""
+    """Return the name of a process, `?` if it has ended."""
     try:
         return read_text(f"/proc/{pid}/comm").rstrip("\n")
     except OSError:
@@ -27,7 +27,7 @@ def name(pid: int) -> str:
 
 
 def who(pid: int) -> tuple[str, str]:
-    """Return a process's full name and its user, `?` for what cannot be told any more."""
+    """Return the full name and the user of a process, `?` if unknown."""
     import psutil  # only a refusal names processes
 
     full_name = user = "?"

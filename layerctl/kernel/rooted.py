@@ -83,7 +83,7 @@ class Rooted:
             os.close(fd)
 
     def real(self, path: str) -> str:
-        """Return where a directory lies on this machine, without links. Raises OSError."""
+        """Return where a directory is on this machine, without links. Raises OSError."""
         with self._opened(path) as fd:
             return os.readlink(beneath.name_of(fd))
 

@@ -1,4 +1,4 @@
-"""A second process, which goes on where the first one stands and sends back what it finds."""
+"""A second process that shares the work of the first and sends back its results."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from contextlib import suppress
 from layerctl.kernel import child
 
 _LENGTH_BYTES = 8
-#: Stands in the length of the last message.
+#: Marks the length of the last message.
 _LAST = 1 << 63
 _PIPE_SIZE = 1 << 20
 _BUFFER = 1 << 16
 
 
 def pays() -> bool:
-    """Tell whether a second process has a processor to run on beside the first."""
+    """Tell whether there is a CPU for a second process."""
     return len(os.sched_getaffinity(0)) > 1
 
 
 class Second:
     """One end of the pipe between the two: in the child it sends, in the parent it receives.
 
-    `is_child` tells in which of the two this is.
+    `is_child` means that this is the child's.
     """
 
     def __init__(self) -> None:
-        """Fork. Raises OSError where no process or descriptor is left."""
+        """Fork. Raises OSError if no process or descriptor is left."""
         reader, writer = os.pipe()
-        with suppress(OSError):  # a smaller pipe makes the two wait for each other more often
+        with suppress(OSError):  # a small pipe makes them wait for each other more often
             fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
         self._child = child.fork(reader, writer)
         self.is_child = self._child == 0
@@ -39,19 +39,19 @@ class Second:
             self._reader = os.fdopen(reader, "rb", _BUFFER)
 
     def send(self, data: bytes, *, last: bool = False) -> None:
-        """Send a message to the parent; ends the process where that takes no more."""
+        """Send a message to the parent; exit if the parent has closed the pipe."""
         length = len(data) | _LAST if last else len(data)
         view = memoryview(length.to_bytes(_LENGTH_BYTES, "little") + data)
         try:
             while view:
                 view = view[os.write(self._writer, view) :]
-        except OSError:  # a part may have gone: the parent must not take more for its rest
+        except OSError:  # a part may be sent, which must not be completed by other data
             os._exit(1)
 
     def receive(self) -> tuple[bytes, bool]:
         """Return the child's next message, and whether it is the last.
 
-        Raises OSError where the child has ended before it.
+        Raises OSError if the child has ended before it.
         """
         length = int.from_bytes(self._read(_LENGTH_BYTES), "little")
         return self._read(length & ~_LAST), bool(length & _LAST)
@@ -63,9 +63,9 @@ class Second:
         return data
 
     def end(self) -> None:
-        """End the child, from within at once, from the parent if it has not ended."""
+        """End the child: exit in the child; kill it in the parent if it has not ended."""
         if self.is_child:
-            os._exit(0)  # all that it has to say was sent
+            os._exit(0)  # it has sent everything
         self._reader.close()
         os.kill(self._child, signal.SIGKILL)
         os.waitpid(self._child, 0)

@@ -1,4 +1,4 @@
-"""Reach just one existing mount, so that nobody can put another one in its place meanwhile."""
+"""Access exactly one existing mount, so that it cannot be replaced by another meanwhile."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def demand_name(target: str, entry: MountEntry) -> None:
 def open_root(entry: MountEntry) -> int:
     """Open the root of a mount (O_PATH); while it is open, the mount is busy.
 
-    Raises OSError, RefusedError, and NotFoundError where its name leads to another mount now.
+    Raises OSError, RefusedError, and NotFoundError if its name leads to another mount now.
     """
     fd = beneath.open_directory(entry.target)
     try:
@@ -47,7 +47,7 @@ def open_root(entry: MountEntry) -> int:
 
 @contextlib.contextmanager
 def opened(entry: MountEntry) -> Iterator[str]:
-    """Yield a name of just this mount, whatever is mounted over it or renamed meanwhile.
+    """Yield a name of exactly this mount, whatever is mounted over it or renamed meanwhile.
 
     Raises what `open_root` does.
     """
@@ -78,7 +78,7 @@ def mount_point(entry: MountEntry) -> Iterator[str]:
                 os.close(fd)
         yield f"{beneath.name_of(parent)}/{name}"
     finally:
-        with contextlib.suppress(OSError):  # the mount may be gone by now
+        with contextlib.suppress(OSError):  # the mount may be gone
             os.close(parent)
 
 
@@ -112,7 +112,7 @@ class Spot:
 
         Raises OSError if it cannot be found, after unmounting what is there.
         """
-        # Nobody can rename a mount point, so its name leads to it from now on.
+        # A mount point cannot be renamed, so from now on its name leads to it.
         with contextlib.suppress(OSError):
             self._name = _name_of(self._directory)
         try:
@@ -140,5 +140,5 @@ def detach(fd: int) -> None:
 
 
 def _name_of(fd: int) -> str:
-    """Return the name of an open directory in the one above it. Raises OSError."""
+    """Return the name of an open directory in its parent. Raises OSError."""
     return os.path.basename(os.readlink(beneath.name_of(fd))) or "."

@@ -1,7 +1,7 @@
 """System calls that Python has no name for. The only module that imports ctypes.
 
-A wrapper bears its call's name, takes Python types and raises OSError with the path. Constants
-are spelled as in the kernel's headers (linux/mount.h, sys/mount.h, linux/sched.h).
+A wrapper has the name of its call, takes Python types and raises OSError with the path. Constants
+have their names in the kernel's headers (linux/mount.h, sys/mount.h, linux/sched.h).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
 
-# The numbers of flags that have a word stand in layerctl.rules.flags.
+# Flags that are mount options are in layerctl.rules.flags.
 MS_REMOUNT = 32
 MS_BIND = 4096
 MS_REC = 16384
@@ -68,7 +68,7 @@ def _check(result: int, path: str | None = None) -> int:
 
 
 def mount(source: str, target: str, fstype: str, flags: int, data: str) -> None:
-    """mount(2) with a data string. The kernel reads one page of it at most: mind the length."""
+    """mount(2) with a data string. The kernel reads at most one page of it: check the length."""
     _check(
         _libc.mount(
             os.fsencode(source), os.fsencode(target), os.fsencode(fstype), flags, os.fsencode(data)
@@ -127,7 +127,7 @@ def fsmount(fd: int, flags: int = FSMOUNT_CLOEXEC, attributes: int = 0) -> int:
 
 
 def move_mount(fd: int, target_fd: int, target: str) -> None:
-    """move_mount(2) (5.2): attach the mount behind `fd` to the directory behind `target_fd`."""
+    """move_mount(2) (5.2): attach the mount of `fd` to the directory of `target_fd`."""
     _check(
         _libc.syscall(
             ctypes.c_long(_NR_MOVE_MOUNT),
@@ -216,7 +216,7 @@ def name_to_handle_at(path: str, dir_fd: int = AT_FDCWD) -> tuple[int, bytes]:
 
 
 def open_by_handle_at(mount_fd: int, kind: int, data: bytes) -> int:
-    """open_by_handle_at(2) with O_PATH: ESTALE where the filesystem has no such file."""
+    """open_by_handle_at(2) with O_PATH: ESTALE if the filesystem has no such file."""
     handle = _FileHandle(handle_bytes=len(data), handle_type=kind)
     if len(data) > 128:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
@@ -266,7 +266,7 @@ def renameat2(old: str, new: str, flags: int, dir_fd: int = AT_FDCWD) -> None:
 
 
 def context_log(fd: int) -> list[str]:
-    """Read what a filesystem context has to say: lines of `e`, `w` or `i`, a space, and words."""
+    """Read the messages of a filesystem context: lines of `e`, `w` or `i`, a space, and text."""
     lines: list[str] = []
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Reach what mounts cover: by a copy of a mount, or of the whole mount namespace."""
+"""Access what mounts cover, through a copy of a mount or of the whole mount namespace."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def copying(mount: MountEntry, rest: str) -> Callable[[], int]:
-    """Return what opens a directory of a mount that is not covered itself, by a copy of it."""
+    """Return a function that opens a directory of an uncovered mount, through a copy of it."""
 
     def attempt() -> int:
         fd = layers.open_root(mount.target)
@@ -33,7 +33,7 @@ def copying(mount: MountEntry, rest: str) -> Callable[[], int]:
 
 
 def uncovering(targets: Sequence[str], path: str) -> Callable[[], int]:
-    """Return what opens the directory that lies at a path once other mounts are gone.
+    """Return a function that opens the directory at a path after unmounting others.
 
     They are unmounted in a private copy of the mount namespace, which only a child has, and which
     ends with it. What is opened is a copy of the mount without what is mounted
@@ -55,7 +55,7 @@ def uncovering(targets: Sequence[str], path: str) -> Callable[[], int]:
 
 
 def beneath(targets: Sequence[str], look: Callable[[], T]) -> T:
-    """Return what `look` does where other mounts are gone: in a child, see `leave`.
+    """Return the result of `look` after unmounting others, in a child; see `leave`.
 
     Raises OSError if that is not permitted, and what `look` raises.
     """
@@ -68,7 +68,7 @@ def beneath(targets: Sequence[str], look: Callable[[], T]) -> T:
 
 
 def leave(targets: Sequence[str]) -> None:
-    """Go to a private copy of the mount namespace, and unmount there. Raises OSError."""
+    """Enter a private copy of the mount namespace, and unmount there. Raises OSError."""
     syscalls.unshare(syscalls.CLONE_NEWNS)
     # Without this, other namespaces would lose the mounts too. It fails if the root is not a mount
     # point.

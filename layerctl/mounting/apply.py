@@ -35,7 +35,7 @@ from layerctl.rules.words import count
 class MountFailedError(Exception):
     """The kernel refused a call: which one, the errno, and its words.
 
-    `judged` tells that it was the call in which the kernel judges the mount as a whole.
+    `judged` means that it was the call in which the kernel judges the mount as a whole.
     """
 
     def __init__(self, run: Run, error: OSError, kernel_log: Sequence[str]) -> None:

@@ -94,7 +94,7 @@ def _waiting(stack: Stack, lost: Sequence[str]) -> list[str]:
 def unit(stack: Stack, source: str, target: str, lost: Sequence[str] = ()) -> str:
     """Return a systemd mount unit, its file name in a comment at the top; `lost` as for fstab.
 
-    Raises RefusedError where a unit cannot hold the names.
+    Raises RefusedError if a unit cannot hold the names.
     """
     options = for_mount8(stack)
     name = unit_name(target)
@@ -173,7 +173,7 @@ _QUOTED = '\\"'
 def tmpfiles(directories: Iterable[Made], target: str) -> str:
     """Return lines of tmpfiles.d(5) that create directories, a file name in a comment at the top.
 
-    One that is there keeps its mode and owner. Raises RefusedError where no line can hold a name.
+    One that is there keeps its mode and owner. Raises RefusedError if no line can hold a name.
     """
     name = unit_name(target).removesuffix(".mount")
     lines = [f"# /etc/tmpfiles.d/layerctl-{name}.conf"]

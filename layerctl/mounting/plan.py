@@ -30,7 +30,7 @@ class Plan(NamedTuple):
     `parameters` are for the new calls. `string` is mount(2)'s, and `appends` what remounts add to
     it (aufs). `cwd` is the directory that relative names start from. `opened` are paths that are
     opened before, in order; in the strings, `placeholder(n)` stands for the n-th descriptor.
-    `apart` tells that the mount is built where no name can be swapped.
+    `apart` means that the mount is built where no name can be swapped.
     """
 
     stack: Stack

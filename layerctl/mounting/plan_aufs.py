@@ -16,7 +16,7 @@ def plan_aufs(stack: Stack) -> Plan:
 
     Each directory is named by a descriptor; sysfs shows its path all the same.
 
-    Raises RefusedError where a string cannot hold an option.
+    Raises RefusedError if a string cannot hold an option.
     """
     opened = [layer.path for layer in stack.layers]
     branches = [

@@ -1,8 +1,8 @@
 """Change an existing mount: its flags, and the options of aufs. Verified, or undone.
 
-Sources: do_remount and do_reconfigure_mnt of fs/namespace.c; ovl_reconfigure and ovl_parse_param
-of fs/overlayfs: at a remount overlay takes `ro` and `rw`; mount(2) ignores every other option in
-silence, fsconfig(2) refuses it. aufs takes most of its options (aufs.5).
+Sources: do_remount and do_reconfigure_mnt of fs/namespace.c; ovl_reconfigure and ovl_parse_param of
+fs/overlayfs: at a remount overlay takes `ro` and `rw`; mount(2) ignores every other option
+silently, fsconfig(2) refuses it. aufs takes most of its options (aufs.5).
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class Run:
         return self.open[path]
 
     def look_again(self, paths: Iterable[str]) -> None:
-        """Raise RefusedError where a path leads to another directory than the one that is open."""
+        """Raise RefusedError if a path leads to another directory than the one that is open."""
         for path in paths:
             self.checked[path] = beneath.identity(self.open[path])
             fd = beneath.open_directory(path)

@@ -83,7 +83,7 @@ class Bucket:
         return Bucket(self._read, value[_BUCKET.size :] if root == 0 else self._read(root))
 
     def get(self, name: bytes) -> bytes | Bucket | None:
-        """Return what a name leads to, None where it is not there. Raises DamagedError."""
+        """Return what a name leads to, None if it is not there. Raises DamagedError."""
         page = self._start
         for _ in range(_DEEPEST):
             if _flags(page) & _LEAF:
@@ -99,7 +99,7 @@ class Bucket:
         raise DamagedError("the tree is too deep")
 
     def bucket(self, *names: bytes) -> Bucket | None:
-        """Return the bucket that a chain of names leads to, None where there is none."""
+        """Return the bucket that a chain of names leads to, None if there is none."""
         here: Bucket = self
         for name in names:
             found = here.get(name)
@@ -109,7 +109,7 @@ class Bucket:
         return here
 
     def value(self, name: bytes) -> bytes:
-        """Return the value of a name, empty where there is none."""
+        """Return the value of a name, empty if there is none."""
         found = self.get(name)
         return found if isinstance(found, bytes) else b""
 

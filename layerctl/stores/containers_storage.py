@@ -135,7 +135,7 @@ def _file_of(name: str) -> str:
 
 
 def _name(metadata: Any) -> str | None:
-    """Return the name in the metadata of a container, None where there is none."""
+    """Return the name in the metadata of a container, None if there is none."""
     try:
         known = json.loads(metadata)
     except (TypeError, ValueError, RecursionError):

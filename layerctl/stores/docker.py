@@ -62,7 +62,7 @@ class _Docker(Reading):
         return f"overlay2/{identity}/diff" if self.driver == "overlay2" else f"aufs/diff/{identity}"
 
     def _chains(self) -> None:
-        """Settle the chain and diff ids of the layers of images, and what lies below which."""
+        """Settle the chain and diff ids of the layers of images, and what is below which."""
         base = f"{self.image}/layerdb/sha256"
         above: dict[str, str] = {}
         self.whole = self.root.has(f"{self.path}/{base}")

@@ -20,7 +20,7 @@ _HOMES = ".local/share/containers/storage"
 def stores(directory: str = "/") -> list[Store]:
     """Return what every store below a root holds; `directory` may also be a store by itself.
 
-    Raises OSError where the directory cannot be opened.
+    Raises OSError if the directory cannot be opened.
     """
     root = Rooted(directory)
     try:

@@ -16,7 +16,7 @@ KINDS = (*ENGINES, IMAGE, LAYER)
 #: No start of an id that is shorter names one: it might be a word.
 SHORTEST = 4
 _HEX = re.compile(r"[0-9a-f]+")
-#: A layer's directory as part of a path, and what lies in the layer behind it.
+#: A layer's directory as part of a path, and what is in the layer behind it.
 _INSIDE = re.compile(
     r"(?:.*/|)(?:(?:overlay2?/(?P<id>[0-9a-z]{12,64}(?:-init)?)"
     r"|snapshots/(?P<number>\d+))(?:/(?:diff\d*|fs|merged)(?:/(?P<path>.*))?)?"

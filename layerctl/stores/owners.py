@@ -35,7 +35,7 @@ _NAMES = ("io.kubernetes.cri.container-name", "io.kubernetes.cri.sandbox-name", 
 
 
 def of(mounted: Mounted) -> Container | None:
-    """Return the container that a mount is the root of, None where none is known."""
+    """Return the container that a mount is the root of, None if none is known."""
     for path in (mounted.entry.target, *(layer.path for layer in mounted.stack.layers[:1])):
         for look in (_docker_rootfs, _bundle, _stored):
             found = look(path)
@@ -45,7 +45,7 @@ def of(mounted: Mounted) -> Container | None:
 
 
 def root_of(path: str) -> str | None:
-    """Return the store that a directory looks to be in, None where it looks to be in none."""
+    """Return the store that a directory looks to be in, None if it looks to be in none."""
     match = _STORED.fullmatch(path)
     return None if match is None else match["root"]
 
@@ -58,7 +58,7 @@ def labels_of(paths: Iterable[str]) -> dict[str, str]:
 
 @functools.cache
 def stores_at(root: str) -> tuple[Store, ...]:
-    """Return what the store in a directory holds, nothing where there is none."""
+    """Return what the store in a directory holds, nothing if there is none."""
     try:
         return tuple(find.stores(root))
     except OSError:

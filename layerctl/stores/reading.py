@@ -62,7 +62,7 @@ class Reading:
             return ""
 
     def json(self, path: str, *, optional: bool = False) -> Any:
-        """Return a JSON document of the store, None where it cannot be read."""
+        """Return a JSON document of the store, None if it cannot be read."""
         try:
             return self.root.json(f"{self.path}/{path}")
         except (OSError, ValueError) as error:
@@ -70,7 +70,7 @@ class Reading:
             return None
 
     def directory(self, path: str) -> str:
-        """Return where a directory of the store lies on this machine, empty where it is gone."""
+        """Return where a directory of the store is on this machine, empty if it is gone."""
         try:
             return self.root.real(f"{self.path}/{path}")
         except OSError as error:
@@ -119,5 +119,5 @@ def steps_of(config: dict[str, Any], layers: int) -> tuple[str, ...]:
 
 
 def step(steps: Sequence[str], index: int) -> str:
-    """Return the step that made one layer, empty where it is not known."""
+    """Return the step that made one layer, empty if it is not known."""
     return steps[index] if index < len(steps) else ""

@@ -15,10 +15,10 @@ from layerctl.model import Layer, Role, Stack
 class StoredLayer(NamedTuple):
     """One layer of a store.
 
-    `id` is the name of its directory in the store, `directory` what a mount takes of it, empty
-    where it is gone. `chain` is the chain id of OCI images, of this layer and all below; `diff`
-    the diff id, of its contents. `parent` is the id of the next one down. `recorded` is False where
-    none of the store's records names it.
+    `id` is the name of its directory in the store, `directory` what a mount takes of it, empty if
+    it is gone. `chain` is the chain id of OCI images, of this layer and all below; `diff` the diff
+    id, of its contents. `parent` is the id of the next one down. `recorded` is False if none of the
+    store's records names it.
     """
 
     id: str
@@ -47,10 +47,10 @@ class Image(NamedTuple):
 
 
 class Container(NamedTuple):
-    """A container as its engine knows it; `name` is None where it has none that can be read.
+    """A container as its engine knows it; `name` is None if it has none that can be read.
 
     `layers` are ids, the writable one first; `image` is the id of its image, `state` the engine's
-    last word on it (`running`, `exited`, ...), empty where it keeps none.
+    last word on it (`running`, `exited`, ...), empty if it keeps none.
     """
 
     engine: str
@@ -69,7 +69,7 @@ class Container(NamedTuple):
 class Store(NamedTuple):
     """What one store holds. `root` is where it lies, `driver` how it keeps its layers.
 
-    `whole` tells that every record which names layers could be read.
+    `whole` means that every record which names layers could be read.
     """
 
     engine: str

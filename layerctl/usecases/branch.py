@@ -80,7 +80,7 @@ def resolved(change: BranchChange, live: Stack) -> BranchChange:
 def carry_out(changes: Changes, target: str) -> tuple[Mounted, tuple[str, ...]]:
     """Make the changes; return the resulting mount and notes.
 
-    Raises NotFoundError where TARGET leads to another mount now, else what `branches.apply` raises.
+    Raises NotFoundError if TARGET leads to another mount now, else what `branches.apply` raises.
     """
     standing.demand_name(target, changes.mounted.entry)
     return branches.apply(changes.mounted, changes.changes)

@@ -40,8 +40,7 @@ def plan_remount(words: RemountWords, target: str) -> Remount:
 def carry_out(planned: Remount, target: str) -> tuple[Mounted, tuple[str, ...]]:
     """Change the mount; return it as it is now, and notes.
 
-    Raises NotFoundError where TARGET leads to another mount now, else what `remount.carry_out`
-    raises.
+    Raises NotFoundError if TARGET leads to another mount now, else what `remount.carry_out` raises.
     """
     standing.demand_name(target, planned.mounted.entry)
     return remount.carry_out(planned)

@@ -1,4 +1,4 @@
-"""What lies below a layer, as the resolver sees it."""
+"""What is below a layer, as the resolver sees it."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ class Folder:
         return self.step(Verb.REMOVE, name, why, run, ("rmdir", "--", self.inside(name)))
 
     def expect(self, name: str, status: os.stat_result) -> None:
-        """Raise RefusedError where a name is not what it was."""
+        """Raise RefusedError if a name is not what it was."""
         now = layers.status(name, self.fd)
         if now is None or _sign(now) != _sign(status):
             raise changed(self.inside(name))

@@ -25,7 +25,7 @@ Kept = Generator[Step, None, int]
 
 
 def demand(stack: Stack) -> None:
-    """Raise RefusedError where there is nothing to trim, or it cannot be done safely."""
+    """Raise RefusedError if there is nothing to trim, or it cannot be done safely."""
     if stack.fstype != "overlay" or stack.upper is None or len(stack.layers) < 2:
         raise RefusedError(
             "no-upper-layer",
@@ -64,7 +64,7 @@ class _Trimmer:
         return Folder(part.fd, path, self._prefix)
 
     def _names(self, directory: MergedDir, folder: Folder) -> Kept:
-        """Yield the steps for what lies in a directory of the upper layer."""
+        """Yield the steps for what is in a directory of the upper layer."""
         below = lower.rest(directory, 0)
         kept = 0
         for name, letter in sorted(layers.scan(folder.fd, layers.LETTER_OF).items()):

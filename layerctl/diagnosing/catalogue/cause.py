@@ -40,7 +40,7 @@ class Cause(NamedTuple):
 
 
 def table(*causes: Cause) -> dict[str, Cause]:
-    """Return causes by their ids. Raises ValueError where two bear one id."""
+    """Return causes by their ids. Raises ValueError if two bear one id."""
     found: dict[str, Cause] = {}
     for cause in causes:
         if cause.id in found:

@@ -1,4 +1,4 @@
-"""Causes that lie in the directories of a stack and how they lie to each other."""
+"""Causes that are in the directories of a stack and how they lie to each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Causes that lie in the request: options, their values and how the string was written."""
+"""Causes that are in the request: options, their values and how the string was written."""
 
 from __future__ import annotations
 

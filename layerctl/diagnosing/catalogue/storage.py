@@ -1,4 +1,4 @@
-"""Causes that lie in the filesystem below a layer."""
+"""Causes that are in the filesystem below a layer."""
 
 from __future__ import annotations
 

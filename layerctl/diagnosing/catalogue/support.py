@@ -1,4 +1,4 @@
-"""Causes that lie in the machine: the kernel, its modules, privilege and policy."""
+"""Causes that are in the machine: the kernel, its modules, privilege and policy."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def whiteouts_shown(stack: Stack, facts: Facts) -> Iterator[Clue]:
 
 
 def _holds(place: Directory | None) -> bool | None:
-    """Tell whether an xino file can lie in a directory, None where it is not known."""
+    """Tell whether an xino file can be in a directory; None if that is unknown."""
     if place is None or place.mount is None:
         return None
     has_device = not place.mount.device.startswith("0:")

@@ -77,7 +77,7 @@ class Checked(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What checks found, gravest first, and which were made."""
+    """What checks found, worst first, and which were made."""
 
     findings: list[Finding]
     checks: list[Checked]
@@ -99,7 +99,7 @@ def make(
 ) -> Report:
     """Make checks of a subject. One that fails itself is a finding, and the others go on.
 
-    `unknown` are facts that could not be read, `is_root` tells that root tried to.
+    `unknown` are facts that could not be read, `is_root` means that root tried to.
     """
     clues: list[Clue] = []
     made: list[Checked] = []
@@ -118,7 +118,7 @@ def make(
 
 
 def findings(clues: Sequence[Clue]) -> list[Finding]:
-    """Return the findings of clues, gravest first."""
+    """Return the findings of clues, worst first."""
     if not clues:
         return []
     # a mount without faults does not pay for the catalogue

@@ -190,7 +190,7 @@ def one_mount(stack: Stack, facts: Facts) -> Iterator[Clue]:
 
 
 def _new_work(upper: Directory) -> str | None:
-    """Return a place for a work directory on the upper one's mount, None where there is none."""
+    """Return a place for a work directory on the upper one's mount, None if there is none."""
     if upper.mount is not None and upper.inside == upper.mount.root:
         return None
     return work_beside(real(upper))
@@ -274,5 +274,5 @@ def apart(stack: Stack, facts: Facts) -> Iterator[Clue]:
 
 
 def is_in(inner: str, outer: str) -> bool:
-    """Tell whether one path of a filesystem is another or lies in it."""
+    """Tell whether one path of a filesystem is another or is in it."""
     return inner == outer or inner.startswith(outer.rstrip("/") + "/")

@@ -50,7 +50,7 @@ def depth(stack: Stack, facts: Facts) -> Iterator[Clue]:
 def depth_of(entry: MountEntry, facts: Facts, guard: int = 8) -> tuple[int, bool]:
     """Return at least how deep a filesystem is stacked (s_stack_depth), and whether that is sure.
 
-    procfs forbids all stacking. What the layers of an overlay lie on is found by their names.
+    procfs forbids all stacking. What the layers of an overlay are on is found by their names.
     """
     if entry.fstype == "proc":
         return MAX_DEPTH, True
@@ -67,7 +67,7 @@ def depth_of(entry: MountEntry, facts: Facts, guard: int = 8) -> tuple[int, bool
 
 
 def _mount_of(path: str, entries: tuple[MountEntry, ...], above: MountEntry) -> MountEntry | None:
-    """Return the mount that a path lay on when the mount above was made; the last one counts."""
+    """Return the mount that a path was on when the mount above was made; the last one counts."""
     found: MountEntry | None = None
     for entry in entries:
         if entry.mount_id == above.mount_id:

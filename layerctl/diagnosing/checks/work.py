@@ -135,7 +135,7 @@ def usable(stack: Stack, facts: Facts) -> Iterator[Clue]:
 
 
 def _touches(place: Directory, used: Directory) -> bool:
-    """Tell whether a layer is a directory in use, or lies in one."""
+    """Tell whether a layer is a directory in use, or is in one."""
     if place.identity is not None and place.identity == used.identity:
         return True
     if place.mount is None or used.mount is None or place.inside is None or used.inside is None:

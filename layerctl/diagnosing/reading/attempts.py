@@ -35,8 +35,8 @@ class Attempt(NamedTuple):
     """One mount in a text.
 
     `options` is its string as it stood there; `error` what is wrong with that by itself; `stack`
-    None where it makes none. `by` is the program: mount, fuse-overlayfs, `other` for another
-    type's helper, or empty; or `listing` for one that is there.
+    None if it makes none. `by` is the program: mount, fuse-overlayfs, `other` for another type's
+    helper, or empty; or `listing` for one that is there.
     """
 
     fstype: str

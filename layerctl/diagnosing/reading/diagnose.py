@@ -54,8 +54,8 @@ def of_mount(
 ) -> Reading:
     """Return what the kernel's answer to a mount says: its errno and its own lines, no text.
 
-    `lines` are the context log's and the kernel log's; `errno` is None where it does not count.
-    The clues are those that the reader of texts makes of the same errno and the same lines.
+    `lines` are the context log's and the kernel log's; `errno` is None if it does not count. The
+    clues are those that the reader of texts makes of the same errno and the same lines.
     """
     context = contexts.of_kernel(lines, kernel_version)
     kernel.match_lines(context)

@@ -28,7 +28,7 @@ _WORK = frozenset(
     }
 )  # fmt: skip
 _LOST = frozenset({"missing-layer-directory", "layer-link-missing-after-crash", "layer-gone"})
-#: An engine's word for getting a lost layer again, and for a store that lies elsewhere.
+#: An engine's word for getting a lost layer again, and for a store that is elsewhere.
 _AGAIN = {
     "docker": ("docker rmi IMAGE", "docker pull IMAGE"),
     "podman": ("podman system check --repair", "podman pull IMAGE"),
@@ -47,7 +47,7 @@ _SPACE = {
 
 
 def engine(context: Context) -> str:
-    """Return the engine whose store a text is about, empty where it is none's."""
+    """Return the engine whose store a text is about, empty if it is none's."""
     small = context.small
     if "containers/storage" in small or re.search(r"\b(?:podman|buildah|cri-o|crio)\b", small):
         return "podman"

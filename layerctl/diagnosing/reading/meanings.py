@@ -312,6 +312,6 @@ _WHILE: tuple[tuple[str, dict[str, str]], ...] = (
 def by_errno(name: str) -> dict[str, tuple[str, ...]]:
     """Return the causes that an errno (`EXDEV`) can have, likeliest first, by what was being done.
 
-    Empty where it means nothing here.
+    Empty if it means nothing here.
     """
     return {what: tuple(table[name].split()) for what, table in _WHILE if name in table}

@@ -87,6 +87,6 @@ _VERSION = Lazy(
 
 
 def kernel_version(text: str) -> Release | None:
-    """Return the kernel version that a text names, None where it names none."""
+    """Return the kernel version that a text names, None if it names none."""
     found = _VERSION.search(text)
     return None if found is None else release(found[1])

@@ -33,7 +33,7 @@ from layerctl.kernel.plinks import DIRECTORY, Copies, Copy
 from layerctl.rules.aliasing import Aliasing
 
 PREFIX = ".wh."
-#: Marks the directory it lies in as opaque (AUFS_WH_DIROPQ).
+#: Marks the directory it is in as opaque (AUFS_WH_DIROPQ).
 OPAQUE = ".wh..wh..opq"
 #: How the names of aufs's own files start: .wh..wh.aufs, .wh..wh.plnk ...
 META = ".wh..wh."
@@ -87,7 +87,7 @@ class Aufs:
         return MergedDir("", [Part(index, os.dup(fd), "") for index, fd in enumerate(self.roots)])
 
     def reopen(self, directory: MergedDir, above: MergedDir | None = None) -> None:
-        """Open what was closed; `above` is an open directory that it lies in."""
+        """Open what was closed; `above` is an open directory that it is in."""
         reopen(self.roots, self.reasons, directory, above)
 
     def acts_on(self, part: Part, name: str) -> bool:
@@ -177,7 +177,7 @@ class Aufs:
 
     @staticmethod
     def _end_at_opaque(found: Found) -> None:
-        """Leave out what lies below an opaque directory; of several the lowest counts.
+        """Leave out what is below an opaque directory; of several the lowest counts.
 
         A first lookup goes on below an opaque directory, and remembers the last that it meets
         (di_bdiropq), so that of two opaque directories both are merged: seen on aufs 6.1 too.

@@ -98,7 +98,7 @@ class AufsMarkers:
         return None
 
     def _below(self, directory: MergedDir, position: int, name: str) -> tuple[Covered, ...]:
-        """Return what lies below of that name and would show, or be merged."""
+        """Return what is below of that name and would show, or be merged."""
         found: list[Covered] = []
         under = any(
             kind is not None and kind.letter == "d"
@@ -184,7 +184,7 @@ class AufsMarkers:
     # What the merged tree does not show
 
     def moved(self, directory: MergedDir, name: str, below: MergedDir) -> Iterable[Part]:
-        """Return the parts that lie elsewhere in their branches: nothing moves in aufs."""
+        """Return the parts that are elsewhere in their branches: nothing moves in aufs."""
         return ()
 
     def hider(self, directory: MergedDir, name: str, layer: int) -> tuple[str, int] | None:

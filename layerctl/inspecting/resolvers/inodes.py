@@ -80,7 +80,7 @@ def _put(table: Aliases, path: str, alias: Alias) -> None:
 def _wanted(overlay: Overlay, origins: Origins) -> set[int] | None:
     """Look through the upper layer for what can have a second path.
 
-    Returns None where nothing can, else the inode numbers of lower files that could be met again.
+    Returns None if nothing can, else the inode numbers of lower files that could be met again.
     """
 
     def unread(path: str, error: OSError) -> None:

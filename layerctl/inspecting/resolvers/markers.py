@@ -16,9 +16,9 @@ MADE_NEW = "no lower layer has that directory: it is new"
 class Whiteout(NamedTuple):
     """One marker: `path` is the name it hides, `marker` the file (or directory) that does it.
 
-    `kind` is chardev, xattr, aufs or opaque; `hides` the layers of what it hides; `effective`
-    is yes, lookup-only or no, and `reason` says why. `by` is the layer of what made it
-    unnecessary, None where nothing did.
+    `kind` is chardev, xattr, aufs or opaque; `hides` the layers of what it hides; `effective` is
+    yes, lookup-only or no, and `reason` says why. `by` is the layer of what made it unnecessary,
+    None if nothing did.
     """
 
     path: str
@@ -68,7 +68,7 @@ class MarkerReader(Protocol):
         """Return the opaque markers of `below`, the merged directory `name` of `directory`."""
 
     def moved(self, directory: MergedDir, name: str, below: MergedDir) -> Iterable[Part]:
-        """Return the parts of the merged directory `name` that lie elsewhere in their layers."""
+        """Return the parts of the merged directory `name` that are elsewhere in their layers."""
 
     def hider(self, directory: MergedDir, name: str, layer: int) -> tuple[str, int] | None:
         """Return what leaves the directory `name` of `layer` out, in words, and its layer."""
@@ -85,7 +85,7 @@ class Places:
         self._words: dict[tuple[Covered, ...], tuple[tuple[int, ...], str]] = {}
 
     def path(self, part: Part, *names: str) -> str:
-        """Return the path of a directory of a layer, or of what lies in it."""
+        """Return the path of a directory of a layer, or of what is in it."""
         return "/".join(filter(None, (self._layers[part.layer], part.path, *names)))
 
     def words(self, hides: tuple[Covered, ...]) -> tuple[tuple[int, ...], str]:

@@ -113,7 +113,7 @@ class Overlay(OverlayLayers):
         return directory
 
     def reopen(self, directory: MergedDir, above: MergedDir | None = None) -> None:
-        """Open what was closed; `above` is an open directory that it lies in."""
+        """Open what was closed; `above` is an open directory that it is in."""
         reopen(self.roots, self.reasons, directory, above)
 
     def acts_on(self, part: Part, name: str) -> bool:
@@ -350,8 +350,7 @@ class Overlay(OverlayLayers):
     def _merge(self, directory: MergedDir, name: str) -> Found | None:
         """Do what `lookup` does for a directory that was just listed, from what the scan saw.
 
-        Returns None where a redirect, a trap, or an origin to verify, asks for the whole of
-        `lookup`.
+        Returns None if a redirect, a trap, or an origin to verify, asks for the whole of `lookup`.
         """
         if self.settings.verify:
             return None

@@ -16,10 +16,10 @@ class OverlayLayers:
     """The layers of one overlay, and how it reads them.
 
     `roots` are descriptors of the layers' directories, topmost first, `blind` whether the
-    attributes cannot be read for want of privilege, `traps` the identities of directories that
-    a lookup refuses to enter because they are layers themselves, `same_fs` whether all layers lie
-    on one filesystem, `decodes` whether the kernel finds a copied-up file's origin by its handle,
-    which takes privilege.
+    attributes cannot be read without privilege, `traps` the identities of directories that a lookup
+    refuses to enter because they are layers themselves, `same_fs` whether all layers are on one
+    filesystem, `decodes` whether the kernel finds a copied-up file's origin by its handle, which
+    takes privilege.
     """
 
     def __init__(

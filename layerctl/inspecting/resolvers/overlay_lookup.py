@@ -93,7 +93,7 @@ class OverlayLookup:
                 lowers = overlay.lower_roots
         below = self._through_lowers(directory, lowers)
         if self._metacopy and below and self._settings.data_layers and self._absolute:
-            # The contents lie in a data-only layer; this is allowed without metacopy=on.
+            # The contents are in a data-only layer; this is allowed without metacopy=on.
             found.metacopy = True
             found.data = overlay.in_data_layers(self._redirect or "")
             return
@@ -139,7 +139,7 @@ class OverlayLookup:
     def _verified(self, directory: MergedDir, below: Part) -> bool:
         """Tell whether the first lower object is what the upper one was copied from.
 
-        With nfs_export=on a directory that is not is left out, and so is what lies below it; with
+        With nfs_export=on a directory that is not is left out, and so is what is below it; with
         index=on a metacopy file that is not is denied.
         """
         overlay, found, origins = self._overlay, self._found, self._origins

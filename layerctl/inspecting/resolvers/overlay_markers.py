@@ -275,7 +275,7 @@ def _foreign(directory: MergedDir, part: Part, name: str, marker: str) -> Whiteo
 
 
 def _below(directory: MergedDir, position: int, name: str) -> tuple[Covered, ...]:
-    """Return what lies below of that name and would show, or be merged.
+    """Return what is below of that name and would show, or be merged.
 
     Another whiteout ends it; under a directory so does what is none.
     """

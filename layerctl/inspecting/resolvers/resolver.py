@@ -185,7 +185,7 @@ class Resolver(Protocol):
     ) -> tuple[EntryKind | None, MergedDir | None]:
         """Return the whole kind of a directory just listed, and the directory unless denied.
 
-        The kind is None where a listing leaves it out, because a lookup is denied.
+        The kind is None if a listing leaves it out, because a lookup is denied.
         """
 
     def lookup(self, directory: MergedDir, name: str) -> Found:
@@ -209,7 +209,7 @@ class Resolver(Protocol):
         """
 
     def reopen(self, directory: MergedDir, above: MergedDir | None = None) -> None:
-        """Open what `MergedDir.close` closed; `above` is an open directory that it lies in."""
+        """Open what `MergedDir.close` closed; `above` is an open directory that it is in."""
 
 
 def reopen(
@@ -247,7 +247,7 @@ def descend(resolver: Resolver, path: str) -> tuple[MergedDir, str, Found | None
     """Look a path up name by name, as far as directories lead.
 
     Returns the last directory, open, and what was found in it under the next name, if that is no
-    directory or is denied; None where the whole path was gone down.
+    directory or is denied; None if the whole path was gone down.
     """
     directory = resolver.root()
     for name in filter(None, path.split("/")):
@@ -260,7 +260,7 @@ def descend(resolver: Resolver, path: str) -> tuple[MergedDir, str, Found | None
 
 
 def find_directory(resolver: Resolver, path: str) -> MergedDir | None:
-    """Return a directory of the merged tree by its path, None where there is none."""
+    """Return a directory of the merged tree by its path, None if there is none."""
     directory, _, found = descend(resolver, path)
     if found is None:
         return directory
@@ -270,7 +270,7 @@ def find_directory(resolver: Resolver, path: str) -> MergedDir | None:
 
 
 def look_up(resolver: Resolver, path: str) -> Found:
-    """Look a whole path up from the root; nothing where a directory on the way is none."""
+    """Look a whole path up from the root; nothing if a directory on the way is none."""
     above, _, name = path.rpartition("/")
     directory, _, found = descend(resolver, above)
     try:

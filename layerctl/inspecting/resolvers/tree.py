@@ -28,8 +28,8 @@ def noun(letter: str) -> str:
 class Alias(NamedTuple):
     """What another path to the same file does to a path.
 
-    `other` is that path, an upper file's; for INDEXED it is the file's name in the index.
-    `certain` tells that the mount has shown which of the two it looked up first.
+    `other` is that path, an upper file's; for INDEXED it is the file's name in the index. `certain`
+    means that the mount has shown which of the two it looked up first.
     """
 
     what: Aliasing
@@ -59,11 +59,11 @@ Aliases = dict[str, dict[str, Alias]]
 class EntryKind:
     """Everything about an entry but its name. One object for all entries that share it.
 
-    `letter` is its type, `layer` the index of the layer that provides it, `merged` the layers of
-    a directory that has several. `reachable` is False for what a listing shows and a lookup
-    denies, `uncertain` True where an attribute that cannot be read, or the order of lookups, could
-    change the answer. `by_attribute` tells a whiteout by attribute from a
-    device. `alias` is another path to the same file.
+    `letter` is its type, `layer` the index of the layer that provides it, `merged` the layers of a
+    directory that has several. `reachable` is False for what a listing shows and a lookup denies,
+    `uncertain` True if an attribute that cannot be read, or the order of lookups, could change the
+    answer. `by_attribute` tells a whiteout by attribute from a device. `alias` is another path to
+    the same file.
     """
 
     __slots__ = (
@@ -172,11 +172,11 @@ Entry = tuple[str, EntryKind]
 class Part:
     """One layer's share of a merged directory.
 
-    `path` is where it lies in its layer (`` for the layer's own directory), which redirects can
-    make another than the merged path. `fd` is -1 while closed, `names` what a scan found.
-    `attributes` are overlay's own, without their prefix, `strange` those that look like them but
-    are in another spelling than this mount reads. A `twin` is the same directory of the same layer
-    in another resolver, read already.
+    `path` is where it is in its layer (`` for the layer's own directory), which redirects can make
+    another than the merged path. `fd` is -1 while closed, `names` what a scan found. `attributes`
+    are overlay's own, without their prefix, `strange` those that look like them but are in another
+    spelling than this mount reads. A `twin` is the same directory of the same layer in another
+    resolver, read already.
     """
 
     __slots__ = ("attributes", "fd", "layer", "names", "path", "strange", "twin")
@@ -204,7 +204,7 @@ class MergedDir:
         self.uncertain = False
         #: Whether the index of an overlay has it.
         self.indexed = False
-        #: The layer whose part says that nothing below it counts, None where none does.
+        #: The layer whose part says that nothing below it counts, None if none does.
         self.opaque: int | None = None
         #: Whether a listing leaves out 0:0 devices, as it does where layers are merged.
         self.whiteouts = len(parts) > 1

@@ -28,11 +28,11 @@ class TypeState:
 
 
 class Directory(NamedTuple):
-    """One directory of a plan. `error` is the errno of looking at it, None where it is there.
+    """One directory of a plan. `error` is the errno of looking at it, None if it is there.
 
-    `will_be_made` tells that mount will create it. `inside` is its path within the filesystem,
-    regardless of bind mounts: comparing two of them on one `device` tells whether one is inside
-    the other.
+    `will_be_made` means that mount will create it. `inside` is its path within the filesystem,
+    regardless of bind mounts: comparing two of them on one `device` tells whether one is inside the
+    other.
     """
 
     path: str
@@ -48,7 +48,7 @@ class Directory(NamedTuple):
 
     @property
     def fstype(self) -> str | None:
-        """The type of the filesystem it lies on."""
+        """The type of the filesystem it is on."""
         return self.mount.fstype if self.mount is not None else None
 
 
@@ -69,8 +69,8 @@ class Storage(NamedTuple):
     """What is left on the upper layer's filesystem (statvfs(3)).
 
     `bytes_free` does not count what is reserved for root, `bytes_for_root` does. `inodes_free` is
-    None where the filesystem does not count them. `refused` is the errno of writing a little into a
-    file without a name, 0 for success; None where nothing had to be written, or could be.
+    None if the filesystem does not count them. `refused` is the errno of writing a little into a
+    file without a name, 0 for success; None if nothing had to be written, or could be.
     """
 
     bytes_free: int
@@ -134,10 +134,10 @@ class OverlayFacts(NamedTuple):
     `parameters` are the module's, the defaults of options. `others` are other overlays that are
     mounted. `layers` are the layers of each by its mount id, `guessed` those whose relative names
     were guessed. `flags` are inode flags of directories (FS_IOC_GETFLAGS), where their filesystem
-    has them. `work_names` and `incompat` lie in the work directory and in its `work/incompat`;
-    `stuck` is what overlay could not clear there (`probes.stuck`). `joined` are names that exist
-    if two neighbours of a list are joined with the colon between them. `foreign` are layers with
-    names of aufs's whiteouts, each with the first (`ignored_markers`).
+    has them. `work_names` and `incompat` are in the work directory and in its `work/incompat`;
+    `stuck` is what overlay could not clear there (`probes.stuck`). `joined` are names that exist if
+    two neighbours of a list are joined with the colon between them. `foreign` are layers with names
+    of aufs's whiteouts, each with the first (`ignored_markers`).
     """
 
     parameters: Mapping[str, str] = _NO_TEXTS
@@ -159,7 +159,7 @@ class AufsFacts(NamedTuple):
     """What concerns aufs alone.
 
     `places` are directories where the xino file could go that are not branches, `taken` the paths
-    of xino files that exist. `allow_userns` is the module's parameter, None where it is unknown.
+    of xino files that exist. `allow_userns` is the module's parameter, None if it is unknown.
     """
 
     places: Mapping[str, Directory] = _NO_PLACES
@@ -202,12 +202,12 @@ class Facts(NamedTuple):
         return {path: one.identity for path, one in known.items() if one.identity is not None}
 
     def place(self, path: str) -> Directory | None:
-        """Return the facts of a directory beside the stack, None where none were gathered."""
+        """Return the facts of a directory beside the stack, None if none were gathered."""
         return self.aufs.places.get(path) or self.directories.get(path)
 
 
 def upper_and_work(stack: Stack, facts: Facts) -> tuple[Directory, Directory] | None:
-    """Return the facts of an overlay's upper and work directory, None where it has none."""
+    """Return the facts of an overlay's upper and work directory, None if it has none."""
     uppers = stack.of_role(Role.UPPER)
     if not uppers or stack.work is None:
         return None

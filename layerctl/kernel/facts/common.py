@@ -121,7 +121,7 @@ def fstab() -> tuple[str, ...]:
 
 
 def read_word(path: str) -> str | None:
-    """Return a small file of /proc or /sys without its line end, None where it cannot be read."""
+    """Return a small file of /proc or /sys without its line end, None if it cannot be read."""
     try:
         return mounts.read_text(path).strip("\0\n ")
     except OSError:

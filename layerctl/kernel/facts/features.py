@@ -33,7 +33,7 @@ def probe(*, user: bool = False) -> dict[str, int]:
     """Return the errno of mounting an overlay with each feature, 0 for success.
 
     With `user` it is probed as root of a new user namespace, where ordinary users can. The key
-    `namespace` alone means that no namespace could be made. Leaves nothing. Raises OSError where
+    `namespace` alone means that no namespace could be made. Leaves nothing. Raises OSError if
     nothing could be probed (`child.run`).
     """
     return child.run(lambda: (-1, _try(user=user)))[1]

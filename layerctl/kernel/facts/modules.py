@@ -12,7 +12,7 @@ MODULES = "/lib/modules"
 
 
 def parameters(module: str) -> dict[str, str]:
-    """Return a module's parameters; none where it is not loaded, or they cannot be read."""
+    """Return a module's parameters; none if it is not loaded, or they cannot be read."""
     base = f"/sys/module/{module}/parameters"
     try:
         names = sorted(os.listdir(base))
@@ -46,7 +46,7 @@ def type_state(fstype: str) -> str:
 
 
 def has_module(fstype: str, release: str) -> bool | None:
-    """Tell whether a kernel's modules hold a filesystem type, None where they cannot be read."""
+    """Tell whether a kernel's modules hold a filesystem type, None if they cannot be read."""
     readable = None
     for name in ("modules.dep", "modules.builtin"):
         try:

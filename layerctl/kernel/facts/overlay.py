@@ -72,7 +72,7 @@ def _nearest(path: str) -> str:
 
 
 def storage(path: str) -> Storage | None:
-    """Return what is left on a path's filesystem, None where it does not say."""
+    """Return what is left on a path's filesystem, None if it does not say."""
     try:
         left = os.statvfs(path)
     except OSError:
@@ -128,7 +128,7 @@ FS_IOC_GETFLAGS = 0x80086601
 
 
 def inode_flags(path: str) -> int | None:
-    """Return a directory's inode flags (ioctl_iflags(2)), None where there are none to read."""
+    """Return a directory's inode flags (ioctl_iflags(2)), None if there are none to read."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
@@ -142,7 +142,7 @@ def inode_flags(path: str) -> int | None:
 
 
 def names(path: str | None) -> tuple[str, ...]:
-    """Return what lies in a directory, nothing if there is none or it cannot be read."""
+    """Return what is in a directory, nothing if there is none or it cannot be read."""
     if path is None:
         return ()
     try:
@@ -208,7 +208,7 @@ def _base(entry: MountEntry, stack: Stack, root: str) -> tuple[str | None, bool]
 
 
 def _near(target: str) -> Iterator[str]:
-    """Yield the directories above a target, the nearest first, then the working directory."""
+    """Yield the directories above a target, nearest first, then the working directory."""
     path = target
     while path != "/":
         path = os.path.dirname(path)
@@ -229,7 +229,7 @@ def _same_root(target: str, layer: str, entry: MountEntry) -> bool:
 
 
 def _handles(stack: Stack) -> Handles | None:
-    """Return the file handles that an index compares, None where there are none to compare."""
+    """Return the file handles that an index compares, None if there are none to compare."""
     lowers = [layer.path for layer in stack.layers if layer.role is Role.LOWER]
     if stack.upper is None or not lowers:
         return None
@@ -250,7 +250,7 @@ def _handle(path: str) -> tuple[int, bytes] | None:
 
 
 def remembered(path: str, name: str) -> tuple[int, bytes] | None:
-    """Return the file handle in an attribute of overlay, None where there is none."""
+    """Return the file handle in an attribute of overlay, None if there is none."""
     from layerctl.codecs import handles  # the index is off by default: rarely needed
 
     try:

@@ -12,7 +12,7 @@ from layerctl.kernel.facts.modules import kernels_with, type_state
 
 
 class System(NamedTuple):
-    """What this system can do. `features` are the errnos of each, None where none was probed."""
+    """What this system can do. `features` are the errnos of each, None if none was probed."""
 
     kernel: str
     types: dict[str, str]
@@ -64,7 +64,7 @@ def gather(*, probe: bool) -> System:
 
 
 def _there(path: str, unknown: list[str]) -> bool | None:
-    """Tell whether a path is there, None where it cannot be told."""
+    """Tell whether a path is there, None if it cannot be told."""
     try:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
