@@ -9,7 +9,8 @@ from typing import Any
 from layerctl.codecs.request import Request, build
 from layerctl.diagnosing import preflight
 from layerctl.errors import RequestError
-from layerctl.kernel.facts import AufsFacts, Caller, Directory, Facts, TypeState
+from layerctl.kernel.facts import Caller, Directory, Facts, TypeState
+from layerctl.kernel.facts.aufs import AufsFacts
 from layerctl.model import MountEntry, Severity, Stack
 from layerctl.rules.limits import MAX_STRING
 from layerctl.rules.options import find

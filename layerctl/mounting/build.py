@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from typing import NamedTuple
 
 from layerctl.kernel import syscalls
 from layerctl.kernel.process import close, inside
@@ -34,36 +33,27 @@ def plain(run: Run) -> None:
         close(context)
 
 
-class _Refusal(NamedTuple):
-    """How the kernel refused a mount in a child."""
-
-    error: OSError
-    stage: str
-    judged: bool
-    context_log: list[str]
-
-
 def apart(run: Run) -> None:
     """Build the mount where no name can be swapped; it lies nowhere yet."""
     from layerctl.kernel import private_names  # which a kernel that takes descriptors never needs
 
     run.stage = STAGE
     names = {path: run.open[path] for path in paths_of(run.plan.stack)}
-    run.mount_fd, refusal = private_names.build(names, lambda own: _try(run, own))
-    if refusal is not None:
-        run.stage, run.judged = refusal.stage, refusal.judged
-        run.context_log = refusal.context_log
-        raise refusal.error
+    run.mount_fd, failed = private_names.build(names, lambda own: _try(run, own))
+    if failed is not None:
+        error, run.stage, run.judged, run.context_log = failed
+        raise error
 
 
-def _try(run: Run, own: str) -> tuple[int, _Refusal | None]:
+def _try(run: Run, own: str) -> tuple[int, tuple[OSError, str, bool, list[str]] | None]:
+    """Return the mount; or -1, and what the child knows of its failure."""
     try:
         if run.plan.api == "mount":
             _aside(run, own)
         else:
             plain(run)
     except OSError as error:
-        return -1, _Refusal(error, run.stage, run.judged, run.context_log)
+        return -1, (error, run.stage, run.judged, run.context_log)
     return run.mount_fd, None
 
 

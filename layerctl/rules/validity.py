@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from layerctl.errors import RequestError
 from layerctl.model import Layer, Role, Stack
@@ -244,68 +243,47 @@ def suggestions(stack: Stack, name: str) -> list[str]:
     return nearest(name, known)
 
 
-class Conflict(NamedTuple):
-    """Options that conflict on every kernel: `option` and any of `others`.
-
-    All are written `name` or `name=value`. `always` means that they also conflict without an upper
-    layer.
-    """
-
-    option: str
-    others: tuple[str, ...]
-    why: str
-    hint: str
-    always: bool = True
-
-
-#: Conflicts on every kernel (ovl_fs_params_verify in fs/overlayfs/params.c; aufs.5). Only explicit
-#: options count: the module's defaults give way to them. Without an upper layer `redirect_dir=on`
-#: only follows redirects, and the kernel turns nfs_export off unless redirect_dir=nofollow.
-CONFLICTS: dict[str, tuple[Conflict, ...]] = {
+#: Conflicts on every kernel (ovl_fs_params_verify in fs/overlayfs/params.c; aufs.5): an option, the
+#: options that it cannot be combined with, why, what to do, and whether that holds without an upper
+#: layer too. Only explicit options count: the module's defaults give way to them. Without an upper
+#: layer `redirect_dir=on` only follows redirects, and the kernel turns nfs_export off unless
+#: redirect_dir=nofollow.
+CONFLICTS: dict[str, tuple[tuple[str, tuple[str, ...], str, str, bool], ...]] = {
     "overlay": (
-        Conflict(
-            "metacopy=on",
-            ("redirect_dir=nofollow",),
+        (
+            "metacopy=on", ("redirect_dir=nofollow",),
             "metacopy uses redirects to find the data of a file",
-            "remove redirect_dir, or set redirect_dir=on",
+            "remove redirect_dir, or set redirect_dir=on", True,
         ),
-        Conflict(
-            "metacopy=on",
-            ("redirect_dir=off", "redirect_dir=follow"),
+        (
+            "metacopy=on", ("redirect_dir=off", "redirect_dir=follow"),
             "metacopy uses redirects to find the data of a file",
-            "remove redirect_dir, or set redirect_dir=on",
-            always=False,
+            "remove redirect_dir, or set redirect_dir=on", False,
         ),
-        Conflict(
-            "nfs_export=on",
-            ("metacopy=on",),
+        (
+            "nfs_export=on", ("metacopy=on",),
             "a file handle cannot refer to data and metadata in two layers",
-            "use only one of them",
-            always=False,
+            "use only one of them", False,
         ),
-        Conflict(
-            "nfs_export=on",
-            ("index=off",),
+        (
+            "nfs_export=on", ("index=off",),
             "NFS export looks up file handles in the index",
-            "set index=on, or remove nfs_export",
-            always=False,
+            "set index=on, or remove nfs_export", False,
         ),
-        Conflict(
-            "userxattr",
-            ("redirect_dir=on", "redirect_dir=follow"),
+        (
+            "userxattr", ("redirect_dir=on", "redirect_dir=follow"),
             "any user can write a redirect to user.overlay.*, so the kernel does not trust it",
-            "remove redirect_dir, or mount as root without userxattr",
+            "remove redirect_dir, or mount as root without userxattr", True,
         ),
-        Conflict(
-            "userxattr",
-            ("metacopy=on",),
+        (
+            "userxattr", ("metacopy=on",),
             "any user can write a metacopy marker to user.overlay.*, so the kernel does not trust "
             "it",
-            "remove metacopy, or mount as root without userxattr",
+            "remove metacopy, or mount as root without userxattr", True,
         ),
     ),
-    "aufs": (Conflict("noxino", ("xino",), "", "use only one of them"),),
-}
+    "aufs": (("noxino", ("xino",), "", "use only one of them", True),),
+}  # fmt: skip
 
 
 def _conflicts(stack: Stack) -> list[RequestError]:
@@ -313,12 +291,9 @@ def _conflicts(stack: Stack) -> list[RequestError]:
     upper = stack.upper is not None or "redirect_dir=nofollow" in words
     return [
         RequestError(
-            "conflicting-options",
-            f"{row.option} and {other} cannot be combined",
-            why=row.why,
-            hint=row.hint,
+            "conflicting-options", f"{option} and {other} cannot be combined", why=why, hint=hint
         )
-        for row in CONFLICTS.get(stack.fstype, ())
-        for other in row.others
-        if row.option in words and other in words and (row.always or upper)
+        for option, others, why, hint, always in CONFLICTS.get(stack.fstype, ())
+        for other in others
+        if option in words and other in words and (always or upper)
     ]

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from layerctl.diagnosing import explain, preflight
 from layerctl.kernel import syscalls
-from layerctl.kernel.facts import AufsFacts, Caller, Directory, Facts, TypeState
+from layerctl.kernel.facts import Caller, Directory, Facts, TypeState
+from layerctl.kernel.facts.aufs import AufsFacts
 from layerctl.kernel.facts.modules import type_state
 from layerctl.model import Layer, MountEntry, Role, Severity, Stack
 from layerctl.rules.flags import mount2_flags
@@ -190,7 +191,11 @@ def test_the_xino_trap() -> None:
     assert preflight.findings(_aufs("/a", "/b", noxino=None), on_xfs) == []
     assert preflight.findings(_aufs("/t", "/b"), on_xfs) == []
     assert failures(preflight.findings(_aufs("/a=ro", "/t=ro"), on_xfs)) == [trap.cause]
-    taken = on_tmpfs._replace(aufs=on_tmpfs.aufs._replace(taken=frozenset({"/tmp/.aufs.xino"})))
+    taken = on_tmpfs._replace(
+        aufs=AufsFacts(
+            {"/tmp": Directory("/tmp", mount=_entry("tmpfs"))}, frozenset({"/tmp/.aufs.xino"})
+        )
+    )
     assert failures(preflight.findings(_aufs("/a", "/b"), taken)) == ["aufs-xino-exists"]
 
 

@@ -145,6 +145,6 @@ def xino(stack: Stack, facts: Facts) -> Iterator[Clue]:
         on = place.fstype if place is not None else "?"
         seen = f"the xino file would be {path}, on {on}"
         yield Clue("aufs-xino-fs-unsupported", (seen,), values)
-    elif path in facts.aufs.taken:
+    elif facts.aufs is not None and path in facts.aufs.taken:
         values["path"] = path
         yield Clue("aufs-xino-exists", (f"{path} already exists",), values)

@@ -36,7 +36,7 @@ def privilege(stack: Stack, facts: Facts) -> Iterator[Clue]:
             fix=fix,
             commands=commands,
         )
-    elif stack.fstype == "aufs" and caller.in_user_namespace and facts.aufs.allow_userns is False:
+    elif facts.aufs and caller.in_user_namespace and facts.aufs.allow_userns is False:
         yield Clue(
             "aufs-userns-not-allowed",
             ("/sys/module/aufs/parameters/allow_userns is off", "this is a user namespace"),

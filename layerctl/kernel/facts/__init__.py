@@ -7,10 +7,14 @@ never guessed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from layerctl.kernel.beneath import Exposure
 from layerctl.model import MountEntry, Role, Stack
+
+if TYPE_CHECKING:  # which a mount of an overlay needs neither of
+    from layerctl.kernel.facts.aufs import AufsFacts
+    from layerctl.kernel.facts.probes import Probed
 
 # Inode flags, spelled as in linux/fs.h.
 FS_IMMUTABLE_FL = 0x10
@@ -105,25 +109,8 @@ class Other(NamedTuple):
     certain: bool = True
 
 
-class Probed(NamedTuple):
-    """What was probed on the upper layer's filesystem; None is what could not be.
-
-    `work` is the errno of making a directory in the work directory, 0 for success. `locked` are
-    lower layers that cannot be cloned here. `refused` are words that the kernel's own context
-    refused, each with its message.
-    """
-
-    d_type: bool | None = None
-    rename_whiteout: bool | None = None
-    xattr: bool | None = None
-    work: int | None = None
-    locked: tuple[str, ...] = ()
-    refused: tuple[tuple[str, str], ...] = ()
-
-
 _NO_TEXTS: Mapping[str, str] = {}
 _NO_FLAGS: Mapping[str, int] = {}
-_NO_PLACES: Mapping[str, Directory] = {}
 _NO_LAYERS: Mapping[int, tuple[str, ...]] = {}
 _NO_EXPOSURES: Mapping[str, Exposure] = {}
 
@@ -155,18 +142,6 @@ class OverlayFacts(NamedTuple):
     probed: Probed | None = None
 
 
-class AufsFacts(NamedTuple):
-    """What concerns aufs alone.
-
-    `places` are directories where the xino file could go that are not branches, `taken` the paths
-    of xino files that exist. `allow_userns` is the module's parameter, None if it is unknown.
-    """
-
-    places: Mapping[str, Directory] = _NO_PLACES
-    taken: frozenset[str] = frozenset()
-    allow_userns: bool | None = None
-
-
 class Facts(NamedTuple):
     """Everything known about one plan.
 
@@ -188,7 +163,7 @@ class Facts(NamedTuple):
     fstab: tuple[str, ...] = ()
     surroundings: frozenset[str] = frozenset()
     overlay: OverlayFacts = OverlayFacts()
-    aufs: AufsFacts = AufsFacts()
+    aufs: AufsFacts | None = None
 
     def of(self, path: str) -> Directory:
         """Return the facts of one path of the stack."""
@@ -203,7 +178,8 @@ class Facts(NamedTuple):
 
     def place(self, path: str) -> Directory | None:
         """Return the facts of a directory beside the stack, None if none were gathered."""
-        return self.aufs.places.get(path) or self.directories.get(path)
+        beside = None if self.aufs is None else self.aufs.places.get(path)
+        return beside or self.directories.get(path)
 
 
 def upper_and_work(stack: Stack, facts: Facts) -> tuple[Directory, Directory] | None:

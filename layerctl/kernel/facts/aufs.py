@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import NamedTuple
 
-from layerctl.kernel.facts import AufsFacts
+from layerctl.kernel.facts import Directory
 from layerctl.kernel.facts.common import directory
 from layerctl.kernel.facts.modules import parameters
 from layerctl.model import MountEntry, Stack
 from layerctl.rules.aufs import XINO_FALLBACK, XINO_NAME
+
+
+class AufsFacts(NamedTuple):
+    """What concerns aufs alone.
+
+    `places` are directories where the xino file could go that are not branches, `taken` the paths
+    of xino files that exist. `allow_userns` is the module's parameter, None if it is unknown.
+    """
+
+    places: Mapping[str, Directory]
+    taken: frozenset[str] = frozenset()
+    allow_userns: bool | None = None
 
 
 def gather(stack: Stack, by_id: Mapping[int, MountEntry]) -> AufsFacts:

@@ -11,6 +11,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from layerctl.errors import RefusedError
 from layerctl.kernel import beneath, context, layers, mounts, syscalls
@@ -20,7 +21,6 @@ from layerctl.kernel.facts import (
     Directory,
     Facts,
     Other,
-    Probed,
     TypeState,
 )
 from layerctl.kernel.facts.common import surroundings
@@ -30,6 +30,22 @@ from layerctl.kernel.processes import mount_namespace, pids
 from layerctl.model import Role, Stack
 
 _SCRATCH = ".layerctl-probe-"
+
+
+class Probed(NamedTuple):
+    """What was probed on the upper layer's filesystem; None is what could not be.
+
+    `work` is the errno of making a directory in the work directory, 0 for success. `locked` are
+    lower layers that cannot be cloned here. `refused` are words that the kernel's own context
+    refused, each with its message.
+    """
+
+    d_type: bool | None = None
+    rename_whiteout: bool | None = None
+    xattr: bool | None = None
+    work: int | None = None
+    locked: tuple[str, ...] = ()
+    refused: tuple[tuple[str, str], ...] = ()
 
 
 def look_wider(stack: Stack, facts: Facts) -> Facts:
