@@ -59,11 +59,6 @@ PENDING = frozenset(
         "layerctl/diagnosing/explain.py: of_failure: too long",
         "layerctl/diagnosing/reading/errnos.py: os.open",
         "layerctl/diagnosing/reading/plans.py: clues: too long",
-        "tests/support/__init__.py: in_namespace: too long",
-        "tests/support/compare.py: wrong_changes: too long",
-        "tests/test_kernel.py: test_who_holds_a_mount: too long",
-        "tests/test_kernel.py: too long",
-        "tools/mutation/__main__.py: main: too long",
     }
 )
 

@@ -39,11 +39,10 @@ def in_namespace(
     fs: str = "tmpfs",
     place: Path | None = None,
 ) -> Any:
-    """Run `function(lab)` in a forked child with a mount namespace of its own; return its value.
+    """Run `function(lab)` in a forked child in its own mount namespace; return its value.
 
-    `lab` is an empty directory on a fresh filesystem of type `fs` (`images.WRITABLE`). With `user`
-    the child is root of a new user namespace and nothing more. Every mount ends with the child.
-    `place` is a directory to mount the lab on, for output that shows paths.
+    `lab` is an empty directory on a new filesystem of type `fs` (`images.WRITABLE`), mounted on
+    `place` if given. With `user` the child is root only in a new user namespace.
     """
     if os.environ.get("LAYERCTL_TESTS_FORK"):
         import_everything()
@@ -68,6 +67,11 @@ def in_namespace(
     finally:
         if place is None:
             os.rmdir(lab)
+    return _value(raw, status)
+
+
+def _value(raw: bytes, status: int) -> Any:
+    """Return the child's value. Raises ChildFailedError."""
     if not raw:
         raise ChildFailedError(f"the child ended without an answer, status {status}")
     failure, value = pickle.loads(raw)

@@ -277,19 +277,21 @@ def compare_stories(
             yield f"{name}: the story shows what the kernel does not"
 
 
+def _came_from(path: str, moved: dict[str, str | None]) -> str:
+    """Return where a path was before directories were renamed."""
+    for target, source in sorted(moved.items(), key=lambda pair: -len(pair[0])):
+        if path == target or path.startswith(target + "/"):
+            return str(source) + path[len(target) :]
+    return path
+
+
 def wrong_changes(made: dict[str, Any], before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """Compare changes with two trees as the kernel showed them."""
     moved = {path: one.source for path, one in made.items() if one.change == "renamed"}
 
-    def came_from(path: str) -> str:
-        for target, source in sorted(moved.items(), key=lambda pair: -len(pair[0])):
-            if path == target or path.startswith(target + "/"):
-                return str(source) + path[len(target) :]
-        return path
-
     wrong = []
     for path, seen in after.items():
-        one, old = made.get(path), before.get(came_from(path))
+        one, old = made.get(path), before.get(_came_from(path, moved))
         if old is None:
             if one is None or one.change not in ("added", "renamed"):
                 wrong.append(f"{path}: new, but {one}")
@@ -314,7 +316,7 @@ def wrong_changes(made: dict[str, Any], before: dict[str, Any], after: dict[str,
             continue
         others = [p for p in made if made[p].change in ("renamed", "replaced")]
         if any(path.startswith(p + "/") for p in others) or (above and above not in after):
-            continue  # what lay in a directory that went is not told one by one
+            continue  # the contents of a removed directory are not listed
         if above not in moved.values() and path not in made:
-            wrong.append(f"{path}: gone, and nothing said of it")
+            wrong.append(f"{path}: gone, but not in the changes")
     return wrong

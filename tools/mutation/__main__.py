@@ -25,6 +25,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -283,6 +284,29 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _try(
+    tests: Suite,
+    reasons: dict[explained.Key, str],
+    free: SimpleQueue[Copy],
+    job: tuple[str, Mutant],
+) -> Result:
+    """Run the tests of one mutant in a free copy, unless it is explained; print the result."""
+    file, mutant = job
+    why = reasons.get(explained.key(file, mutant))
+    noticed, mine = False, []
+    if why is None:
+        copy = free.get()
+        try:
+            mine = tests.of(file, mutant, copy.tests)
+            seconds = sum(tests.seconds[test] for test in mine)
+            noticed = judge(copy.path, file, mutant, mine, seconds)
+        finally:
+            free.put(copy)
+    result = Result(file, mutant, noticed, len(mine), why)
+    print(result.line, flush=True)
+    return result
+
+
 def main() -> int:
     """Print each mutant of the sample and the share that the tests notice."""
     wanted = _arguments()
@@ -295,31 +319,14 @@ def main() -> int:
     rooms = wanted.room or ROOMS
     chosen = sample(rooms, wanted.count, wanted.seed)
     for place, what in reasons.keys() - {explained.key(*one) for one in everything(ROOMS)}:
-        print(f"explained.txt tells of what is no more: {place}: {what}")
+        print(f"explained.txt: no such mutant: {place}: {what}")
     with tempfile.TemporaryDirectory(prefix="layerctl-mutation-") as directory:
         Path(directory).chmod(0o755)
         free: SimpleQueue[Copy] = SimpleQueue()
         for copy in copies(Path(directory), wanted.jobs):
             free.put(copy)
-
-        def one(job: tuple[str, Mutant]) -> Result:
-            file, mutant = job
-            why = reasons.get(explained.key(file, mutant))
-            noticed, mine = False, []
-            if why is None:
-                copy = free.get()
-                try:
-                    mine = tests.of(file, mutant, copy.tests)
-                    seconds = sum(tests.seconds[test] for test in mine)
-                    noticed = judge(copy.path, file, mutant, mine, seconds)
-                finally:
-                    free.put(copy)
-            result = Result(file, mutant, noticed, len(mine), why)
-            print(result.line, flush=True)
-            return result
-
         with ThreadPoolExecutor(wanted.jobs) as pool:
-            results = list(pool.map(one, chosen))
+            results = list(pool.map(partial(_try, tests, reasons, free), chosen))
     print()
     for room in rooms:
         print(_share(room, [one for one in results if one.file.startswith(f"layerctl/{room}/")]))
