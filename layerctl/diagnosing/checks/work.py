@@ -5,15 +5,19 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from layerctl.diagnosing.checks.layers import command, is_in
 from layerctl.diagnosing.checks.storage import is_read_only
 from layerctl.diagnosing.clue import Clue
 from layerctl.diagnosing.commands import beside
-from layerctl.kernel.facts import FS_APPEND_FL, FS_IMMUTABLE_FL, Directory, Facts, Handles, Other
+from layerctl.kernel.facts import FS_APPEND_FL, FS_IMMUTABLE_FL, Directory, Facts, Other
 from layerctl.kernel.facts.overlay import FULL
 from layerctl.model import Role, Severity, Stack
 from layerctl.rules.overlay import settings, work_beside
+
+if TYPE_CHECKING:
+    from layerctl.kernel.facts.handles import Handles
 
 #: What overlay itself keeps in a work directory.
 _OWN = frozenset({"work", "index"})

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from layerctl.kernel.beneath import Exposure
 from layerctl.model import MountEntry, Role, Stack
 
-if TYPE_CHECKING:  # which a mount of an overlay needs neither of
+if TYPE_CHECKING:  # most mounts need none of these
     from layerctl.kernel.facts.aufs import AufsFacts
+    from layerctl.kernel.facts.handles import Handles
     from layerctl.kernel.facts.probes import Probed
 
 # Inode flags, spelled as in linux/fs.h.
@@ -81,19 +82,6 @@ class Storage(NamedTuple):
     inodes_free: int | None
     bytes_for_root: int = 0
     refused: int | None = None
-
-
-class Handles(NamedTuple):
-    """File handles for overlay's index: what the upper layer remembers, and what is there.
-
-    Each is (type, handle). `origin` is what the upper root remembers of the first lower layer,
-    `index_upper` what the index remembers of the upper root; None where they remember nothing.
-    """
-
-    origin: tuple[int, bytes] | None
-    lower: tuple[int, bytes] | None
-    index_upper: tuple[int, bytes] | None
-    upper: tuple[int, bytes] | None
 
 
 class Other(NamedTuple):

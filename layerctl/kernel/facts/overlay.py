@@ -6,18 +6,21 @@ import errno
 import fcntl
 import itertools
 import os
-import sys
 from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from layerctl.codecs import overlay
 from layerctl.errors import RefusedError
-from layerctl.kernel import beneath, syscalls
-from layerctl.kernel.facts import Facts, Handles, Other, OverlayFacts, Storage
+from layerctl.kernel import beneath
+from layerctl.kernel.facts import Facts, Other, OverlayFacts, Storage
 from layerctl.kernel.facts.common import directory
 from layerctl.kernel.facts.modules import parameters
 from layerctl.kernel.layers import names as names_in
 from layerctl.model import MountEntry, Role, Stack
-from layerctl.rules.overlay import TRUSTED, USER, settings
+from layerctl.rules.overlay import settings
+
+if TYPE_CHECKING:
+    from layerctl.kernel.facts.handles import Handles
 
 #: Errnos of a filesystem, or of a quota, that is full.
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -229,32 +232,6 @@ def _same_root(target: str, layer: str, entry: MountEntry) -> bool:
 
 
 def _handles(stack: Stack) -> Handles | None:
-    """Return the file handles that an index compares, None if there are none to compare."""
-    lowers = [layer.path for layer in stack.layers if layer.role is Role.LOWER]
-    if stack.upper is None or not lowers:
-        return None
-    prefix = USER if "userxattr" in stack.options else TRUSTED
-    return Handles(
-        remembered(stack.upper, f"{prefix}origin"),
-        _handle(lowers[0]),
-        None if stack.work is None else remembered(f"{stack.work}/index", f"{prefix}upper"),
-        _handle(stack.upper),
-    )
+    from layerctl.kernel.facts import handles  # the index is off by default
 
-
-def _handle(path: str) -> tuple[int, bytes] | None:
-    try:
-        return syscalls.name_to_handle_at(path)
-    except OSError:
-        return None
-
-
-def remembered(path: str, name: str) -> tuple[int, bytes] | None:
-    """Return the file handle in an attribute of overlay, None if there is none."""
-    from layerctl.codecs import handles  # the index is off by default: rarely needed
-
-    try:
-        found = handles.parse(os.getxattr(path, name), big_endian=sys.byteorder == "big")
-    except OSError:
-        return None
-    return None if found is None else (found.type, found.handle)
+    return handles.gather(stack)
