@@ -151,7 +151,7 @@ def test_sums(lab: Path) -> None:
     [
         (("--layer", "3"), "there is no layer 3"),
         (("--layer", "1", "--since", "1"), "--since and --layer cannot be combined"),
-        (("--summary", "--format", "docker"), "--format cannot be combined"),
+        (("--summary", "--format", "docker"), "--format and --summary cannot be combined"),
         (("--summary", "--output", "PATH"), "'PATH' is not a column"),
         (("one", "two"), "too many arguments: two"),
     ],

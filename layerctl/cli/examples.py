@@ -75,6 +75,10 @@ EXAMPLES: dict[str, tuple[Example, Example]] = {
         Example("Show a file as the mount shows it.", "layerctl cat merged etc/fstab"),
         Example("Show the version in layer 1.", "layerctl cat merged etc/fstab --layer 1"),
     ),
+    "diff": (
+        Example("Compare a mount with a directory.", "layerctl diff lower merged"),
+        Example("Show what changed inside text files.", "layerctl diff lower merged etc --diff"),
+    ),
     "du": (
         Example("Show what the layers of a mount take up.", "layerctl du merged"),
         Example("Show the ten largest paths, hidden ones too.", "layerctl du merged --top 10"),

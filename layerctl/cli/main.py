@@ -43,6 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "branch": ("layerctl.cli.branch", "List or change the branches of a mounted aufs."),
     "inspect": ("layerctl.cli.inspect", "Examine a mount or unmounted layers."),
     "cat": ("layerctl.cli.cat", "Write one version of a file to standard output."),
+    "diff": ("layerctl.cli.diff", "Compare the merged trees of two stacks."),
     "du": ("layerctl.cli.du", "Show what layers take up, and what of it is hidden."),
     "trim": ("layerctl.cli.trim", "Remove from an upper layer what changes nothing."),
     "doctor": ("layerctl.cli.doctor", "Find out why a mount fails."),

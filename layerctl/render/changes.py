@@ -59,13 +59,15 @@ def print_changes(changes: Iterable[LayerChange], color: str) -> int:
     """Print one line per change, sorted by path; return their number."""
     found = sorted(changes, key=lambda change: change.path)
     colour = wants_colour(color)
-    lines = []
-    for change in found:
-        word = paint(f"{change.change:<9}", WORDS[change.change], colour=colour)
-        path = printable(change.path) + ("/" if change.type == "dir" else "")
-        lines.append(f"{word}  {path}{_remark(change)}")
-    write_lines(lines)
+    write_lines([change_line(change, colour=colour) for change in found])
     return len(found)
+
+
+def change_line(change: LayerChange, *, colour: bool = False) -> str:
+    """Return one change in words."""
+    word = paint(f"{change.change:<9}", WORDS[change.change], colour=colour)
+    path = printable(change.path) + ("/" if change.type == "dir" else "")
+    return f"{word}  {path}{_remark(change)}"
 
 
 def _remark(change: LayerChange) -> str:

@@ -213,11 +213,11 @@ def numbers(name: str, help_: str) -> Column:
     return Column(name, help_, {"type": "array", "items": {"type": "integer"}})
 
 
-def size(name: str, help_: str, *, required: bool = True) -> Column:
-    """Return the column of a number of bytes, shown in larger units in tables."""
+def size(name: str, help_: str, *, nullable: bool = False, required: bool = True) -> Column:
+    """Return the column of a number of bytes, which people read in larger units."""
     key = name.lower()
-    return number(name, help_, required=required)._replace(
-        for_people=lambda row: size_of(row[key]) if key in row else ""
+    return number(name, help_, nullable=nullable, required=required)._replace(
+        for_people=lambda row: "" if row.get(key) is None else size_of(row[key])
     )
 
 

@@ -398,6 +398,32 @@ CHANGE_SUMS = Listing(
     when="with --summary",
 )
 
+CHANGE_STATS = Listing(
+    "stats",
+    (
+        path("PATH", "the name in the merged tree"),
+        choice("CHANGE", "kind of change", _CHANGE_WORDS),
+        number("ADDED", "number of added lines; null if it is not a text", nullable=True),
+        number("REMOVED", "number of removed lines; null if it is not a text", nullable=True),
+        size("SIZE", "present size; null if it is not a file", nullable=True),
+        size("WAS_SIZE", "previous size; null if it was not a file", nullable=True),
+        text("DIGEST", "digest of the present contents", required=False),
+        text("WAS_DIGEST", "digest of the previous contents", required=False),
+    ),
+    ("PATH", "CHANGE", "ADDED", "REMOVED", "SIZE", "WAS_SIZE"),
+    _UNKNOWN,
+    when="with --stat",
+)
+#: The columns of changes, but of two stacks the layers are those of one or the other.
+DIFFERENCES = CHANGES._replace(
+    columns=tuple(
+        number("LAYER", "index of the layer of B that has it; of A if deleted")
+        if column.name == "LAYER"
+        else column
+        for column in CHANGES.columns
+    )
+)
+
 FINDING = (
     text("CAUSE", "id of the cause, stable for scripts"),
     choice("SEVERITY", "severity", _SEVERITIES)._replace(
@@ -570,7 +596,8 @@ DOCUMENTS: dict[str, tuple[Listing | Single, ...]] = {
     "inspect aufs": (AUFS,),
     "inspect merged": (ENTRIES, STORY, SUMMARY),
     "inspect whiteouts": (WHITEOUTS, WHITEOUT_SUMS),
-    "inspect changes": (CHANGES, CHANGE_SUMS),
+    "inspect changes": (CHANGES, CHANGE_SUMS, CHANGE_STATS),
+    "diff": (DIFFERENCES, CHANGE_SUMS, CHANGE_STATS),
     "branch list": (BRANCHES,),
     **{f"branch {word}": (CHANGED,) for word in ("add", "append", "prepend", "del", "mod")},
     "trim": (STEPS,),

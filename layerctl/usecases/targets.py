@@ -7,7 +7,7 @@ from typing import NamedTuple
 from layerctl.codecs.request import Request, build
 from layerctl.errors import NotFoundError, RequestError
 from layerctl.kernel import mounts, paths
-from layerctl.model import MountEntry, Stack
+from layerctl.model import Layer, MountEntry, Role, Stack
 
 
 class Target(NamedTuple):
@@ -57,6 +57,19 @@ def open_target(target: str | None, request: Request) -> Target:
             hint="name a mount, or layers with -l, -u, -b or -o",
         )
     return of_mount(mounts.find_layered(target))
+
+
+def open_tree(name: str) -> Target:
+    """Return the stack of the mount at a path, or the directory there as a stack of one layer.
+
+    Raises NotFoundError where there is neither.
+    """
+    try:
+        return open_target(name, Request())
+    except NotFoundError as error:
+        if error.id not in ("not-mounted", "not-layered") or not paths.is_directory(name):
+            raise
+    return Target(Stack("overlay", (Layer(paths.absolute(name), Role.LOWER),)))
 
 
 def find_mount(target: str) -> mounts.Mounted:
