@@ -233,20 +233,14 @@ def carry_out(prepared: Prepared, api: str | None, report: Report) -> None:
 
 def _explained(error: MountFailedError, prepared: Prepared) -> LayerctlError:
     """Return the error for a mount that the kernel refused: cause, kernel messages, errno."""
-    from layerctl.diagnosing import explain
+    from layerctl.diagnosing import refusal
     from layerctl.kernel.facts import probes
 
     facts = with_more(prepared.stack, prepared.facts, probe=False)
     details = [f"kernel: {line}" for line in (*error.context_log, *error.kernel_log)]
     details.append(f"errno:  {error.errno} ({error.strerror}) from {error.stage}")
-    found = explain.of_failure(
-        prepared.stack,
-        error.errno,
-        error.context_log,
-        error.kernel_log,
-        probes.ask_clones(prepared.stack, facts),
-        judged=error.judged,
-    )
+    answer = refusal.Answer(error.errno, error.context_log, error.kernel_log, error.judged)
+    found = refusal.causes(prepared.stack, answer, probes.ask_clones(prepared.stack, facts))
     if found.known:
         others = (*found.known[1:], *found.possible)
         return of_finding(found.known[0], others, tuple(details))

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layerctl.diagnosing import explain, preflight
+from layerctl.diagnosing import preflight, refusal
+from layerctl.diagnosing.refusal import Answer
 from layerctl.kernel import syscalls
 from layerctl.kernel.facts import Caller, Directory, Facts, TypeState
 from layerctl.kernel.facts.aufs import AufsFacts
@@ -289,10 +290,9 @@ def test_doctor_is_a_report_with_a_verdict() -> None:
 def test_a_refusal_that_no_check_foresaw_is_told_by_its_errno() -> None:
     base = _facts(a=_entry("ext4"))
     base.directories["/b"] = Directory("/b", None, True, (3, 3), _entry("ext4"), "/bb")
-    found = explain.of_failure(stack_of("/a", "/b"), 19, [], ["overlayfs: x"], base)
+    found = refusal.causes(stack_of("/a", "/b"), Answer(19, [], ["overlayfs: x"]), base)
     assert found.known[0].cause == "overlay-module-missing"
-    said = explain.of_failure(
-        stack_of("/a", "/b"), 22, ["e overlay: Unknown parameter 'x'"], [], base
-    )
+    answer = Answer(22, ["e overlay: Unknown parameter 'x'"], [])
+    said = refusal.causes(stack_of("/a", "/b"), answer, base)
     assert said.known[0].cause == "unknown-mount-option-old-kernel"
     assert said.known[0].evidence == ("overlay: Unknown parameter 'x'",)

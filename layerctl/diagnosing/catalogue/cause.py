@@ -19,7 +19,9 @@ class Cause(NamedTuple):
     `fix` and the commands are templates: `{upper}` becomes the upper directory where the facts
     tell it, and UPPER where they do not. `confirm` are commands that show whether it is so.
     `since` is the first release of Linux that can have it, `until` the first that cannot any more;
-    the ranking of `--from`, `explain` and the reference read them.
+    the ranking of `--from`, `explain` and the reference read them. `of_upper` marks what only a
+    mount with an upper layer can have, `foreseen` what the checks of every mount find if it is
+    there: where they did not, an errno is no sign of it.
     """
 
     id: str
@@ -32,6 +34,8 @@ class Cause(NamedTuple):
     since: str = ""
     until: str = ""
     links: tuple[str, ...] = ()
+    of_upper: bool = False
+    foreseen: bool = False
 
     def concerns(self, kernel: Release) -> bool:
         """Tell whether a release of Linux can have this cause."""

@@ -20,6 +20,7 @@ CAUSES = table(
         ("mkdir -p {path}",),
         ("ls -ld {path}",),
         links=(OVERLAY_DOC,),
+        foreseen=True,
     ),
     Cause(
         "layer-not-a-directory",
@@ -31,6 +32,7 @@ CAUSES = table(
         ("mount -o loop,ro {path} MOUNTPOINT",),
         ("stat -L {path}",),
         links=(OVERLAY_DOC,),
+        foreseen=True,
     ),
     Cause(
         "layer-not-reachable",
@@ -42,6 +44,7 @@ CAUSES = table(
         "Check every directory on the path: each needs search permission.",
         ("namei -l {path}",),
         ("ls -ld {path}",),
+        foreseen=True,
     ),
     Cause(
         "untrusted-symlink",
@@ -85,6 +88,7 @@ CAUSES = table(
         "Merge some layers into one directory, or mount some of them first and use that mount as "
         "one lower layer.",
         links=(OVERLAY_DOC + "#multiple-lower-layers",),
+        foreseen=True,
     ),
     Cause(
         "missing-workdir",
@@ -97,6 +101,7 @@ CAUSES = table(
         ("mkdir -p {work}", "{command}"),
         since="3.18",
         links=(OVERLAY_DOC + "#upper-and-lower",),
+        of_upper=True,
     ),
     Cause(
         "workdir-upperdir-different-mount",
@@ -108,6 +113,8 @@ CAUSES = table(
         ("mkdir -p {work}", "{command}"),
         ("findmnt -T {upper}", "findmnt -T {oldwork}"),
         links=(OVERLAY_DOC + "#upper-and-lower",),
+        of_upper=True,
+        foreseen=True,
     ),
     Cause(
         "workdir-upperdir-not-separate",
@@ -118,6 +125,8 @@ CAUSES = table(
         "Use two separate directories next to each other.",
         ("mkdir -p {work}", "{command}"),
         links=(OVERLAY_DOC + "#upper-and-lower",),
+        of_upper=True,
+        foreseen=True,
     ),
     Cause(
         "workdir-not-empty",
@@ -130,6 +139,7 @@ CAUSES = table(
         ("mkdir -p {work}", "{command}"),
         ("find {work} -mindepth 1",),
         links=(OVERLAY_DOC,),
+        of_upper=True,
     ),
     Cause(
         "workdir-not-writable-mounted-ro",
@@ -142,6 +152,7 @@ CAUSES = table(
         ("chattr -i {work}", "{command}"),
         ("mkdir {work}/probe && rmdir {work}/probe", "df -h {work}", "df -i {work}"),
         links=(OVERLAY_DOC,),
+        of_upper=True,
     ),
     Cause(
         "overlapping-layers",
@@ -155,6 +166,7 @@ CAUSES = table(
         ("realpath {path}",),
         since="4.19",
         links=(OVERLAY_DOC + "#changes-to-underlying-filesystems",),
+        foreseen=True,
     ),
     Cause(
         "mountpoint-overlaps-layer",
@@ -198,6 +210,7 @@ CAUSES = table(
         "Create the directory, or use --mkdir.",
         ("mkdir -p {target}",),
         ("ls -ld {target}",),
+        foreseen=True,
     ),
     Cause(
         "target-not-a-directory",
@@ -208,6 +221,7 @@ CAUSES = table(
         "Name a directory as the target.",
         ("mkdir -p {newtarget}", "{command}"),
         ("stat -L {target}",),
+        foreseen=True,
     ),
     Cause(
         "mount-ordering-lower-not-mounted",
@@ -220,6 +234,7 @@ CAUSES = table(
         ("mount {mountpoint}", "{command}"),
         ("findmnt {mountpoint}", "findmnt --fstab"),
         links=("https://www.freedesktop.org/software/systemd/man/latest/systemd.mount.html",),
+        foreseen=True,
     ),
     Cause(
         "lowerdir-in-use-as-upper",
@@ -246,6 +261,7 @@ CAUSES = table(
         ("grep -l {upper} /proc/[0-9]*/mountinfo",),
         since="4.13",
         links=(OVERLAY_DOC + "#sharing-and-copying-layers",),
+        of_upper=True,
     ),
     Cause(
         "upper-shared-warning",
@@ -258,6 +274,7 @@ CAUSES = table(
         ("grep -l {upper} /proc/[0-9]*/mountinfo",),
         since="4.13",
         links=(OVERLAY_DOC + "#sharing-and-copying-layers",),
+        of_upper=True,
     ),
     Cause(
         "volatile-incompat-dirty",
@@ -272,6 +289,7 @@ CAUSES = table(
         ("ls -R {work}/work/incompat",),
         since="5.10",
         links=(OVERLAY_DOC + "#volatile-mount",),
+        of_upper=True,
     ),
     Cause(
         "index-estale-lower-changed",

@@ -75,6 +75,7 @@ CAUSES = table(
         ("{command}",),
         ("grep -c . /proc/self/mountinfo", "getconf PAGE_SIZE"),
         links=(MOUNT_API_DOC, OVERLAY_DOC),
+        foreseen=True,
     ),
     Cause(
         "option-string-truncated",
@@ -137,6 +138,7 @@ CAUSES = table(
         ("{command}",),
         ("ls -ld {path}",),
         links=(OVERLAY_DOC + "#multiple-lower-layers",),
+        foreseen=True,
     ),
     Cause(
         "comma-in-path",

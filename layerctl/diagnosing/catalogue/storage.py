@@ -23,6 +23,8 @@ CAUSES = table(
         ("mount -o remount,rw {mountpoint}",),
         ("findmnt -no OPTIONS -T {upper}",),
         links=(OVERLAY_DOC,),
+        of_upper=True,
+        foreseen=True,
     ),
     Cause(
         "upper-immutable",
@@ -34,6 +36,7 @@ CAUSES = table(
         ("chattr -{flag} {upper}", "{command}"),
         ("lsattr -d {upper}",),
         links=(OVERLAY_DOC,),
+        of_upper=True,
     ),
     Cause(
         "upperdir-fs-unsupported-overlay",
@@ -45,6 +48,8 @@ CAUSES = table(
         ("mount -t tmpfs tmpfs {scratch}",),
         ("findmnt -T {upper}",),
         links=(OVERLAY_DOC,),
+        of_upper=True,
+        foreseen=True,
     ),
     Cause(
         "upperdir-fs-unsupported-nfs",
@@ -57,6 +62,7 @@ CAUSES = table(
         ("findmnt -T {upper}",),
         ("findmnt -T {upper}",),
         links=(OVERLAY_DOC,),
+        of_upper=True,
     ),
     Cause(
         "upperdir-fs-unsupported-fuse",
@@ -69,6 +75,7 @@ CAUSES = table(
         ("fuse-overlayfs -o lowerdir={lower},upperdir={upper},workdir={work} {target}",),
         ("findmnt -T {upper}",),
         links=(OVERLAY_DOC,),
+        of_upper=True,
     ),
     Cause(
         "upperdir-fs-unsupported-virtiofs",
@@ -82,6 +89,7 @@ CAUSES = table(
         ("virtiofsd --xattr --xattrmap=':map::user.virtiofs.:' --modcaps=+sys_admin",),
         ("findmnt -T {upper}",),
         links=(OVERLAY_DOC,),
+        of_upper=True,
     ),
     Cause(
         "upperdir-fs-unsupported-ecryptfs",
@@ -94,6 +102,7 @@ CAUSES = table(
         ("findmnt -T {upper}",),
         ("findmnt -T {upper}",),
         links=(OVERLAY_DOC,),
+        of_upper=True,
     ),
     Cause(
         "upperdir-fs-unsupported-zfs",
@@ -105,6 +114,7 @@ CAUSES = table(
         ("zfs version",),
         ("findmnt -T {upper}", "zfs version"),
         links=(OVERLAY_DOC,),
+        of_upper=True,
     ),
     Cause(
         "lowerdir-fs-unsupported-case-insensitive",
@@ -132,6 +142,7 @@ CAUSES = table(
             "{upper}",
         ),
         links=(OVERLAY_DOC + "#upper-and-lower",),
+        of_upper=True,
     ),
     Cause(
         "upper-missing-required-features",
@@ -145,6 +156,7 @@ CAUSES = table(
         ("findmnt -T {upper}", "dmesg | grep 'upper fs'"),
         since="5.7",
         links=(OVERLAY_DOC + "#upper-and-lower",),
+        of_upper=True,
     ),
     Cause(
         "xfs-ftype0-no-dtype",
@@ -236,6 +248,7 @@ CAUSES = table(
         ("mount -o remount,size=2G,nr_inodes=1M {mountpoint}",),
         ("df -h {upper}", "df -i {upper}"),
         links=(OVERLAY_DOC,),
+        of_upper=True,
     ),
     Cause(
         "btrfs-subvolume-upper-exdev",
@@ -247,6 +260,7 @@ CAUSES = table(
         ("mkdir -p {work}", "{command}"),
         ("btrfs subvolume show {upper}", "btrfs subvolume show {work}"),
         links=(OVERLAY_DOC,),
+        of_upper=True,
     ),
     Cause(
         "idmapped-layers-unsupported",

@@ -30,6 +30,7 @@ CAUSES = table(
         ("fuse-overlayfs -o lowerdir={lower},upperdir={upper},workdir={work} {target}",),
         ("grep overlay /proc/filesystems", "grep OVERLAY_FS /boot/config-$(uname -r)"),
         links=(OVERLAY_DOC,),
+        foreseen=True,
     ),
     Cause(
         "running-kernel-modules-removed",
@@ -40,6 +41,7 @@ CAUSES = table(
         "Reboot into the installed kernel.",
         ("reboot",),
         ("uname -r", "ls /lib/modules"),
+        foreseen=True,
     ),
     Cause(
         "fstype-name-overlayfs-obsolete",
@@ -63,6 +65,7 @@ CAUSES = table(
         ("unshare -Urm {command}",),
         ("grep CapEff /proc/self/status",),
         links=(USERNS_DOC,),
+        foreseen=True,
     ),
     Cause(
         "userns-overlay-not-permitted-old-kernel",
@@ -100,6 +103,7 @@ CAUSES = table(
         ("mount -t tmpfs tmpfs {scratch}", "cp -a {path}/. {scratch}"),
         ("findmnt -T {path}",),
         links=(OVERLAY_DOC + "#nesting-overlayfs-mounts",),
+        foreseen=True,
     ),
     Cause(
         "nested-overlay-kernel-bug",
@@ -178,6 +182,7 @@ CAUSES = table(
         ("wsl.exe --set-version DISTRIBUTION 2",),
         ("cat /proc/version",),
         links=("https://learn.microsoft.com/windows/wsl/compare-versions",),
+        foreseen=True,
     ),
     Cause(
         "gvisor-overlay-limitation",

@@ -153,6 +153,7 @@ CAUSES = table(
         ("findmnt -no OPTIONS {target}",),
         since="5.10",
         links=(OVERLAY_DOC + "#volatile-mount",),
+        of_upper=True,
     ),
     Cause(
         "mounted-read-only",
@@ -236,6 +237,7 @@ CAUSES = table(
         ("sync -f {upper}", "{command}"),
         since="5.10",
         links=(OVERLAY_DOC + "#volatile-mount",),
+        of_upper=True,
     ),
     Cause(
         "nfs-export-limits",
