@@ -54,8 +54,6 @@ ROOMS: dict[str, str | None] = {
 PENDING = frozenset(
     {
         "layerctl/cli/inspect_merged.py: command: too long",
-        "layerctl/diagnosing/checks/work.py: in_use: too long",
-        "layerctl/diagnosing/checks/work.py: usable: too long",
         "layerctl/diagnosing/reading/errnos.py: os.open",
         "layerctl/diagnosing/reading/plans.py: clues: too long",
     }

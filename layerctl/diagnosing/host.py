@@ -14,15 +14,10 @@ from layerctl.errors import LayerctlError
 from layerctl.kernel import host
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import Finding, MountEntry, Stack
+from layerctl.rules.engines import ENGINES
 from layerctl.rules.findings import gravest_first
 from layerctl.rules.words import count
 
-#: How each engine throws away what it no longer needs, in its own words.
-_CLEAN = {
-    "docker": ("docker system df", "docker system prune"),
-    "podman": ("podman system check", "podman system check --repair"),
-    "containerd": ("ctr content prune references",),
-}
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -108,7 +103,7 @@ def _orphans(stores: Sequence[StoreState]) -> Iterator[Clue]:
         size = sum(host.tree_size(path)[0] for path in paths[:50])
         more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
         told = [f"{', '.join(paths[:3])}{more}: {readable(size)}"]
-        yield Clue("orphaned-layers", tuple(told), commands=_CLEAN[store.engine])
+        yield Clue("orphaned-layers", tuple(told), commands=ENGINES[store.engine].check)
 
 
 def _leaks(seen: host.Host) -> Iterator[Clue]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from layerctl.diagnosing import engines
 from layerctl.diagnosing.checks.check import Report, make
 from layerctl.diagnosing.checks.layers import roles
 from layerctl.diagnosing.checks.mounted import CHECKS, Live
-from layerctl.kernel import holders, live_layers, uncover
+from layerctl.kernel import containers, holders, live_layers, uncover
 from layerctl.kernel.facts import ignored_markers
 from layerctl.kernel.facts.gather import gather
 from layerctl.kernel.facts.overlay import ask_for_room
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import MountEntry, Stack
+from layerctl.rules.engines import Owner, of_mount
 
 
 def examine(mounted: Mounted, stack: Stack, *, probe: bool = False) -> Report:
@@ -43,4 +45,21 @@ def _examine(
         facts = ask_for_room(stack, facts)
     live = Live(mounted, stack, facts, held, ignored_markers.find(stack), covers)
     checks = [check for check in CHECKS if check.applies(stack, facts)]
-    return make(checks, facts.unknown, facts.caller.is_root, live)
+    report = make(checks, facts.unknown, facts.caller.is_root, live)
+    owner = _owner(mounted)
+    if owner is None:
+        return report
+    target = mounted.entry.target
+    found = [engines.fixed(one, owner, target) for one in report.findings]
+    return report._replace(findings=found)
+
+
+def _owner(mounted: Mounted) -> Owner | None:
+    """Return the engine whose mount it is, with the container's name where the engine has one."""
+    layers = tuple(layer.path for layer in mounted.stack.layers)
+    found = of_mount(mounted.entry.target, layers)
+    container = None if found is None else containers.of(mounted)
+    if found is None or container is None:
+        return found
+    named = container.name if found.engine.name in ("docker", "podman") else None
+    return found._replace(container=named or container.id)

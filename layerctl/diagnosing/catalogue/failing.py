@@ -102,8 +102,9 @@ CAUSES = table(
         "A merged tree is mounted in another namespace alone",
         "A process that was started while a container ran has a copy of its mounts. The engine "
         "has unmounted its own, and cannot remove the directory while the copy is there.",
-        "Restart the service that has it, or unmount it inside its namespace.",
-        ("nsenter -t {pid} -m umount {target}",),
+        "Restart the service that has the copy, which systemctl names; then the engine can remove "
+        "the container.",
+        ("systemctl status {pid}",),
         ("grep {target} /proc/{pid}/mountinfo",),
     ),
 )

@@ -14,6 +14,7 @@ from layerctl.diagnosing.commands import beside
 from layerctl.kernel.facts import FS_APPEND_FL, FS_IMMUTABLE_FL, Directory, Facts, Other
 from layerctl.kernel.facts.overlay import FULL
 from layerctl.model import Role, Severity, Stack
+from layerctl.rules import engines
 from layerctl.rules.overlay import settings, work_beside
 
 if TYPE_CHECKING:
@@ -100,42 +101,41 @@ def usable(stack: Stack, facts: Facts) -> Iterator[Clue]:
     if work.error is not None or work.will_be_made or not work.is_directory:
         return
     flags = facts.overlay.flags.get(stack.work, 0)
-
-    def values() -> dict[str, str]:  # only where there is something to say: it costs imports
-        top = work.mount.target if work.mount is not None else str(stack.work)
-        return {"work": str(stack.work), "mountpoint": top, "command": command(stack, facts)}
-
+    append = ("chattr -a {work}", "{command}")
     if flags & FS_IMMUTABLE_FL:
-        seen = f"work {stack.work} is immutable (chattr +i)"
-        yield Clue("workdir-not-writable-mounted-ro", (seen,), values())
+        clue = Clue(_UNUSABLE, (f"work {stack.work} is immutable (chattr +i)",))
     elif flags & FS_APPEND_FL:
-        seen = (
-            f"work {stack.work} is append-only (chattr +a), so overlay cannot clear it at the next "
-            "mount"
-        )
-        yield Clue(
-            "workdir-not-writable-mounted-ro",
-            (seen,),
-            values(),
-            commands=("chattr -a {work}", "{command}"),
-        )
+        seen = f"work {stack.work} is append-only (chattr +a), so overlay cannot clear it later"
+        clue = Clue(_UNUSABLE, (seen,), commands=append)
     elif facts.overlay.probed is not None and facts.overlay.probed.work:
         number = facts.overlay.probed.work
-        seen = f"tried: creating a directory in work {stack.work}: {os.strerror(number)}"
         if number in FULL or (number == errno.EROFS and is_read_only(work)):
             return  # which have checks of their own
-        commands: tuple[str, ...] | None = None
-        fix = None
-        if number == errno.EROFS:
-            fix = (
-                "Its mount is writable, so it is in a read-only btrfs subvolume: make that "
-                "writable, or use another directory."
-            )
-            commands = ("btrfs subvolume list -r {mountpoint}",)
-        elif number in (errno.EACCES, errno.EPERM):
-            fix = "Make the work directory writable for the mounting user, then mount again."
-            commands = ("ls -ldn {work}",)
-        yield Clue("workdir-not-writable-mounted-ro", (seen,), values(), fix=fix, commands=commands)
+        seen = f"tried: creating a directory in work {stack.work}: {os.strerror(number)}"
+        fix, commands = _REFUSED.get(number, (None, None))
+        clue = Clue(_UNUSABLE, (seen,), fix=fix, commands=commands)
+    else:
+        return
+    top = work.mount.target if work.mount is not None else stack.work
+    values = {"work": stack.work, "mountpoint": top, "command": command(stack, facts)}
+    yield clue._replace(values=values)
+
+
+_UNUSABLE = "workdir-not-writable-mounted-ro"
+_WRITABLE = (
+    "Make the work directory writable for the mounting user, then mount again.",
+    ("ls -ldn {work}",),
+)
+#: What mends an errno of mkdir(2) in the work directory.
+_REFUSED = {
+    errno.EROFS: (
+        "Its mount is writable, so it is in a read-only btrfs subvolume: make that writable, or "
+        "use another directory.",
+        ("btrfs subvolume list -r {mountpoint}",),
+    ),
+    errno.EACCES: _WRITABLE,
+    errno.EPERM: _WRITABLE,
+}
 
 
 def _touches(place: Directory, used: Directory) -> bool:
@@ -164,7 +164,6 @@ def in_use(stack: Stack, facts: Facts) -> Iterator[Clue]:
 
     With index=on the kernel answers EBUSY, else it warns (ovl_report_in_use).
     """
-    refuses = settings(stack, facts.overlay.parameters).indexed
     named = [(layer.role.value, layer.path) for layer in stack.layers]
     if stack.work is not None and stack.upper is not None:
         named.append(("work", stack.work))
@@ -172,36 +171,41 @@ def in_use(stack: Stack, facts: Facts) -> Iterator[Clue]:
         for other in _users(facts.of(path), facts):
             where = f" (process {other.pid})" if other.pid is not None else ""
             maybe = "" if other.certain else ", judging by its relative names"
-            seen = (f"{role} {path} is in use by the overlay on {other.target}{where}{maybe}",)
-            upper = stack.upper or "UPPER"
-            fresh = stack._replace(
-                layers=tuple(
-                    layer._replace(path=beside(upper, ".2")) if layer.role is Role.UPPER else layer
-                    for layer in stack.layers
-                ),
-                work=work_beside(beside(upper, ".2")),
-            )
-            values = {
-                "upper": upper,
-                "other": other.target,
-                "newupper": beside(upper, ".2"),
-                "newwork": work_beside(beside(upper, ".2")),
-                "command": command(fresh if not refuses and role != "lower" else stack, facts),
-            }
-            commands: tuple[str, ...] | None = None
-            if other.pid is not None and (refuses or role in ("lower", "data")):
-                values["pid"] = str(other.pid)
-                commands = ("nsenter -t {pid} -m umount {other}", "{command}")
-            lower = role in ("lower", "data")
-            if refuses:
-                cause = "lowerdir-in-use-as-upper" if lower else "upperdir-in-use-index-on"
-                severity = None if other.certain else Severity.WARNING
-                yield Clue(cause, seen, values, severity, commands=commands)
-            elif lower:
-                severity = Severity.WARNING
-                yield Clue("lowerdir-in-use-as-upper", seen, values, severity, commands=commands)
-            else:
-                yield Clue("upper-shared-warning", seen, values)
+            seen = f"{role} {path} is in use by the overlay on {other.target}{where}{maybe}"
+            yield _in_use(stack, facts, role, other)._replace(evidence=(seen,))
+
+
+def _in_use(stack: Stack, facts: Facts, role: str, other: Other) -> Clue:
+    """Return what another overlay's use of a layer comes to, and how to end it."""
+    refuses = settings(stack, facts.overlay.parameters).indexed
+    upper = beside(stack.upper or "UPPER", ".2")
+    work = work_beside(upper)
+    values = {
+        "upper": stack.upper or "UPPER",
+        "other": other.target,
+        "newupper": upper,
+        "newwork": work,
+    }
+    lower = role in ("lower", "data")
+    if not refuses and not lower:
+        layers = tuple(
+            layer._replace(path=upper) if layer.role is Role.UPPER else layer
+            for layer in stack.layers
+        )
+        values["command"] = command(stack._replace(layers=layers, work=work), facts)
+        return Clue("upper-shared-warning", values=values)
+    values["command"] = command(stack, facts)
+    cause = "lowerdir-in-use-as-upper" if lower else "upperdir-in-use-index-on"
+    severity = None if refuses and other.certain else Severity.WARNING
+    commands, fix = None, None
+    owner = engines.owner(other.target)
+    if owner is not None:
+        fix = "Stop the container that uses it first, or mount with index=off to only read it."
+        commands = (*owner.commands("stop"), "{command}")
+    elif other.pid is not None:
+        values["pid"] = str(other.pid)
+        commands = ("nsenter -t {pid} -m umount {other}", "{command}")
+    return Clue(cause, (), values, severity, fix, commands)
 
 
 def origin(stack: Stack, facts: Facts) -> Iterator[Clue]:

@@ -225,7 +225,9 @@ def _finding(clues: list[Clue], weight: int, shared: set[Evidence], context: Con
     better = next((clue for clue in clues if clue.fix is not None), clues[0])
     seen = _counted([line for clue in clues for line in clue.evidence if line], context)
     clue = better._replace(evidence=tuple(seen[:6]), values=values, severity=severity)
-    return finding(fixes.fitted(clue, context), certainty)
+    made = finding(fixes.fitted(clue, context), certainty)
+    owner = fixes.owner(context)
+    return made if owner is None else fixes.of_engine(made, owner)
 
 
 def _certainty(weight: int, shared: bool) -> Certainty:

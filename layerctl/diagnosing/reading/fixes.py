@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 
+from layerctl.diagnosing import engines
 from layerctl.diagnosing.catalogue import CAUSES
 from layerctl.diagnosing.clue import Clue, Raw
 from layerctl.diagnosing.commands import mount_command
 from layerctl.diagnosing.reading.attempts import Attempt, is_real
 from layerctl.diagnosing.reading.context import Context
 from layerctl.diagnosing.reading.lazy import Lazy
-from layerctl.model import Role, Stack
+from layerctl.model import Finding, Role, Stack
+from layerctl.rules.engines import ENGINES, Owner
 from layerctl.rules.overlay import work_beside
 
 _PLACE = re.compile(r"\{([a-z_]+)\}")
@@ -20,6 +22,8 @@ _STORE = Lazy(
 )
 _CONTAINER = Lazy(r"/\.dockerenv|\bkubepods?\b|\bin(?:side)? (?:a |the )?container|\bpct\b|\blxc-")
 _MEMORY = Lazy(r"\btmpfs\b|/run/|/dev/shm")
+#: Words that stand for something in an engine's commands.
+_WORDS = ("CONTAINER", "IMAGE", "VOLUME", "DIR", "PROFILE", "DEVICE")
 #: Causes for which the work directory that was named is what is wrong.
 _WORK = frozenset(
     {
@@ -27,23 +31,6 @@ _WORK = frozenset(
         "workdir-not-empty", "btrfs-subvolume-upper-exdev", "volatile-incompat-dirty",
     }
 )  # fmt: skip
-_LOST = frozenset({"missing-layer-directory", "layer-link-missing-after-crash", "layer-gone"})
-#: An engine's word for getting a lost layer again, and for a store that is elsewhere.
-_AGAIN = {
-    "docker": ("docker rmi IMAGE", "docker pull IMAGE"),
-    "podman": ("podman system check --repair", "podman pull IMAGE"),
-    "containerd": ("ctr -n k8s.io images rm IMAGE", "ctr -n k8s.io images pull IMAGE"),
-}
-_ELSEWHERE = {
-    "docker": ("dockerd --data-root DIR", "docker run -v docker-data:/var/lib/docker IMAGE"),
-    "podman": ("podman --root DIR info", "podman run -v storage:/var/lib/containers IMAGE"),
-    "containerd": ("containerd --root DIR",),
-}
-_SPACE = {
-    "docker": ("docker system df", "docker system prune"),
-    "podman": ("podman system df", "podman system prune"),
-    "containerd": ("crictl rmi --prune",),
-}
 
 
 def engine(context: Context) -> str:
@@ -52,16 +39,25 @@ def engine(context: Context) -> str:
     if "containers/storage" in small or re.search(r"\b(?:podman|buildah|cri-o|crio)\b", small):
         return "podman"
     if re.search(r"containerd|snapshotter|k3s|\bctr\b", small):
-        return "containerd"
+        return "kubernetes"  # where containerd's errors come from, mostly
     return "docker" if re.search(r"docker|/overlay2/|/aufs/mnt", small) else ""
 
 
+def owner(context: Context) -> Owner | None:
+    """Return the engine that made the mount that a text is about, None if somebody else did."""
+    if not engine(context) or _STORE.search(context.plain) is None:
+        return None
+    if any(attempt.by in ("mount", "fuse-overlayfs") for attempt in context.tried):
+        return None
+    return Owner(ENGINES[engine(context)])
+
+
 def fitted(clue: Clue, context: Context) -> Clue:
-    """Return a clue with a fix that suits the text: its paths, its engine's commands.
+    """Return a clue with a fix that suits the text: its paths, what is around.
 
     What the clue itself says of the fix stands.
     """
-    text, commands = _of_engine(clue.cause, context)
+    text, commands = _around(clue.cause, context)
     known = {**values(context), **clue.values, **_other_directories(clue.cause, context)}
     if clue.cause in ("mounted-read-only", "upper-readonly") and known.get("target") == "/":
         text = "Repair the work directory or the upper filesystem, then make the root writable."
@@ -70,6 +66,14 @@ def fitted(clue: Clue, context: Context) -> Clue:
         templates = CAUSES[clue.cause].commands if commands is None else commands
         clue = clue._replace(commands=_patterns(templates, known))
     return clue._replace(fix=text if clue.fix is None else clue.fix, values=known)
+
+
+def of_engine(finding: Finding, owner: Owner) -> Finding:
+    """Return a finding with the commands of the engine whose mount it is about."""
+    fixed = engines.fixed(finding, owner)
+    if fixed.fix.commands == finding.fix.commands:
+        return fixed
+    return fixed._replace(fix=fixed.fix._replace(commands=_patterns(fixed.fix.commands, {})))
 
 
 def values(context: Context) -> dict[str, str]:
@@ -86,24 +90,15 @@ def values(context: Context) -> dict[str, str]:
     return found
 
 
-def _of_engine(cause: str, context: Context) -> tuple[str | None, tuple[str, ...] | None]:
-    """Return the text and the commands that the engine of a text calls for, None for each if none.
-
-    An engine's own store is mended with its own commands.
-    """
-    owner = engine(context)
-    if cause in _LOST and owner and _STORE.search(context.plain) is not None:
-        text = (
-            "Pull or build the image again. Data that a container wrote to a lost layer is gone; "
-            "an empty directory in its place would only hide the loss."
-        )
-        return text, _AGAIN[owner]
-    if cause == "upperdir-fs-unsupported-overlay" and owner:
-        text = f"Put the storage of {owner} on a disk: a volume, or a directory that is not on an "
-        return text + "overlay.", _ELSEWHERE[owner]
+def _around(cause: str, context: Context) -> tuple[str | None, tuple[str, ...] | None]:
+    """Return the text and the commands that what is around calls for, None for each if none."""
+    named = engine(context)
+    if cause == "upperdir-fs-unsupported-overlay" and named:
+        text = "a volume, or a directory that is not on an overlay."
+        return f"Put the storage of {ENGINES[named].name} on a disk: {text}", ENGINES[named].storage
     if cause == "upper-enospc" and not _MEMORY.search(context.plain):
         text = "Free up space or inodes on that filesystem, or put the upper layer on a larger one."
-        return text, _SPACE.get(owner, ())
+        return text, ENGINES[named].clean if named else ()
     if cause == "running-kernel-modules-removed" and _CONTAINER.search(context.plain):
         return "Reboot the host into the installed kernel.", ()
     return None, None
@@ -130,7 +125,7 @@ def _patterns(commands: tuple[str, ...], values: dict[str, str]) -> tuple[str, .
     for line in commands:
         missing = [name for name in dict.fromkeys(_PLACE.findall(line)) if name not in values]
         words = [name.upper() for name in missing if name != "command"]
-        words += [word for word in ("IMAGE", "DIR", "PROFILE", "DEVICE") if f" {word}" in line]
+        words += [word for word in _WORDS if re.search(rf"[ :/]{word}\b", line)]
         out.append(f"{line}  # replace {', '.join(words)}" if words else line)
     return tuple(out)
 

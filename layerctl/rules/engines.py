@@ -1,0 +1,137 @@
+"""Container engines: whose a directory is, and their own commands. Pure.
+
+An engine makes, unmounts and removes the roots of its containers itself. What others do to these
+mounts it does not notice, so that a fault of one is mended with the engine's commands.
+
+Sources: moby daemon/graphdriver/overlay2, containers/storage drivers/overlay, containerd's
+runtime v2 bundles and overlayfs snapshotter; docker(1), podman(1), ctr(8), crictl's own help.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from layerctl.rules.words import shell
+
+
+class Engine(NamedTuple):
+    """An engine's commands, by what they are for.
+
+    `{container}` and `{namespace}` are places for what is known of a container.
+    """
+
+    name: str
+    stop: tuple[str, ...]
+    remove: tuple[str, ...]
+    restart: tuple[str, ...]
+    pull: tuple[str, ...]
+    clean: tuple[str, ...]
+    check: tuple[str, ...]
+    storage: tuple[str, ...]
+    volume: tuple[str, ...]
+
+
+#: By the name of the engine; containerd twice, as Kubernetes and as others use it.
+ENGINES = {
+    "docker": Engine(
+        "docker",
+        ("docker stop {container}",),
+        ("docker rm {container}",),
+        ("docker restart {container}",),
+        ("docker rmi IMAGE", "docker pull IMAGE"),
+        ("docker system df", "docker system prune"),
+        ("docker system df", "docker system prune"),
+        ("dockerd --data-root DIR", "docker run -v docker-data:/var/lib/docker IMAGE"),
+        ("docker run -v VOLUME:/DIR IMAGE",),
+    ),
+    "podman": Engine(
+        "podman",
+        ("podman stop {container}",),
+        ("podman rm {container}",),
+        ("podman restart {container}",),
+        ("podman system check --repair", "podman pull IMAGE"),
+        ("podman system df", "podman system prune"),
+        ("podman system check", "podman system check --repair"),
+        ("podman --root DIR info", "podman run -v storage:/var/lib/containers IMAGE"),
+        ("podman run -v VOLUME:/DIR IMAGE",),
+    ),
+    "containerd": Engine(
+        "containerd",
+        ("ctr -n {namespace} task kill {container}",),
+        (
+            "ctr -n {namespace} task rm {container}",
+            "ctr -n {namespace} container rm {container}",
+        ),
+        (
+            "ctr -n {namespace} task kill {container}",
+            "ctr -n {namespace} task rm {container}",
+            "ctr -n {namespace} task start -d {container}",
+        ),
+        ("ctr -n {namespace} images rm IMAGE", "ctr -n {namespace} images pull IMAGE"),
+        ("nerdctl -n {namespace} system prune",),
+        ("ctr -n {namespace} snapshots ls",),
+        ("containerd --root DIR",),
+        ("nerdctl -n {namespace} run -v VOLUME:/DIR IMAGE",),
+    ),
+    "kubernetes": Engine(
+        "containerd",
+        ("crictl stop {container}",),
+        ("crictl rm {container}",),
+        ("crictl stop {container}",),
+        ("crictl rmi IMAGE", "crictl pull IMAGE"),
+        ("crictl rmi --prune",),
+        ("crictl ps -a",),
+        ("containerd --root DIR",),
+        (),
+    ),
+}
+
+_HASH = r"[0-9a-f]{64}(?:-init)?"
+#: How engines lay out the roots and the layers of containers.
+_LAYOUTS = (
+    ("docker", re.compile(rf"/.*/overlay2/(?:{_HASH}|[0-9a-z]{{25}})/(?:merged|diff)(/|$)")),
+    ("docker", re.compile(rf"/.*/aufs/(?:mnt|diff)/{_HASH}(/|$)")),
+    ("docker", re.compile(r"/.*/rootfs/[^/]+/[0-9a-f]{64}(/|$)")),
+    ("podman", re.compile(r"/.*/overlay/[0-9a-f]{64}/(?:merged|diff\d*)(/|$)")),
+    ("containerd", re.compile(r"/.*/io\.containerd\.runtime\.v\d[^/]*/(?P<namespace>[^/]+)/"
+                              r"(?P<container>[^/]+)/rootfs(/|$)")),
+    ("containerd", re.compile(r"/.*/io\.containerd\.snapshotter\.v1\.[^/]+/snapshots/\d+(/|$)")),
+)  # fmt: skip
+#: Engines that are told by containerd's namespace.
+_NAMESPACES = {"moby": "docker", "k8s.io": "kubernetes"}
+
+
+class Owner(NamedTuple):
+    """The engine that a directory belongs to, and what is known of the container."""
+
+    engine: Engine
+    container: str = "CONTAINER"
+    namespace: str = "NAMESPACE"
+
+    def commands(self, *purposes: str) -> tuple[str, ...]:
+        """Return the engine's commands for some purposes (`stop`, `remove`, ...), in order."""
+        values = {"container": shell(self.container), "namespace": shell(self.namespace)}
+        found = (line for purpose in purposes for line in getattr(self.engine, purpose))
+        return tuple(line.format(**values) for line in found)
+
+
+def owner(path: str) -> Owner | None:
+    """Return whose a directory is, by how engines lay theirs out; None if no engine's."""
+    for name, layout in _LAYOUTS:
+        match = layout.match(path)
+        if match is None:
+            continue
+        known = match.groupdict()
+        namespace = known.get("namespace") or "NAMESPACE"
+        engine = ENGINES[_NAMESPACES.get(namespace, name)]
+        return Owner(engine, known.get("container") or "CONTAINER", namespace)
+    return None
+
+
+def of_mount(target: str, layers: tuple[str, ...]) -> Owner | None:
+    """Return whose a mount is; the root of a container, seen from inside, is told by its layers."""
+    found = owner(target)
+    if found is None and target == "/" and layers:
+        found = owner(layers[0])
+    return found
