@@ -45,6 +45,7 @@ ROOMS: dict[str, str | None] = {
     "inspecting": READING,
     "stores": READING + "pread",  # a database of pages
     "usecases": "open",  # a file named by the user
+    "layerctl/diagnosing/reading/errnos.py": "open",  # its own table
     "working": READING,
     "cli": PROCESS,
     "render": PROCESS,
@@ -54,8 +55,6 @@ ROOMS: dict[str, str | None] = {
 PENDING = frozenset(
     {
         "layerctl/cli/inspect_merged.py: command: too long",
-        "layerctl/diagnosing/reading/errnos.py: os.open",
-        "layerctl/diagnosing/reading/plans.py: clues: too long",
     }
 )
 

@@ -5,45 +5,50 @@ from __future__ import annotations
 import re
 
 from layerctl.model import Finding, Fix
-from layerctl.rules.engines import Owner
+from layerctl.rules.engines import Owner, Purpose
 from layerctl.rules.words import shell
 
 _CHOOSES = (
     "The engine chooses the options of its mounts; keep data that needs this in a volume.",
-    ("volume",),
+    (Purpose.VOLUME,),
 )
 _LOST = (
     "Pull or build the image again. Data that a container wrote to a lost layer is gone; an empty "
     "directory in its place would only hide the loss.",
-    ("pull",),
+    (Purpose.PULL,),
 )
 _STORAGE = (
     "Put the storage of {engine} on a disk: a volume, or a directory that is not on an overlay.",
-    ("storage",),
+    (Purpose.STORAGE,),
 )
-_REPAIR = ("Repair the filesystem of the upper layer, then restart the container.", ("restart",))
+_REPAIR = (
+    "Repair the filesystem of the upper layer, then restart the container.",
+    (Purpose.RESTART,),
+)
 
 #: What mends a cause, and the purposes of the engine's commands for it.
-_FIXES: dict[str, tuple[str, tuple[str, ...]]] = {
+_FIXES: dict[str, tuple[str, tuple[Purpose, ...]]] = {
     "fuse-overlayfs-crashed": (
-        "Restart the container; then find out why the process ended.", ("restart",)
+        "Restart the container; then find out why the process ended.", (Purpose.RESTART,)
     ),
     "hardlink-broken-across-overlay": _CHOOSES,
     "hardlink-nlink-inconsistent": _CHOOSES,
     "layer-gone": _LOST,
     "layer-link-missing-after-crash": _LOST,
     "layer-modified-while-mounted": (
-        "Change files only inside the container. To recover, start a new one.", ("stop", "remove")
+        "Change files only inside the container. To recover, start a new one.",
+        (Purpose.STOP, Purpose.REMOVE),
     ),
     "leaked-mount-busy": (
         "Stop the container and remove it; the engine unmounts its root itself.",
-        ("stop", "remove"),
+        (Purpose.STOP, Purpose.REMOVE),
     ),
     "lowerdir-submounts-hidden": (
-        "Give the directory to the container as a volume.", ("volume",)
+        "Give the directory to the container as a volume.", (Purpose.VOLUME,)
     ),
     "markers-without-effect": (
-        "Pull or build the image again with this engine, and start a new container.", ("pull",)
+        "Pull or build the image again with this engine, and start a new container.",
+        (Purpose.PULL,),
     ),
     "metacopy-mismatch": _LOST,
     "missing-layer-directory": _LOST,
@@ -52,18 +57,18 @@ _FIXES: dict[str, tuple[str, tuple[str, ...]]] = {
     "tmpfs-upper-xattr-unsupported": _STORAGE,
     "upper-enospc": (
         "Free up space or inodes: remove containers and images that are no longer needed.",
-        ("clean",),
+        (Purpose.CLEAN,),
     ),
     "upper-fs-no-xattr": _STORAGE,
     "upper-readonly": _REPAIR,
     "upperdir-fs-unsupported-overlay": _STORAGE,
     "userns-needs-userxattr": _STORAGE,
     "volatile-incompat-dirty": (
-        "Remove the container, and start a new one.", ("stop", "remove")
+        "Remove the container, and start a new one.", (Purpose.STOP, Purpose.REMOVE)
     ),
     "volatile-upper": (
         "The engine mounts it so on purpose; keep data that must survive a crash in a volume.",
-        ("volume",),
+        (Purpose.VOLUME,),
     ),
     "volatile-upper-error": _REPAIR,
     "xino-off-inode-instability": _CHOOSES,
@@ -91,5 +96,5 @@ def fixed(finding: Finding, owner: Owner, target: str = "TARGET") -> Finding:
         return finding._replace(fix=Fix(text.format(engine=owner.engine.name), commands))
     kept = tuple(one for one in finding.fix.commands if fits(one, target))
     if kept != finding.fix.commands:
-        kept += owner.commands("restart")
+        kept += owner.commands(Purpose.RESTART)
     return finding._replace(fix=finding.fix._replace(commands=kept))

@@ -14,7 +14,7 @@ from layerctl.errors import LayerctlError
 from layerctl.kernel import host
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import Finding, MountEntry, Stack
-from layerctl.rules.engines import ENGINES
+from layerctl.rules.engines import ENGINES, Purpose
 from layerctl.rules.findings import gravest_first
 from layerctl.rules.words import count
 
@@ -33,15 +33,25 @@ class StoreState(NamedTuple):
     orphans: tuple[str, ...] | None
 
 
+class Owner(NamedTuple):
+    """The container that a mount is the root of, both empty where it is none's.
+
+    `label` names it for people, `container` for its engine's commands.
+    """
+
+    label: str = ""
+    container: str = ""
+
+
 def examine(
     prove: Callable[[Stack, MountEntry], None],
     stores: Sequence[StoreState],
-    owner: Callable[[Mounted], str],
+    owner: Callable[[Mounted], Owner],
 ) -> State:
     """Look at every layered mount and every store. Reads only.
 
     `prove` sees that a mount's layers are the ones found, and raises LayerctlError where not.
-    `owner` names the container that a mount belongs to, empty if it belongs to none.
+    `owner` names the container that a mount belongs to.
     """
     seen = host.gather()
     found = list(map(finding, (*_orphans(stores), *_leaks(seen), *_unknown(seen))))
@@ -49,7 +59,7 @@ def examine(
     for mounted in seen.mounted:
         try:
             prove(mounted.stack, mounted.entry)
-            here, made = live.examine(mounted, mounted.stack)
+            here, made = live.examine(mounted, mounted.stack, owner(mounted).container)
         except (LayerctlError, OSError) as error:
             clue = Clue("check-failed", (f"{mounted.entry.target}: {error}",))
             here, made = [finding(clue)], []
@@ -74,7 +84,7 @@ def readable(size: int) -> str:
 
 
 def _rows(
-    seen: host.Host, stores: Sequence[StoreState], owner: Callable[[Mounted], str]
+    seen: host.Host, stores: Sequence[StoreState], owner: Callable[[Mounted], Owner]
 ) -> Iterator[Row]:
     yield Row("mounts", "layered mounts", str(len(seen.mounted)), None)
     for store in stores:
@@ -89,7 +99,7 @@ def _rows(
         )
     for one in sorted(seen.spaces, key=lambda space: -space.size):
         least = "" if one.whole else "at least "
-        whose = owner(one.mounted) or one.mounted.entry.target
+        whose = owner(one.mounted).label or one.mounted.entry.target
         yield Row("space", whose, f"{least}{readable(one.size)} in {one.upper}", None)
     for name, value in seen.parameters.items():
         yield Row("module parameters", name, value, None)
@@ -103,7 +113,9 @@ def _orphans(stores: Sequence[StoreState]) -> Iterator[Clue]:
         size = sum(host.tree_size(path)[0] for path in paths[:50])
         more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
         told = [f"{', '.join(paths[:3])}{more}: {readable(size)}"]
-        yield Clue("orphaned-layers", tuple(told), commands=ENGINES[store.engine].check)
+        yield Clue(
+            "orphaned-layers", tuple(told), commands=ENGINES[store.engine].commands[Purpose.CHECK]
+        )
 
 
 def _leaks(seen: host.Host) -> Iterator[Clue]:

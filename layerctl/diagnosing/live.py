@@ -6,21 +6,22 @@ from layerctl.diagnosing import engines
 from layerctl.diagnosing.checks.check import Report, make
 from layerctl.diagnosing.checks.layers import roles
 from layerctl.diagnosing.checks.mounted import CHECKS, Live
-from layerctl.kernel import containers, holders, live_layers, uncover
+from layerctl.kernel import holders, live_layers, uncover
 from layerctl.kernel.facts import ignored_markers
 from layerctl.kernel.facts.gather import gather
 from layerctl.kernel.facts.overlay import ask_for_room
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import MountEntry, Stack
-from layerctl.rules.engines import Owner, of_mount
+from layerctl.rules.engines import of_mount
 
 
-def examine(mounted: Mounted, stack: Stack, *, probe: bool = False) -> Report:
-    """Return the findings of a live mount, worst first, and what was looked at.
+def examine(mounted: Mounted, stack: Stack, container: str = "", *, probe: bool = False) -> Report:
+    """Return the findings of a live mount, gravest first, and which checks were made.
 
-    With `probe` a full upper filesystem is asked for room, by a file that has no name. Where a
-    mount covers a layer, it is looked at from a private copy of the mount namespace in which that
-    mount is gone. Raises OSError if it cannot be.
+    `container` is what its engine calls the container, where it is the root of one. With `probe` a
+    full upper filesystem is asked for room, by a file that has no name. Where a mount covers a
+    layer, the layer is examined from a private copy of the mount namespace without that mount.
+    Raises OSError where that is not possible.
     """
     held = holders.of(mounted.entry)
     paths = [path for _, path in roles(stack) if path.startswith("/")]
@@ -29,7 +30,14 @@ def examine(mounted: Mounted, stack: Stack, *, probe: bool = False) -> Report:
     def look() -> Report:
         return _examine(mounted, stack, held, tuple(covers), probe=probe)
 
-    return uncover.beneath(targets, look) if targets else look()
+    report = uncover.beneath(targets, look) if targets else look()
+    target = mounted.entry.target
+    owner = of_mount(target, tuple(layer.path for layer in mounted.stack.layers))
+    if owner is None:
+        return report
+    owner = owner._replace(container=container or owner.container)
+    found = [engines.fixed(one, owner, target) for one in report.findings]
+    return report._replace(findings=found)
 
 
 def _examine(
@@ -45,21 +53,4 @@ def _examine(
         facts = ask_for_room(stack, facts)
     live = Live(mounted, stack, facts, held, ignored_markers.find(stack), covers)
     checks = [check for check in CHECKS if check.applies(stack, facts)]
-    report = make(checks, facts.unknown, facts.caller.is_root, live)
-    owner = _owner(mounted)
-    if owner is None:
-        return report
-    target = mounted.entry.target
-    found = [engines.fixed(one, owner, target) for one in report.findings]
-    return report._replace(findings=found)
-
-
-def _owner(mounted: Mounted) -> Owner | None:
-    """Return the engine whose mount it is, with the container's name where the engine has one."""
-    layers = tuple(layer.path for layer in mounted.stack.layers)
-    found = of_mount(mounted.entry.target, layers)
-    container = None if found is None else containers.of(mounted)
-    if found is None or container is None:
-        return found
-    named = container.name if found.engine.name in ("docker", "podman") else None
-    return found._replace(container=named or container.id)
+    return make(checks, facts.unknown, facts.caller.is_root, live)

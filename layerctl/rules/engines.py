@@ -10,80 +10,104 @@ runtime v2 bundles and overlayfs snapshotter; docker(1), podman(1), ctr(8), cric
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from enum import StrEnum
 from typing import NamedTuple
 
 from layerctl.rules.words import shell
 
 
+class Purpose(StrEnum):
+    """What a command of an engine is for."""
+
+    STOP = "stop a container"
+    REMOVE = "remove a container"
+    RESTART = "start a container again"
+    PULL = "get an image again"
+    CLEAN = "free space"
+    CHECK = "find layers that nothing names"
+    STORAGE = "keep the storage elsewhere"
+    VOLUME = "run a container with a volume"
+
+
 class Engine(NamedTuple):
-    """An engine's commands, by what they are for.
+    """An engine and its commands.
 
     `{container}` and `{namespace}` are places for what is known of a container.
     """
 
     name: str
-    stop: tuple[str, ...]
-    remove: tuple[str, ...]
-    restart: tuple[str, ...]
-    pull: tuple[str, ...]
-    clean: tuple[str, ...]
-    check: tuple[str, ...]
-    storage: tuple[str, ...]
-    volume: tuple[str, ...]
+    commands: Mapping[Purpose, tuple[str, ...]]
 
 
 #: By the name of the engine; containerd twice, as Kubernetes and as others use it.
 ENGINES = {
     "docker": Engine(
         "docker",
-        ("docker stop {container}",),
-        ("docker rm {container}",),
-        ("docker restart {container}",),
-        ("docker rmi IMAGE", "docker pull IMAGE"),
-        ("docker system df", "docker system prune"),
-        ("docker system df", "docker system prune"),
-        ("dockerd --data-root DIR", "docker run -v docker-data:/var/lib/docker IMAGE"),
-        ("docker run -v VOLUME:/DIR IMAGE",),
+        {
+            Purpose.STOP: ("docker stop {container}",),
+            Purpose.REMOVE: ("docker rm {container}",),
+            Purpose.RESTART: ("docker restart {container}",),
+            Purpose.PULL: ("docker rmi IMAGE", "docker pull IMAGE"),
+            Purpose.CLEAN: ("docker system df", "docker system prune"),
+            Purpose.CHECK: ("docker system df", "docker system prune"),
+            Purpose.STORAGE: (
+                "dockerd --data-root DIR",
+                "docker run -v docker-data:/var/lib/docker IMAGE",
+            ),
+            Purpose.VOLUME: ("docker run -v VOLUME:/DIR IMAGE",),
+        },
     ),
     "podman": Engine(
         "podman",
-        ("podman stop {container}",),
-        ("podman rm {container}",),
-        ("podman restart {container}",),
-        ("podman system check --repair", "podman pull IMAGE"),
-        ("podman system df", "podman system prune"),
-        ("podman system check", "podman system check --repair"),
-        ("podman --root DIR info", "podman run -v storage:/var/lib/containers IMAGE"),
-        ("podman run -v VOLUME:/DIR IMAGE",),
+        {
+            Purpose.STOP: ("podman stop {container}",),
+            Purpose.REMOVE: ("podman rm {container}",),
+            Purpose.RESTART: ("podman restart {container}",),
+            Purpose.PULL: ("podman system check --repair", "podman pull IMAGE"),
+            Purpose.CLEAN: ("podman system df", "podman system prune"),
+            Purpose.CHECK: ("podman system check", "podman system check --repair"),
+            Purpose.STORAGE: (
+                "podman --root DIR info",
+                "podman run -v storage:/var/lib/containers IMAGE",
+            ),
+            Purpose.VOLUME: ("podman run -v VOLUME:/DIR IMAGE",),
+        },
     ),
     "containerd": Engine(
         "containerd",
-        ("ctr -n {namespace} task kill {container}",),
-        (
-            "ctr -n {namespace} task rm {container}",
-            "ctr -n {namespace} container rm {container}",
-        ),
-        (
-            "ctr -n {namespace} task kill {container}",
-            "ctr -n {namespace} task rm {container}",
-            "ctr -n {namespace} task start -d {container}",
-        ),
-        ("ctr -n {namespace} images rm IMAGE", "ctr -n {namespace} images pull IMAGE"),
-        ("nerdctl -n {namespace} system prune",),
-        ("ctr -n {namespace} snapshots ls",),
-        ("containerd --root DIR",),
-        ("nerdctl -n {namespace} run -v VOLUME:/DIR IMAGE",),
+        {
+            Purpose.STOP: ("ctr -n {namespace} task kill {container}",),
+            Purpose.REMOVE: (
+                "ctr -n {namespace} task rm {container}",
+                "ctr -n {namespace} container rm {container}",
+            ),
+            Purpose.RESTART: (
+                "ctr -n {namespace} task kill {container}",
+                "ctr -n {namespace} task rm {container}",
+                "ctr -n {namespace} task start -d {container}",
+            ),
+            Purpose.PULL: (
+                "ctr -n {namespace} images rm IMAGE",
+                "ctr -n {namespace} images pull IMAGE",
+            ),
+            Purpose.CLEAN: ("nerdctl -n {namespace} system prune",),
+            Purpose.CHECK: ("ctr -n {namespace} content prune references",),
+            Purpose.STORAGE: ("containerd --root DIR",),
+            Purpose.VOLUME: ("nerdctl -n {namespace} run -v VOLUME:/DIR IMAGE",),
+        },
     ),
     "kubernetes": Engine(
         "containerd",
-        ("crictl stop {container}",),
-        ("crictl rm {container}",),
-        ("crictl stop {container}",),
-        ("crictl rmi IMAGE", "crictl pull IMAGE"),
-        ("crictl rmi --prune",),
-        ("crictl ps -a",),
-        ("containerd --root DIR",),
-        (),
+        {
+            Purpose.STOP: ("crictl stop {container}",),
+            Purpose.REMOVE: ("crictl rm {container}",),
+            Purpose.RESTART: ("crictl stop {container}",),
+            Purpose.PULL: ("crictl rmi IMAGE", "crictl pull IMAGE"),
+            Purpose.CLEAN: ("crictl rmi --prune",),
+            Purpose.CHECK: ("crictl ps -a",),
+            Purpose.STORAGE: ("containerd --root DIR",),
+        },
     ),
 }
 
@@ -109,10 +133,10 @@ class Owner(NamedTuple):
     container: str = "CONTAINER"
     namespace: str = "NAMESPACE"
 
-    def commands(self, *purposes: str) -> tuple[str, ...]:
-        """Return the engine's commands for some purposes (`stop`, `remove`, ...), in order."""
+    def commands(self, *purposes: Purpose) -> tuple[str, ...]:
+        """Return the engine's commands for some purposes, in order."""
         values = {"container": shell(self.container), "namespace": shell(self.namespace)}
-        found = (line for purpose in purposes for line in getattr(self.engine, purpose))
+        found = (line for purpose in purposes for line in self.engine.commands.get(purpose, ()))
         return tuple(line.format(**values) for line in found)
 
 

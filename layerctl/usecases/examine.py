@@ -65,7 +65,7 @@ def live_mount(target: str, *, probe: bool) -> tuple[Report, tuple[str, ...]]:
     stack, notes, _ = targets.as_shown(mounted)
     _prove(stack, mounted.entry)
     try:
-        return live.examine(mounted, stack, probe=probe), notes
+        return live.examine(mounted, stack, _owner(mounted).container, probe=probe), notes
     except OSError as error:
         kind = NotPermittedError if isinstance(error, PermissionError) else RefusedError
         raise kind(
@@ -116,9 +116,13 @@ def _state_of(store: Store) -> StoreState:
     return StoreState(store.engine, store.root, len(layers), orphans if store.whole else None)
 
 
-def _owner(mounted: Mounted) -> str:
+def _owner(mounted: Mounted) -> host.Owner:
     container = owners.of(mounted)
-    return "" if container is None else f"{container.engine}: {container.label}"
+    if container is None:
+        return host.Owner()
+    named = container.name if container.engine in ("docker", "podman") else None
+    label = f"{container.engine}: {container.label}"
+    return host.Owner(label, named or container.id)
 
 
 def text(source: str, kernel: str | None, fs: str | None) -> Reading:

@@ -13,7 +13,7 @@ from layerctl.diagnosing import engines
 from layerctl.diagnosing.catalogue import CAUSES, finding
 from layerctl.diagnosing.clue import Clue, Raw
 from layerctl.diagnosing.reading.diagnose import read
-from layerctl.rules.engines import ENGINES, Owner, of_mount, owner
+from layerctl.rules.engines import ENGINES, Owner, Purpose, of_mount, owner
 from tests.support import layerctl, layerctl_json
 from tests.support.plans import make
 
@@ -91,7 +91,7 @@ def test_whose_a_directory_is(path: str, name: str, stop: str) -> None:
     found = owner(path)
     assert found is not None
     assert found.engine.name == name
-    assert found.commands("stop") == (stop,)
+    assert found.commands(Purpose.STOP) == (stop,)
     assert of_mount("/", (path,)) == found, "the root of a container, from inside"
     assert of_mount("/mnt", (path,)) is None, "a mount of somebody else"
 

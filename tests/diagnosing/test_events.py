@@ -6,7 +6,7 @@ import pytest
 
 from layerctl.diagnosing.reading import attempts, events, text
 from layerctl.diagnosing.reading.diagnose import read
-from layerctl.diagnosing.reading.events import Event, Kind, Stage
+from layerctl.diagnosing.reading.events import Event, Stage, Subject
 from layerctl.model import Severity
 
 DISK, LAYERED = "/dev/sdb1", "overlay"
@@ -44,19 +44,19 @@ LIBMOUNT = (
 @pytest.mark.parametrize("sentence", LIBMOUNT)
 def test_a_sentence_of_mount_is_that_of_its_source(sentence: str) -> None:
     disk = _one(sentence.format(DISK))
-    assert (disk.kind, disk.failed) == (Kind.OTHER, True)
+    assert (disk.subject, disk.failed) == (Subject.OTHER, True)
     assert DISK in disk.what
     assert not _failed(sentence.format(DISK))
     if "superblock on" in sentence and "read superblock" not in sentence:
         layered = _one(sentence.format(LAYERED))
-        assert (layered.kind, layered.stage) == (Kind.LAYERED, Stage.MOUNT)
+        assert (layered.subject, layered.stage) == (Subject.LAYERED, Stage.MOUNT)
 
 
 @pytest.mark.parametrize("fstype", ["iso9660", "ntfs", "vfat", "nosuchfs", "zfs_member"])
 @pytest.mark.parametrize("where", ["/m: ", ""])
 def test_an_unknown_type_is_the_one_that_is_named(where: str, fstype: str) -> None:
     event = _one(f"mount: {where}unknown filesystem type '{fstype}'")
-    assert (event.kind, event.what) == (Kind.OTHER, f"a mount of type {fstype}")
+    assert (event.subject, event.what) == (Subject.OTHER, f"a mount of type {fstype}")
 
 
 @pytest.mark.parametrize("fstype", ["overlay", "aufs", "overlayfs"])
@@ -79,7 +79,7 @@ UNTOLD = (
 
 @pytest.mark.parametrize("sentence", UNTOLD)
 def test_a_sentence_without_a_source_is_that_of_the_command(sentence: str) -> None:
-    assert _one(sentence).kind is Kind.OPEN
+    assert _one(sentence).subject is Subject.OPEN
     assert not _failed(sentence)
     assert _failed(f"mount -t overlay o -o lowerdir=/a,upperdir=/b,workdir=/w /m\n{sentence}")
     assert not _failed(f"mount -t ext4 /dev/sdb1 /m\n{sentence}")
@@ -88,15 +88,15 @@ def test_a_sentence_without_a_source_is_that_of_the_command(sentence: str) -> No
 @pytest.mark.parametrize(
     ("source", "target", "kind"),
     [
-        (DISK, "/overlay", Kind.OTHER),
-        ("proc", "/proc", Kind.OTHER),
-        ("tmpfs", "/tmp/overlay", Kind.OTHER),
-        ("overlay", "/root", Kind.LAYERED),
+        (DISK, "/overlay", Subject.OTHER),
+        ("proc", "/proc", Subject.OTHER),
+        ("tmpfs", "/tmp/overlay", Subject.OTHER),
+        ("overlay", "/root", Subject.LAYERED),
     ],
 )
-def test_busybox_says_what_it_mounts(source: str, target: str, kind: Kind) -> None:
+def test_busybox_says_what_it_mounts(source: str, target: str, kind: Subject) -> None:
     event = _one(f"mount: mounting {source} on {target} failed: No such device")
-    assert (event.kind, [one.name for one in event.told]) == (kind, ["ENODEV"])
+    assert (event.subject, [one.name for one in event.errnos]) == (kind, ["ENODEV"])
 
 
 def test_the_new_calls_of_a_strace_are_one_mount_and_other_calls_are_nothing() -> None:
@@ -113,7 +113,7 @@ ioctl(0, TCGETS, 0x7ffd) = -1 ENOTTY (Inappropriate ioctl for device)"""
     assert attempt.stack is not None
     assert [layer.path for layer in attempt.stack.layers] == ["/l1", "/l2"]
     assert "userxattr" in attempt.stack.options
-    told = {one.name for event in _events(trace) for one in event.told}
+    told = {one.name for event in _events(trace) for one in event.errnos}
     assert told == {"ELOOP"}
     assert read(trace).findings[0].cause == "overlapping-layers"
 
@@ -147,8 +147,8 @@ def test_mount_of_a_strace_tells_type_and_options() -> None:
 )
 def test_engines_and_sandboxes_name_a_layered_mount_in_their_own_forms(line: str) -> None:
     event = _one(line)
-    assert (event.kind, event.stage, event.failed) == (Kind.LAYERED, Stage.MOUNT, True)
-    assert [one.name for one in event.told] == ["EINVAL"]
+    assert (event.subject, event.stage, event.failed) == (Subject.LAYERED, Stage.MOUNT, True)
+    assert [one.name for one in event.errnos] == ["EINVAL"]
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_engines_and_sandboxes_name_a_layered_mount_in_their_own_forms(line: str
 )  # fmt: skip
 def test_what_is_no_layered_mount_is_named(line: str, what: str) -> None:
     event = _one(line)
-    assert event.kind is Kind.OTHER
+    assert event.subject is Subject.OTHER
     assert what in event.what
     reading = read(line)
     assert not reading.findings

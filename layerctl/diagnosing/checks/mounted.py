@@ -186,8 +186,8 @@ def held(live: Live) -> Iterator[Clue]:
     if unseen:  # a note for root too: what the mount itself is like is known all the same
         holds = "holds" if unseen == 1 else "hold"
         fix = FORBIDDEN_ROOT if live.facts.caller.is_root else None
-        told = f"what {count(unseen, 'process')} {holds}"
-        yield Clue("fact-unreadable", (told,), severity=Severity.INFO, fix=fix)
+        hidden = f"what {count(unseen, 'process')} {holds}"
+        yield Clue("fact-unreadable", (hidden,), severity=Severity.INFO, fix=fix)
 
 
 _WRITABLE = (When.UPPER, When.WRITABLE)

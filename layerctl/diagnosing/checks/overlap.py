@@ -58,7 +58,7 @@ def refused(stack: Stack, facts: Facts) -> Iterator[Clue]:
     where: dict[str | None, list[int]] = {}
     for index, one in enumerate(placed):
         where.setdefault(one.place.inside, []).append(index)
-    told = set()
+    reported = set()
     for index, one in enumerate(placed):
         if one.layer is None or one.layer.role not in (Role.LOWER, Role.DATA):
             continue
@@ -71,9 +71,9 @@ def refused(stack: Stack, facts: Facts) -> Iterator[Clue]:
             other = placed[other_index]
             pair = frozenset((index, other_index))
             how = relation(one.place, other.place) if index != other_index else None
-            if how is None or pair in told:
+            if how is None or pair in reported:
                 continue
-            told.add(pair)
+            reported.add(pair)
             yield Clue(
                 "overlapping-layers",
                 (f"{one.name} {how.value} {other.name}",),

@@ -57,9 +57,9 @@ def find(text: str) -> list[Attempt]:
         found.setdefault((attempt.fstype, attempt.options), attempt)
     for line in lines:
         traced = "FSCONFIG_" in line or _CALL.search(line) or line.startswith("execve(")
-        told = None if traced else _of_line(line)
-        if told is not None:
-            found.setdefault((told.fstype, told.options), told)
+        other = None if traced else _of_line(line)
+        if other is not None:
+            found.setdefault((other.fstype, other.options), other)
     return list(found.values())
 
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from layerctl.diagnosing.messages import Match
 from layerctl.diagnosing.reading import attempts, text
 from layerctl.diagnosing.reading.attempts import Attempt
-from layerctl.diagnosing.reading.events import Event, Kind
+from layerctl.diagnosing.reading.events import Event, Subject
 from layerctl.diagnosing.reading.lazy import Lazy
 from layerctl.diagnosing.reading.text import Line
 from layerctl.rules.filesystems import family
@@ -62,7 +62,7 @@ class Tier(IntEnum):
     NONE = 0
     #: An error that layered filesystems are known for, and others can give.
     PECULIAR = 1
-    #: A mount failed whose type is not told.
+    #: A mount of unknown type failed.
     OPEN = 2
     #: A layered mount, or work in one, failed.
     LAYERED = 3
@@ -81,28 +81,28 @@ class Context:
     families: tuple[str, ...] = ()
     matches: list[tuple[Line, Match]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
-    #: The events that count, and how surely they are of a layered mount.
-    heard: list[Event] = field(default_factory=list)
+    #: The events that count, and how surely they are of a layered mount:
+    failures: list[Event] = field(default_factory=list)
     tier: Tier = Tier.NONE
 
     @cached_property
-    def told(self) -> dict[str, str]:
-        """The errnos of the events that count, each with the words that tell it."""
-        told = [one for event in self.heard for one in event.told]
-        return {one.name: one.words for one in reversed(told)}
+    def errno_words(self) -> dict[str, str]:
+        """The errnos of the events that count, each with the words that name it."""
+        found = [one for event in self.failures for one in event.errnos]
+        return {one.name: one.words for one in reversed(found)}
 
     @property
     def errnos(self) -> set[str]:
         """The names of the errnos of the events that count."""
-        return set(self.told)
+        return set(self.errno_words)
 
     @cached_property
     def said(self) -> list[Line]:
         """The lines in which words of programs count: no kernel message, no other mount."""
         taken = {id(line) for line, _ in self.matches}
-        taken |= {id(event.line) for event in self.events if event.kind is Kind.OTHER}
+        taken |= {id(event.line) for event in self.events if event.subject is Subject.OTHER}
         if self.matches and not any(
-            event.failed for event in self.events if event.kind is not Kind.PLAIN
+            event.failed for event in self.events if event.subject is not Subject.PLAIN
         ):
             return []  # the kernel alone has spoken
         once = {line.text: line for line in reversed(self.lines) if id(line) not in taken}
@@ -111,7 +111,7 @@ class Context:
     @property
     def complains(self) -> bool:
         """Whether anything but the kernel's log says that something went wrong."""
-        return bool(self.told)
+        return bool(self.errno_words)
 
     @cached_property
     def in_user_namespace(self) -> bool:

@@ -18,9 +18,8 @@ from layerctl.diagnosing.reading import (
     programs,
 )
 from layerctl.diagnosing.reading.context import Context, Tier
-from layerctl.diagnosing.reading.errnos import Told
-from layerctl.diagnosing.reading.events import Event, Stage
-from layerctl.diagnosing.reading.events import Kind as EventKind
+from layerctl.diagnosing.reading.errnos import Errno
+from layerctl.diagnosing.reading.events import Event, Stage, Subject
 from layerctl.diagnosing.reading.result import Reading
 from layerctl.diagnosing.reading.text import Line
 from layerctl.model import Certainty, Finding, Role, Severity
@@ -61,9 +60,9 @@ def of_mount(
     kernel.match_lines(context)
     context.tier = Tier.LAYERED
     if errno is not None:
-        told = (Told(errno, errno),)
-        context.heard = [
-            Event(Line(""), EventKind.LAYERED, Stage.MOUNT, fstype, told=told, failed=True)
+        named = (Errno(errno, errno),)
+        context.failures = [
+            Event(Line(""), Subject.LAYERED, Stage.MOUNT, fstype, errnos=named, failed=True)
         ]
     return _conclude(context, [])
 
@@ -104,9 +103,9 @@ def _unsaid(found: Sequence[Finding], context: Context) -> str:
     """Return what is known of a failure of which the text has only the errno."""
     if not found or found[0].certainty is not Certainty.POSSIBLE:
         return ""
-    if context.tier is not Tier.LAYERED or not context.heard:
+    if context.tier is not Tier.LAYERED or not context.failures:
         return ""
-    names = "/".join(dict.fromkeys(one.name for event in context.heard for one in event.told))
+    names = "/".join(dict.fromkeys(one.name for event in context.failures for one in event.errnos))
     what = "mount" if _while_mounting(context) else "operation"
     how = f"with {names}" if names else "without an errno"
     return f"a layered {what} failed {how}, and the text does not say why"
@@ -115,7 +114,7 @@ def _unsaid(found: Sequence[Finding], context: Context) -> str:
 def _held(clue: Clue, tier: Tier) -> Clue:
     """Return a clue no weightier than what the text can be taken for.
 
-    A mount of untold type is only perhaps a layered one; an error that any filesystem can give
+    A mount of unknown type is only perhaps a layered one; an error that any filesystem can give
     is a reminder, and nothing more.
     """
     if tier is Tier.LAYERED or clue.severity is Severity.INFO:
@@ -127,7 +126,7 @@ def _held(clue: Clue, tier: Tier) -> Clue:
 
 def _while_mounting(context: Context) -> bool:
     """Tell whether what failed is a mount, and not work in a mounted tree."""
-    return any(event.stage is Stage.MOUNT for event in context.heard)
+    return any(event.stage is Stage.MOUNT for event in context.failures)
 
 
 def _trusted(context: Context) -> Iterator[Clue]:
@@ -192,13 +191,13 @@ def rank(found: Iterable[Clue]) -> list[tuple[list[Clue], int]]:
 def _severity(clues: list[Clue]) -> Severity:
     """Return how bad a cause is: as the catalogue says, or less where all that tells it says so."""
     worst = CAUSES[clues[0].cause].severity
-    told = [clue.severity for clue in clues]
-    if Severity.FAILURE in told:
+    severities = [clue.severity for clue in clues]
+    if Severity.FAILURE in severities:
         return Severity.FAILURE
-    if None in told:
+    if None in severities:
         return worst
     order = [Severity.FAILURE, Severity.WARNING, Severity.INFO]
-    mildest = min((order.index(one) for one in told if one is not None), default=0)
+    mildest = min((order.index(one) for one in severities if one is not None), default=0)
     return order[max(mildest, order.index(worst))]
 
 

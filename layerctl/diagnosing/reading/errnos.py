@@ -55,8 +55,8 @@ _NUMBERED = Lazy(
 _ALIASES = {"EWOULDBLOCK": "EAGAIN", "ENOTSUP": "EOPNOTSUPP"}
 
 
-class Told(NamedTuple):
-    """An errno that a text tells: its name, the words that tell it, and the cause they name."""
+class Errno(NamedTuple):
+    """An errno that a text names: its name, the words for it, and the cause that they name."""
 
     name: str
     words: str
@@ -69,7 +69,7 @@ def _phrases_file() -> str:
 
 @functools.cache
 def phrases() -> dict[str, tuple[str, str]]:
-    """Return words with the errno's name and the cause that they tell (empty for most)."""
+    """Return words with the errno's name and the cause that they name (empty for most)."""
     found = {words: (name, "") for name, several in _MORE.items() for words in several}
     with open(_phrases_file(), encoding="utf-8") as file:
         for line in file:
@@ -125,25 +125,25 @@ def _goes_on(small: str, words: str, end: int) -> bool:
     return last.isalnum() and ord(last) < _WIDE and small[end : end + 1].isalnum()
 
 
-def find(text: str) -> list[Told]:
-    """Return every errno that a text tells, in its order, each once for each cause it names."""
-    found: list[tuple[int, Told]] = []
+def find(text: str) -> list[Errno]:
+    """Return every errno that a text names, in order, each once for each cause it names."""
+    found: list[tuple[int, Errno]] = []
     small = folded(text)
     for start, words in _phrases_in(small):
         name, cause = phrases()[words]
-        found.append((start, Told(name, words, cause)))
+        found.append((start, Errno(name, words, cause)))
     for match in _NAMED.finditer(text):
         name = _ALIASES.get(match[0], match[0])
         if hasattr(errno, name):
-            found.append((match.start(), Told(name, match[0])))
+            found.append((match.start(), Errno(name, match[0])))
     for match in _NUMBERED.finditer(text):
         known = errno.errorcode.get(int(match[1]))
         if known is not None and _is_errno(match[0], int(match[1])):
-            found.append((match.start(), Told(_ALIASES.get(known, known), match[0])))
-    told: dict[tuple[str, str], Told] = {}
+            found.append((match.start(), Errno(_ALIASES.get(known, known), match[0])))
+    once: dict[tuple[str, str], Errno] = {}
     for _, one in sorted(found, key=lambda item: item[0]):
-        told.setdefault((one.name, one.cause), one)
-    return list(told.values())
+        once.setdefault((one.name, one.cause), one)
+    return list(once.values())
 
 
 def _is_errno(words: str, number: int) -> bool:

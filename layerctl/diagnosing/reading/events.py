@@ -18,13 +18,13 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from layerctl.diagnosing.reading import errnos, forms
-from layerctl.diagnosing.reading.errnos import Told
+from layerctl.diagnosing.reading.errnos import Errno
 from layerctl.diagnosing.reading.lazy import Lazy
 from layerctl.diagnosing.reading.text import Line
 
 
-class Kind(StrEnum):
-    """Whose an event is: a layered mount's, another's, or that of a mount of untold type."""
+class Subject(StrEnum):
+    """Whose an event is: a layered mount's, another's, or that of a mount of unknown type."""
 
     LAYERED = "layered"
     OTHER = "other"
@@ -49,11 +49,11 @@ class Event(NamedTuple):
     """One line that reports something. `what` describes what is not layered, for people."""
 
     line: Line
-    kind: Kind
+    subject: Subject
     stage: Stage
     fstype: str = ""
     what: str = ""
-    told: tuple[Told, ...] = ()
+    errnos: tuple[Errno, ...] = ()
     failed: bool = False
 
 
@@ -62,7 +62,7 @@ _HEAD, _TAIL = 1600, 700
 
 #: A program that repeats the kernel's words.
 _REPEATS = Lazy(r"mount|fsconfig|failed|error|\be ", re.IGNORECASE)
-#: A mount or unmount of something; the type is not told.
+#: A mount or unmount of something; the type is unknown.
 _MOUNTING = Lazy(
     r"(?:^|[\s\[\]:>\"'(])(?:u?mount2?|mount\.\w+|busybox)(?:\[\d+\])? ?: |\bmount(?:ing|ed)? |"
     r"\bfs(?:open|config|mount)\b|\bmove_mount\b|\bFSCONFIG_|\bmount\(2?\)|\bremount\b|"
@@ -115,7 +115,7 @@ _TOOL = Lazy(
 )
 _DENIED = _OWN | {"EACCES", "EPERM"}
 _STRACE = Lazy(r"^(?:\[pid +\d+\] |\d+ +)?(?:[\d:.]+ )?(\w+)\(.*\) += (-?\d+|0x[0-9a-f]+|\?)")
-#: What is only listed, or told as a fact.
+#: What is only listed, or logged as a fact.
 _LISTED = Lazy(
     r"^\S+ on \S+ type \w+ \(|^\S+ /\S* \w+ (?:rw|ro)[,\s]|^\s*Storage Driver:|level=info|"
     r"^/proc/mounts|\bINFO\[|\bDEBU\[|level=debug|^DEBUG |^VERBOSE "
@@ -134,14 +134,14 @@ def _others() -> tuple[tuple[re.Pattern[str], str], ...]:
     return tuple(rows)
 
 
-def read(lines: list[Line], commands: set[str], *, told: bool = False) -> list[Event]:
+def read(lines: list[Line], commands: set[str], *, messages: bool = False) -> list[Event]:
     """Return the events of a text, each once. `commands` are lines that try a layered mount.
 
-    Where the kernel has `told` what failed, only lines that speak of mounts can add to it.
+    Where there are `messages` of the kernel, only lines about mounts can add to them.
     """
     found: dict[str, Event | None] = {}
     for line in lines:
-        if told and line.fs is None and not _RECORD.search(line.text):
+        if messages and line.fs is None and not _RECORD.search(line.text):
             continue
         if line.text not in found:
             found[line.text] = _event(line, line.text in commands)
@@ -158,43 +158,42 @@ def short(text: str) -> str:
 def _event(line: Line, command: bool) -> Event | None:
     text = short(line.text)
     if line.fs is not None and line.own and line.kernel:
-        return Event(line, Kind.LAYERED, Stage.MOUNT, line.fs)
-    heard = tuple(errnos.find(text))
-    if not command and not heard and not _WORTH.search(text):
+        return Event(line, Subject.LAYERED, Stage.MOUNT, line.fs)
+    named = tuple(errnos.find(text))
+    if not command and not named and not _WORTH.search(text):
         return None
     if line.fs is not None and (line.own or _REPEATS.search(text[: -len(line.body)])):
-        told = () if line.kernel else heard
-        return Event(line, Kind.LAYERED, Stage.MOUNT, line.fs, told=told, failed=not line.kernel)
+        event = Event(line, Subject.LAYERED, Stage.MOUNT, line.fs)
+        return event if line.kernel else event._replace(errnos=named, failed=True)
     call = _STRACE.match(text)
     if call is not None and not re.search(r"mount|^fs(?:open|config|pick)|mknod|rename", call[1]):
         return None
     marked = command or _marks().search(text) is not None
     other = _other(text, marked)
-    told = heard
-    failed = bool(told) or _FAILED.search(text) is not None
+    failed = bool(named) or _FAILED.search(text) is not None
     if call is not None and not call[2].startswith("-"):
         failed = False
-    if _LISTED.search(text) and not (told and "error" in text):
-        failed, told = False, ()
+    if _LISTED.search(text) and not (named and "error" in text):
+        failed, named = False, ()
     if command:
-        failed = bool(told)
+        failed = bool(named)
     stage = stage_of(text)
     if other is not None:
-        return Event(line, Kind.OTHER, stage, what=other, told=told, failed=failed)
-    names = {one.name for one in told}
-    if marked and told and _INSIDE.search(text) and names <= _OWN:
-        failed, told = False, ()  # the container's own files are what they are
-    if marked and told and _TOOL.match(text) and names <= _DENIED:
-        failed, told = False, ()  # a store is root's: who looks into it may not read it
+        return Event(line, Subject.OTHER, stage, what=other, errnos=named, failed=failed)
+    names = {one.name for one in named}
+    if marked and named and _INSIDE.search(text) and names <= _OWN:
+        failed, named = False, ()  # the container's own files are what they are
+    if marked and named and _TOOL.match(text) and names <= _DENIED:
+        failed, named = False, ()  # a store is root's: others may not read it
     if marked:
         fstype = "aufs" if "aufs" in text and "overlay" not in text else "overlay"
-        return Event(line, Kind.LAYERED, stage, fstype, told=told, failed=failed)
-    if not failed and not told:
+        return Event(line, Subject.LAYERED, stage, fstype, errnos=named, failed=failed)
+    if not failed and not named:
         return None
-    kind = Kind.OPEN if _MOUNTING.search(text) else Kind.PLAIN
-    if kind is Kind.OPEN and stage is Stage.USE:
+    subject = Subject.OPEN if _MOUNTING.search(text) else Subject.PLAIN
+    if subject is Subject.OPEN and stage is Stage.USE:
         stage = Stage.MOUNT
-    return Event(line, kind, stage, told=told, failed=True)
+    return Event(line, subject, stage, errnos=named, failed=True)
 
 
 def _other(text: str, marked: bool) -> str | None:

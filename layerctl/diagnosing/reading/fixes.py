@@ -12,7 +12,7 @@ from layerctl.diagnosing.reading.attempts import Attempt, is_real
 from layerctl.diagnosing.reading.context import Context
 from layerctl.diagnosing.reading.lazy import Lazy
 from layerctl.model import Finding, Role, Stack
-from layerctl.rules.engines import ENGINES, Owner
+from layerctl.rules.engines import ENGINES, Owner, Purpose
 from layerctl.rules.overlay import work_beside
 
 _PLACE = re.compile(r"\{([a-z_]+)\}")
@@ -92,13 +92,14 @@ def values(context: Context) -> dict[str, str]:
 
 def _around(cause: str, context: Context) -> tuple[str | None, tuple[str, ...] | None]:
     """Return the text and the commands that what is around calls for, None for each if none."""
-    named = engine(context)
-    if cause == "upperdir-fs-unsupported-overlay" and named:
-        text = "a volume, or a directory that is not on an overlay."
-        return f"Put the storage of {ENGINES[named].name} on a disk: {text}", ENGINES[named].storage
+    named = ENGINES.get(engine(context))
+    if cause == "upperdir-fs-unsupported-overlay" and named is not None:
+        where = "a volume, or a directory that is not on an overlay"
+        text = f"Put the storage of {named.name} on a disk: {where}."
+        return text, named.commands[Purpose.STORAGE]
     if cause == "upper-enospc" and not _MEMORY.search(context.plain):
         text = "Free up space or inodes on that filesystem, or put the upper layer on a larger one."
-        return text, ENGINES[named].clean if named else ()
+        return text, () if named is None else named.commands[Purpose.CLEAN]
     if cause == "running-kernel-modules-removed" and _CONTAINER.search(context.plain):
         return "Reboot the host into the installed kernel.", ()
     return None, None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from layerctl.diagnosing.messages import Kind as MessageKind
+from layerctl.diagnosing.messages import Kind
 from layerctl.diagnosing.reading import events
 from layerctl.diagnosing.reading.context import Context, Tier
-from layerctl.diagnosing.reading.events import Event, Kind, Stage
+from layerctl.diagnosing.reading.events import Event, Stage, Subject
 from layerctl.diagnosing.reading.lazy import Lazy
 from layerctl.diagnosing.reading.result import Noise
 
@@ -21,36 +21,36 @@ def judge(context: Context) -> None:
     """Read the events of a text, and choose those that count.
 
     A finding needs an event of a layered type, or a kernel line of one. Without, a mount of
-    untold type is only perhaps one, and an error of any program in any directory is nothing.
+    unknown type is only perhaps one, and an error of any program in any directory is nothing.
     """
     tried = {attempt.line for attempt in context.tried if attempt.by != "other"}
-    context.events = events.read(context.lines, tried, told=bool(context.matches))
+    context.events = events.read(context.lines, tried, messages=bool(context.matches))
     matched = {id(line) for line, _ in context.matches}
     found = [one for one in context.events if id(one.line) not in matched]
-    kernel = any(match.message.kind is not MessageKind.NOISE for _, match in context.matches)
-    layered = [one for one in found if one.kind is Kind.LAYERED]
+    kernel = any(match.message.kind is not Kind.NOISE for _, match in context.matches)
+    layered = [one for one in found if one.subject is Subject.LAYERED]
     failed = [one for one in layered if one.failed]
-    others = [one for one in found if one.kind is Kind.OTHER and one.failed]
-    untold = [one for one in found if one.kind is Kind.OPEN]
-    plain = [one for one in found if one.kind is Kind.PLAIN and one.told]
-    context.tier, context.heard = Tier.LAYERED, failed
+    others = [one for one in found if one.subject is Subject.OTHER and one.failed]
+    untyped = [one for one in found if one.subject is Subject.OPEN]
+    plain = [one for one in found if one.subject is Subject.PLAIN and one.errnos]
+    context.tier, context.failures = Tier.LAYERED, failed
     if failed or kernel:
         if not others:
-            context.heard = [*failed, *untold]
-        if not any(one.told for one in context.heard):
-            context.heard += [one for one in plain if len(one.line.text) <= _ALONE]
+            context.failures = [*failed, *untyped]
+        if not any(one.errnos for one in context.failures):
+            context.failures += [one for one in plain if len(one.line.text) <= _ALONE]
         if kernel and not failed:
-            context.heard += _in_tree(context, plain)
-    elif layered and untold:
-        context.heard = untold
-    elif layered and (told := _in_tree(context, plain)):
-        context.heard = told
-    elif untold and not any(one.kind is Kind.OTHER for one in found):
-        context.tier, context.heard = Tier.OPEN, untold
+            context.failures += _in_tree(context, plain)
+    elif layered and untyped:
+        context.failures = untyped
+    elif layered and (met := _in_tree(context, plain)):
+        context.failures = met
+    elif untyped and not any(one.subject is Subject.OTHER for one in found):
+        context.tier, context.failures = Tier.OPEN, untyped
     else:
         quiet = layered and not others
         context.tier = Tier.LAYERED if quiet else (Tier.NONE if others else Tier.PECULIAR)
-        context.heard = [] if quiet or others else plain
+        context.failures = [] if quiet or others else plain
 
 
 #: A program and its colon, before what it met.
@@ -66,7 +66,7 @@ _DRIVER = Lazy(r"(?:Storage Driver|graphDriverName): (?:overlay|aufs)")
 def _of_command(event: Event) -> Event:
     """Return an errno that stands alone as what the command before it was answered."""
     if len(event.line.text) <= _ALONE and not _SPEAKER.match(event.line.text):
-        return event._replace(kind=Kind.OPEN, stage=Stage.MOUNT)
+        return event._replace(subject=Subject.OPEN, stage=Stage.MOUNT)
     return event
 
 
@@ -80,17 +80,17 @@ def _in_tree(context: Context, plain: list[Event]) -> list[Event]:
     return [
         one
         for one in plain
-        if not {told.name for told in one.told} <= _ORDINARY
+        if not {named.name for named in one.errnos} <= _ORDINARY
         or (remote and _CREATING.search(one.line.text))
     ]  # what is only listed may have nothing to do with an ordinary error
 
 
 def others(context: Context) -> Iterator[Noise]:
     """Yield failures of other mounts, each kind once; only if nothing layered failed."""
-    if context.tier >= Tier.OPEN and context.heard:
+    if context.tier >= Tier.OPEN and context.failures:
         return
     seen: set[str] = set()
     for event in context.events:
-        if event.kind is Kind.OTHER and event.failed and event.what not in seen:
+        if event.subject is Subject.OTHER and event.failed and event.what not in seen:
             seen.add(event.what)
             yield Noise(event.line.text, f"this is {event.what}, not a layered mount")

@@ -19,7 +19,7 @@ _CHUNK = 1 << 20
 #: Words of which a line of a long text must have one. Each costs a pass over the text, so there is
 #: none that stands only beside another.
 _WORDS = (b"verlay", b"aufs")
-#: What a kernel's configuration is told by, and its words.
+#: How a kernel's configuration is recognised, and its words.
 _CONFIG, _SWITCHES = b"CONFIG_", (b"OVERLAY_FS", b"AUFS_FS")
 #: Lines around such a line that belong to it, and how many different ones are kept of the
 #: beginning and of the end.

@@ -191,7 +191,7 @@ def _odd_option(options: object) -> bool:
 def _upper(match: Match, context: Context) -> tuple[str, ...]:
     """Order the filesystems that are refused as upper.
 
-    Since 5.7 only an overlay is told so in these words; before, every remote one was. The quotes
+    Since 5.7 only an overlay gets this message; before, every remote filesystem did. The quotes
     around the path went with 6.5.
     """
     causes = match.message.causes

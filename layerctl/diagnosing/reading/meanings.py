@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from layerctl.diagnosing.clue import Clue
 from layerctl.diagnosing.reading.context import Context, Tier
-from layerctl.diagnosing.reading.events import Event, Kind, Stage
+from layerctl.diagnosing.reading.events import Event, Stage, Subject
 from layerctl.diagnosing.reading.lazy import Lazy
 from layerctl.model import Role
 
@@ -178,14 +178,14 @@ def clues(context: Context) -> Iterator[Clue]:
     if context.tier <= Tier.PECULIAR:
         yield from _alone(context)
         return
-    for event in context.heard:
-        for told in event.told:
-            if told.cause and event.stage is not Stage.USE:  # mount(8) says it, in any language
-                weight = 78 if told.cause == "missing-layer-directory" else 90
-                yield Clue(told.cause, (event.line.text,), weight=weight)
-        for name in dict.fromkeys(one.name for one in event.told):
+    for event in context.failures:
+        for named in event.errnos:
+            if named.cause and event.stage is not Stage.USE:  # mount(8) says it, in any language
+                weight = 78 if named.cause == "missing-layer-directory" else 90
+                yield Clue(named.cause, (event.line.text,), weight=weight)
+        for name in dict.fromkeys(one.name for one in event.errnos):
             yield from _meaning(context, event, name)
-    if context.tier is Tier.LAYERED and not context.told and not context.matches:
+    if context.tier is Tier.LAYERED and not context.errno_words and not context.matches:
         yield from _unsaid(context)
 
 
@@ -198,8 +198,8 @@ def _alone(context: Context) -> Iterator[Clue]:
     whole = [line.text for line in context.lines]
     if len(whole) > 3 or any(len(text) > 60 or _NAMED.search(text) for text in whole):
         return
-    for event in context.heard:
-        for name in dict.fromkeys(one.name for one in event.told):
+    for event in context.failures:
+        for name in dict.fromkeys(one.name for one in event.errnos):
             table = _MOUNT if name in _OF_MOUNTS else _USE
             for step, cause in enumerate(table.get(name, "").split()):
                 yield Clue(cause, (event.line.text,), weight=40 - 2 * step)
@@ -256,10 +256,10 @@ def _of_use(name: str, line: str) -> Iterator[Clue]:
 
 def _table(context: Context, event: Event) -> dict[str, str]:
     if context.by_fuse_overlayfs and not context.by_kernel(event):
-        return _FUSE_TREE if event.kind is Kind.PLAIN else _FUSE
+        return _FUSE_TREE if event.subject is Subject.PLAIN else _FUSE
     if event.fstype == "aufs" or context.fstype == "aufs":
         return _AUFS if event.stage not in (Stage.REMOVE, Stage.UNMOUNT) else _REMOVE
-    if event.kind is Kind.PLAIN and event.stage is Stage.MOUNT:
+    if event.subject is Subject.PLAIN and event.stage is Stage.MOUNT:
         return _USE
     return _STAGES[event.stage]
 
@@ -291,7 +291,7 @@ _UNSAID = (
 
 
 def _unsaid(context: Context) -> Iterator[Clue]:
-    for event in context.heard:
+    for event in context.failures:
         if event.failed and event.stage is Stage.MOUNT and event.fstype == "overlay":
             for step, cause in enumerate(_UNSAID):
                 yield Clue(cause, (event.line.text,), weight=38 - 2 * step)

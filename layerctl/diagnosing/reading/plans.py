@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from layerctl.diagnosing.clue import Clue
 from layerctl.diagnosing.reading.attempts import Attempt, is_real
+from layerctl.errors import RequestError
 from layerctl.model import Layer, Role, Severity, Stack
 from layerctl.rules import validity
 from layerctl.rules.limits import MAX_STRING, MAX_VALUE
@@ -16,57 +17,62 @@ from layerctl.rules.releases import Release, release
 
 def clues(
     attempt: Attempt,
-    told: set[str],
+    errnos: set[str],
     kernel: Release | None,
     util_linux: Release | None,
 ) -> Iterator[Clue]:
-    """Yield what the words of one mount show; `told` are the errnos of the text."""
-    failed = bool(told)
+    """Yield what the words of one mount show; `errnos` are those of the text."""
     line = _short(attempt.options or attempt.line)
-    if "\\," in attempt.options and told & {"ENOENT", "EINVAL"}:
+    if "\\," in attempt.options and errnos & {"ENOENT", "EINVAL"}:
         seen = f"{line}: a comma behind a backslash is cut all the same by Linux 6.5 and libmount"
         yield Clue("comma-in-path", (seen,), weight=86)
     if attempt.by == "other":
         return
-    if attempt.by == "fuse-overlayfs" and "\\:" in attempt.options and "ENOENT" in told:
-        yield Clue(
-            "colon-in-path", (f"{line}: fuse-overlayfs before 1.15 knows no backslash",), weight=90
-        )
+    if attempt.by == "fuse-overlayfs" and "\\:" in attempt.options and "ENOENT" in errnos:
+        seen = f"{line}: fuse-overlayfs before 1.15 knows no backslash"
+        yield Clue("colon-in-path", (seen,), weight=90)
     if attempt.type_word == "overlayfs":
-        yield Clue(
-            "fstype-name-overlayfs-obsolete", (attempt.line,), weight=88 if "ENODEV" in told else 45
-        )
-    if attempt.error is not None and not attempt.by and attempt.options.endswith((":", ".")):
+        weight = 88 if "ENODEV" in errnos else 45
+        yield Clue("fstype-name-overlayfs-obsolete", (attempt.line,), weight=weight)
+    if attempt.error is not None:
+        yield from _malformed(attempt, attempt.error, errnos)
+    elif attempt.stack is None:
+        return
+    elif attempt.by == "fuse-overlayfs":
+        yield from _relations(attempt.stack, attempt, errnos)
+    elif attempt.by == "listing":
+        yield from _listed(attempt.stack, attempt, errnos)
+    else:
+        yield from _problems(attempt.stack, attempt, errnos)
+        yield from _surprises(attempt.stack, line, errnos)
+        yield from _options(attempt.stack, attempt, errnos, kernel)
+        yield from _lengths(attempt.stack, attempt, errnos, util_linux)
+        yield from _relations(attempt.stack, attempt, errnos)
+        yield from _colons(attempt.stack, attempt, errnos)
+
+
+def _malformed(attempt: Attempt, error: RequestError, errnos: set[str]) -> Iterator[Clue]:
+    """Yield what an option string that cannot be parsed points to: itself, or that it was cut."""
+    line = _short(attempt.options or attempt.line)
+    if not attempt.by and attempt.options.endswith((":", ".")):
         yield Clue("option-string-too-long", (line,), weight=58)
         return
-    if attempt.error is not None:
-        weight = 85 if failed else 70
-        yield Clue(attempt.error.id, (attempt.error.message,), weight=weight)
-        if ":" in attempt.options and "EINVAL" in told:
-            yield Clue("colon-in-path", (line,), weight=55)
-        return
-    stack = attempt.stack
-    if stack is None:
-        return
-    if attempt.by == "fuse-overlayfs":
-        yield from _lies(stack, attempt, told)
-        return
-    if (stack.layers or stack.options) and attempt.by != "listing":
-        yield from _problems(stack, attempt, told)
-    if attempt.by == "listing" and stack.read_only and stack.upper is not None:
+    yield Clue(error.id, (error.message,), weight=85 if errnos else 70)
+    if ":" in attempt.options and "EINVAL" in errnos:
+        yield Clue("colon-in-path", (line,), weight=55)
+
+
+def _listed(stack: Stack, attempt: Attempt, errnos: set[str]) -> Iterator[Clue]:
+    """Yield what the list of mounts shows of one."""
+    if stack.read_only and stack.upper is not None:
         yield Clue("mounted-read-only", (attempt.line,), weight=70)
-    if not told and stack.fstype == "overlay" and stack.layers:
-        yield from _surprises(stack, line)
-    if attempt.by == "listing":
+    yield from _surprises(stack, _short(attempt.options or attempt.line), errnos)
+
+
+def _surprises(stack: Stack, line: str, errnos: set[str]) -> Iterator[Clue]:
+    """Yield how an overlay of which nothing went wrong may surprise, the commonest first."""
+    if errnos or stack.fstype != "overlay" or not stack.layers:
         return
-    yield from _options(stack, attempt, told, kernel)
-    yield from _lengths(stack, attempt, told, util_linux)
-    yield from _lies(stack, attempt, told)
-    yield from _colons(stack, attempt, told)
-
-
-def _surprises(stack: Stack, line: str) -> Iterator[Clue]:
-    """Yield what a mount surprises with that nothing says went wrong, the commonest first."""
     causes = ["lowerdir-submounts-hidden"]
     if stack.upper is not None:
         if stack.options.get("redirect_dir") != "on":
@@ -81,28 +87,28 @@ def _short(text: str) -> str:
     return text if len(text) <= 200 else text[:120] + " ... " + text[-60:]
 
 
-def _problems(stack: Stack, attempt: Attempt, told: set[str]) -> Iterator[Clue]:
-    if not stack.layers and not attempt.options:
+def _problems(stack: Stack, attempt: Attempt, errnos: set[str]) -> Iterator[Clue]:
+    if not stack.layers and not (stack.options and attempt.options):
         return
     if "..." in attempt.options or any(not is_real(layer.path) for layer in stack.layers):
         return
     for problem in validity.problems(stack):
         if problem.id == "too-few-layers" and stack.fstype == "overlay" and not stack.layers:
             continue
-        if problem.id == "bad-option-value" and not told & {"EINVAL", "EPERM"}:
+        if problem.id == "bad-option-value" and not errnos & {"EINVAL", "EPERM"}:
             continue
-        decisive = told & {"EINVAL", "ENODEV", "ENOENT", "ENOMEM"}
+        decisive = errnos & {"EINVAL", "ENODEV", "ENOENT", "ENOMEM"}
         yield Clue(problem.id, (problem.message,), weight=88 if decisive else 60)
     volatile = "volatile" in stack.options or stack.options.get("fsync") == "volatile"
-    if volatile and "EIO" in told:  # what a volatile mount answers to an error not yet synced
+    if volatile and "EIO" in errnos:  # what a volatile mount answers to an error not yet synced
         yield Clue("volatile-upper-error", (_short(attempt.options),), weight=86)
 
 
 def _options(
-    stack: Stack, attempt: Attempt, told: set[str], kernel: Release | None
+    stack: Stack, attempt: Attempt, errnos: set[str], kernel: Release | None
 ) -> Iterator[Clue]:
     """Options that no kernel knows, or that this one is too old for."""
-    weight = 75 if "EINVAL" in told else 30
+    weight = 75 if "EINVAL" in errnos else 30
     for name, value in stack.options.items():
         shown = name if value is None else f"{name}={value}"
         option = find_option(stack.fstype, name)
@@ -116,11 +122,11 @@ def _options(
                 yield Clue("comma-in-path", (shown,), weight=weight - 15)
         elif kernel is not None and option.since and kernel < (release(option.since) or kernel):
             seen = f"{shown} came with Linux {option.since}"
-            sure = 85 if "EINVAL" in told else 60
+            sure = 85 if "EINVAL" in errnos else 60
             yield Clue("unknown-mount-option-old-kernel", (seen,), {"option": name}, weight=sure)
     if (
         stack.fstype == "aufs"
-        and "EINVAL" in told
+        and "EINVAL" in errnos
         and attempt.by == "mount"
         and any(word.startswith("br:") for word in attempt.options.split(","))
     ):
@@ -128,19 +134,19 @@ def _options(
 
 
 def _lengths(
-    stack: Stack, attempt: Attempt, told: set[str], util_linux: Release | None
+    stack: Stack, attempt: Attempt, errnos: set[str], util_linux: Release | None
 ) -> Iterator[Clue]:
     size = len(os.fsencode(attempt.options))
     if size >= MAX_STRING:
         seen = f"the options are {size} bytes long, and mount(2) reads {MAX_STRING}"
-        if told:
+        if errnos:
             yield Clue("option-string-too-long", (seen,), weight=86)
         else:
             yield Clue("option-string-truncated", (seen,), weight=80)
         return
     longest = max((len(os.fsencode(word)) for word in attempt.options.split(",")), default=0)
     new_calls = util_linux is None or util_linux >= (2, 39)
-    if longest > MAX_VALUE and "EINVAL" in told and attempt.by == "mount" and new_calls:
+    if longest > MAX_VALUE and "EINVAL" in errnos and attempt.by == "mount" and new_calls:
         weight = 84 if util_linux else 55
         seen = f"an option is {longest} bytes long, and fsconfig(2) takes {MAX_VALUE}"
         yield Clue("new-mount-api-string-limit", (seen,), weight=weight)
@@ -157,19 +163,19 @@ def _inside(inner: str, outer: str) -> bool:
     return inner.startswith(outer.rstrip("/") + "/") and not outer.startswith("..")
 
 
-def _lies(stack: Stack, attempt: Attempt, told: set[str]) -> Iterator[Clue]:
-    """How the directories lie to each other, as far as names tell."""
+def _relations(stack: Stack, attempt: Attempt, errnos: set[str]) -> Iterator[Clue]:
+    """Yield relations of the directories that the kernel refuses, as far as names show them."""
     layers = [layer for layer in stack.layers if is_real(layer.path)]
     work = stack.work if stack.work is not None and is_real(stack.work) else None
     upper = stack.upper if stack.upper is not None and is_real(stack.upper) else None
-    yield from _pairs(layers, work, stack.fstype, told)
+    yield from _pairs(layers, work, stack.fstype, errnos)
     if upper is not None and work is not None:
         if _norm(upper) == _norm(work) or _inside(work, upper) or _inside(upper, work):
-            weight = 88 if "EINVAL" in told else 70
+            weight = 88 if "EINVAL" in errnos else 70
             yield Clue(
                 "workdir-upperdir-not-separate", (f"upper {upper}, work {work}",), weight=weight
             )
-        elif "EINVAL" in told or "EIO" in told:
+        elif "EINVAL" in errnos or "EIO" in errnos:
             weight = 34 if os.path.dirname(_norm(upper)) == os.path.dirname(_norm(work)) else 46
             seen = f"upper {upper} and work {work} may be on two mounts"
             yield Clue("workdir-upperdir-different-mount", (seen,), weight=weight)
@@ -186,8 +192,8 @@ def _lies(stack: Stack, attempt: Attempt, told: set[str]) -> Iterator[Clue]:
                 )
 
 
-def _pairs(layers: list[Layer], work: str | None, fstype: str, told: set[str]) -> Iterator[Clue]:
-    refused = "ELOOP" in told or "EINVAL" in told
+def _pairs(layers: list[Layer], work: str | None, fstype: str, errnos: set[str]) -> Iterator[Clue]:
+    refused = "ELOOP" in errnos or "EINVAL" in errnos
     lowers = [layer for layer in layers if layer.role is not Role.UPPER]
     for index, lower in enumerate(lowers):
         others = [one.path for one in lowers[:index]]
@@ -214,9 +220,9 @@ def _pairs(layers: list[Layer], work: str | None, fstype: str, told: set[str]) -
                 yield Clue("overlapping-layers", (seen,), severity=Severity.WARNING, weight=42)
 
 
-def _colons(stack: Stack, attempt: Attempt, told: set[str]) -> Iterator[Clue]:
+def _colons(stack: Stack, attempt: Attempt, errnos: set[str]) -> Iterator[Clue]:
     """Names of both kinds, from / and not, in one list are mostly one name cut at its colon."""
-    if stack.fstype != "overlay" or "ENOENT" not in told:
+    if stack.fstype != "overlay" or "ENOENT" not in errnos:
         return
     lowers = [layer.path for layer in stack.of_role(Role.LOWER) if is_real(layer.path)]
     absolute = [path for path in lowers if path.startswith(("/", "<"))]

@@ -321,12 +321,12 @@ def clues(context: Context) -> Iterator[Clue]:
     """Yield what the words of programs point to, in the lines that can be a layered mount's."""
     if context.tier is Tier.NONE:
         return
-    told = context.errnos
+    errnos = context.errnos
     lines = [short(line.text) for line in context.said]
     for saying in SAYINGS if lines else ():
         if context.tier <= Tier.PECULIAR and not saying.alone:
             continue
-        if saying.errnos and not saying.errnos & told:
+        if saying.errnos and not saying.errnos & errnos:
             continue
         if saying.about and saying.about not in context.small:
             continue
