@@ -14,7 +14,6 @@ from layerctl.diagnosing.commands import beside
 from layerctl.kernel.facts import FS_APPEND_FL, FS_IMMUTABLE_FL, Directory, Facts, Other
 from layerctl.kernel.facts.overlay import FULL
 from layerctl.model import Role, Severity, Stack
-from layerctl.rules import engines
 from layerctl.rules.overlay import settings, work_beside
 
 if TYPE_CHECKING:
@@ -197,6 +196,8 @@ def _in_use(stack: Stack, facts: Facts, role: str, other: Other) -> Clue:
     values["command"] = command(stack, facts)
     cause = "lowerdir-in-use-as-upper" if lower else "upperdir-in-use-index-on"
     severity = None if refuses and other.certain else Severity.WARNING
+    from layerctl.rules import engines  # it compiles patterns that few mounts need
+
     commands, fix = None, None
     owner = engines.owner(other.target)
     if owner is not None:
