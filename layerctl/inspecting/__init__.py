@@ -1,1 +1,1 @@
-"""What a stack shows and which layer it comes from, read from the layers alone."""
+"""What a stack shows and which layer provides it, read only from the layers."""

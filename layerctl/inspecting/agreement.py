@@ -1,6 +1,7 @@
-"""Compare what was worked out from the layers with the root of the live mount itself.
+"""Compare the result from the layers with the root of the live mount.
 
-What differs was changed beneath the mount, or these are not its layers: then there is no answer.
+If they differ, the layers were changed while mounted, or are not its layers: then there is no
+answer.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from layerctl.kernel.live_layers import same_inode, times
 from layerctl.model import MountEntry
 from layerctl.rules.words import shell
 
-#: How many names are looked at; and how often, since a mount in use changes meanwhile.
+#: How many names are compared, and how often, since a mount in use changes meanwhile.
 _MOST, _TRIES = 256, 3
 
 
 def check(resolver: Resolver, mount: MountEntry, top: int) -> None:
     """Compare the root of the merged tree with the root of the mount, open at `top`.
 
-    Raises NotFoundError where they differ. What attributes that cannot be read could change is left
-    out, and what an index shows otherwise.
+    Raises NotFoundError if they differ. Names that depend on unreadable attributes or on the index
+    are left out.
     """
     inside = {one.target for one in mounts.entries()}
     prefix = mount.target.rstrip("/") + "/"
@@ -40,7 +41,7 @@ def check(resolver: Resolver, mount: MountEntry, top: int) -> None:
             resolver.thorough = was_thorough
         if not difference:
             return
-        resolver.thorough = True  # a quick look leaves out what attributes of files say
+        resolver.thorough = True  # a listing does not read attributes of files
         if not left:
             raise NotFoundError(
                 "layer-unknown",
@@ -62,7 +63,7 @@ def _difference(resolver: Resolver, top: int, covered: Collection[str]) -> str:
                 if _shown(name, top) is not None:
                     return f"'{name}' is in the mount but in no layer"
             for name in sorted(names - shown)[:_MOST]:
-                # a listing leaves out what a lookup refuses, which says nothing of the layers
+                # a listing omits what a lookup refuses, which proves nothing
                 gone = _shown(name, top) is None and not _refused(name, top)
                 if gone and _is_there(resolver, directory, name):
                     return f"'{name}' is in a layer but not in the mount"
@@ -73,8 +74,8 @@ def _difference(resolver: Resolver, top: int, covered: Collection[str]) -> str:
                 continue
             one, other = _shown(name, fd), _shown(name, top)
             if one is None or other is None or (stat.S_ISREG(one.st_mode) and one.st_nlink > 1):
-                continue  # gone meanwhile; or of several names, which an index keeps together
-            # two names that redirects lead to one inode show the times of either
+                continue  # removed meanwhile, or several names that the index keeps together
+            # two redirects to one inode can show the times of either
             same = times(one) == times(other) or same_inode(one, other)
             if not same and not _is_shown(resolver, directory, name, other):
                 return f"'{name}' is a different file in layer {kind.layer}"

@@ -1,8 +1,8 @@
-"""What the upper layers did to what is below them.
+"""What the upper layers changed in the tree below them.
 
-Two merged trees are compared, that of all layers and that of the lower ones alone, and only
-where an upper layer holds anything. Files are compared by metadata first; what they hold is read
-only where size and time leave it open (or always, where that is asked for).
+Two merged trees are compared, of all layers and of the lower ones, but only where an upper layer
+has something. Files are compared by metadata first; their contents are read only if size and time
+do not decide (or always, if requested).
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from layerctl.model import Role
 class LayerChange(NamedTuple):
     """One change: `change` is added, modified, metadata, deleted, replaced, renamed or unchanged.
 
-    `unchanged` is a copy-up of something that is still the same. `layer` did it, `type` is what
-    is there now and `was` what was there before, None for nothing. `differs` names what is
-    different, `source` is the path before a renaming of it, or of a directory that it was in.
+    `unchanged` is a copy-up without changes. `layer` made the change; `type` is the type now and
+    `was` the type before, None for nothing. `differs` lists the differences; `source` is the path
+    before it, or a directory above it, was renamed.
     """
 
     path: str
@@ -48,10 +48,10 @@ class LayerChange(NamedTuple):
 
 
 class Changes(Search[list[LayerChange]]):
-    """What the layers from `top` to above `since` changed of what those from `since` down show.
+    """The changes of the layers from `top` to above `since` to the tree of those from `since` on.
 
-    Deletions come after all else: only then is known what was merely renamed. `wanted` are the
-    paths to tell of, by the present name or the one before.
+    Deletions come last, since only then it is known what was renamed. `wanted` are the paths to
+    report, by the name now or before.
     """
 
     heavy = True
@@ -96,7 +96,7 @@ class Changes(Search[list[LayerChange]]):
         return any(wanted.wants(name) or (whole and wanted.lie_in(name)) for name in names)
 
     def state(self) -> tuple[object, ...]:
-        """Return, in the second process of a shared walk, what the first must know of it."""
+        """Return, in the second process of a shared walk, the state that the first needs."""
         return (*super().state(), self._deleted, self._sources)
 
     def merge(self, reasons: Reasons, *rest: Any) -> None:
@@ -122,7 +122,7 @@ class Changes(Search[list[LayerChange]]):
         return entries
 
     def _spare_reading(self, now: MergedDir, was: MergedDir) -> None:
-        """Spare a second reading of directories that were read as part of what is now."""
+        """Avoid reading directories twice that were read as part of the current tree."""
         read = {} if now.xattr_whiteouts else {(one.layer, one.path): one for one in now.parts}
         for part in was.parts:
             part.twin = read.get((part.layer + self._since, part.path))
@@ -146,7 +146,7 @@ class Changes(Search[list[LayerChange]]):
     def compare(
         self, pair: _Pair, name: str, kind: EntryKind
     ) -> tuple[LayerChange | None, _Pair | None]:
-        """Return what changed of a name, and the directories to go down into."""
+        """Return the changes of a name, and the directories to descend into."""
         if kind.letter == "d":
             return self._directory(pair, name, kind)
         return (self._other(pair, name, kind) if kind.layer < self._since else None), None
@@ -189,7 +189,7 @@ class Changes(Search[list[LayerChange]]):
         return change, _Pair(self, now, was)
 
     def _source(self, pair: _Pair, name: str, now: MergedDir) -> str | None:
-        """Return where a directory lay before it was renamed, None if it was not."""
+        """Return the path of a directory before it was renamed, or None."""
         if not any("redirect" in p.attributes for p in now.parts if p.layer < self._since):
             return None
         found = self.now.lookup(pair.now, name)
@@ -207,7 +207,7 @@ class Changes(Search[list[LayerChange]]):
         return f"{base}/{target}" if base else target
 
     def _directory_differs(self, now: MergedDir, was: MergedDir) -> tuple[str, ...]:
-        """Compare two directories; their times tell only that something in them was changed."""
+        """Compare two directories; their times only show that something in them was changed."""
         try:
             one, other = os.fstat(now.parts[0].fd), os.fstat(was.parts[0].fd)
             differs = owner_and_mode(one, other)
@@ -245,7 +245,7 @@ class Changes(Search[list[LayerChange]]):
         return LayerChange(path, change, now_type, now_type, kind.layer, differs)
 
     def _file_source(self, pair: _Pair, name: str, kind: EntryKind) -> str | None:
-        """Return where a file with metadata only lay before it was renamed."""
+        """Return the path of a metacopy file before it was renamed."""
         if kind.letter != "f" or not self.now.metacopies:
             return None
         part = part_of(pair.now, kind.layer)
@@ -281,7 +281,7 @@ class Changes(Search[list[LayerChange]]):
         return ("metadata" if differs else "unchanged"), differs
 
     def _content_differs(self, pair: _Pair, name: str, now: Part, was: Part, size: int) -> str:
-        """Compare what two files of one size hold; return `content` or nothing."""
+        """Compare the contents of two files of the same size; return `content` or nothing."""
         if self.now.is_metacopy(now, name):
             return ""
         if self.now.is_metacopy(was, name):
@@ -289,7 +289,7 @@ class Changes(Search[list[LayerChange]]):
         return "" if layers.same_content(name, now.fd, name, was.fd, size) else "content"
 
     def _against_data(self, pair: _Pair, name: str, now: Part, size: int) -> str:
-        """Compare a file with one whose contents are in another layer still."""
+        """Compare a file with one whose contents are in yet another layer."""
         if pair.was is None:
             return ""
         found = self.was.lookup(pair.was, name)
@@ -305,7 +305,7 @@ class Changes(Search[list[LayerChange]]):
 
 
 class _Pair(Node[list[LayerChange]]):
-    """A directory as it is and as it was; `was` is None if nothing was."""
+    """A directory now and before; `was` is None if there was none."""
 
     __slots__ = ("_entries", "_search", "before", "now", "was")
 

@@ -1,4 +1,4 @@
-"""Whether two objects of one type are the same, by what is cheap to know first."""
+"""Compare two objects of the same type, the cheapest properties first."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from layerctl.inspecting.resolvers.tree import Part
 from layerctl.kernel import layers
 from layerctl.rules.overlay import FUSE, TRUSTED, USER
 
-#: Two files written within this many nanoseconds may bear the same time (a tick, or FAT's 2 s).
+#: Two files written within this many nanoseconds may have the same time (a tick, or FAT's 2 s).
 _COARSE = 2 * 10**9
 
-#: What differs: `unchanged`, `metadata` or `modified`, and the names of what is different.
+#: A result: `unchanged`, `metadata` or `modified`, and the names of the differences.
 Verdict = tuple[str, tuple[str, ...]]
 
 
 def compare_files(name: str, now: int, was: int, *, content: bool) -> Verdict | None:
-    """Compare regular files of one name in two directories, each looked up once.
+    """Compare regular files of the same name in two directories, with one lookup each.
 
     Returns None if one cannot be opened for reading. Raises OSError.
     """
@@ -46,7 +46,7 @@ def compare_files(name: str, now: int, was: int, *, content: bool) -> Verdict | 
 
 
 def what_differs(one: os.stat_result, other: os.stat_result) -> tuple[str, ...]:
-    """Return in which of mode, uid, gid and mtime two objects differ."""
+    """Return which of mode, uid, gid and mtime differ."""
     differs = owner_and_mode(one, other)
     return differs if one.st_mtime_ns == other.st_mtime_ns else (*differs, "mtime")
 
@@ -58,7 +58,7 @@ def attributes_differ(one: int, name: str | None, other: int, other_name: str | 
 
 
 def plain_attributes(attributes: dict[str, bytes]) -> dict[str, bytes]:
-    """Return the attributes that are none of overlay's own."""
+    """Return the attributes without those of overlay."""
     return {
         name: value
         for name, value in attributes.items()
@@ -67,7 +67,7 @@ def plain_attributes(attributes: dict[str, bytes]) -> dict[str, bytes]:
 
 
 def owner_and_mode(one: os.stat_result, other: os.stat_result) -> tuple[str, ...]:
-    """Return in which of mode, uid and gid two files differ."""
+    """Return which of mode, uid and gid differ."""
     differs = []
     if one.st_mode != other.st_mode:
         differs.append("mode")
@@ -79,11 +79,10 @@ def owner_and_mode(one: os.stat_result, other: os.stat_result) -> tuple[str, ...
 
 
 def is_open(now: os.stat_result, was: os.stat_result) -> bool:
-    """Tell whether metadata leave open if two files of one size hold the same.
+    """Tell whether the metadata of two files of the same size do not decide if they are equal.
 
-    A copy-up keeps the time of modification, so that the same time means the same contents;
-    unless the file was written just then, for clocks tick coarsely: what was set afterwards
-    shows by a time of change that is later.
+    A copy-up keeps the mtime, so the same mtime means the same contents, unless the file was
+    written right then, since clocks are coarse. An mtime that was set later shows in a later ctime.
     """
     if now.st_mtime_ns != was.st_mtime_ns:
         return True
@@ -93,7 +92,7 @@ def is_open(now: os.stat_result, was: os.stat_result) -> bool:
 def special_differs(
     name: str, now: Part, was: Part, one: os.stat_result, other: os.stat_result
 ) -> str:
-    """Compare what two links or devices stand for; return `target`, `device` or nothing."""
+    """Compare two links or devices; return `target`, `device` or nothing."""
     if stat.S_ISLNK(one.st_mode):
         same = os.readlink(name, dir_fd=now.fd) == os.readlink(name, dir_fd=was.fd)
         return "" if same else "target"

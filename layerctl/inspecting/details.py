@@ -1,4 +1,4 @@
-"""Size, dates, owner and the like of what a merged tree shows: one stat per entry that is asked."""
+"""Size, dates, owner and other details of entries: one stat per requested entry."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from layerctl.rules.aliasing import Aliasing
 class Details(NamedTuple):
     """What one object is like in the layer that provides it.
 
-    `link` is the target of a symbolic link, `data` the layer and the path of a metacopy file's
-    data, `redirect` where the lookup in lower layers goes instead of its own path.
+    `link` is the target of a symbolic link, `data` the layer and path of a metacopy file's data,
+    `redirect` the path for the lookup in lower layers instead of its own.
     """
 
     status: os.stat_result
@@ -28,9 +28,9 @@ class Details(NamedTuple):
 
 
 class Reader:
-    """Reads details in a merged tree; with `origins` also where data and lower parts lie.
+    """Reads details in a merged tree; with `origins` also the places of data and lower parts.
 
-    What cannot be read is noted in the resolver's reasons.
+    What cannot be read is recorded in the resolver's reasons.
     """
 
     def __init__(self, resolver: Resolver, *, origins: bool) -> None:

@@ -1,4 +1,4 @@
-"""Narrowing a walk of the merged tree: by layer, by type, by name."""
+"""Filters for the merged tree: by layer, by type, by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from layerctl.inspecting.resolvers.tree import Entry, EntryKind, MergedDir
 
 
 class Paths:
-    """Which paths are wanted: those from `path` down that match `glob`. Without both, all.
+    """The wanted paths: those from `path` down that match `glob`; by default all.
 
     A `glob` with a slash in it is matched against the whole path, else against the name alone;
     `*` matches anything, including a slash.
@@ -27,7 +27,7 @@ class Paths:
         return self.matches(path) and (path == self._path or path.startswith(self._inside))
 
     def lie_in(self, path: str) -> bool:
-        """Tell whether all that is wanted is below a path."""
+        """Tell whether all wanted paths are below a path."""
         return self._glob is None and self._path.startswith(f"{path}/")
 
     def matches(self, path: str) -> bool:
@@ -38,7 +38,7 @@ class Paths:
 
 
 class Filter:
-    """What of a merged tree is wanted. Without arguments, all of it.
+    """The wanted part of a merged tree; by default all of it.
 
     A `glob` is that of `Paths`.
     """

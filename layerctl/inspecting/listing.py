@@ -29,9 +29,9 @@ class Chunk(NamedTuple):
 
 
 class Listing(Search[Chunk]):
-    """What of the tree from the directory `path` down is wanted, `max_depth` levels of it.
+    """The wanted part of the tree from the directory `path`, down to `max_depth` levels.
 
-    A directory's entry comes before what it holds.
+    The entry of a directory comes before its contents.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Listing(Search[Chunk]):
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing of the merged tree is left out."""
+        """Whether the whole merged tree is wanted."""
         return not self._path and self.max_depth is None and self.wanted is None
 
     def root(self) -> Node[Chunk]:

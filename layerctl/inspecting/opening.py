@@ -1,4 +1,4 @@
-"""From a stack to a resolver: open the layers, and settle how their markers are read."""
+"""From a stack to a resolver: open the layers, and determine how their markers are read."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 class Opened:
     """A stack whose layers are open, with the resolver for its type.
 
-    `notes` say what limits the answers. `layers` are the layers' directories, as the stack names
-    them; `prefix` is overlay's attribute prefix, None for aufs.
+    `notes` are the limits of the answers. `layers` are the directories as the stack names them;
+    `prefix` is the attribute prefix of overlay, None for aufs.
     """
 
     __slots__ = ("layers", "notes", "prefix", "resolver", "stack")
@@ -105,7 +105,7 @@ def _of_mount(stack: Stack, mount: MountEntry, top: int | None) -> list[int]:
 
 
 def _unknown(number: int, layer: Layer, mount: MountEntry, place: Place) -> LayerctlError:
-    """Return the error for a layer that cannot be had for sure."""
+    """Return the error for a layer that cannot be identified with certainty."""
     what = f"layer {number} of {mount.target}, {layer.path}, is unknown"
     if place.cover is None:
         return NotFoundError(
@@ -140,7 +140,7 @@ def _follow_pseudo_links(view: Opened, top: int) -> None:
 
 
 def _look_beneath_mounts(view: Opened) -> None:
-    """Look at layers as the kernel does, which sees nothing of what is mounted inside one."""
+    """Open layers as the kernel does, without what is mounted inside them."""
     try:
         entries = mounts.entries()
     except OSError:
@@ -150,7 +150,7 @@ def _look_beneath_mounts(view: Opened) -> None:
     roots = view.resolver.roots
     for index, root in enumerate(roots):
         if mounts.mount_id_of(root) not in here:
-            continue  # found beneath mounts, or in another namespace: these names are not its
+            continue  # found beneath mounts or in another namespace, where the names differ
         above = layers.real_path(root).rstrip("/") + "/"
         place = bisect_left(targets, above)
         if place == len(targets) or not targets[place].startswith(above):

@@ -1,8 +1,8 @@
-"""A search shared by two processes; what they find comes in the order of one.
+"""A search shared by two processes, with results in the order of a single one.
 
-A long walk forks once. From then on both processes take the same way through the upper levels
-of the tree, and each goes down into its share of the subtrees; what the child finds comes
-through a pipe and is put where it belongs. A short walk never forks.
+A long walk forks once. From then on, both processes walk the upper levels of the tree, and each
+descends into its share of the subtrees. The child's results come through a pipe and are put in
+their places. A short walk never forks.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ Spell = Callable[[T], list[str]]
 
 #: A walk of fewer seconds than this is not worth a second process.
 _WORTHWHILE = 0.005
-#: With so many directories in its root, a tree is divided there, else one level further down.
+#: With this many directories in its root, a tree is divided there, else one level below.
 _MANY = 16
-#: Of three subtrees one is the parent's, who besides starts, and writes what both find: where
-#: looking at an entry costs little more than writing it. Where it costs more, three of seven.
+#: The parent, which also writes all results, takes one of three subtrees if examining an entry
+#: takes little longer than writing it, otherwise three of seven.
 _Shares = tuple[int, tuple[int, ...]]
 _LIGHT: _Shares = (3, (1,))
 _HEAVY: _Shares = (7, (1, 3, 5))
-#: How many characters the child gathers before it sends them.
+#: How many characters the child collects before sending them.
 _BLOCK = 1 << 16
 
 
 def shared(search: Search[T], spell: Spell[T], separator: str) -> Iterator[list[str]]:
-    """Yield the finds of a search, each as `spell` makes texts of it, in order.
+    """Yield the finds of a search in order, as texts by `spell`.
 
     What comes from the other process is one text, its parts joined by `separator`. Raises OSError
     if the other process fails, or reads the layers otherwise.
@@ -60,7 +60,7 @@ def shared(search: Search[T], spell: Spell[T], separator: str) -> Iterator[list[
 
 
 class _Share:
-    """Decides which of the two processes goes down into a subtree.
+    """Decides which of the two processes descends into a subtree.
 
     `depth` is the depth of the directories that are shared out, 0 until the root was read.
     """
@@ -89,7 +89,7 @@ class _Share:
                 return True
             try:
                 self._second = Second()
-            except OSError:  # no more processes, or no more descriptors
+            except OSError:  # no processes or descriptors left
                 self._alone = True
         if self._alone:
             return True
@@ -112,12 +112,12 @@ class _Share:
         said = pickle.loads(data) if is_last else None  # noqa: S301 - from our own child
         if isinstance(said, BaseException):
             raise said
-        if said is None or not last:  # each takes its own way through the upper levels
+        if said is None or not last:  # each walks the upper levels itself
             raise OSError(errno.ESTALE, "two readings of the layers differ")
         return said
 
     def hold(self, texts: list[str]) -> None:
-        """Gather, in the child, what is to be sent."""
+        """Collect, in the child, what is to be sent."""
         self._held += texts
         self._size += sum(map(len, texts))
         if self._size >= _BLOCK:
@@ -129,13 +129,13 @@ class _Share:
         self._held, self._size = [], 0
 
     def leave(self) -> None:
-        """Note that a subtree has been walked, which ends what the child sends of it."""
+        """Record the end of a subtree, up to which the child sends."""
         if self._second is not None and self._second.is_child:
             self._send_held()
             self._second.send(b"")
 
     def finish(self) -> None:
-        """Tell, in the child, what else is known, and end it; take that in the parent.
+        """Send the state and exit, in the child; receive it, in the parent.
 
         Raises what ended the child early.
         """
@@ -149,7 +149,7 @@ class _Share:
         self._search.merge(*self._receive(last=True))
 
     def fail(self, error: BaseException) -> None:
-        """Tell the parent what ended the child early, and end it."""
+        """Send the error that ended the child early, and exit."""
         import pickle  # as above
         import traceback
 
@@ -170,7 +170,7 @@ class _Share:
 
 
 class _Spelled(Node[list[str]]):
-    """A node whose finds are texts, and whose subtrees are shared out at the right depth."""
+    """A node whose finds are texts, and whose subtrees are divided at the right depth."""
 
     __slots__ = ("_depth", "_node", "_share", "_spell")
 

@@ -1,4 +1,4 @@
-"""The story of one path: what every layer holds there, and why it is shown or hidden."""
+"""The story of one path: what every layer has there, and why it is shown or hidden."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from layerctl.inspecting.resolvers.tree import TYPES, Alias, EntryKind, MergedDi
 from layerctl.kernel import layers
 from layerctl.rules.aliasing import Aliasing
 
-#: What a path leads to where nothing is there; a symbolic link is not followed.
+#: The errors for a path that does not exist; symbolic links are not followed.
 _NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 class LayerStory:
-    """What one layer holds at the path: `state` is provides, merged, hidden, whiteout or absent.
+    """What one layer has at the path: `state` is provides, merged, hidden, whiteout or absent.
 
     `file` is the object's place in the file system, `details` what it is like; None if there is
     nothing.
@@ -45,7 +45,7 @@ class LayerStory:
 
 
 class Story:
-    """One path's whole story. `lines` tell it in sentences."""
+    """The whole story of a path; `lines` are sentences."""
 
     __slots__ = (
         "alias", "data", "layers", "letter", "lines", "link", "path", "provider", "reachable",
@@ -81,7 +81,7 @@ def _stop_words(stop: Stop) -> str:
 
 
 class _Held(NamedTuple):
-    """What a layer has at the path: the letter of its type, a whiteout for it, what it is like.
+    """What a layer has at the path: the letter of its type, a whiteout for it, details.
 
     `where` is its place in the file system; `trouble` tells why nothing is known.
     """
@@ -94,12 +94,12 @@ class _Held(NamedTuple):
 
     @property
     def content(self) -> str | None:
-        """The letter of what would be shown, None if that is a whiteout, or nothing."""
+        """The letter of what would be shown; None for a whiteout or nothing."""
         return None if self.marker is not None and self.marker.is_entry else self.letter
 
 
 class _Trail:
-    """How far the path was followed: the last directory, and what ended each layer's part."""
+    """How far the path was followed: the last directory, and where each layer ends."""
 
     def __init__(self, directory: MergedDir) -> None:
         self.directory = directory
@@ -122,7 +122,7 @@ def tell(opened: Opened, path: str) -> Story:
 
 
 def _follow(opened: Opened, names: list[str]) -> _Trail:
-    """Look the path up name by name, remembering where each layer dropped out, and why."""
+    """Look the path up name by name, recording where each layer ends, and why."""
     resolver = opened.resolver
     trail = _Trail(resolver.root())
     for depth, name in enumerate(names):
@@ -143,7 +143,7 @@ def _follow(opened: Opened, names: list[str]) -> _Trail:
 
 
 def _note_places(trail: _Trail, name: str, found: Found) -> None:
-    """Remember where each layer holds what the path has come to, and how many names that is."""
+    """Record the place in each layer of the path so far, and its number of names."""
     names = trail.depth + 1
     for part in trail.directory.parts:
         trail.places[part.layer] = (f"{part.path}/{name}" if part.path else name, names)
@@ -235,7 +235,7 @@ class _Teller:
         return error.strerror or str(error)
 
     def _listed(self) -> EntryKind | None:
-        """Return what a listing shows of a name that a lookup denies."""
+        """Return what a listing shows for a name whose lookup fails."""
         resolver = self.opened.resolver
         was, resolver.thorough = resolver.thorough, True
         try:

@@ -1,4 +1,4 @@
-"""The directory of the merged tree that a walk is to begin at."""
+"""The directory of the merged tree at which a walk starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What layers take up: the sums by layer, the files that have several names, the largest paths."""
+"""Disk usage: the sums by layer, files with several names, the largest paths."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BLOCK = 512
 
 
 class Count(NamedTuple):
-    """What one directory of the merged tree takes up in one layer: entries, and blocks.
+    """The entries and blocks of a directory of the merged tree in one layer.
 
     `hidden` are the blocks of what a higher layer replaces or deletes, `copied` those of files
     that hold the same as the version below them.
@@ -106,7 +106,7 @@ class Tally:
         self._used: set[Key] = set()
         self._most = most
         self._largest: list[Item] = []
-        #: What is not larger than this is not among the largest.
+        #: The minimum size for the largest paths.
         self.floor = 0 if most else 1 << 62
 
     def add(self, counts: list[Count]) -> None:
@@ -137,7 +137,7 @@ class Tally:
         self._inodes[key] = inode
 
     def merge(self, other: Tally) -> None:
-        """Take what another process met; its counts come in another way."""
+        """Take the inodes of the other process; its counts arrive separately."""
         self._used |= other._used
         for key, inode in other._inodes.items():
             self.meet(key, inode)
@@ -185,5 +185,5 @@ class Tally:
 
 
 def key_of(layer: int, status: os.stat_result) -> Key:
-    """Return what a file of a layer is known by, whatever its name."""
+    """Return the key of a file of a layer, whatever its name."""
     return layer, status.st_dev, status.st_ino

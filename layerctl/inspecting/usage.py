@@ -1,9 +1,8 @@
-"""How much room each layer takes up, and how much of it the merged tree does not use.
+"""The disk usage of each layer, and how much of it the merged tree does not use.
 
-What counts are the blocks of an inode (st_blocks), as du(1) counts them: a hole takes up nothing,
-a file with metadata alone next to nothing, and of hard links in one layer the first name counts.
-The merged tree is walked once, every part of every directory; what it does not show is walked
-afterwards, layer by layer.
+Blocks of inodes are counted (st_blocks), as in du(1): holes take no space, metacopy files almost
+none, and hard links in one layer count once, for the first name. The merged tree is walked once,
+with every part of every directory; what it does not show is walked afterwards, layer by layer.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ class Usage(Search[list[Count]]):
         return _Counted(self, self.resolver.root())
 
     def state(self) -> tuple[object, ...]:
-        """Return, in the second process of a shared walk, what the first must know of it."""
+        """Return, in the second process of a shared walk, the state that the first needs."""
         return (*super().state(), self._hidden, self._moved, self.tally)
 
     def merge(self, reasons: Reasons, *rest: Any) -> None:
@@ -70,7 +69,7 @@ class Usage(Search[list[Count]]):
     # One directory of the merged tree
 
     def count(self, directory: MergedDir, entries: list[Entry]) -> list[Count]:
-        """Count what every layer has in a directory, but for what lies deeper."""
+        """Count what every layer has in a directory, without subdirectories."""
         parts = [part for part in directory.parts if part.fd >= 0]
         if len(directory.parts) == 1 and not self._lends and not self._is_aufs:
             return [self._count_alone(directory, part) for part in parts]
@@ -79,7 +78,7 @@ class Usage(Search[list[Count]]):
         return [self._count_part(directory, part, shown, below) for part in reversed(parts)]
 
     def _count_alone(self, directory: MergedDir, part: Part) -> Count:
-        """Count a directory of one layer, which shows all that it has: most are like that."""
+        """Count a directory of only one layer, which shows everything, as most do."""
         number, blocks = 1, os.fstat(part.fd).st_blocks
         fd, floor, look = part.fd, self.tally.floor, os.stat
         for name, kind in part.names.items():
@@ -108,7 +107,7 @@ class Usage(Search[list[Count]]):
         shown: dict[str, EntryKind],
         below: dict[str, tuple[Part, os.stat_result]],
     ) -> Count:
-        """Count one part; `below` are the files of the parts under it, each the topmost."""
+        """Count one part; `below` are the topmost files of the parts below it."""
         number, blocks, hidden, copied = 1, os.fstat(part.fd).st_blocks, 0, 0
         self._note_used(directory, part, shown)
         for name, kind in part.names.items():
@@ -168,9 +167,9 @@ class Usage(Search[list[Count]]):
     def _is_copy(
         self, name: str, part: Part, now: os.stat_result, lower: Part, was: os.stat_result
     ) -> bool:
-        """Tell whether a file takes up room for the same contents as the version below it.
+        """Tell whether a file has the same contents as the version below it.
 
-        A copy-up keeps the time of modification; where that is another one, the files are read.
+        A copy-up keeps the mtime; if it differs, the files are read.
         """
         if not (stat.S_ISREG(now.st_mode) and stat.S_ISREG(was.st_mode)):
             return False

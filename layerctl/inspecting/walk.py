@@ -1,4 +1,4 @@
-"""The one walk: from a root down, with as many directories open as a process may have."""
+"""The walk from a root down, with a limited number of open directories."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 class Node(ABC, Generic[T]):
     """A directory of a walk, open when it is made, and read when its `finds` begin.
 
-    `finds` are what is found in it and, each in its place, the directories to go down into.
+    `finds` yields what is found in it and, in their places, the directories to descend into.
     """
 
     __slots__ = ("finds",)
@@ -45,7 +45,7 @@ class Search(ABC, Generic[T]):
     Iterate over it for all finds; `sharing.shared` yields the same, found by two processes.
     """
 
-    #: Whether entries are opened and read, which costs much more than to write what is found.
+    #: Whether entries are opened and read, which takes much longer than writing the results.
     heavy: ClassVar[bool] = False
 
     def __init__(self, reasons: Reasons, at_once: int) -> None:
@@ -65,7 +65,7 @@ class Search(ABC, Generic[T]):
         return iter(())
 
     def state(self) -> tuple[object, ...]:
-        """Return, in the second process of a shared walk, what the first must know of it."""
+        """Return, in the second process of a shared walk, the state that the first needs."""
         return (self._reasons,)
 
     def merge(self, reasons: Reasons, *_: object) -> None:
@@ -90,7 +90,7 @@ def walk(root: Node[T], at_once: int) -> Iterator[T]:
             else:
                 nodes.pop().close()
                 if nodes and closed == len(nodes):
-                    # Several at once, each from the one above: from the root it is a long way.
+                    # Several at once, each from its parent, since it is far from the root.
                     closed = max(0, closed - max(1, at_once // 2))
                     above = None
                     for node in nodes[closed:]:

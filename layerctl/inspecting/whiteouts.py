@@ -1,8 +1,8 @@
-"""Whiteouts and opaque directories: where they stand, what they hide, whether they matter.
+"""Whiteouts and opaque directories: where they are, what they hide, whether they have an effect.
 
-First the merged tree is walked, which meets every marker that can have an effect. What is in
-directories that the merged tree does not show is searched afterwards, layer by layer. What a marker
-is, and whether it counts, the readers of overlay and aufs tell.
+First the merged tree is walked, which finds every marker that can have an effect. Directories that
+the merged tree does not show are searched afterwards, layer by layer. The readers of overlay and
+aufs decide what a marker is, and whether it has an effect.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from layerctl.kernel import layers
 class Whiteouts(Search[list[Whiteout]]):
     """Every whiteout and opaque directory of a stack, those of the merged tree first.
 
-    With `wanted`, those alone that hide one of these paths.
+    With `wanted`, only those that hide one of these paths.
     """
 
     def __init__(self, opened: Opened, *, thorough: bool, wanted: Paths | None = None) -> None:
@@ -51,7 +51,7 @@ class Whiteouts(Search[list[Whiteout]]):
         return [one for one in whiteouts if wanted.wants(one.path) or wanted.lie_in(one.path)]
 
     def state(self) -> tuple[object, ...]:
-        """Return, in the second process of a shared walk, what the first must know of it."""
+        """Return, in the second process of a shared walk, the state that the first needs."""
         return (*super().state(), self._hidden, self._moved)
 
     def merge(self, reasons: Reasons, *rest: Any) -> None:
@@ -63,7 +63,7 @@ class Whiteouts(Search[list[Whiteout]]):
         self._moved |= moved
 
     def note(self, directory: MergedDir, name: str, below: MergedDir | None) -> None:
-        """Note which layers a merged directory leaves out, and which of its parts were moved."""
+        """Record which layers a merged directory excludes, and which of its parts were moved."""
         merged: list[int] = []
         if below is not None:
             merged = [part.layer for part in below.parts]
@@ -80,13 +80,13 @@ class Whiteouts(Search[list[Whiteout]]):
             self._hidden.append(Hidden(part.layer, place, cause, by))
 
     def note_hidden(self, directory: MergedDir, shown: set[str]) -> None:
-        """Note the directories of lower layers that the merged one does not show at all."""
+        """Record the directories of lower layers that the merged one does not show at all."""
         lower = {name for part in directory.parts[1:] for name in self.markers.directories(part)}
         for name in lower - shown:
             self.note(directory, name, None)
 
     def rest(self) -> Iterator[list[Whiteout]]:
-        """Yield the markers in what the merged tree does not show, once that was walked."""
+        """Yield the markers in what the merged tree does not show, after the walk."""
         for hidden in sorted(self._hidden, key=lambda one: (one.layer, one.path)):
             yield from self._unseen(hidden)
 
@@ -153,7 +153,7 @@ class _Marked(Node[list[Whiteout]]):
 
 
 def _end(merged: list[int]) -> tuple[str, int | None]:
-    """Return what leaves a directory out if nothing prevents it."""
+    """Return what excludes a directory, unless something prevents it."""
     if merged:
         return f"the directory in layer {merged[-1]}", merged[-1]
     return "a lookup that is denied", None

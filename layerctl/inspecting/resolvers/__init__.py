@@ -1,1 +1,1 @@
-"""Which version of a name each filesystem shows: one resolver for overlay, one for aufs."""
+"""The resolvers of overlay and aufs decide which version of a name a stack shows."""

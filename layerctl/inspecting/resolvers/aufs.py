@@ -1,8 +1,8 @@
-"""aufs's view of its branches: lookup and listing as fs/aufs does them.
+"""The resolver of aufs: lookup and listing as in fs/aufs.
 
 A lookup follows `au_lkup_dentry` and `au_do_lookup` in dentry.c, a listing `au_do_read_vdir` and
-`fillvdir` in vdir.c, whiteouts whout.c (aufs 6.1). Unlike overlay, aufs passes over a lower entry
-of another type than the topmost one and goes on below it.
+`fillvdir` in vdir.c, whiteouts whout.c (aufs 6.1). Unlike overlay, aufs skips a lower entry of
+another type than the topmost one and continues below it.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Aufs:
         self.roots = list(roots)
         self.settings = settings
         self.reasons = Reasons()
-        self.thorough = self.metacopies = False  # attributes of files are nothing to aufs
+        self.thorough = self.metacopies = False  # aufs does not use attributes of files
         self.kinds = EntryKinds()
         #: The copies that a live mount shows for all names of a hard-linked file.
         self.copies = Copies((), -1)
@@ -70,7 +70,7 @@ class Aufs:
         return -1
 
     def ask(self, mount: int) -> None:
-        """Do nothing: `copies` ask the mount."""
+        """Do nothing; `copies` queries the mount."""
 
     def close(self) -> None:
         """Close what was opened besides the branches: nothing."""
@@ -141,7 +141,7 @@ class Aufs:
             if found.error:
                 return
             if letter is None or (found.parts and letter != found.letter):
-                continue  # another type than above: passed over, the search goes on
+                continue  # another type than above: skipped, the search continues
             fd = layers.open_dir(name, part.fd) if letter == "d" else -1
             found.letter = letter
             found.parts.append(Part(part.layer, fd, path))
@@ -179,8 +179,8 @@ class Aufs:
     def _end_at_opaque(found: Found) -> None:
         """Leave out what is below an opaque directory; of several the lowest counts.
 
-        A first lookup goes on below an opaque directory, and remembers the last that it meets
-        (di_bdiropq), so that of two opaque directories both are merged: seen on aufs 6.1 too.
+        The first lookup continues below an opaque directory and remembers the last one
+        (di_bdiropq), so of two opaque directories both are merged, as observed on aufs 6.1.
         """
         if found.opaque is None:
             return
@@ -246,7 +246,7 @@ class Aufs:
     def enter(
         self, directory: MergedDir, name: str, kind: EntryKind
     ) -> tuple[EntryKind | None, MergedDir | None]:
-        """Find out which branches a directory just listed is merged from."""
+        """Find the branches from which a directory that was just listed is merged."""
         found = self.lookup(directory, name)
         if found.error or found.letter != "d":
             found.close()
@@ -258,7 +258,7 @@ class Aufs:
         return self.kinds.get("d", kind.layer, tuple(p.layer for p in child.parts)), child
 
     def directory(self, directory: MergedDir, name: str, found: Found) -> MergedDir:
-        """Make the merged directory out of what a lookup found."""
+        """Return the merged directory for the result of a lookup."""
         child = MergedDir(directory.child_path(name), found.parts)
         child.opaque = found.opaque
         return child

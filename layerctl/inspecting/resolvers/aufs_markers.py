@@ -30,7 +30,7 @@ class AufsMarkers:
         self._places = places
 
     def read(self, directory: MergedDir) -> list[Entry]:
-        """Read what may be a marker, or be hidden by one; return the directories, sorted."""
+        """Read markers and what they may hide; return the directories, sorted."""
         if len(directory.parts) > 1:
             return only_directories(self._resolver.read(directory))
         (part,) = directory.parts
@@ -82,7 +82,7 @@ class AufsMarkers:
         return f"its branch is {permission}, and without +wh its whiteouts have no effect"
 
     def _above(self, directory: MergedDir, position: int, name: str) -> tuple[int, str] | None:
-        """Return what in a higher layer keeps a lookup from coming down to this marker."""
+        """Return what in a higher layer keeps a lookup from reaching this marker."""
         above = directory.parts[:position]
         for part in above:
             if self._whites_out(part, name):
@@ -98,7 +98,7 @@ class AufsMarkers:
         return None
 
     def _below(self, directory: MergedDir, position: int, name: str) -> tuple[Covered, ...]:
-        """Return what is below of that name and would show, or be merged."""
+        """Return what is below with that name and would show, or be merged."""
         found: list[Covered] = []
         under = any(
             kind is not None and kind.letter == "d"
@@ -124,7 +124,7 @@ class AufsMarkers:
     # Opaque directories
 
     def on_root(self, root: MergedDir) -> Iterator[Whiteout]:
-        """Yield markers in the branches' own directories, which do nothing."""
+        """Yield markers in the root directories of branches, which have no effect."""
         reason = "aufs ignores it in the root directory of a branch"
         for part in root.parts:
             if self._has(OPAQUE, part):
@@ -140,7 +140,7 @@ class AufsMarkers:
         ]
 
     def may_bear(self, _directory: MergedDir) -> bool:
-        """Tell that a directory of one layer may bear a marker itself: only a look tells."""
+        """Return True: only reading the directory shows whether it has a marker."""
         return True
 
     def on_directory(
@@ -184,13 +184,13 @@ class AufsMarkers:
     # What the merged tree does not show
 
     def moved(self, directory: MergedDir, name: str, below: MergedDir) -> Iterable[Part]:
-        """Return the parts that are elsewhere in their branches: nothing moves in aufs."""
+        """Return nothing: aufs has no redirects."""
         return ()
 
     def hider(self, directory: MergedDir, name: str, layer: int) -> tuple[str, int] | None:
-        """Return what leaves the directory `name` of `layer` out, in words, and its layer.
+        """Return what excludes the directory `name` of `layer`, as text, and its layer.
 
-        Under a directory, aufs passes over anything else.
+        Below a directory, aufs skips anything else.
         """
         under = False
         for above in directory.parts:

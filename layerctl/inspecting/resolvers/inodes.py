@@ -1,10 +1,10 @@
-"""Which paths of an overlay are one inode, and which of them a lookup denies for that.
+"""Which paths of an overlay share an inode, and which lookups fail because of that.
 
 The kernel keeps an inode for a copied-up file or directory under its origin in the lower layers
-(ovl_get_inode and ovl_hash_bylower in inode.c). A second path to the same origin from another
-upper file finds that inode, which is not its own, and gets ESTALE (ovl_verify_inode). So whichever
-path is looked up first is shown as long as its inode stays in memory. What is worked out here is
-what a walk meets: each directory is listed, then its names are looked up in order.
+(ovl_get_inode and ovl_hash_bylower in inode.c). A second path to the same origin from another upper
+file finds that inode, which is not its own, and gets ESTALE (ovl_verify_inode). So the path that is
+looked up first is shown while its inode is in memory. The result is that of a walk: each directory
+is listed, then its names are looked up in order.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class _Inode(NamedTuple):
 
 
 def find(overlay: Overlay) -> Aliases:
-    """Return what a lookup denies, or shows of another path, because of an inode met before.
+    """Return the paths whose lookup fails, or shows another path, because of an earlier inode.
 
-    Of a live mount it asks which path was first.
+    A live mount is asked which path was first.
     """
     origins = overlay.origins
     if origins is None or overlay.blind or not overlay.settings.has_upper:
@@ -48,7 +48,7 @@ def find(overlay: Overlay) -> Aliases:
 
 
 def _settle(table: Aliases, mount: int) -> None:
-    """Ask a live mount, open at `mount`, what it has in memory, and with that who was first."""
+    """Ask a live mount, open at `mount`, what it has in memory, and so which path was first."""
     groups: dict[str, list[str]] = {}
     for directory, names in table.items():
         for name, alias in names.items():
@@ -78,9 +78,9 @@ def _put(table: Aliases, path: str, alias: Alias) -> None:
 
 
 def _wanted(overlay: Overlay, origins: Origins) -> set[int] | None:
-    """Look through the upper layer for what can have a second path.
+    """Search the upper layer for files that can have a second path.
 
-    Returns None if nothing can, else the inode numbers of lower files that could be met again.
+    Returns None if there are none, else the inode numbers of lower files that could appear again.
     """
 
     def unread(path: str, error: OSError) -> None:
@@ -138,7 +138,7 @@ def _stays(overlay: Overlay, path: str, name: str, lower: os.stat_result) -> boo
 
 
 class _Lookups:
-    """Lookups of every name, as a walk through the mount would make them, and their inodes."""
+    """Lookups of every name in the order of a walk through the mount, and their inodes."""
 
     def __init__(self, overlay: Overlay, origins: Origins, wanted: set[int]) -> None:
         self._overlay = overlay
@@ -174,10 +174,10 @@ class _Lookups:
     ) -> None:
         """Look up the names that a listing looks up, in its order (ovl_dir_read_merged).
 
-        What the lowest layer has stands first, in that layer's own order. In a directory of the
-        upper layer alone those are looked up that may have been copied up (ovl_dir_read_impure),
-        and the first that is denied is the end. Else the end is one with nothing listed since
-        another that was denied, which getdents(2) then returns to the caller.
+        Names of the lowest layer come first, in its order. In a directory of only the upper layer,
+        names that may be copies are looked up (ovl_dir_read_impure), and the first failure ends it.
+        Otherwise a failure ends it if no name was listed since the previous failure, which
+        getdents(2) then returns.
         """
         overlay, parts = self._overlay, directory.parts
         if directory.whiteouts:
@@ -203,7 +203,7 @@ class _Lookups:
 
     @staticmethod
     def _is_denied(parts: list[Part], name: str) -> bool:
-        """Tell whether a name that is not listed is no whiteout, but something denied."""
+        """Tell whether a name is not listed because its lookup fails, not because of a whiteout."""
         for part in parts:
             if name in part.names:
                 status = layers.status(name, part.fd)
@@ -217,7 +217,7 @@ class _Lookups:
         kind: EntryKind,
         below: dict[str, MergedDir],
     ) -> bool:
-        """Look a name up, and return whether that is not denied."""
+        """Look a name up; return whether that succeeds."""
         if not kind.reachable:
             return False
         path = directory.child_path(name)
@@ -247,7 +247,7 @@ class _Lookups:
         return True
 
     def _matters(self, directory: MergedDir, name: str, kind: EntryKind) -> bool:
-        """Tell whether a file may be met twice: it is an upper one, or the origin of one."""
+        """Tell whether a file can appear twice: an upper one, or the origin of one."""
         if self._overlay.is_upper(kind.layer):
             return True
         part = next(part for part in directory.parts if part.layer == kind.layer)
@@ -290,7 +290,7 @@ class _Lookups:
         else:
             below = _status_of(overlay.roots[part.layer], part.path)
         if upper is None and found.copied is not None:
-            # The index has the file that one of its other names became.
+            # The index has the copy of another name of the file.
             kept = layers.status(found.copied, self._origins.index)
             if kept is not None:
                 upper = (kept.st_dev, kept.st_ino)
@@ -315,7 +315,7 @@ class _Lookups:
             self._note(directory, name, Alias(Aliasing.SHARED, known.path), known.path)
 
     def _below(self, found: Found) -> os.stat_result | None:
-        """Return the lower file that a metacopy file was found to be one of, by its path."""
+        """Return the lower file of a metacopy file, by its path."""
         if found.origin is None:
             return None
         layer, path = found.origin
@@ -324,7 +324,7 @@ class _Lookups:
     def _by_lower(
         self, upper: Identity | None, lower: Identity | None, *, links: int, indexed: bool
     ) -> bool:
-        """Tell which of its two the kernel keeps an inode under (ovl_hash_bylower)."""
+        """Tell whether the kernel finds the inode by the lower file (ovl_hash_bylower)."""
         settings = self._overlay.settings
         if lower is None:
             return False

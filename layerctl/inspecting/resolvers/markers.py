@@ -1,4 +1,4 @@
-"""What the markers of overlay and aufs have in common: how to describe one, and who reads them."""
+"""Common parts of the markers of overlay and aufs: their description, and their readers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 from layerctl.inspecting.resolvers.tree import Entry, MergedDir, Part, noun
 
-#: Why a marker has no effect; the words are shared, the decision is each filesystem's own.
+#: Reasons why a marker has no effect; each filesystem decides for itself.
 NOTHING_BELOW = "no lower layer has the name"
 INSIDE_OPAQUE = "inside an opaque directory, where nothing from below is visible anyway"
 MADE_NEW = "no lower layer has that directory: it is new"
@@ -48,7 +48,7 @@ class MarkerReader(Protocol):
     """Reads the markers of one kind of filesystem, directory by directory."""
 
     def read(self, directory: MergedDir) -> list[Entry]:
-        """Read what may be a marker, or be hidden by one; return the directories, sorted."""
+        """Read markers and what they may hide; return the directories, sorted."""
 
     def on_root(self, root: MergedDir) -> Iterable[Whiteout]:
         """Return the markers on the layers' own directories."""
@@ -57,10 +57,10 @@ class MarkerReader(Protocol):
         """Return the whiteouts in a directory that was read."""
 
     def directories(self, part: Part) -> Iterable[str]:
-        """Return the names of a part's directories, but for those that are markers themselves."""
+        """Return the names of a part's directories, except those that are markers."""
 
     def may_bear(self, directory: MergedDir) -> bool:
-        """Tell whether a directory of one layer may bear a marker itself."""
+        """Tell whether a directory of one layer may have a marker itself."""
 
     def on_directory(
         self, directory: MergedDir, name: str, below: MergedDir | None
@@ -71,14 +71,14 @@ class MarkerReader(Protocol):
         """Return the parts of the merged directory `name` that are elsewhere in their layers."""
 
     def hider(self, directory: MergedDir, name: str, layer: int) -> tuple[str, int] | None:
-        """Return what leaves the directory `name` of `layer` out, in words, and its layer."""
+        """Return what excludes the directory `name` of `layer`, as text, and its layer."""
 
     def unseen(self, part: Part, reason: str, by: int | None) -> list[Whiteout]:
         """Read a directory that is not shown, and return the markers on and in it."""
 
 
 class Places:
-    """Spells where markers lie, and what they hide."""
+    """Describes where markers are, and what they hide."""
 
     def __init__(self, layers: tuple[str, ...]) -> None:
         self._layers = layers
@@ -89,7 +89,7 @@ class Places:
         return "/".join(filter(None, (self._layers[part.layer], part.path, *names)))
 
     def words(self, hides: tuple[Covered, ...]) -> tuple[tuple[int, ...], str]:
-        """Return the layers of what is hidden, and in words what: `the file in layer 1` ..."""
+        """Return the layers of what is hidden, and a description: `the file in layer 1` ..."""
         known = self._words.get(hides)
         if known is None:
             words = " and ".join(f"the {noun(letter)} in layer {layer}" for letter, layer in hides)
@@ -98,7 +98,7 @@ class Places:
 
 
 def directories_in(layers: Iterable[int]) -> str:
-    """Return the directories that an opaque one hides, in words."""
+    """Return a description of the directories that an opaque one hides."""
     return " and ".join(f"the directory in layer {layer}" for layer in layers)
 
 

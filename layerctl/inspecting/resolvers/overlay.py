@@ -1,8 +1,8 @@
-"""Overlay's view of its layers: lookup and listing as fs/overlayfs does them.
+"""The resolver of overlay: lookup and listing as in fs/overlayfs.
 
 A lookup follows `ovl_lookup` and its helpers in namei.c (as of 6.18), a listing
-`ovl_dir_read_merged` and `ovl_iterate` in readdir.c. The two do not agree everywhere; what a
-listing shows and a lookup denies is an entry that is not reachable.
+`ovl_dir_read_merged` and `ovl_iterate` in readdir.c. The two can disagree: an entry that a listing
+shows and a lookup refuses is not reachable.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from layerctl.rules.overlay import Settings
 class Overlay(OverlayLayers):
     """One overlay's layers, opened: what it shows, name by name.
 
-    `thorough` says that every file's attributes are read. Until `origins` and `find_aliases` are
-    set, the index and other paths to the same inode count for nothing.
+    `thorough` means that the attributes of every file are read. Until `origins` and `find_aliases`
+    are set, the index and other paths to the same inode are ignored.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Overlay(OverlayLayers):
         self.thorough = thorough
         self.xino = settings.xino and not same_fs
         self.kinds = EntryKinds()
-        #: Whether attributes are read even where a lookup has no use for them.
+        #: Whether attributes are read even if a lookup does not need them.
         self.reads_all = False
         self.origins: Origins | None = None
         self.find_aliases: Callable[[Overlay], Aliases] = lambda _: {}
@@ -64,9 +64,9 @@ class Overlay(OverlayLayers):
 
     @property
     def aliases(self) -> Aliases:
-        """Paths that are one inode with another; found at first use, for that is a walk."""
+        """Paths that share an inode with another; computed on first use, by a walk."""
         if self._aliases is None:
-            self._aliases = {}  # what is asked meanwhile is asked without them
+            self._aliases = {}  # lookups meanwhile ignore them
             self._aliases = self.find_aliases(self)
         return self._aliases
 
@@ -76,7 +76,7 @@ class Overlay(OverlayLayers):
         return -1 if self.origins is None else self.origins.index
 
     def ask(self, mount: int) -> None:
-        """Let a live mount, open at `mount`, tell what it has in memory."""
+        """Use a live mount, open at `mount`, to find out what it has in memory."""
         self.mount = mount
         self._aliases = None
 
@@ -100,7 +100,7 @@ class Overlay(OverlayLayers):
     # Directories
 
     def root(self) -> MergedDir:
-        """Return the root, which merges every layer but data-only ones, whatever they say."""
+        """Return the root, which merges every layer except data-only ones."""
         parts = []
         for index in range(self.last_lower + 1):
             parts.append(self.part(index, os.dup(self.roots[index]), ""))
@@ -133,7 +133,7 @@ class Overlay(OverlayLayers):
         return found
 
     def _alias(self, directory: MergedDir, name: str, found: Found) -> None:
-        """Note what another path to the same file makes of what was found."""
+        """Record how another path to the same file affects the result."""
         alias = self.aliases.get(directory.path, {}).get(name)
         if alias is None:
             return
@@ -147,7 +147,7 @@ class Overlay(OverlayLayers):
         found.alias = alias
 
     def _from_index(self, name: str, found: Found) -> None:
-        """Put the index's file in the place of the lower one that it was copied from."""
+        """Replace a lower file by its copy in the index."""
         lower = found.parts[0]
         found.parts = [Part(0, -1, lower.path)]
         if self.index >= 0 and self.value("metacopy", self.index, name) is not None:
@@ -182,10 +182,9 @@ class Overlay(OverlayLayers):
         return sorted([item for item in merged.items() if item[1].letter != "w"])
 
     def _is_remembered_absent(self, directory: MergedDir, name: str, parts: list[Part]) -> bool:
-        """Tell whether a live mount still takes a lower name for absent, as under a whiteout.
+        """Tell whether a live mount still treats a lower name as absent, as under a whiteout.
 
-        It keeps what a lookup did not find; a whiteout that is removed in the layer itself does
-        not change that.
+        Negative lookups are cached; removing a whiteout in the layer itself does not change that.
         """
         if self.mount < 0 or not parts or self.is_upper(parts[0].layer):
             return False
@@ -223,7 +222,7 @@ class Overlay(OverlayLayers):
             self.reasons.add(part.layer, part.path, error)
 
     def table(self, directory: MergedDir, position: int) -> dict[str, EntryKind]:
-        """Return the kinds of what a scan of one part of a directory finds."""
+        """Return the kinds for the scan of one part of a directory."""
         return self.kinds.table(
             directory.parts[position].layer,
             uncertain=self._unsure(directory, position),
@@ -233,7 +232,7 @@ class Overlay(OverlayLayers):
     def _honours(self, directory: MergedDir, part: Part) -> bool:
         """Tell whether a listing looks for whiteouts by attribute in this part.
 
-        The kernel remembers for a whole layer that an `opaque=x` was met in it.
+        The kernel records per layer that an `opaque=x` was found in it.
         """
         return (
             directory.xattr_whiteouts
@@ -245,7 +244,7 @@ class Overlay(OverlayLayers):
     def looks_up(self, directory: MergedDir, part: Part) -> bool:
         """Tell whether a listing looks up each name of this part, to give it an inode number.
 
-        What a lookup then denies is left out of the listing (ovl_calc_d_ino, ovl_cache_update).
+        If the lookup fails, the name is omitted (ovl_calc_d_ino, ovl_cache_update).
         """
         if not directory.whiteouts:
             return False
@@ -254,7 +253,7 @@ class Overlay(OverlayLayers):
         return self.same_fs and self.is_upper(part.layer) and "impure" in part.attributes
 
     def _read_files(self, directory: MergedDir) -> None:
-        """Look at the attributes of files, and correct what they are."""
+        """Read the attributes of files, and correct their kinds."""
         honours = [self._honours(directory, part) for part in directory.parts]
         for part, honoured in zip(directory.parts, honours, strict=True):
             if (self.thorough or honoured) and part.fd >= 0:
@@ -273,12 +272,12 @@ class Overlay(OverlayLayers):
                 part.names[name] = self._metacopy(directory, name, kind, hides=hides)
 
     def unread(self, part: Part) -> Callable[[str, OSError], None]:
-        """Return what notes that attributes of a file in a directory of a layer are unknown."""
+        """Return a function that records that attributes of a file in a directory are unknown."""
         inside = f"{part.path}/" if part.path else ""
         return lambda name, error: self.reasons.add(part.layer, inside + name, error)
 
     def xattr_whiteout(self, part: Part, kind: EntryKind, *, hides: bool) -> EntryKind:
-        """Return what a whiteout by attribute is to a listing, which may look it up or not."""
+        """Return the kind of a whiteout by attribute in a listing, which may look it up or not."""
         if hides:
             return self.kinds.get("w", part.layer, by_attribute=True)
         return self.kinds.get(
@@ -302,7 +301,7 @@ class Overlay(OverlayLayers):
     def enter(
         self, directory: MergedDir, name: str, kind: EntryKind
     ) -> tuple[EntryKind | None, MergedDir | None]:
-        """Find out which layers a directory just listed is merged from."""
+        """Find the layers from which a directory that was just listed is merged."""
         if not kind.reachable:
             return kind, None
         try:
@@ -333,7 +332,7 @@ class Overlay(OverlayLayers):
         return self.kinds.get("d", kind.layer, merged, uncertain=kind.uncertain), child
 
     def directory(self, directory: MergedDir, name: str, found: Found) -> MergedDir:
-        """Make the merged directory out of what a lookup found."""
+        """Return the merged directory for the result of a lookup."""
         child = MergedDir(directory.child_path(name), found.parts)
         # ovl_get_inode: an origin on the topmost part means a copy-up, hence whiteouts.
         child.whiteouts = len(found.parts) > 1 or "origin" in found.parts[0].attributes
@@ -348,9 +347,9 @@ class Overlay(OverlayLayers):
         return child
 
     def _merge(self, directory: MergedDir, name: str) -> Found | None:
-        """Do what `lookup` does for a directory that was just listed, from what the scan saw.
+        """Like `lookup` for a directory that was just listed, from the result of the scan.
 
-        Returns None if a redirect, a trap, or an origin to verify, asks for the whole of `lookup`.
+        Returns None if a redirect, a trap or an origin to verify needs the full `lookup`.
         """
         if self.settings.verify:
             return None
@@ -383,12 +382,12 @@ class Overlay(OverlayLayers):
         return found if found.parts else None
 
     def _is_last(self, directory: MergedDir, position: int, found: Found) -> bool:
-        """Tell whether a lookup goes no deeper than this part, and reads no attributes of it."""
+        """Tell whether a lookup ends at this part, without reading its attributes."""
         parts, part = directory.parts, directory.parts[position]
         upper = self.is_upper(part.layer)
         if not self.settings.checks_redirects:
             return len(parts) == 1 if upper else position == len(parts) - 1
-        # With data-only layers a name might yet be a file that has its data there.
+        # With data-only layers a name might still be a file with its data there.
         return (
             not upper
             and part.layer == self.last_lower

@@ -1,4 +1,4 @@
-"""The layers of one overlay, opened, and the attributes that it reads in them."""
+"""The open layers of an overlay, and the attributes that it reads in them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class OverlayLayers:
         self.reasons = Reasons()
         self.first_lower = 1 if settings.has_upper else 0
         self.last_lower = len(self.roots) - settings.data_layers - 1
-        #: The layers in which an opaque=x was met; the kernel remembers that for a whole layer.
+        #: The layers in which an opaque=x was found; the kernel records that per layer.
         self.xwhiteout_layers: set[int] = set()
         self.lower_roots = [
             Part(index, -1, "") for index in range(self.first_lower, self.last_lower + 1)
@@ -85,7 +85,7 @@ class OverlayLayers:
         return layers.attribute(self.settings.prefix + attribute, fd, name)
 
     def opaque(self, part: Part) -> bytes | None:
-        """Return the value of `opaque`, which counts only where it is one byte long."""
+        """Return the value of `opaque`, which counts only if it is one byte long."""
         if "opaque" not in part.attributes:
             return None
         return self.value("opaque", part.fd)
@@ -120,9 +120,9 @@ class OverlayLayers:
         return None
 
     def note_opaque(self, part: Part, opaque: bytes | None) -> bool:
-        """Note what the value of `opaque` says of a part; tell if a listing looks for xwhiteouts.
+        """Record the value of `opaque` of a part; tell whether a listing looks for xwhiteouts.
 
-        The kernel does that for lower layers alone.
+        The kernel does that only for lower layers.
         """
         if opaque != b"x" or self.is_upper(part.layer):
             return False
@@ -150,7 +150,7 @@ def identities(roots: Iterable[int]) -> frozenset[tuple[int, int]]:
 
 
 def is_strange(name: str, prefix: str) -> bool:
-    """Tell whether an attribute looks like a marker, but is not spelled as this mount reads it."""
+    """Tell whether an attribute is a marker in a spelling that this mount does not read."""
     if name.startswith(prefix):
         return name.startswith(prefix + "overlay.")
     return name.startswith((TRUSTED, USER, FUSE))

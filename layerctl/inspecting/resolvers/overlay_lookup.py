@@ -1,4 +1,4 @@
-"""One lookup in an overlay, which wanders from layer to layer (ovl_lookup in namei.c, 6.18)."""
+"""One lookup in an overlay, layer by layer (ovl_lookup in namei.c, 6.18)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class OverlayLookup:
         self._overlay = overlay
         self._origins = origins
         self._settings = overlay.settings
-        self._name = name  # becomes another name, or an absolute path, where redirects say so
+        self._name = name  # becomes another name, or an absolute path, by redirects
         self._last = False
         self._is_dir = False
         self._letter = ""
@@ -106,7 +106,7 @@ class OverlayLookup:
             self._look_in_index(self._origins, directory)
 
     def _through_lowers(self, directory: MergedDir, lowers: list[Part]) -> int:
-        """Go down the lower layers; return in how many of them something was found."""
+        """Search the lower layers; return in how many of them something was found."""
         overlay, found, settings = self._overlay, self._found, self._settings
         below = index = 0
         while found.stop is None and index < len(lowers):
@@ -139,8 +139,8 @@ class OverlayLookup:
     def _verified(self, directory: MergedDir, below: Part) -> bool:
         """Tell whether the first lower object is what the upper one was copied from.
 
-        With nfs_export=on a directory that is not is left out, and so is what is below it; with
-        index=on a metacopy file that is not is denied.
+        If not, with nfs_export=on a directory and everything below it is left out, and with
+        index=on the lookup of a metacopy file fails.
         """
         overlay, found, origins = self._overlay, self._found, self._origins
         if origins is None or not found.parts or not overlay.is_upper(found.parts[0].layer):
@@ -167,7 +167,7 @@ class OverlayLookup:
     def _look_in_index(self, origins: Origins, directory: MergedDir) -> None:
         """Look the lower file up in the index (ovl_lookup_index).
 
-        Of directories only those whose origin is verified are looked up (ovl_index_all).
+        Directories are looked up only if their origin is verified (ovl_index_all).
         """
         found = self._found
         top = found.parts[0]
@@ -197,7 +197,7 @@ class OverlayLookup:
     def _name_in_index(
         self, origins: Origins, directory: MergedDir, upper: Part | None
     ) -> str | None:
-        """Return the name that the index would have for what a lookup found."""
+        """Return the name in the index for the result of a lookup."""
         found = self._found
         if self._is_dir:
             lowers = found.parts[1:] if upper is not None else found.parts
@@ -232,7 +232,7 @@ class OverlayLookup:
         self._found.parts.append(part)
 
     def _may_follow(self) -> None:
-        """Refuse where an attribute asks for what is off (ovl_check_follow_redirect)."""
+        """Refuse an attribute for a feature that is off (ovl_check_follow_redirect)."""
         if self._metacopy and not self._settings.metacopy:
             raise _RefusedError(errno.EPERM, _METACOPY)
         redirected = self._redirect is not None or self._upper_redirect is not None
@@ -312,7 +312,7 @@ class OverlayLookup:
         self._follow(value, element)
 
     def _single_file(self, element: _Element, letter: str) -> Part | None:
-        """Go on with a lookup that met something other than a directory."""
+        """Continue a lookup that found something other than a directory."""
         if element.after or self._is_dir:
             self._stop(letter, element)
             return None

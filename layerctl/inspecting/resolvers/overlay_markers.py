@@ -1,4 +1,4 @@
-"""Overlay's whiteouts and opaque directories, and names that only look like such."""
+"""Whiteouts and opaque directories of overlay, and names that only look like them."""
 
 from __future__ import annotations
 
@@ -32,10 +32,9 @@ class OverlayMarkers:
         resolver.reads_all = True
 
     def read(self, directory: MergedDir) -> list[Entry]:
-        """Read what may be a marker, or be hidden by one; return the directories, sorted.
+        """Read markers and what they may hide; return the directories, sorted.
 
-        The lowest part has most files as a rule, and few of them matter: those with a name that a
-        part above has too.
+        The lowest part usually has most files, and only names that a higher part has too matter.
         """
         parts = directory.parts
         if len(parts) > 1 and (self._thorough or directory.xattr_whiteouts):
@@ -123,7 +122,7 @@ class OverlayMarkers:
         return Whiteout(path, marker, part.layer, sort, hides, "yes", f"hides {what}")
 
     def _above(self, directory: MergedDir, position: int, name: str) -> tuple[int, str] | None:
-        """Return what in a higher layer keeps a lookup from coming down to this marker."""
+        """Return what in a higher layer keeps a lookup from reaching this marker."""
         for part in directory.parts[:position]:
             kind = part.names.get(name)
             if kind is None:
@@ -147,7 +146,7 @@ class OverlayMarkers:
     # Opaque directories
 
     def on_root(self, root: MergedDir) -> Iterator[Whiteout]:
-        """Yield markers on the layers' own directories, where `y` does nothing."""
+        """Yield markers on the root directories of layers, where `y` has no effect."""
         reason = "it is on the root directory of a layer, and the root always merges all layers"
         for part in root.parts:
             if self._bears_opaque(part):
@@ -170,7 +169,7 @@ class OverlayMarkers:
         return [name for name, kind in part.names.items() if kind.letter == "d"]
 
     def may_bear(self, directory: MergedDir) -> bool:
-        """Tell whether a directory of one layer may bear a marker itself."""
+        """Tell whether a directory of one layer may have a marker itself."""
         part = directory.parts[0]
         return bool(part.attributes or part.strange)
 
@@ -217,7 +216,7 @@ class OverlayMarkers:
         return [part for part in below.parts if (part.layer, part.path) not in places]
 
     def hider(self, directory: MergedDir, name: str, layer: int) -> tuple[str, int] | None:
-        """Return what leaves the directory `name` of `layer` out, in words, and its layer."""
+        """Return what excludes the directory `name` of `layer`, as text, and its layer."""
         for above in directory.parts:
             if above.layer >= layer:
                 break
@@ -275,9 +274,9 @@ def _foreign(directory: MergedDir, part: Part, name: str, marker: str) -> Whiteo
 
 
 def _below(directory: MergedDir, position: int, name: str) -> tuple[Covered, ...]:
-    """Return what is below of that name and would show, or be merged.
+    """Return what is below with that name and would show, or be merged.
 
-    Another whiteout ends it; under a directory so does what is none.
+    Another whiteout ends it, and so does a non-directory below a directory.
     """
     parts = directory.parts
     found: list[Covered] = []

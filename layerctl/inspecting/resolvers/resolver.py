@@ -1,4 +1,4 @@
-"""What the resolvers of overlay and aufs have in common: lookups, and what cannot be read."""
+"""Common parts of the resolvers of overlay and aufs: lookups, and what cannot be read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _KEPT_REASONS = 1000
 
 
 class Stop(NamedTuple):
-    """Why a search in the layers went no deeper: what stands in which layer, at which path.
+    """Why a search in the layers ended: what is in which layer, at which path.
 
     `kind` is `whiteout` (a device 0:0), `xattr` (a whiteout by attribute), `aufs` (`.wh.NAME`),
     `opaque`, or the letter of a file that is not a directory.
@@ -37,8 +37,8 @@ class Stop(NamedTuple):
 class Marker(Enum):
     """A whiteout in one layer, and what it does there.
 
-    DEVICE and ATTRIBUTE are the file itself, the others a file beside it: NAME counts, IGNORED does
-    not in its branch, INVALID is no regular file, which makes a lookup fail.
+    DEVICE and ATTRIBUTE are the file itself, the others another file: NAME counts, IGNORED does not
+    count in its branch, INVALID is not a regular file, so that a lookup fails.
     """
 
     DEVICE = auto()
@@ -56,13 +56,13 @@ class Marker(Enum):
 class Found:
     """What a lookup of one name found.
 
-    `letter` is None for nothing, `parts` the layers it is made of (one, but for directories),
-    `error` an errno where the kernel refuses and `refused` why it does, `stop` what ended the
-    search, `data` where a metacopy file's contents lie (layer and path), `between` the layers and
-    paths of those with metadata alone on the way there, `redirects` the layers and targets of
-    those that were followed, `opaque` the layer where a directory is opaque. Of an overlay's index
-    `indexed` tells whether it has it, `misplaced` whether it has something else instead, `copied`
-    the name there of what is shown for a lower file. `alias` is another path to the same file.
+    `letter` is None for nothing, `parts` are the layers (one, except for directories), `error` is
+    an errno if the kernel refuses and `refused` the reason, `stop` what ended the search, `data`
+    the layer and path of a metacopy file's contents, `between` the layers and paths of metacopy
+    files on the way there, `redirects` the layers and targets of followed redirects, `opaque` the
+    layer in which a directory is opaque. `indexed` means that the index of an overlay has it,
+    `misplaced` that it has something else instead, `copied` is the name in the index of what is
+    shown for a lower file. `alias` is another path to the same file.
     """
 
     __slots__ = (
@@ -108,7 +108,7 @@ class Unknown(NamedTuple):
 
 
 class Reasons:
-    """Collects what could not be read, each once, up to a bound."""
+    """Collects what could not be read, each once, up to a limit."""
 
     def __init__(self) -> None:
         self._kept: dict[Unknown, None] = {}
@@ -116,11 +116,11 @@ class Reasons:
 
     @property
     def kept(self) -> list[Unknown]:
-        """What could not be read; `more` counts what is not here."""
+        """What could not be read; `more` is the number of omitted reasons."""
         return list(self._kept)
 
     def add(self, layer: int, path: str, error: OSError) -> None:
-        """Note a failure, but for names that have merely gone since they were listed."""
+        """Record a failure, except for names that were removed since they were listed."""
         if error.errno != errno.ENOENT:
             self._keep(Unknown(layer, path, error.strerror or str(error)))
 
@@ -131,14 +131,14 @@ class Reasons:
             self.more += 1
 
     def merge(self, other: Reasons) -> None:
-        """Take in what another process could not read; both may have met the same."""
+        """Merge what another process could not read; both may have the same reasons."""
         for one in other._kept:
             self._keep(one)
         self.more += other.more
 
 
 class LowerReasons(Reasons):
-    """Adds to the reasons of a whole stack what cannot be read of its layers from `since` down."""
+    """Adds what cannot be read in the layers from `since` on to the reasons of a whole stack."""
 
     def __init__(self, whole: Reasons, since: int) -> None:
         super().__init__()
@@ -146,27 +146,27 @@ class LowerReasons(Reasons):
         self._since = since
 
     def add(self, layer: int, path: str, error: OSError) -> None:
-        """Note a failure in a layer of the lower ones."""
+        """Record a failure in one of the lower layers."""
         self._whole.add(layer + self._since, path, error)
 
 
 class Resolver(Protocol):
-    """What the walk, the story and the lists ask of overlay and aufs alike."""
+    """The interface of the resolvers of overlay and aufs."""
 
     reasons: Reasons
     kinds: EntryKinds
     roots: list[int]
     #: Whether a listing reads the attributes of every file.
     thorough: bool
-    #: Whether files may have their contents in a layer below their metadata.
+    #: Whether files can have their contents in a layer below their metadata.
     metacopies: bool
 
     def ask(self, mount: int) -> None:
-        """Let a live mount, open at `mount`, tell what the layers alone do not."""
+        """Use a live mount, open at `mount`, to find out what the layers do not show."""
 
     @property
     def index(self) -> int:
-        """The open index of an overlay, which has files for names of others; -1 without one."""
+        """The open index of an overlay, -1 without one."""
 
     def close(self) -> None:
         """Close what was opened besides the layers' own directories."""
@@ -183,16 +183,16 @@ class Resolver(Protocol):
     def enter(
         self, directory: MergedDir, name: str, kind: EntryKind
     ) -> tuple[EntryKind | None, MergedDir | None]:
-        """Return the whole kind of a directory just listed, and the directory unless denied.
+        """Return the full kind of a directory that was just listed, and the directory if reachable.
 
-        The kind is None if a listing leaves it out, because a lookup is denied.
+        The kind is None if a listing omits it because its lookup fails.
         """
 
     def lookup(self, directory: MergedDir, name: str) -> Found:
         """Look one name up, as the kernel does."""
 
     def directory(self, directory: MergedDir, name: str, found: Found) -> MergedDir:
-        """Make the merged directory out of what a lookup found."""
+        """Return the merged directory for the result of a lookup."""
 
     def acts_on(self, part: Part, name: str) -> bool:
         """Tell whether a part that was read has a name, or a whiteout for it."""
@@ -203,7 +203,7 @@ class Resolver(Protocol):
     def marker(
         self, layer: int, fd: int, name: str, status: os.stat_result | None
     ) -> Marker | None:
-        """Return the whiteout for a name in an open directory of a layer, be it in vain.
+        """Return the whiteout for a name in an open directory of a layer, even without effect.
 
         `status` is that of the name itself. Raises OSError.
         """
@@ -244,10 +244,10 @@ def open_layers(paths: Iterable[str]) -> list[int]:
 
 
 def descend(resolver: Resolver, path: str) -> tuple[MergedDir, str, Found | None]:
-    """Look a path up name by name, as far as directories lead.
+    """Look a path up name by name, as far as there are directories.
 
-    Returns the last directory, open, and what was found in it under the next name, if that is no
-    directory or is denied; None if the whole path was gone down.
+    Returns the last directory, open, and the result for the next name if it is not a directory or
+    not reachable; None if the whole path was found.
     """
     directory = resolver.root()
     for name in filter(None, path.split("/")):
@@ -270,7 +270,7 @@ def find_directory(resolver: Resolver, path: str) -> MergedDir | None:
 
 
 def look_up(resolver: Resolver, path: str) -> Found:
-    """Look a whole path up from the root; nothing if a directory on the way is none."""
+    """Look a whole path up from the root; finds nothing if a parent is not a directory."""
     above, _, name = path.rpartition("/")
     directory, _, found = descend(resolver, above)
     try:

@@ -21,7 +21,7 @@ _NOUNS = {
 
 
 def noun(letter: str) -> str:
-    """Return what a file of this type is called in a sentence."""
+    """Return the noun for this type of file."""
     return _NOUNS[letter]
 
 
@@ -48,16 +48,16 @@ class Alias(NamedTuple):
 
     @property
     def why(self) -> str:
-        """What that means, in words."""
+        """What that means, as text."""
         return aliasing(self.what, self.other)
 
 
-#: What is known of other paths: by directory, then by name.
+#: Known aliases: by directory, then by name.
 Aliases = dict[str, dict[str, Alias]]
 
 
 class EntryKind:
-    """Everything about an entry but its name. One object for all entries that share it.
+    """Everything about an entry except its name; one object for all entries with the same values.
 
     `letter` is its type, `layer` the index of the layer that provides it, `merged` the layers of a
     directory that has several. `reachable` is False for what a listing shows and a lookup denies,
@@ -98,7 +98,7 @@ class EntryKind:
 
 
 class EntryKinds:
-    """Makes each `EntryKind` once, so that what is worked out for one serves all alike."""
+    """Creates each `EntryKind` once, so that results for one can be reused."""
 
     def __init__(self) -> None:
         self._made: dict[tuple[object, ...], EntryKind] = {}
@@ -131,8 +131,8 @@ class EntryKinds:
     ) -> dict[str, EntryKind]:
         """Return a table for `layers.scan`: a kind for every letter, in one layer.
 
-        `devices` makes of a 0:0 device an entry that no lookup finds, which is what it is where
-        a listing comes from a single layer unread.
+        With `devices`, a 0:0 device is an entry that no lookup finds, as in a listing of a single
+        layer.
         """
         key = (layer, uncertain, devices)
         table = self._tables.get(key)
@@ -151,9 +151,9 @@ class EntryKinds:
 
 
 def aliased(kind: EntryKind, alias: Alias, merged: tuple[int, ...] = ()) -> EntryKind:
-    """Return a kind with what another path to the same file makes of it.
+    """Return the kind of a path that is affected by another path to the same file.
 
-    It is uncertain, since nobody knows in which order the kernel was asked.
+    It is uncertain, since the order of lookups is unknown.
     """
     return EntryKind(
         kind.letter,
@@ -202,7 +202,7 @@ class MergedDir:
         self.path = path
         self.parts = parts
         self.uncertain = False
-        #: Whether the index of an overlay has it.
+        #: Whether it is in the index of an overlay.
         self.indexed = False
         #: The layer whose part says that nothing below it counts, None if none does.
         self.opaque: int | None = None
