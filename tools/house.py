@@ -23,7 +23,6 @@ MODULE_LINES, FUNCTION_LINES = 450, 40
 TABLES = {
     "layerctl/errors.py": "the table of errors",
     "layerctl/render/tables.py": "the table of columns",
-    "layerctl/rules/options.py": "the table of mount options",
 }
 
 #: What any room may use of os: it works on names, and does not access files.

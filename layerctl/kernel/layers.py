@@ -222,10 +222,7 @@ _WITHOUT = frozenset({errno.ENOTSUP, errno.ENOENT, errno.ENODATA})
 
 
 def with_attributes(
-    fd: int,
-    names: Iterable[str],
-    wanted: Collection[str],
-    unread: Callable[[str, OSError], None],
+    fd: int, names: Iterable[str], wanted: Collection[str], unread: Callable[[str, OSError], None]
 ) -> dict[str, list[str]]:
     """Return the files of a directory that have any of the wanted attributes, with those.
 

@@ -155,11 +155,7 @@ def open_tree(path: str, flags: int = OPEN_TREE_CLONE) -> int:
 
 
 class _OpenHow(ctypes.Structure):
-    _fields_ = (
-        ("flags", ctypes.c_uint64),
-        ("mode", ctypes.c_uint64),
-        ("resolve", ctypes.c_uint64),
-    )
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
 
 
 def openat2(dir_fd: int, path: str, flags: int, resolve: int) -> int:

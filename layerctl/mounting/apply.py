@@ -17,13 +17,7 @@ from layerctl.kernel import beneath, mounts, standing, syscalls
 from layerctl.kernel.beneath import Identity
 from layerctl.kernel.kmsg import KernelLog
 from layerctl.kernel.mounts import Mounted
-from layerctl.kernel.process import (
-    close,
-    inside,
-    raise_open_files,
-    signals_come,
-    signals_wait,
-)
+from layerctl.kernel.process import close, inside, raise_open_files, signals_come, signals_wait
 from layerctl.model import Stack
 from layerctl.mounting import build, readback
 from layerctl.mounting.plan import Plan, fill, named, paths_of

@@ -13,17 +13,10 @@ from layerctl.rules.words import count
 #: kernel log shows it ('falling back to', 'ignore').
 _FALLS_BACK = frozenset(
     {
-        "redirect_dir",
-        "index",
-        "nfs_export",
-        "metacopy",
-        "xino",
-        "uuid",
-        "verity",
-        "volatile",
+        "redirect_dir", "index", "nfs_export", "metacopy", "xino", "uuid", "verity", "volatile",
         "fsync",
     }
-)
+)  # fmt: skip
 #: Values that mountinfo does not show, since they are the default.
 _SILENT_VALUES = frozenset({"off", "auto", "follow", "none"})
 #: Attributes that aufs drops if they are not compiled in or are obsolete.

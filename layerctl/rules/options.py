@@ -48,41 +48,13 @@ class Option(NamedTuple):
 _ON_OFF = ("on", "off")
 
 OVERLAY: tuple[Option, ...] = (
+    Option("lowerdir", Takes.LAYERS, "lower layers, topmost first, separated by ':'", since="3.18"),
+    Option("lowerdir+", Takes.PATH, "add one lower layer; no escaping", since="6.7"),
+    Option("datadir+", Takes.PATH, "add one data-only layer; no escaping", since="6.7"),
+    Option("upperdir", Takes.PATH, "the writable layer", since="3.18"),
+    Option("workdir", Takes.PATH, "scratch space on the upper layer's filesystem", since="3.18"),
     Option(
-        "lowerdir",
-        Takes.LAYERS,
-        "lower layers, topmost first, separated by ':'",
-        since="3.18",
-    ),
-    Option(
-        "lowerdir+",
-        Takes.PATH,
-        "add one lower layer; no escaping",
-        since="6.7",
-    ),
-    Option(
-        "datadir+",
-        Takes.PATH,
-        "add one data-only layer; no escaping",
-        since="6.7",
-    ),
-    Option(
-        "upperdir",
-        Takes.PATH,
-        "the writable layer",
-        since="3.18",
-    ),
-    Option(
-        "workdir",
-        Takes.PATH,
-        "scratch space on the upper layer's filesystem",
-        since="3.18",
-    ),
-    Option(
-        "default_permissions",
-        Takes.NOTHING,
-        "check permissions only by mode bits",
-        since="4.1",
+        "default_permissions", Takes.NOTHING, "check permissions only by mode bits", since="4.1"
     ),
     Option(
         "redirect_dir",
@@ -105,26 +77,10 @@ OVERLAY: tuple[Option, ...] = (
         (*_ON_OFF, "null", "auto"),
         "5.11",
     ),
+    Option("nfs_export", Takes.CHOICE, "persistent file handles for NFS export", _ON_OFF, "4.16"),
+    Option("xino", Takes.CHOICE, "unique and persistent inode numbers", (*_ON_OFF, "auto"), "4.17"),
     Option(
-        "nfs_export",
-        Takes.CHOICE,
-        "persistent file handles for NFS export",
-        _ON_OFF,
-        "4.16",
-    ),
-    Option(
-        "xino",
-        Takes.CHOICE,
-        "unique and persistent inode numbers",
-        (*_ON_OFF, "auto"),
-        "4.17",
-    ),
-    Option(
-        "metacopy",
-        Takes.CHOICE,
-        "copy up only metadata until data is written",
-        _ON_OFF,
-        "4.19",
+        "metacopy", Takes.CHOICE, "copy up only metadata until data is written", _ON_OFF, "4.19"
     ),
     Option(
         "verity",
@@ -133,18 +89,9 @@ OVERLAY: tuple[Option, ...] = (
         (*_ON_OFF, "require"),
         "6.6",
     ),
+    Option("volatile", Takes.NOTHING, "never sync: fast, but a crash loses data", since="5.10"),
     Option(
-        "volatile",
-        Takes.NOTHING,
-        "never sync: fast, but a crash loses data",
-        since="5.10",
-    ),
-    Option(
-        "fsync",
-        Takes.CHOICE,
-        "when to sync the upper layer",
-        ("volatile", "auto", "strict"),
-        "7.0",
+        "fsync", Takes.CHOICE, "when to sync the upper layer", ("volatile", "auto", "strict"), "7.0"
     ),
     Option(
         "userxattr",
@@ -167,20 +114,9 @@ OVERLAY: tuple[Option, ...] = (
 )
 
 _AUFS_CREATE = (
-    "tdp",
-    "top-down-parent",
-    "rr",
-    "round-robin",
-    "mfs",
-    "mfs:",
-    "most-free-space",
-    "most-free-space:",
-    "tdmfs:",
-    "mfsrr:",
-    "pmfs",
-    "pmfs:",
-    "pmfsrr:",
-)
+    "tdp", "top-down-parent", "rr", "round-robin", "mfs", "mfs:", "most-free-space",
+    "most-free-space:", "tdmfs:", "mfsrr:", "pmfs", "pmfs:", "pmfsrr:",
+)  # fmt: skip
 
 AUFS: tuple[Option, ...] = (
     Option("br", Takes.LAYERS, "branches, topmost first, separated by ':', each PATH[=PERM]"),
@@ -193,12 +129,7 @@ AUFS: tuple[Option, ...] = (
     Option("mod", Takes.LAYERS, "change the permission of one branch: PATH=PERM"),
     Option("xino", Takes.PATH, "path of the inode number table"),
     Option("noxino", Takes.NOTHING, "no inode number table", shown=True),
-    Option(
-        "trunc_xino",
-        Takes.NOTHING,
-        "truncate the xino file when it grows large",
-        shown=True,
-    ),
+    Option("trunc_xino", Takes.NOTHING, "truncate the xino file when it grows large", shown=True),
     Option("notrunc_xino", Takes.NOTHING, "do not truncate the xino file"),
     Option("trunc_xino_path", Takes.PATH, "truncate the xino file of one branch now"),
     Option(
@@ -237,12 +168,7 @@ AUFS: tuple[Option, ...] = (
     ),
     Option("shwh", Takes.NOTHING, "show whiteouts (read-only mounts)", shown=True),
     Option("noshwh", Takes.NOTHING, "hide whiteouts (default)"),
-    Option(
-        "dirperm1",
-        Takes.NOTHING,
-        "only the topmost directory's permissions count",
-        shown=True,
-    ),
+    Option("dirperm1", Takes.NOTHING, "only the topmost directory's permissions count", shown=True),
     Option(
         "nodirperm1", Takes.NOTHING, "the directory permissions of every branch count (default)"
     ),
@@ -282,11 +208,7 @@ AUFS: tuple[Option, ...] = (
     Option("acl", Takes.NOTHING, "respect POSIX ACLs of the branches"),
     Option("noacl", Takes.NOTHING, "ignore POSIX ACLs of the branches"),
     Option(
-        "create",
-        Takes.CHOICE,
-        "which writable branch gets new files",
-        _AUFS_CREATE,
-        shown=True,
+        "create", Takes.CHOICE, "which writable branch gets new files", _AUFS_CREATE, shown=True
     ),
     Option("create_policy", Takes.CHOICE, "same as create=", _AUFS_CREATE),
     Option(
@@ -360,20 +282,10 @@ FLAGS: tuple[Option, ...] = tuple(
 #: Words that mount(8) reads in fstab and never passes to the kernel.
 USERSPACE_ONLY = frozenset(
     {
-        "auto",
-        "noauto",
-        "user",
-        "nouser",
-        "users",
-        "nousers",
-        "owner",
-        "noowner",
-        "group",
-        "nogroup",
-        "nofail",
-        "_netdev",
+        "auto", "noauto", "user", "nouser", "users", "nousers", "owner", "noowner", "group",
+        "nogroup", "nofail", "_netdev",
     }
-)
+)  # fmt: skip
 
 #: Options of the Linux security module; any filesystem accepts them if the module is active.
 LSM_OPTIONS = frozenset({"context", "fscontext", "defcontext", "rootcontext", "seclabel"})

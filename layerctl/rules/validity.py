@@ -8,16 +8,7 @@ from layerctl.errors import RequestError
 from layerctl.model import Layer, Role, Stack
 from layerctl.rules import aufs
 from layerctl.rules.limits import AUFS_MAX_SECONDS, MAX_BRANCHES, MAX_LOWERS, MIN_RDBLK
-from layerctl.rules.options import (
-    FLAGS,
-    TABLES,
-    Option,
-    Takes,
-    find,
-    flag_value,
-    integer,
-    nearest,
-)
+from layerctl.rules.options import FLAGS, TABLES, Option, Takes, find, flag_value, integer, nearest
 
 
 def problems(stack: Stack) -> list[RequestError]:

@@ -175,9 +175,7 @@ def overlays(
         yield Other(entry.target, upper, work, pid, certain)
 
 
-def layer_paths(
-    entries: Iterable[MountEntry],
-) -> tuple[dict[int, tuple[str, ...]], frozenset[int]]:
+def layer_paths(entries: Iterable[MountEntry]) -> tuple[dict[int, tuple[str, ...]], frozenset[int]]:
     """Return the layers of every overlay by its mount id, from the root; and which are guessed."""
     found, guessed = {}, set()
     for entry in entries:

@@ -15,14 +15,7 @@ from typing import NamedTuple
 
 from layerctl.errors import RefusedError
 from layerctl.kernel import beneath, context, layers, mounts, syscalls
-from layerctl.kernel.facts import (
-    FS_APPEND_FL,
-    FS_IMMUTABLE_FL,
-    Directory,
-    Facts,
-    Other,
-    TypeState,
-)
+from layerctl.kernel.facts import FS_APPEND_FL, FS_IMMUTABLE_FL, Directory, Facts, Other, TypeState
 from layerctl.kernel.facts.common import surroundings
 from layerctl.kernel.facts.ignored_markers import foreign
 from layerctl.kernel.facts.overlay import ask_for_room, inode_flags, overlays
