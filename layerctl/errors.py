@@ -70,6 +70,15 @@ ERRORS: dict[str, ErrorKind] = {
     row.id: row
     for row in (
         ErrorKind(
+            "ambiguous-name",
+            EXIT_NOT_FOUND,
+            "Several things have this name",
+            "A container, an image and a layer may have the same name, and the start of an id may "
+            "fit several.",
+            "Say which one: docker:NAME, podman:NAME, image:NAME, layer:ID or path:PATH.",
+            ("layerctl list --all",),
+        ),
+        ErrorKind(
             "aufs-branch-busy",
             EXIT_REFUSED,
             "A branch cannot be removed while it is in use",
@@ -407,6 +416,14 @@ ERRORS: dict[str, ErrorKind] = {
             "A part of the program cannot be loaded",
             "One of its modules, or of the modules it needs, is missing or unreadable.",
             "Run the command again; if it still fails, reinstall the program.",
+        ),
+        ErrorKind(
+            "stored-layer-missing",
+            EXIT_REFUSED,
+            "A layer of a container or an image is missing from its store",
+            "The records of the engine name a layer whose directory is gone or not recorded.",
+            "Inspect the layers that are left, or restore the missing one.",
+            ("layerctl list --all",),
         ),
         ErrorKind(
             "system-error",

@@ -25,7 +25,6 @@ BAD: tuple[tuple[int, str, tuple[str, ...]], ...] = (
     (3, "no-mountinfo", ("list", "--mountinfo", "file")),
     (3, "target-missing", ("inspect", "mount", "nosuch")),
     (3, "not-layered", ("inspect", "mount", "own")),
-    (3, "not-mounted", ("inspect", "mount", "merged/inside")),
     (2, "usage", ("inspect", "merged")),
     (2, "usage", ("inspect", "merged", "a", "b", "c")),
     (3, "target-missing", ("inspect", "merged", "nosuch")),

@@ -82,7 +82,7 @@ ROOMS = {
     "mounting": "apply build choose plan prepare readback run",
     "render": "errors",
     "rules": "aufs filesystems findings flags limits options overlay releases validity words",
-    "usecases": "mount targets",
+    "usecases": "mount stacks",
 }
 MOUNT = (
     MAIN

@@ -15,7 +15,8 @@ from layerctl.model import Layer, MountEntry, Role, Severity, Stack
 from layerctl.usecases import examine, remount
 from layerctl.usecases.branch import find_aufs, plan_changes
 from layerctl.usecases.mount import MountRequest, carry_out, failing, plan_mount, prepare_mount
-from layerctl.usecases.targets import as_shown, from_flags, open_target
+from layerctl.usecases.stacks import as_shown, from_flags
+from layerctl.usecases.targets import open_target
 from layerctl.usecases.umount import unmount_target
 
 _LAYERS = Request(lowers=("low",), upper="up")
@@ -74,7 +75,7 @@ def test_a_mount_is_prepared_carried_out_and_reported(lab: Path) -> None:
     assert notes[0] == f"the work directory is {lab}/up.work, created for this mount"
     assert mounted.entry.target == f"{lab}/m"
     assert open_target("m", Request()).stack.upper == f"{lab}/up"
-    report, _ = examine.live_mount("m", probe=False)
+    report, _ = examine.existing("m", None, probe=False)
     assert {one.severity for one in report.findings} == {Severity.INFO}
 
 

@@ -30,7 +30,7 @@ def command(*, request: Request, layer: int | None, arguments: tuple[str, ...]) 
     target, path = target_and_path(request, arguments)
     if path is None:
         raise RequestError("usage", "no PATH was given", hint="name a file of the merged tree")
-    with opened_stack(target, request, partial(check_layer, layer)) as view:
+    with opened_stack(target, partial(check_layer, layer)) as view:
         fd = open_file(view.resolver, path) if layer is None else open_version(view, path, layer)
         for block in blocks(fd):
             sys.stdout.buffer.write(block)

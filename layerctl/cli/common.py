@@ -27,6 +27,10 @@ _SOURCES: tuple[Decorator, ...] = (
 )  # fmt: skip
 
 _DIR: dict[str, Any] = {"metavar": "DIR", "shell_complete": directories}
+ROOT = click.option(
+    "--root", **_DIR,
+    help="Look names up in the container stores of this disk or store, not of this machine.",
+)  # fmt: skip
 _LAYER_FLAGS: tuple[Decorator, ...] = (
     click.option(
         "-t", "--type", "fstypes", multiple=True, metavar="TYPE", shell_complete=types,
@@ -55,10 +59,11 @@ _LAYER_FLAGS: tuple[Decorator, ...] = (
         shell_complete=mount_options, help="Mount options as for mount(8), including layers.",
     ),
     click.option("-r", "--read-only", "read_only", is_flag=True, help="Mount read-only."),
+    ROOT,
 )  # fmt: skip
 
 _FLAG_NAMES = (
-    "lowers", "data", "upper", "work", "branches", "options", "read_only",
+    "lowers", "data", "upper", "work", "branches", "options", "read_only", "root",
 )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 import click
 
 from layerctl.cli.change_output import change_options, listing_of_changes, write_changes
+from layerctl.cli.common import ROOT
 from layerctl.cli.complete import targets
 from layerctl.cli.help import WithExamples
 from layerctl.cli.inspect_common import end
@@ -24,6 +25,7 @@ from layerctl.usecases.targets import open_tree
 @click.command("diff", cls=WithExamples)
 @output_options(DIFFERENCES, CHANGE_SUMS, CHANGE_STATS, which=listing_of_changes, sorts=True)
 @change_options
+@ROOT
 @click.argument("first", metavar="A", shell_complete=targets)
 @click.argument("second", metavar="B", shell_complete=targets)
 @click.argument("path", metavar="[PATH]", required=False)
@@ -34,6 +36,7 @@ def command(
     stat: bool,
     patch: bool,
     glob: str | None,
+    root: str | None,
     first: str,
     second: str,
     path: str | None,
@@ -47,9 +50,9 @@ def command(
     with ExitStack() as stack:
         views = []
         for name in (first, second):
-            layers, notes, mount = open_tree(name)
-            views.append(stack.enter_context(opened(layers, mount)))
-            for text in (*notes, *views[-1].notes):
+            found = open_tree(name, root)
+            views.append(stack.enter_context(opened(found.stack, found.mount)))
+            for text in (*found.notes, *views[-1].notes):
                 note(text)
         inside = "" if path is None else path_in_tree(path, second)
         wanted = Paths(inside, glob) if inside or glob is not None else None

@@ -86,7 +86,7 @@ def command(
     if planned:
         return _report(examine.planned_mount(request, target, probe=not no_probe), options)
     if target is not None:
-        return _live(target, options, probe=not no_probe)
+        return _existing(target, request.root, options, probe=not no_probe)
     return _state(examine.this_machine(probe=not no_probe), options)
 
 
@@ -144,8 +144,8 @@ def _write(body: Document, options: Options, human: Callable[[], None]) -> None:
     write(FINDINGS, rows, options.output, human=human, beside=lambda: body)
 
 
-def _live(target: str, options: Options, *, probe: bool) -> int:
-    report, notes = examine.live_mount(target, probe=probe)
+def _existing(target: str, root: str | None, options: Options, *, probe: bool) -> int:
+    report, notes = examine.existing(target, root, probe=probe)
     for text in notes:
         note(text)
     return _report(report, options)

@@ -26,7 +26,8 @@ from layerctl.render.tables import LARGEST, USAGE, USAGES
 from layerctl.stores import owners
 from layerctl.stores.store import Container
 from layerctl.usecases import usage
-from layerctl.usecases.targets import Target, of_mount, open_target
+from layerctl.usecases.stacks import Target, of_mount
+from layerctl.usecases.targets import open_target
 
 
 def _listing(_: Output, given: dict[str, Any]) -> Listing:
@@ -57,7 +58,7 @@ def command(
     if request.names_layers:
         measured.add(open_target(names[0] if names else None, request))
     for name in () if request.names_layers else names:
-        measured.mounted(mounts.find_layered(name))
+        measured.add(open_target(name, request))
     if not names and not request.names_layers:
         for mounted in usage.mounted_once():
             try:
@@ -82,10 +83,13 @@ class _Measured:
 
     def mounted(self, mounted: mounts.Mounted) -> None:
         """Measure a live mount. Raises LayerctlError."""
-        self.add(of_mount(mounted), owners.of(mounted))
+        self.add(of_mount(mounted))
 
-    def add(self, asked: Target, container: Container | None = None) -> None:
+    def add(self, asked: Target) -> None:
         """Measure a stack. Raises LayerctlError."""
+        container = asked.container
+        if container is None and asked.mount is not None:
+            container = owners.of(mounts.Mounted(asked.mount, asked.stack))
         for text in asked.notes:
             note(text)
         target = None if asked.mount is None else asked.mount.target

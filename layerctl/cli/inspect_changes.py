@@ -57,7 +57,7 @@ def command(
     target, path = target_and_path(request, arguments)
     first, last = _span(since, layer)
     check = partial(check_since, last) if layer is None else partial(check_changing, layer)
-    with opened_stack(target, request, partial(check, target)) as view:
+    with opened_stack(target, partial(check, arguments[0] if arguments else None)) as view:
         wanted = Paths(path or "", glob) if path or glob is not None else None
         search = Changes(view, last, content=content, top=first, wanted=wanted)
         write_changes(view, search, listing, output, letters=letters, patch=patch)

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from layerctl.codecs.escape import printable
-from layerctl.codecs.request import Request
 from layerctl.errors import EXIT_FOUND, EXIT_OK
 from layerctl.inspecting.opening import Opened, opened
 from layerctl.model import Stack
 from layerctl.render.errors import note
-from layerctl.usecases.targets import open_target
+from layerctl.usecases.stacks import Target
 
 GLOB_HELP = "Show only matching names (paths, if PATTERN contains a slash)."
 
@@ -21,18 +20,16 @@ _NAMED = 20
 
 @contextmanager
 def opened_stack(
-    target: str | None,
-    request: Request,
+    target: Target,
     check: Callable[[Stack], None] = lambda _: None,
     *,
     thorough: bool = False,
 ) -> Iterator[Opened]:
-    """Open the layers of the mount at TARGET, or those that the layer flags name, once checked."""
-    stack, notes, mount = open_target(target, request)
-    for text in notes:
+    """Open the layers of a stack, once checked."""
+    for text in target.notes:
         note(text)
-    check(stack)
-    with opened(stack, mount, thorough=thorough) as view:
+    check(target.stack)
+    with opened(target.stack, target.mount, thorough=thorough) as view:
         for text in view.notes:
             note(text)
         yield view

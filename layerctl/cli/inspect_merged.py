@@ -87,7 +87,7 @@ def command(
     for one in old_types:
         note(f"--type {one} is deprecated; use --file-type {one}")
     # A story and a listing have little in common: each is loaded where it is asked for.
-    with opened_stack(target, request, partial(check_layer, layer), thorough=thorough) as view:
+    with opened_stack(target, partial(check_layer, layer), thorough=thorough) as view:
         if listing is STORY:
             from layerctl.cli.inspect_story import write_story
 

@@ -26,7 +26,8 @@ from layerctl.render.output import Format, Output, write
 from layerctl.render.tables import LAYER, LAYERS, MOUNTS
 from layerctl.rules.aufs import with_permissions
 from layerctl.stores import owners
-from layerctl.usecases.targets import as_shown, open_target
+from layerctl.usecases.stacks import as_shown
+from layerctl.usecases.targets import named, open_target
 
 
 def _listing(output: Output, _: object) -> Listing:
@@ -50,13 +51,7 @@ def command(
     With layer options instead of TARGET, show what they mean. With --raw and -0, write one row per
     layer.
     """
-    if target is None or request.names_layers:
-        stack = open_target(target, request).stack
-        if stack.fstype == "aufs":
-            stack = with_permissions(stack)
-        head, document = f"{stack.fstype}, not mounted", stack_document(stack, None, None)
-    else:
-        head, stack, document = _live(target, mountinfo, sysfs)
+    head, stack, document = _found(target, request, mountinfo, sysfs)
 
     def human() -> None:
         click.echo("\n".join([head, *stack_lines(stack)]))
@@ -68,12 +63,26 @@ def command(
         write(MOUNTS, [document], output, human=human)
 
 
-def _live(target: str, mountinfo: str, sysfs: str) -> tuple[str, Stack, Document]:
-    mounted = mounts.find_layered(target, mountinfo, sysfs)
+def _found(
+    target: str | None, request: Request, mountinfo: str, sysfs: str
+) -> tuple[str, Stack, Document]:
+    """Return the first line, the stack and the document of what TARGET or layer flags mean."""
+    elsewhere = mountinfo != mounts.SELF_MOUNTINFO or sysfs != mounts.AUFS_SYSFS
+    if target is None or request.names_layers:
+        found = open_target(target, request)
+    elif elsewhere:
+        found = as_shown(mounts.find_layered(target, mountinfo, sysfs))
+    else:
+        found = named(target, request.root, shown=True)
+    stack = found.stack
+    if found.mount is None:
+        if stack.fstype == "aufs":
+            stack = with_permissions(stack)
+        return f"{stack.fstype}, not mounted", stack, stack_document(stack, None, None)
+    mounted = mounts.Mounted(found.mount, stack, found.notes)
     if mountinfo == mounts.SELF_MOUNTINFO:
         (mounted,) = live_layers.noted([mounted])
-    stack, notes, _ = as_shown(mounted)
-    for text in notes:
+    for text in mounted.notes:
         note(text)
     entry = mounted.entry
     head = f"{printable(entry.target)}: {stack.fstype} from {printable(entry.source)}"

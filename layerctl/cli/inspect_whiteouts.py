@@ -52,7 +52,7 @@ def command(
     With PATH, list only those that hide it or something below it.
     """
     target, path = target_and_path(request, arguments)
-    with opened_stack(target, request, thorough=thorough) as view:
+    with opened_stack(target, thorough=thorough) as view:
         wanted = Paths(path or "", glob) if path or glob is not None else None
         search = Whiteouts(view, thorough=thorough, wanted=wanted)
         if streams(output) and not summary:

@@ -37,8 +37,8 @@ def command(
     content), whiteouts over nothing and opaque markers without effect. The merged tree stays the
     same at every step. The overlay must not be mounted. Files with several names stay.
     """
-    stack, notes, _ = open_target(target, request)
-    for text in notes:
+    found = open_target(target, request)
+    for text in found.notes:
         note(text)
-    with trimming(stack, ignore_times=ignore_mtime) as steps:
+    with trimming(found.stack, ignore_times=ignore_mtime) as steps:
         carry_out(steps, output, dry_run=dry_run, form=form)

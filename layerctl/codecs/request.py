@@ -21,7 +21,7 @@ _OVERLAY_LAYERS = ("lowerdir", "lowerdir+", "datadir+", "upperdir", "workdir")
 
 
 class Request(NamedTuple):
-    """The layer flags as typed."""
+    """The layer flags as typed. `root` is the directory whose engines' stores know names."""
 
     fstype: str | None = None
     lowers: tuple[str, ...] = ()
@@ -31,6 +31,7 @@ class Request(NamedTuple):
     branches: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     read_only: bool = False
+    root: str | None = None
 
     @property
     def names_layers(self) -> bool:

@@ -166,6 +166,40 @@ def find(target: str, mountinfo_path: str = SELF_MOUNTINFO) -> MountEntry:
     raise _not_mounted(target, None)
 
 
+def find_below(target: str) -> tuple[MountEntry, str]:
+    """Return the mount at `target`, or the layered one that it lies in, and the path in that mount.
+
+    The path need not exist. Its last name is not followed if it is a link. Raises what `find` does.
+    """
+    try:
+        return find(target), ""
+    except NotFoundError as error:
+        inside = _inside(absolute(target))
+        if inside is None:
+            raise
+        entry, below = inside
+        if entry.fstype not in LAYERED:
+            raise error from None
+        return entry, below
+
+
+def _inside(path: str) -> tuple[MountEntry, str] | None:
+    """Return the mount that a path lies in, and its place there."""
+    above, below = os.path.split(path)
+    while not os.path.isdir(above):
+        above, name = os.path.split(above)
+        below = os.path.join(name, below)
+    try:
+        identity, real = mount_id(above), os.path.realpath(above)
+    except OSError:
+        return None
+    for entry in shown(SELF_MOUNTINFO):
+        start = entry.target.rstrip("/")
+        if entry.mount_id == identity and f"{real}/".startswith(f"{start}/"):
+            return entry, os.path.join(real[len(start) :].lstrip("/"), below)
+    return None
+
+
 def missing(target: str, error: OSError) -> NotFoundError:
     """Return the error for a target that cannot be accessed."""
     return NotFoundError(
@@ -198,8 +232,12 @@ def _not_mounted(target: str, inside: MountEntry | None) -> NotFoundError:
 def find_layered(
     target: str, mountinfo_path: str = SELF_MOUNTINFO, sysfs: str = AUFS_SYSFS
 ) -> Mounted:
-    """Return the overlay or aufs mount at `target`. Raises NotFoundError if there is none."""
-    entry = find(target, mountinfo_path)
+    """Return the overlay or aufs mount at `target`. Raises NotFoundError where there is none."""
+    return layered_entry(target, find(target, mountinfo_path), sysfs)
+
+
+def layered_entry(target: str, entry: MountEntry, sysfs: str = AUFS_SYSFS) -> Mounted:
+    """Return a mount with its layers. Raises NotFoundError if it has none that are known."""
     if entry.fstype == FUSE_OVERLAYFS:
         raise NotFoundError(
             "layers-unknown",

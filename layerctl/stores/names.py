@@ -7,12 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from layerctl.kernel.rooted import Rooted
+from layerctl.rules.names import IMAGE, KINDS, LAYER
 from layerctl.stores.store import Container, Image, Store, StoredLayer
 
-ENGINES = ("docker", "podman", "containerd")
-IMAGE, LAYER = "image", "layer"
-#: What may stand before a name and a colon, to say what kind of thing it is.
-KINDS = (*ENGINES, IMAGE, LAYER)
 #: No start of an id that is shorter names one: it might be a word.
 SHORTEST = 4
 _HEX = re.compile(r"[0-9a-f]+")

@@ -34,8 +34,9 @@ from layerctl.rules.releases import release
 from layerctl.rules.words import shell
 from layerctl.stores import find, owners
 from layerctl.stores.store import Store
-from layerctl.usecases import targets
 from layerctl.usecases.mount import to_make, with_default_work, with_more
+from layerctl.usecases.stacks import from_flags
+from layerctl.usecases.targets import named
 
 if TYPE_CHECKING:
     from layerctl.diagnosing.reading.result import Reading
@@ -46,8 +47,12 @@ def planned_mount(request: Request, target: str | None, *, probe: bool) -> Repor
 
     Therefore only the work directory gets a default. With `probe`, filesystems are probed.
     """
-    stack, default_work = with_default_work(targets.from_flags(request))
     where = None if target is None else paths.absolute(target)
+    return _plan(from_flags(request), where, probe=probe)
+
+
+def _plan(asked: Stack, where: str | None, *, probe: bool) -> Report:
+    stack, default_work = with_default_work(asked)
     make = to_make(default_work)
     facts = with_more(stack, gather(stack, where, make), probe=probe)
     report = preflight.run(stack, facts)
@@ -56,14 +61,18 @@ def planned_mount(request: Request, target: str | None, *, probe: bool) -> Repor
     return report._replace(findings=found)
 
 
-def live_mount(target: str, *, probe: bool) -> tuple[Report, tuple[str, ...]]:
-    """Check the mount on TARGET; return the report, and notes on how its layers were found.
+def existing(target: str, root: str | None, *, probe: bool) -> tuple[Report, tuple[str, ...]]:
+    """Check what TARGET names; return the report, and notes on how its layers were found.
 
-    Raises LayerctlError if its layers cannot be determined or opened.
+    A container that is not mounted, or an image, is checked as its engine would mount it. Raises
+    LayerctlError if its layers cannot be determined or opened.
     """
-    mounted = mounts.find_layered(target)
-    stack, notes, _ = targets.as_shown(mounted)
-    _prove(stack, mounted.entry)
+    found = named(target, root, shown=True)
+    stack, notes = found.stack, found.notes
+    if found.mount is None:
+        return _plan(stack, None, probe=probe), notes
+    mounted = Mounted(found.mount, stack)
+    _prove(stack, found.mount)
     try:
         return live.examine(mounted, stack, _owner(mounted).container, probe=probe), notes
     except OSError as error:

@@ -9,6 +9,8 @@ from layerctl.errors import RequestError
 from layerctl.kernel import paths
 from layerctl.model import Role, Stack
 from layerctl.rules.words import shell
+from layerctl.usecases.stacks import Target
+from layerctl.usecases.targets import open_target
 
 
 def check_layer(layer: int | None, stack: Stack) -> None:
@@ -60,10 +62,10 @@ def path_in_tree(path: str, target: str | None) -> str:
     return os.path.normpath("/" + path).strip("/")
 
 
-def target_and_path(request: Request, arguments: tuple[str, ...]) -> tuple[str | None, str | None]:
-    """Return the given TARGET, and PATH relative to the merged tree.
+def target_and_path(request: Request, arguments: tuple[str, ...]) -> tuple[Target, str | None]:
+    """Return what TARGET means, and PATH relative to the merged tree; None if neither has a path.
 
-    Raises RequestError if there are too many arguments.
+    Raises RequestError if there are too many arguments, and what `open_target` does.
     """
     given = list(arguments)
     target = None if request.names_layers or not given else given.pop(0)
@@ -75,4 +77,8 @@ def target_and_path(request: Request, arguments: tuple[str, ...]) -> tuple[str |
             if request.names_layers
             else "give one TARGET and at most one PATH",
         )
-    return target, path_in_tree(given[0], target) if given else None
+    found = open_target(target, request)
+    path = path_in_tree(given[0], target) if given else None
+    if found.path:
+        path = found.path if path is None else f"{found.path}/{path}".rstrip("/")
+    return found, path

@@ -24,7 +24,7 @@ from layerctl.mounting.plan import Plan, paths_of
 from layerctl.mounting.prepare import Prepared
 from layerctl.rules import overlay, validity
 from layerctl.rules.options import find
-from layerctl.usecases.targets import absolute_stack
+from layerctl.usecases.stacks import absolute_stack
 
 #: Reports a completed mount: the plan (None for a program), the mount, notes. If it raises, the
 #: mount is undone.

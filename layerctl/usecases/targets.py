@@ -1,46 +1,24 @@
-"""The stack of a command, from TARGET or from layer flags; nothing else decides this."""
+"""What TARGET means: a mount, a path below one, or a name in an engine's store."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-from layerctl.codecs.request import Request, build
+from layerctl.codecs.request import Request
 from layerctl.errors import NotFoundError, RequestError
 from layerctl.kernel import mounts, paths
-from layerctl.model import Layer, MountEntry, Role, Stack
+from layerctl.model import Layer, Role, Stack
+from layerctl.rules.names import KINDS, PATH
+from layerctl.usecases.stacks import Target, as_shown, from_flags, of_mount
 
-
-class Target(NamedTuple):
-    """The stack of a command; `mount` is None if it was given by layer flags.
-
-    `notes` are for standard error: what was assumed.
-    """
-
-    stack: Stack
-    notes: tuple[str, ...] = ()
-    mount: MountEntry | None = None
-
-
-def absolute_stack(stack: Stack) -> Stack:
-    """Return the stack with absolute paths of all layers and the work directory."""
-    return stack._replace(
-        layers=tuple(
-            layer._replace(path=paths.absolute(layer.path)) if layer.path else layer
-            for layer in stack.layers
-        ),
-        work=None if stack.work is None else paths.absolute(stack.work),
-    )
-
-
-def from_flags(request: Request) -> Stack:
-    """Return the stack of layer flags, with absolute paths. Raises RequestError."""
-    return absolute_stack(build(request))
+#: The errors of a name that is no mount point, and may be the name of something else.
+_NO_MOUNT = ("target-missing", "not-mounted")
 
 
 def open_target(target: str | None, request: Request) -> Target:
-    """Return the stack of the mount at TARGET, or of the layer flags.
+    """Return the stack that TARGET names, or the one of the layer flags.
 
-    Raises RequestError if neither or both are given, NotFoundError if there is no such mount.
+    TARGET is a mount point, a path below one, or the name, id or hash of a container, an image or
+    a layer. Raises RequestError if neither or both are given, NotFoundError if nothing has that
+    name, or several things have it.
     """
     if request.names_layers:
         if target is not None:
@@ -56,16 +34,46 @@ def open_target(target: str | None, request: Request) -> Target:
             "neither a mount nor layers were given",
             hint="name a mount, or layers with -l, -u, -b or -o",
         )
-    return of_mount(mounts.find_layered(target))
+    return named(target, request.root)
 
 
-def open_tree(name: str) -> Target:
-    """Return the stack of the mount at a path, or the directory there as a stack of one layer.
+def named(name: str, root: str | None = None, *, shown: bool = False) -> Target:
+    """Return the stack that a name means, in the stores of the disk at `root` if that is given.
+
+    `shown` takes relative layers that lead nowhere as the kernel shows them. Raises NotFoundError.
+    """
+    kind, colon, rest = name.partition(":")
+    if colon and kind == PATH:
+        return _of_path(rest, shown=shown)
+    unknown: NotFoundError | None = None
+    if root is None and not (colon and kind in KINDS):
+        try:
+            return _of_path(name, shown=shown)
+        except NotFoundError as error:
+            if error.id not in _NO_MOUNT:
+                raise
+            unknown = error
+    # What reads the stores is imported only here: a mount point needs none of it.
+    from layerctl.usecases.named import stored_target
+
+    return stored_target(name, root, unknown)
+
+
+def _of_path(path: str, *, shown: bool) -> Target:
+    entry, below = mounts.find_below(path)
+    mounted = mounts.layered_entry(path, entry)
+    return (as_shown(mounted) if shown else of_mount(mounted))._replace(path=below)
+
+
+def open_tree(name: str, root: str | None = None) -> Target:
+    """Return the stack that a name means, or the directory of that name as a stack of one layer.
 
     Raises NotFoundError where there is neither.
     """
     try:
-        return open_target(name, Request())
+        found = named(name, root)
+        if not found.path:
+            return found
     except NotFoundError as error:
         if error.id not in ("not-mounted", "not-layered") or not paths.is_directory(name):
             raise
@@ -83,36 +91,3 @@ def find_mount(target: str) -> mounts.Mounted:
     if entry.fstype not in mounts.LAYERED:
         raise mounts.not_layered(target, entry)
     return mounts.describe(entry)
-
-
-def of_mount(mounted: mounts.Mounted) -> Target:
-    """Return a live mount's stack with absolute paths.
-
-    The kernel shows names as they were passed to mount(2). Relative ones are resolved from the
-    working directory, with a note, if they exist there. Raises NotFoundError if one does not.
-    """
-    stack, entry = mounted.stack, mounted.entry
-    names = [layer.path for layer in stack.layers] + ([stack.work] if stack.work else [])
-    if all(name.startswith("/") for name in names):
-        return Target(stack, mounted.notes, entry)
-    layers = [layer.path for layer in stack.layers]
-    lost = [one for one in layers if not one.startswith("/") and not paths.is_directory(one)]
-    if lost:
-        raise NotFoundError(
-            "relative-layers",
-            f"{entry.target} was mounted with the relative layer name '{lost[0]}'",
-            why="the kernel keeps the name as given, and it does not exist relative to this "
-            "directory",
-            hint="run the command in the directory where it was mounted, or give absolute paths "
-            "with -l, -u or -b",
-        )
-    note = f"{entry.target} was mounted with relative layer names; they start at this directory"
-    return Target(absolute_stack(stack), (*mounted.notes, note), entry)
-
-
-def as_shown(mounted: mounts.Mounted) -> Target:
-    """Return a live mount's stack as `of_mount` does, but with names that lead nowhere as shown."""
-    try:
-        return of_mount(mounted)
-    except NotFoundError as error:
-        return Target(mounted.stack, (*mounted.notes, error.message), mounted.entry)

@@ -15,7 +15,7 @@ from layerctl.kernel import syscalls
 from layerctl.kernel.facts import probes
 from layerctl.kernel.facts.gather import gather
 from layerctl.model import Severity
-from layerctl.usecases.targets import absolute_stack
+from layerctl.usecases.stacks import absolute_stack
 from tests.support import in_namespace
 from tests.support.plans import make
 from tests.support.recordings import recording

@@ -1,0 +1,145 @@
+"""Targets that are no mount points: containers, images and layers in engines' stores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from layerctl.errors import NotFoundError, RefusedError
+from layerctl.kernel import mounts, paths
+from layerctl.kernel.mounts import Mounted
+from layerctl.rules.options import nearest
+from layerctl.rules.words import count, shell
+from layerctl.stores import find, names, owners
+from layerctl.stores.names import Named
+from layerctl.stores.store import Container, Store, StoredLayer
+from layerctl.usecases.stacks import Target, of_mount
+
+#: As many candidates for an ambiguous name are listed.
+_MOST_LISTED = 10
+
+
+def stored_target(name: str, root: str | None, unknown: NotFoundError | None) -> Target:
+    """Return the stack of a container, an image or a layer; see `targets.open_target`.
+
+    `unknown` is why the name is no mount point.
+    """
+    found = one_named(name, root, unknown)
+    mounted = None if root is not None else _mounted(found)
+    if mounted is not None:
+        target = of_mount(mounted)
+        container = found.thing if isinstance(found.thing, Container) else None
+        return target._replace(path=found.path, container=container)
+    writable = isinstance(found.thing, Container)
+    try:
+        stack = found.store.stack(found.layers, writable=writable)
+    except KeyError as error:
+        raise _incomplete(found, str(error.args[0])) from None
+    container = found.thing if isinstance(found.thing, Container) else None
+    return Target(stack, (), None, found.path, container)
+
+
+def one_named(name: str, root: str | None, unknown: NotFoundError | None = None) -> Named:
+    """Return the one thing in a store that a name means.
+
+    Raises NotFoundError if there is none, or several; `unknown` is raised for what looks like a
+    path and is in no store.
+    """
+    stores = stores_of(root, name)
+    found = names.find(_on_the_disk(name, root), stores)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise _ambiguous(name, found)
+    if unknown is not None and ("/" in name or unknown.id == "not-mounted"):
+        raise unknown
+    raise _nothing(name, root, stores)
+
+
+def stores_of(root: str | None, path: str = "/") -> Sequence[Store]:
+    """Return the stores of this machine, or of a disk; that in which a path lies, too.
+
+    Raises NotFoundError if the disk cannot be opened.
+    """
+    try:
+        usual = find.stores("/" if root is None else root)
+    except OSError as error:
+        raise NotFoundError(
+            "target-missing",
+            f"{root}: {error.strerror}",
+            hint="name the directory where the disk is mounted, or a store on it",
+        ) from None
+    store = owners.root_of(path) if root is None and path.startswith("/") else None
+    others = () if store is None else owners.stores_at(store)
+    mounted = () if root is not None else _mounted_stores()
+    every = {(one.root, one.driver): one for one in (*usual, *others, *mounted)}
+    return list(every.values())
+
+
+def _mounted_stores() -> Iterable[Store]:
+    """Yield the stores in which the layers of live mounts lie."""
+    roots = {owners.root_of(layer.path) for one in mounts.layered() for layer in one.stack.layers}
+    return (store for root in roots if root is not None for store in owners.stores_at(root))
+
+
+def _on_the_disk(name: str, root: str | None) -> str:
+    """Return a path of the machine that a disk came from as it is on this one."""
+    if root is None or not name.startswith("/"):
+        return name
+    base = paths.real(root).rstrip("/")
+    return name if name.startswith(f"{base}/") else base + name
+
+
+def _mounted(found: Named) -> Mounted | None:
+    """Return the live mount of a container, None if it has none in this mount namespace."""
+    if not isinstance(found.thing, Container):
+        return None
+    top = found.store.layers.get(next(iter(found.layers), ""))
+    directory = top.directory if top is not None else ""
+    for mounted in mounts.layered():
+        owner = owners.of(mounted)
+        if owner is not None and owner.id == found.thing.id:
+            return mounted
+        if directory and any(layer.path == directory for layer in mounted.stack.layers[:1]):
+            return mounted
+    return None
+
+
+def _ambiguous(name: str, found: Sequence[Named]) -> NotFoundError:
+    listed = ", ".join(one.spelled for one in found[:_MOST_LISTED])
+    more = f" and {len(found) - _MOST_LISTED} more" if len(found) > _MOST_LISTED else ""
+    return NotFoundError(
+        "ambiguous-name",
+        f"{name} means {count(len(found), 'thing')}: {listed}{more}",
+        hint="use one of these names, or more of the id",
+    )
+
+
+def _nothing(name: str, root: str | None, stores: Sequence[Store]) -> NotFoundError:
+    known = [thing.label for store in stores for thing in store.containers]
+    known += [one for store in stores for image in store.images for one in image.names]
+    close = nearest(name, known)
+    lost = sum(len(store.unknown) for store in stores)
+    where = "this machine" if root is None else root
+    why = f"no mount, container, image or layer of {where} is called that"
+    if lost:
+        why += (
+            f"; parts of the stores cannot be read ({count(lost, 'note')} in layerctl list --all)"
+        )
+    return NotFoundError(
+        "target-missing",
+        f"{name}: no such target",
+        why=why,
+        hint=f"did you mean '{close[0]}'?" if close else "",
+        commands=() if close else (shell("layerctl", "list", "--all"),),
+    )
+
+
+def _incomplete(found: Named, layer: str) -> RefusedError:
+    owner = found.spelled
+    what = "layer" if isinstance(found.thing, StoredLayer) else "one of its layers"
+    return RefusedError(
+        "stored-layer-missing",
+        f"{owner} cannot be put together: {what} is missing",
+        why=f"{found.store.root} has no directory for the layer {layer}",
+        hint="inspect the layers that are left, each by its own name (layer:ID)",
+    )
