@@ -1,6 +1,7 @@
 """The catalogue of causes: why layered mounts fail or surprise, and what to do about it.
 
-One table feeds `doctor`, the messages of `mount`, `explain`, `--list-checks` and the docs.
+One table feeds `doctor`, the errors of `mount`, `explain` and the docs. Only here a clue becomes a
+finding.
 """
 
 from __future__ import annotations

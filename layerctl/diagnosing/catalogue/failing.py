@@ -91,15 +91,15 @@ CAUSES = table(
     Cause(
         "orphaned-layers",
         _W,
-        "An engine's store holds layers that nothing of it names",
-        "Each layer directory belongs to an image, a container or a build. After a crash, or a "
-        "removal that ended halfway, directories stay that no record names: they only take space.",
-        "Let the engine clean its store; do not remove directories of it by hand.",
+        "An engine's store holds layers that no record refers to",
+        "Each layer directory belongs to an image, a container or a build. After a crash or an "
+        "interrupted removal, directories without a record remain; they only take up space.",
+        "Let the engine clean its store; do not remove the directories yourself.",
     ),
     Cause(
         "mount-leaked",
         _W,
-        "A merged tree is mounted in another namespace alone",
+        "A merged tree is mounted only in another mount namespace",
         "A process that was started while a container ran has a copy of its mounts. The engine "
         "has unmounted its own, and cannot remove the directory while the copy is there.",
         "Restart the service that has the copy, which systemctl names; then the engine can remove "

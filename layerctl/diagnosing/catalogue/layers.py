@@ -50,9 +50,9 @@ CAUSES = table(
         "untrusted-symlink",
         _F,
         "A symbolic link on the path belongs to another user",
-        "Whoever can write to the directory that contains the link can change it at any time, and "
-        "make root mount, create or remove something elsewhere. layerctl follows only links that "
-        "root or the caller put there.",
+        "Anyone who can write to the directory that contains the link can change it at any time, "
+        "and make root mount, create or remove something elsewhere. layerctl follows only links "
+        "that root or the caller put there.",
         "Name the directory itself instead of the link.",
         ("realpath {path}",),
         ("namei -l {path}",),
@@ -172,8 +172,8 @@ CAUSES = table(
         "mountpoint-overlaps-layer",
         Severity.WARNING,
         "The target is a layer or inside one",
-        "The mount hides files of the layer, and whoever walks the layer finds the merged tree in "
-        "it. The kernel allows this, but the result of changes is undefined.",
+        "The mount hides files of the layer, and the merged tree appears inside the layer. The "
+        "kernel allows this, but the result of changes is undefined.",
         "Mount on a directory outside all layers.",
         ("mkdir -p {newtarget}", "{command}"),
         ("findmnt -T {target}",),

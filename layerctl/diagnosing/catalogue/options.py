@@ -12,8 +12,8 @@ CAUSES = table(
         "unknown-type",
         _F,
         "The type is not a layered filesystem",
-        "layerctl mounts overlay (overlay2 is Docker's name for it) and aufs.",
-        "Use -t overlay or -t aufs.",
+        "layerctl mounts overlay (which Docker calls overlay2), aufs and fuse-overlayfs.",
+        "Use -t overlay, -t aufs or -t fuse-overlayfs.",
         ("grep -E 'overlay|aufs' /proc/filesystems",),
     ),
     Cause(

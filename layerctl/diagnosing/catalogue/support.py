@@ -61,7 +61,7 @@ CAUSES = table(
         "Mounting needs CAP_SYS_ADMIN, which this process does not have",
         "mount(2) requires CAP_SYS_ADMIN in the user namespace that owns the mount namespace. An "
         "ordinary user, and root in an ordinary container, do not have it.",
-        "Run it as root, or in a user and mount namespace of your own.",
+        "Run the command as root, or in a user and mount namespace of your own.",
         ("unshare -Urm {command}",),
         ("grep CapEff /proc/self/status",),
         links=(USERNS_DOC,),

@@ -70,7 +70,7 @@ def follows(stack: Stack, facts: Facts) -> Iterator[Clue]:
         )
 
 
-def without_effect(stack: Stack, facts: Facts) -> Iterator[Clue]:
+def without_effect(stack: Stack, _: Facts) -> Iterator[Clue]:
     """Every option has an effect with these layers."""
     useless = []
     if stack.options.get("index") == "on":

@@ -22,7 +22,7 @@ def privilege(stack: Stack, facts: Facts) -> Iterator[Clue]:
         seen = [f"the process runs as uid {caller.uid}, without CAP_SYS_ADMIN"]
         around = sorted(facts.surroundings & {"container", "seccomp", "apparmor"})
         if around:
-            seen.append(f"found here: {', '.join(around)}")
+            seen.append(f"detected: {', '.join(around)}")
         fix, commands = None, None
         if "no-userns" in facts.surroundings:
             seen.append("user namespaces are disabled for ordinary users")

@@ -55,7 +55,7 @@ def policy(system: System) -> Iterator[Clue]:
     if system.caller.sys_admin and number in (1, 13):
         around = sorted(system.surroundings & {"container", "seccomp", "apparmor", "selinux"})
         seen = [f"tried: an overlay on a tmpfs: {os.strerror(number)}"]
-        seen += [f"found here: {', '.join(around)}"] if around else []
+        seen += [f"detected: {', '.join(around)}"] if around else []
         yield Clue("container-policy-denies-overlay-mount", tuple(seen))
     if "gvisor" in system.surroundings:
         yield Clue(

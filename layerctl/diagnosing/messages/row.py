@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Kind(StrEnum):
-    """How bad a message is: the mount or an operation failed, it will bite, or nothing is wrong."""
+    """The severity of a message: something failed, will cause trouble, or needs no action."""
 
     FAILURE = "failure"
     WARNING = "warning"
@@ -17,8 +17,8 @@ class Kind(StrEnum):
 class Message(NamedTuple):
     """A message: its format strings, what it means, and what it points to.
 
-    `causes` are the catalogue's, most likely first; `advice` says what to do where the causes'
-    fixes do not. `bare` is False for formats too short to be told from other text by themselves.
+    `causes` are the catalogue's, most likely first. `bare` is False for formats that are too short
+    to be recognised in other text.
     """
 
     fs: str
@@ -26,7 +26,6 @@ class Message(NamedTuple):
     causes: tuple[str, ...]
     meaning: str
     formats: tuple[str, ...]
-    advice: str = ""
     bare: bool = True
 
 

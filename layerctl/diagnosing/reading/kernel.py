@@ -205,7 +205,7 @@ def _upper(match: Match, context: Context) -> tuple[str, ...]:
     return _first(causes, *known)
 
 
-def _features(match: Match, context: Context) -> tuple[str, ...]:
+def _features(_: Match, context: Context) -> tuple[str, ...]:
     """Tell from the lines before which filesystem lacks so much.
 
     NFS and most FUSE have neither tmpfile nor RENAME_WHITEOUT nor trusted attributes; ecryptfs
@@ -262,7 +262,7 @@ def _advice(match: Match, context: Context) -> tuple[str, ...]:
     return match.message.causes
 
 
-def _in_use(match: Match, context: Context) -> tuple[str, ...]:
+def _in_use(match: Match, _: Context) -> tuple[str, ...]:
     """Which layer is in use: a lower one, or the upper or work directory."""
     if match.values and match.values[0].startswith("lowerdir"):
         return ("lowerdir-in-use-as-upper", "upperdir-in-use-index-on")
@@ -314,7 +314,7 @@ def _after_path(word: str, context: Context) -> bool:
     return False
 
 
-def _workdir(match: Match, context: Context) -> tuple[str, ...]:
+def _workdir(match: Match, _: Context) -> tuple[str, ...]:
     """Why the work directory could not be used: the errno tells."""
     number = match.values[-1].lstrip("-") if match.values else ""
     by_number = {
@@ -328,14 +328,14 @@ def _workdir(match: Match, context: Context) -> tuple[str, ...]:
     return by_number.get(number, match.message.causes)
 
 
-def _bad_value(match: Match, context: Context) -> tuple[str, ...]:
+def _bad_value(match: Match, _: Context) -> tuple[str, ...]:
     """A layer option that takes no value as it was given: a descriptor, on an older kernel."""
     if match.values[0] in ("lowerdir+", "datadir+", "upperdir", "workdir"):
         return ("layers-by-descriptor-unsupported", "bad-option-value")
     return match.message.causes
 
 
-def _looked_up(match: Match, context: Context) -> tuple[str, ...]:
+def _looked_up(match: Match, _: Context) -> tuple[str, ...]:
     """A lookup that failed: EIO and its like come from the disk below, not from a change."""
     numbers = {value.lstrip("-") for value in match.values}
     if numbers & {"5", "74", "117", "61"}:
@@ -343,7 +343,7 @@ def _looked_up(match: Match, context: Context) -> tuple[str, ...]:
     return match.message.causes
 
 
-def _aufs_open(match: Match, context: Context) -> tuple[str, ...]:
+def _aufs_open(match: Match, _: Context) -> tuple[str, ...]:
     if match.values[-1].lstrip("-") == "2":
         return ("aufs-xino-directory-missing",)
     if match.values[-1].lstrip("-") == "30":
@@ -351,13 +351,13 @@ def _aufs_open(match: Match, context: Context) -> tuple[str, ...]:
     return ("aufs-xino-exists",)
 
 
-def _aufs_lookup(match: Match, context: Context) -> tuple[str, ...]:
+def _aufs_lookup(match: Match, _: Context) -> tuple[str, ...]:
     if match.values[-1].lstrip("-") == "20":
         return ("layer-not-a-directory",)
     return ("missing-layer-directory",)
 
 
-def _aufs_index(match: Match, context: Context) -> tuple[str, ...]:
+def _aufs_index(_: Match, context: Context) -> tuple[str, ...]:
     """'bad index' follows what went wrong before; alone it is a place that does not exist."""
     if len([1 for _, one in context.matches if one.message.kind is Kind.FAILURE]) > 1:
         return ()

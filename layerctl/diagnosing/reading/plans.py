@@ -46,7 +46,7 @@ def clues(
         yield from _problems(attempt.stack, attempt, errnos)
         yield from _surprises(attempt.stack, line, errnos)
         yield from _options(attempt.stack, attempt, errnos, kernel)
-        yield from _lengths(attempt.stack, attempt, errnos, util_linux)
+        yield from _lengths(attempt, errnos, util_linux)
         yield from _relations(attempt.stack, attempt, errnos)
         yield from _colons(attempt.stack, attempt, errnos)
 
@@ -133,9 +133,7 @@ def _options(
         yield Clue("aufs-br-colon-new-mount-api", (_short(attempt.options),), weight=82)
 
 
-def _lengths(
-    stack: Stack, attempt: Attempt, errnos: set[str], util_linux: Release | None
-) -> Iterator[Clue]:
+def _lengths(attempt: Attempt, errnos: set[str], util_linux: Release | None) -> Iterator[Clue]:
     size = len(os.fsencode(attempt.options))
     if size >= MAX_STRING:
         seen = f"the options are {size} bytes long, and mount(2) reads {MAX_STRING}"
