@@ -1,4 +1,4 @@
-"""What a check or the reader of texts saw, before the catalogue makes a finding of it."""
+"""What a check or the reader of texts observed; the catalogue makes a finding of it."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from layerctl.rules.releases import release
 
 
 class Answer(NamedTuple):
-    """What the kernel answered to a mount: an errno, and its own lines in both logs.
+    """The kernel's answer to a mount: an errno, and its messages in both logs.
 
     The errno counts only if the call that failed `judged` the mount as a whole.
     """
@@ -28,13 +28,13 @@ class Answer(NamedTuple):
 
     @property
     def messages(self) -> list[str]:
-        """The messages of both logs; in the context's a letter tells how grave each is."""
+        """The messages of both logs; those of the context start with a letter for the severity."""
         own = [line[2:] if line[1:2] == " " else line for line in self.context_log]
         return [*own, *self.kernel_log]
 
 
 class Causes(NamedTuple):
-    """Why a mount was refused: what is known, most likely first, and what else it could be."""
+    """Why a mount was refused: known causes, most likely first, and possible ones."""
 
     known: list[Finding]
     possible: list[Finding]
@@ -43,8 +43,8 @@ class Causes(NamedTuple):
 def causes(stack: Stack, answer: Answer, facts: Facts) -> Causes:
     """Return the causes of a mount that the kernel refused.
 
-    What the kernel's messages say and the checks foresaw as well comes first, then what only one
-    of the two says. What only the errno suggests is no more than possible.
+    Causes that both the kernel's messages and the checks support come first, then those of only one
+    of them. Causes that only the errno suggests are possible, not known.
     """
     found = [one for one in preflight.findings(stack, facts) if one.severity is not Severity.INFO]
     foreseen = {one.cause: one for one in found}
@@ -71,7 +71,7 @@ def causes(stack: Stack, answer: Answer, facts: Facts) -> Causes:
 def _fitting(
     stack: Stack, answer: Answer, facts: Facts, foreseen: Collection[str]
 ) -> list[Finding]:
-    """Return what the reader of texts makes of the answer, without what the facts rule out."""
+    """Return the findings of the reader of texts, without causes that the facts exclude."""
     name = errno.errorcode.get(answer.errno, f"errno={answer.errno}") if answer.judged else None
     reading = of_mount(stack.fstype, name, answer.messages, release(facts.kernel))
     out = []
@@ -85,5 +85,5 @@ def _fitting(
 
 
 def _seen(finding: Finding, answer: Answer) -> Finding:
-    """Return a finding with what was seen of it: the errno's words where that is all there is."""
+    """Return a finding with its evidence, or the text of the errno if there is none."""
     return finding if finding.evidence else finding._replace(evidence=(os.strerror(answer.errno),))

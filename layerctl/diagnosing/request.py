@@ -22,10 +22,10 @@ def request_findings(stack: Stack, target: str | None = None) -> list[Finding]:
 
 
 def _commands(cause: str, stack: Stack, target: str | None) -> tuple[str, ...]:
-    """Return what can be pasted for a wrong request: one directory is bound, not overlaid."""
+    """Return commands for a wrong request: a single directory needs a bind mount."""
     if cause == "too-few-layers" and len(stack.layers) == 1 and target is not None:
         return (shell("mount", "--bind", stack.layers[0].path, target),)
-    for name in stack.options:  # without the one that is wrong, if one alone is
+    for name in stack.options:  # without the wrong one, if there is only one
         options = {key: value for key, value in stack.options.items() if key != name}
         better = stack._replace(options=options)
         if not problems(better):
@@ -34,9 +34,9 @@ def _commands(cause: str, stack: Stack, target: str | None) -> tuple[str, ...]:
 
 
 def string_findings(stack: Stack, target: str | None = None) -> list[Finding]:
-    """Return what would go wrong if the stack were given to mount(8) as one string.
+    """Return what would fail if the stack were passed to mount(8) as one string.
 
-    layerctl itself gives each layer by itself, so that this is about other programs alone.
+    layerctl passes layers one by one, so this only concerns other programs.
     """
     try:
         text = aufs.encode(stack) if stack.fstype == "aufs" else overlay.encode(stack)

@@ -1,4 +1,4 @@
-"""What `doctor` says of a whole machine: rows of its state, and what checks found."""
+"""The state of the system as shown by `doctor`: rows, and findings of checks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from layerctl.diagnosing.checks.check import Report
 
 
 class Row(NamedTuple):
-    """One line of the state: `well` None if it only informs."""
+    """One line of the state; `well` is None if it only informs."""
 
     group: str
     what: str
@@ -17,12 +17,12 @@ class Row(NamedTuple):
 
 
 class State(NamedTuple):
-    """The state of this machine."""
+    """The state of the system."""
 
     rows: tuple[Row, ...]
     report: Report
 
     @property
     def lacking(self) -> int:
-        """How many rows are marked as what this machine cannot do."""
+        """The number of rows that show what the system cannot do."""
         return sum(row.well is False for row in self.rows)

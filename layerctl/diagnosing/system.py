@@ -1,4 +1,4 @@
-"""`doctor` with nothing: which types work on this machine, for whom, with which features."""
+"""`doctor` without arguments: which types work here, for whom, with which features."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _WORKS = {
 
 
 def examine(*, probe: bool) -> State:
-    """Look at this machine; with `probe` every feature is tried in a namespace of its own."""
+    """Examine the system; with `probe`, probe every feature in a new namespace."""
     system = gather(probe=probe)
     report = make(CHECKS, system.unknown, system.caller.is_root, system)
     return State(tuple(rows(system)), report)
 
 
 def rows(system: System) -> Iterator[Row]:
-    """Yield the state of this machine, line by line."""
+    """Yield the rows of the state."""
     for fstype, state in system.types.items():
         well = True if state in (TypeState.PRESENT, TypeState.MODULE) else None
         if fstype == "overlay" and state == TypeState.ABSENT:

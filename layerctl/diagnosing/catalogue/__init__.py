@@ -1,4 +1,4 @@
-"""The catalogue of causes: why layered mounts fail or surprise, and what to do about it.
+"""The catalogue of causes: why layered mounts fail or surprise users, and the fixes.
 
 One table feeds `doctor`, the errors of `mount`, `explain` and the docs. Only here a clue becomes a
 finding.
@@ -41,7 +41,7 @@ _PLACE = re.compile(r"\{([a-z_]+)\}")
 
 
 def fill(template: str, values: Mapping[str, str], *, quoted: bool = False) -> str:
-    """Fill a template; a place without a value becomes its name in capitals.
+    """Fill a template; a placeholder without a value becomes its name in capitals.
 
     `quoted` makes the values words of a shell command.
     """

@@ -1,4 +1,4 @@
-"""Causes that are aufs's own."""
+"""Causes of aufs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the catalogue is made of: one row a cause."""
+"""The rows of the catalogue: one row per cause."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ USERNS_DOC = "https://man7.org/linux/man-pages/man7/user_namespaces.7.html"
 
 
 class Cause(NamedTuple):
-    """One cause: what it is, why it happens, how to confirm it and what mends it.
+    """One cause: what it is, why it happens, how to confirm it and how to fix it.
 
-    `fix` and the commands are templates: `{upper}` becomes the upper directory where the facts
-    tell it, and UPPER where they do not. `confirm` are commands that show whether it is so.
-    `since` is the first release of Linux that can have it, `until` the first that cannot any more;
-    the ranking of `--from`, `explain` and the reference read them. `of_upper` marks what only a
-    mount with an upper layer can have, `foreseen` what the checks of every mount find if it is
-    there: where they did not, an errno is no sign of it.
+    `fix` and the commands are templates: `{upper}` becomes the upper directory, or UPPER if it is
+    unknown. `confirm` are commands that show whether this is the cause. `since` is the first
+    release of Linux that can have it, `until` the first that no longer can; `--from`, `explain` and
+    the reference use them. `of_upper` marks causes that need an upper layer, `foreseen` causes that
+    the checks of every mount find: if they did not, an errno does not point to it.
     """
 
     id: str
@@ -44,7 +43,7 @@ class Cause(NamedTuple):
 
 
 def table(*causes: Cause) -> dict[str, Cause]:
-    """Return causes by their ids. Raises ValueError if two bear one id."""
+    """Return causes by their ids. Raises ValueError if two have the same id."""
     found: dict[str, Cause] = {}
     for cause in causes:
         if cause.id in found:

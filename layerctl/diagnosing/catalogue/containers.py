@@ -1,4 +1,4 @@
-"""Causes that container engines and fuse-overlayfs bring."""
+"""Causes of container engines and fuse-overlayfs."""
 
 from __future__ import annotations
 

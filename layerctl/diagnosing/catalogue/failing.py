@@ -1,4 +1,4 @@
-"""Causes that lie around a mount: limits, what serves a layer, and who may pass a mapping."""
+"""Causes around a mount: limits, servers of layers, permission to pass mappings."""
 
 from __future__ import annotations
 

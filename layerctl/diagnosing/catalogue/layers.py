@@ -1,4 +1,4 @@
-"""Causes that are in the directories of a stack and how they lie to each other."""
+"""Causes in the directories of a stack and their relations."""
 
 from __future__ import annotations
 

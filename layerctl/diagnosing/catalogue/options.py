@@ -1,4 +1,4 @@
-"""Causes that are in the request: options, their values and how the string was written."""
+"""Causes in the request: options, their values and the option string."""
 
 from __future__ import annotations
 

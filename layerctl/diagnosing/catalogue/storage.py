@@ -1,4 +1,4 @@
-"""Causes that are in the filesystem below a layer."""
+"""Causes in the filesystem of a layer."""
 
 from __future__ import annotations
 

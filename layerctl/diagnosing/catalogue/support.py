@@ -1,4 +1,4 @@
-"""Causes that are in the machine: the kernel, its modules, privilege and policy."""
+"""Causes in the system: the kernel, its modules, privilege and policy."""
 
 from __future__ import annotations
 

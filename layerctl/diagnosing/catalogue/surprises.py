@@ -1,4 +1,4 @@
-"""Causes of what surprises after a mount that succeeded."""
+"""Causes of surprises after a successful mount."""
 
 from __future__ import annotations
 

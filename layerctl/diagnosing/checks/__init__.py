@@ -1,1 +1,1 @@
-"""The checks of a plan, one small pure function each, by what they look at."""
+"""The checks of a plan, one small pure function each, by subject."""

@@ -16,7 +16,7 @@ from layerctl.rules.filesystems import NO_HARD_LINKS
 
 
 def _branches(stack: Stack, facts: Facts) -> list[tuple[Layer, Directory]]:
-    """Return every branch that is there, its permission spelled out."""
+    """Return every existing branch, with explicit permission."""
     types = {path: place.fstype or "" for path, place in facts.directories.items()}
     spelled = aufs.with_permissions(stack, types)
     return [(layer, facts.of(layer.path)) for layer in spelled.layers]

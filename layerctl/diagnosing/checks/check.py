@@ -1,4 +1,4 @@
-"""What a check is, where it applies, and how checks are made. Pure."""
+"""The definition of a check, where it applies, and how checks are run. Pure."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ P = ParamSpec("P")
 
 OVERLAY, AUFS = ("overlay",), ("aufs",)
 KERNEL = (*OVERLAY, *AUFS)
-#: With fuse-overlayfs, which is a program and no part of the kernel.
+#: Including fuse-overlayfs, which is a program and not part of the kernel.
 ALL = (*KERNEL, "fuse-overlayfs")
 
 
 class When(StrEnum):
-    """What else a stack and its facts must have for a check to apply, in words."""
+    """Conditions on a stack and its facts for a check to apply, as text."""
 
     UPPER = "with an upper directory"
     NO_UPPER = "without an upper directory"
@@ -41,8 +41,8 @@ _HOLDS: dict[When, Callable[[Stack, Facts], bool]] = {
 class Check(NamedTuple, Generic[P]):
     """One row of the table of checks.
 
-    `well` is what is so where the check finds nothing. It applies to stacks of `types`, `when` all
-    of that holds, and with `option` where that option is set.
+    `well` describes the result if the check finds nothing. It applies to stacks of `types` that
+    meet all of `when`, and have `option` set, if given.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Check(NamedTuple, Generic[P]):
     option: str = ""
 
     def applies(self, stack: Stack, facts: Facts) -> bool:
-        """Tell whether the check says anything about a stack."""
+        """Tell whether the check applies to a stack."""
         return (
             stack.fstype in self.types
             and (not self.option or self.option in stack.options)
@@ -62,14 +62,14 @@ class Check(NamedTuple, Generic[P]):
 
     @property
     def where(self) -> str:
-        """Where it applies, in words; empty for a check of the machine."""
+        """Where it applies, as text; empty for a check of the system."""
         types = "any type" if self.types == ALL else ", ".join(self.types)
         option = f"with -o {self.option}" if self.option else ""
         return ", ".join(filter(None, (types, option, *self.when)))
 
 
 class Checked(NamedTuple):
-    """A check that was made, and the causes that it found."""
+    """A check that was run, and the causes that it found."""
 
     name: str
     well: str
@@ -77,13 +77,13 @@ class Checked(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What checks found, worst first, and which were made."""
+    """The findings of checks, worst first, and the checks that were run."""
 
     findings: list[Finding]
     checks: list[Checked]
 
 
-#: What helps if something is unreadable for root on the host.
+#: The fix if something is unreadable for root on the host.
 FORBIDDEN_ROOT = (
     "You are root already: a container, a security module or the filesystem forbids it, or the "
     "data is damaged. Check it yourself."
@@ -97,7 +97,7 @@ def make(
     *subject: P.args,
     **named: P.kwargs,
 ) -> Report:
-    """Make checks of a subject. One that fails itself is a finding, and the others go on.
+    """Run checks. A check that raises an error becomes a finding, and the others continue.
 
     `unknown` are facts that could not be read, `is_root` means that root tried to.
     """
@@ -121,7 +121,7 @@ def findings(clues: Sequence[Clue]) -> list[Finding]:
     """Return the findings of clues, worst first."""
     if not clues:
         return []
-    # a mount without faults does not pay for the catalogue
+    # do not import the catalogue for a mount without findings
     from layerctl.diagnosing.catalogue import finding
 
     return gravest_first(map(finding, clues))

@@ -1,4 +1,4 @@
-"""Checks of each directory: is it there, is it one, and do upper and work fit together."""
+"""Checks of each directory: does it exist, is it a directory, do upper and work fit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NOWHERE = (errno.ENOENT, errno.ENOTDIR)
 
 
 def roles(stack: Stack) -> list[tuple[str, str]]:
-    """Return (what it is for, path) of every directory of a stack."""
+    """Return (role, path) of every directory of a stack."""
     named = [(f"{layer.role.value} layer", layer.path) for layer in stack.layers]
     named = [
         ("branch" if layer.role is Role.BRANCH else role, path)
@@ -38,7 +38,7 @@ def aufs_whiteouts(stack: Stack, facts: Facts) -> Iterator[Clue]:
 
 
 def command(stack: Stack, facts: Facts, **changes: str | None) -> str:
-    """Return the mount command of a stack with some things changed, as shell text."""
+    """Return the mount command of a stack with some changes, as shell text."""
     target = changes.get("target", facts.target.path if facts.target is not None else None)
     if "work" in changes:
         stack = stack._replace(work=changes["work"])
@@ -72,7 +72,7 @@ def target(stack: Stack, facts: Facts) -> Iterator[Clue]:
 
 
 def kind(place: Directory) -> str:
-    """Say what is at a path that is not a directory."""
+    """Return the type of something that is not a directory, as text."""
     names = {
         stat.S_IFREG: "a file",
         stat.S_IFBLK: "a block device",
@@ -102,7 +102,7 @@ def reachable(stack: Stack, facts: Facts) -> Iterator[Clue]:
 
 
 def _half_of_a_name(path: str, facts: Facts) -> bool:
-    """Tell whether a missing path is half of a name with a colon, which another check tells."""
+    """Tell whether a missing path is half of a name with a colon, which another check reports."""
     return any(
         whole.startswith(f"{path}:") or os.path.basename(path) == whole.rpartition(":")[2]
         for whole in facts.overlay.joined
@@ -110,7 +110,7 @@ def _half_of_a_name(path: str, facts: Facts) -> bool:
 
 
 def _unmounted(path: str, facts: Facts) -> str | None:
-    """Return the directory of /etc/fstab that would bring a missing path, None if none would."""
+    """Return the mount point in /etc/fstab that may contain a missing path, or None."""
     mounted = {entry.target for entry in facts.mounts}
     late = [one for one in facts.fstab if one not in mounted and is_in(path, one)]
     return max(late, key=len, default=None)
@@ -190,14 +190,14 @@ def one_mount(stack: Stack, facts: Facts) -> Iterator[Clue]:
 
 
 def _new_work(upper: Directory) -> str | None:
-    """Return a place for a work directory on the upper one's mount, None if there is none."""
+    """Return a place for a work directory on the mount of the upper directory, or None."""
     if upper.mount is not None and upper.inside == upper.mount.root:
         return None
     return work_beside(real(upper))
 
 
 def real(place: Directory) -> str:
-    """Return a directory's path without symbolic links, as its mount and its place in that tell."""
+    """Return the path of a directory without symbolic links, from its mount and its place in it."""
     path = os.path.normpath(place.path)
     if place.mount is None or place.inside is None:
         return path
@@ -209,7 +209,7 @@ def real(place: Directory) -> str:
     )
 
 
-#: What to do where nothing beside the upper directory is on its mount or in its subvolume.
+#: The fix if nothing next to the upper directory is on its mount or in its subvolume.
 INSIDE = (
     "The upper directory is the root of its mount or subvolume, so the work directory cannot be "
     "next to it. Use two directories in it, and move its contents into the first."
@@ -219,7 +219,7 @@ INSIDE = (
 def inside_upper(
     stack: Stack, facts: Facts, upper: Directory
 ) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Return values and commands that put upper and work into what is the upper directory now."""
+    """Return values and commands that put upper and work into the current upper directory."""
     place, work = os.path.join(upper.path, "upper"), os.path.join(upper.path, "work")
     better = stack._replace(
         layers=tuple(
@@ -274,5 +274,5 @@ def apart(stack: Stack, facts: Facts) -> Iterator[Clue]:
 
 
 def is_in(inner: str, outer: str) -> bool:
-    """Tell whether one path of a filesystem is another or is in it."""
+    """Tell whether one path of a filesystem is another or inside it."""
     return inner == outer or inner.startswith(outer.rstrip("/") + "/")

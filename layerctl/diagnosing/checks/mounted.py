@@ -1,4 +1,4 @@
-"""Checks of a mount that is there, and their table."""
+"""Checks of a live mount, and their table."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from layerctl.rules.words import count
 
 
 class Live(NamedTuple):
-    """A live mount and what was gathered about it.
+    """A live mount and the facts about it.
 
-    `covers` are layers that mounts cover, each with the mount.
+    `covers` are layers covered by mounts, with those mounts.
     """
 
     mounted: Mounted
@@ -39,7 +39,7 @@ class Live(NamedTuple):
         return self.mounted.entry.target
 
     def values(self, **changed: str | None) -> dict[str, str]:
-        """Return what fills the commands; `changed` are options to mount with."""
+        """Return the values for commands; `changed` are options to mount with."""
         stack = self.stack._replace(options={**self.stack.options, **changed})
         values: dict[str, str] = {
             "target": self.target,
@@ -53,7 +53,7 @@ class Live(NamedTuple):
 
 
 def read_only(live: Live) -> Iterator[Clue]:
-    """Find an upper layer that the mount does not write to, though nobody asked for that."""
+    """Find an upper layer that is not written to although the mount was not requested read-only."""
     stack, entry = live.stack, live.mounted.entry
     # a mount that was asked to be read-only has both flags; where the kernel fell back, one
     if "ro" in entry.super_options.split(",") and "ro" not in entry.mount_options:
@@ -183,7 +183,7 @@ def held(live: Live) -> Iterator[Clue]:
         )
         yield Clue("leaked-mount-busy", seen, live.values(), Severity.INFO)
     unseen = live.holders.unseen
-    if unseen:  # a note for root too: what the mount itself is like is known all the same
+    if unseen:  # a note for root too, since the mount itself is known
         holds = "holds" if unseen == 1 else "hold"
         fix = FORBIDDEN_ROOT if live.facts.caller.is_root else None
         hidden = f"what {count(unseen, 'process')} {holds}"

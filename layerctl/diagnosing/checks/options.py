@@ -23,7 +23,7 @@ def known(stack: Stack, facts: Facts) -> Iterator[Clue]:
         value = stack.options.get(name)
         option = find(stack.fstype, name)
         if option is not None and value_problem(option, value):
-            continue  # invalid in itself, which another check reports
+            continue  # invalid, which another check reports
         shown = name if value is None else f"{name}={value}"
         better = stack._replace(
             options={key: text for key, text in stack.options.items() if key != name}
@@ -57,7 +57,7 @@ def trusted(stack: Stack, facts: Facts) -> Iterator[Clue]:
 def follows(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """Redirects in user.* attributes are not followed (userxattr)."""
     off = stack.options.get("redirect_dir") == "off"
-    # `on` and `follow` are refused whatever the system looks like: see layerctl.rules.validity.
+    # `on` and `follow` are refused on any system: see layerctl.rules.validity.
     if off and redirect_mode("off", facts.overlay.parameters) == "follow":
         options = {key: text for key, text in stack.options.items() if key != "redirect_dir"}
         yield Clue(

@@ -1,4 +1,4 @@
-"""Checks of how directories lie to each other in their filesystems, binds seen through."""
+"""Checks of the relations of directories in their filesystems, regardless of bind mounts."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def _placed(stack: Stack, facts: Facts) -> list[_Placed]:
 
 
 class Relation(Enum):
-    """How one directory lies to another in their filesystem."""
+    """The relation of one directory to another in their filesystem."""
 
     SAME = "is the same directory as"
     INSIDE = "is inside"
 
 
 def relation(inner: Directory, outer: Directory) -> Relation | None:
-    """Return how one directory lies to another in their filesystem, None if apart."""
+    """Return the relation of one directory to another in their filesystem, None if separate."""
     if inner.mount is None or outer.mount is None or inner.inside is None or outer.inside is None:
         return None
     if inner.mount.device != outer.mount.device or "//deleted" in inner.inside + outer.inside:
@@ -82,7 +82,7 @@ def refused(stack: Stack, facts: Facts) -> Iterator[Clue]:
 
 
 def _itself_and_above(path: str) -> Iterator[str]:
-    """Yield a path and every directory above it: 500 layers compared in pairs take too long."""
+    """Yield a path and its parents: comparing 500 layers in pairs would take too long."""
     yield path
     while path != "/" and path:
         path = os.path.dirname(path)
@@ -90,7 +90,7 @@ def _itself_and_above(path: str) -> Iterator[str]:
 
 
 def without(stack: Stack, index: int, facts: Facts) -> dict[str, str]:
-    """Return the command of the stack without one of its layers, if that makes a stack."""
+    """Return the command for the stack without one of its layers, if that is a stack."""
     better = stack._replace(layers=stack.layers[:index] + stack.layers[index + 1 :])
     return {} if problems(better) else {"command": command(better, facts)}
 
@@ -156,6 +156,6 @@ def target_in_layer(stack: Stack, facts: Facts) -> Iterator[Clue]:
 
 
 def _outside(target: Directory, layer: Directory) -> str:
-    """Return a path whose neighbours are outside the layer."""
+    """Return a path whose siblings are outside the layer."""
     path = os.path.normpath(layer.path)
     return target.path if path == "/" else path

@@ -19,8 +19,8 @@ from layerctl.model import Stack
 _UPPER = (When.UPPER,)
 _PROBED_UPPER = (When.UPPER, When.PROBED)
 
-#: In the order in which the kernel would come upon what they find. A FAILURE is what this kernel
-#: certainly refuses; what it accepts and calls undefined is a WARNING.
+#: In the order in which the kernel would find the problems. A FAILURE is certainly refused by this
+#: kernel; what it accepts as undefined is a WARNING.
 CHECKS: tuple[Check[[Stack, Facts]], ...] = (
     Check("machine.privilege", "The caller can mount", support.privilege, KERNEL),
     Check(

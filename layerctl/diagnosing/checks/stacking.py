@@ -48,9 +48,9 @@ def depth(stack: Stack, facts: Facts) -> Iterator[Clue]:
 
 
 def depth_of(entry: MountEntry, facts: Facts, guard: int = 8) -> tuple[int, bool]:
-    """Return at least how deep a filesystem is stacked (s_stack_depth), and whether that is sure.
+    """Return the minimum stacking depth of a filesystem (s_stack_depth), and whether it is exact.
 
-    procfs forbids all stacking. What the layers of an overlay are on is found by their names.
+    procfs forbids all stacking. The filesystems of an overlay's layers are found by their names.
     """
     if entry.fstype == "proc":
         return MAX_DEPTH, True

@@ -74,7 +74,7 @@ def unsupported_upper(stack: Stack, facts: Facts) -> Iterator[Clue]:
     if family not in ("overlay", "ecryptfs") and upper.fstype not in filesystems.NETWORK:
         lacks = lacking(facts)
         if lacks == []:
-            return  # tried: it has all that overlay asks of a remote upper
+            return  # probed: it has everything that overlay requires of a remote upper layer
         if lacks is None:
             severity = Severity.WARNING
             seen.append("it was not probed for the features that overlay needs")
@@ -91,7 +91,7 @@ def unsupported_upper(stack: Stack, facts: Facts) -> Iterator[Clue]:
 
 
 def scratch_fix(stack: Stack, facts: Facts) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Return values and commands that put upper and work on a tmpfs of their own."""
+    """Return values and commands that put upper and work on a new tmpfs."""
     base = facts.target.path if facts.target is not None else (stack.upper or "/upper")
     scratch = beside(base, ".rw")
     upper, work = f"{scratch}/upper", f"{scratch}/work"
@@ -118,7 +118,7 @@ def scratch_fix(stack: Stack, facts: Facts) -> tuple[dict[str, str], tuple[str, 
 
 
 def lacking(facts: Facts) -> list[str] | None:
-    """Return what the upper filesystem lacks of what a remote one must have, None if untried."""
+    """Return which requirements for a remote upper filesystem are missing; None if unknown."""
     probed = facts.overlay.probed
     if probed is None or probed.rename_whiteout is None:
         return None
@@ -192,7 +192,7 @@ def space(stack: Stack, facts: Facts) -> Iterator[Clue]:
 
 
 def _no_room(left: Storage, facts: Facts) -> bool:
-    """Tell whether a filesystem without a byte for others has none for the caller either."""
+    """Tell whether a filesystem without free space for others has none for the caller either."""
     if left.refused is not None:
         return left.refused in FULL
     inside = facts.caller.sys_admin and facts.caller.in_user_namespace
@@ -213,7 +213,7 @@ def subvolumes(stack: Stack, facts: Facts) -> Iterator[Clue]:
         return
     if upper.identity[0] != work.identity[0]:
         better = work_beside(upper.path)
-        if upper.identity[1] == SUBVOLUME_ROOT:  # what is beside it is another subvolume
+        if upper.identity[1] == SUBVOLUME_ROOT:  # its siblings are in another subvolume
             values, commands = inside_upper(stack, facts, upper)
             seen = f"upper {upper.path} is a subvolume, and work {work.path} is not in it"
             yield Clue(
@@ -270,7 +270,7 @@ def unsupported_layer(stack: Stack, facts: Facts) -> Iterator[Clue]:
     for role, path in roles(stack):
         place = facts.of(path)
         if place.error is None and place.fstype in filesystems.OWN_NAMES:
-            # autofs is refused only where a mount is still to be made at just that directory
+            # autofs is refused only at a directory that triggers a mount
             certain = place.fstype != "autofs"
             yield Clue(
                 "lowerdir-fs-unsupported-case-insensitive",

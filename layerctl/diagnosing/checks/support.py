@@ -1,4 +1,4 @@
-"""Checks of what a mount needs of the kernel and of the caller: the type, the privilege."""
+"""Checks of the requirements for the kernel and the caller: type and privilege."""
 
 from __future__ import annotations
 

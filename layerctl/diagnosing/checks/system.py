@@ -1,4 +1,4 @@
-"""Checks of this machine, and their table."""
+"""Checks of the system, and their table."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def policy(system: System) -> Iterator[Clue]:
 
 
 def places(system: System) -> Iterator[Clue]:
-    """Find usual places of upper layers that are on an overlay."""
+    """Find common locations of upper layers that are on an overlay."""
     for place in ("/", "/var/lib", "/home"):
         if system.places.get(place) == "overlay":
             seen = f"{place} is an overlay: upper and work need a volume or a tmpfs"

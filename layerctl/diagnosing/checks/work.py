@@ -1,4 +1,4 @@
-"""Checks of the work directory and of what overlay left in it, and of who else uses the layers."""
+"""Checks of the work directory, its leftovers, and of other users of the layers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from layerctl.rules.overlay import settings, work_beside
 if TYPE_CHECKING:
     from layerctl.kernel.facts.handles import Handles
 
-#: What overlay itself keeps in a work directory.
+#: What overlay itself stores in a work directory.
 _OWN = frozenset({"work", "index"})
 
 
@@ -47,7 +47,7 @@ def foreign(stack: Stack, facts: Facts) -> Iterator[Clue]:
 
 
 def _other_work(upper: str, stack: Stack) -> str:
-    """Return a work directory beside the upper one that is not the stack's own."""
+    """Return another work directory next to the upper directory."""
     work = work_beside(upper)
     return f"{work}2" if work == stack.work else work
 
@@ -109,7 +109,7 @@ def usable(stack: Stack, facts: Facts) -> Iterator[Clue]:
     elif facts.overlay.probed is not None and facts.overlay.probed.work:
         number = facts.overlay.probed.work
         if number in FULL or (number == errno.EROFS and is_read_only(work)):
-            return  # which have checks of their own
+            return  # which other checks report
         seen = f"tried: creating a directory in work {stack.work}: {os.strerror(number)}"
         fix, commands = _REFUSED.get(number, (None, None))
         clue = Clue(_UNUSABLE, (seen,), fix=fix, commands=commands)
@@ -125,7 +125,7 @@ _WRITABLE = (
     "Make the work directory writable for the mounting user, then mount again.",
     ("ls -ldn {work}",),
 )
-#: What mends an errno of mkdir(2) in the work directory.
+#: The fix per errno of mkdir(2) in the work directory.
 _REFUSED = {
     errno.EROFS: (
         "Its mount is writable, so it is in a read-only btrfs subvolume: make that writable, or "
@@ -153,7 +153,7 @@ def _users(place: Directory, facts: Facts) -> Iterator[Other]:
 
 
 def _busy(stack: Stack, facts: Facts) -> bool:
-    """Tell whether upper or work belong to a mount that is there."""
+    """Tell whether upper or work belong to a live mount."""
     paths = [path for path in (stack.upper, stack.work) if path is not None]
     return any(True for path in paths for _ in _users(facts.of(path), facts))
 
@@ -175,7 +175,7 @@ def in_use(stack: Stack, facts: Facts) -> Iterator[Clue]:
 
 
 def _in_use(stack: Stack, facts: Facts, role: str, other: Other) -> Clue:
-    """Return what another overlay's use of a layer comes to, and how to end it."""
+    """Return how serious another overlay's use of a layer is, and how to end it."""
     refuses = settings(stack, facts.overlay.parameters).indexed
     upper = beside(stack.upper or "UPPER", ".2")
     work = work_beside(upper)
@@ -196,7 +196,7 @@ def _in_use(stack: Stack, facts: Facts, role: str, other: Other) -> Clue:
     values["command"] = command(stack, facts)
     cause = "lowerdir-in-use-as-upper" if lower else "upperdir-in-use-index-on"
     severity = None if refuses and other.certain else Severity.WARNING
-    from layerctl.rules import engines  # it compiles patterns that few mounts need
+    from layerctl.rules import engines  # slow to import, and few mounts need it
 
     commands, fix = None, None
     owner = engines.owner(other.target)

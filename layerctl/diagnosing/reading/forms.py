@@ -43,7 +43,7 @@ MARKS = (
     r"remove (?:root )?filesystem for|(?:removing|replacing) mount point",
     # the driver's own directory, which it binds on itself at its start
     r"\bmount (?P<home>/\S*/overlay):(?P=home), flags",
-    # words that only these know
+    # terms that only these use
     r"(?:trusted|user)\.overlay\.\w",
     r"/sys/fs/aufs|/sys/module/(?:overlay|aufs)|\bauplink\b|\b(?:mount|umount|fsck)\.aufs\b",
     r"max depth exceeded|metacopy check|\bWithOverlayOpaque|OverlayOpaque\(|convert whiteout file|"
@@ -65,7 +65,7 @@ MARKS = (
     r"systemd-(?:sysext|confext)|\(sd-merge\)|merge hierarchies",
 )
 
-#: Words beside which 'overlay' is something else: networks, device trees, graphics, packages.
+#: Words with which 'overlay' means something else: networks, device trees, graphics, packages.
 NOT_A_MOUNT = (
     (r"\bnetwork\b|\bvxlan\b|\bsubnet\b|network (?:create|sandbox)|plugin registry|"
      r"\bveth|\biptables|port is already|external connectivity|plugin type=", "a network"),
@@ -121,7 +121,7 @@ OTHERS = (
     (r"storage driver \(?(?:zfs|btrfs|vfs)", "another storage driver"),
 )  # fmt: skip
 
-#: What makes a mark stand against any sign of another mount: the type or options themselves.
+#: Marks that outweigh any sign of another mount: the type or options themselves.
 SURE = Lazy(
     r"\bmount (?P<home>/\S*/overlay):(?P=home), flags|"
     rf"lowerdir\+?=|(?:fstype=\W*|Type:\W*|-t )(?:fuse\.)?{_LAYERED_TYPE}{_NO_MORE}|"

@@ -1,4 +1,4 @@
-"""What a text may be taken for: which events count, and how surely they are of a layered mount."""
+"""Which events of a text count, and how certainly they are about a layered mount."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from layerctl.diagnosing.reading.result import Noise
 
 #: An errno alone on a line belongs to the failure before it: Go prints wrapped errors so.
 _ALONE = 60
-#: Errnos that ordinary programs give for ordinary reasons, in any directory.
+#: Errnos that programs often report for ordinary reasons, in any directory.
 _ORDINARY = frozenset({"ENOENT", "EACCES", "EPERM", "EEXIST", "ENOTDIR", "ENOEXEC", "EISDIR"})
 
 
 def judge(context: Context) -> None:
     """Read the events of a text, and choose those that count.
 
-    A finding needs an event of a layered type, or a kernel line of one. Without, a mount of
-    unknown type is only perhaps one, and an error of any program in any directory is nothing.
+    A finding needs an event of a layered type, or a kernel message about one. Otherwise a mount of
+    unknown type only may be one, and errors of programs in any directory do not count.
     """
     tried = {attempt.line for attempt in context.tried if attempt.by != "other"}
     context.events = events.read(context.lines, tried, messages=bool(context.matches))
@@ -53,25 +53,25 @@ def judge(context: Context) -> None:
         context.failures = [] if quiet or others else plain
 
 
-#: A program and its colon, before what it met.
+#: A program and a colon, before its error.
 _SPEAKER = Lazy(r"^\W*[\w./-]+: ")
 
 
 #: What makes a copy-up of a directory, with the ACL of a remote lower one.
 _CREATING = Lazy(r"\b(?:mkdir|touch|cannot (?:create|touch))\b")
-#: What docker info and podman info say of their store.
+#: What docker info and podman info print about their store.
 _DRIVER = Lazy(r"(?:Storage Driver|graphDriverName): (?:overlay|aufs)")
 
 
 def _of_command(event: Event) -> Event:
-    """Return an errno that stands alone as what the command before it was answered."""
+    """Return an errno on a line of its own as the result of the command before it."""
     if len(event.line.text) <= _ALONE and not _SPEAKER.match(event.line.text):
         return event._replace(subject=Subject.OPEN, stage=Stage.MOUNT)
     return event
 
 
 def _in_tree(context: Context, plain: list[Event]) -> list[Event]:
-    """Return what programs met in the tree of a mount in the text."""
+    """Return the errors of programs in the tree of a mount in the text."""
     if any(one.by in ("mount", "fuse-overlayfs") for one in context.tried):
         return [_of_command(one) for one in plain]
     if not context.tried and not _DRIVER.search(context.plain):
@@ -82,7 +82,7 @@ def _in_tree(context: Context, plain: list[Event]) -> list[Event]:
         for one in plain
         if not {named.name for named in one.errnos} <= _ORDINARY
         or (remote and _CREATING.search(one.line.text))
-    ]  # what is only listed may have nothing to do with an ordinary error
+    ]  # a mount that is only listed may be unrelated to an ordinary error
 
 
 def others(context: Context) -> Iterator[Noise]:

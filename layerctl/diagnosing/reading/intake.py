@@ -1,8 +1,7 @@
-"""Takes a text of any size in: what is long is searched once, and what matters of it is kept.
+"""Reads a text of any size: long texts are searched once, and only relevant lines are kept.
 
-A short text is kept whole. Of a long one, a log mostly, only the lines around those that name a
-layered filesystem are read closely: the cost grows with the text and with nothing else, and
-memory with neither.
+A short text is kept whole. Of a long one, usually a log, only the lines around those that name a
+layered filesystem are read closely, so that the time is linear and the memory constant.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ WHOLE = 64 << 10
 #: No line is kept longer: the longest option strings have two pages, and logs quote them.
 LONGEST = 16 << 10
 _CHUNK = 1 << 20
-#: Words of which a line of a long text must have one. Each costs a pass over the text, so there is
-#: none that stands only beside another.
+#: Words of which a line of a long text must have one. Each needs a pass over the text, so there are
+#: no redundant ones.
 _WORDS = (b"verlay", b"aufs")
-#: How a kernel's configuration is recognised, and its words.
+#: Patterns of a kernel configuration.
 _CONFIG, _SWITCHES = b"CONFIG_", (b"OVERLAY_FS", b"AUFS_FS")
-#: Lines around such a line that belong to it, and how many different ones are kept of the
-#: beginning and of the end.
+#: The number of lines around such a line to keep, and how many different ones are kept from the
+#: beginning and from the end.
 _BEFORE, _AFTER = 6, 12
 _KEPT = 600
 _NUMBERS = re.compile(rb"\d+|\b[0-9a-f]{6,}\b")
@@ -30,7 +29,7 @@ _BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 
 def take(file: BinaryIO) -> str:
-    """Return what of a text is to be read closely."""
+    """Return the parts of a text to read closely."""
     start = file.read(WHOLE + 1)
     if start[:2] in _BOMS:
         start = (start + file.read(_CHUNK * 4)).decode(_BOMS[start[:2]], "replace").encode()
@@ -49,7 +48,7 @@ def _words(start: bytes) -> tuple[bytes, ...]:
 
 
 def sift(text: str) -> str:
-    """Return what of a long text is to be read closely, as `take` does."""
+    """Return the parts of a long text to read closely; see `take`."""
     if len(text) <= WHOLE:
         return text
     raw = text.encode("utf-8", "surrogateescape")
@@ -59,7 +58,7 @@ def sift(text: str) -> str:
 
 
 def decode(raw: bytes) -> str:
-    """Return bytes as text: UTF-8, or else Latin-1, which loses no byte."""
+    """Decode bytes as UTF-8, or else as Latin-1, which can decode any byte."""
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
@@ -67,7 +66,7 @@ def decode(raw: bytes) -> str:
 
 
 class _Sieve:
-    """Keeps the lines that matter, each kind once, the first and the last of them."""
+    """Keeps relevant lines, each kind once, the first and the last of them."""
 
     def __init__(self, words: tuple[bytes, ...]) -> None:
         self._words = words
@@ -97,7 +96,7 @@ class _Sieve:
                 reached = self._take(block, reached, _AFTER)
 
     def _hits(self, block: bytes) -> set[int]:
-        """Return where the lines begin that have one of the words; a kind of line is one hit."""
+        """Return the starts of lines with one of the words; each kind of line counts once."""
         starts: set[int] = set()
         for word in self._words:
             place = block.find(word)

@@ -1,4 +1,4 @@
-"""From the kernel's messages to causes: the table's, refined by what stands around them."""
+"""From the kernel's messages to causes: those of the table, refined by the context."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from layerctl.model import Severity
 from layerctl.rules.limits import MAX_STRING
 from layerctl.rules.words import count
 
-#: The weight of a message's first cause and of the others behind it.
+#: The weight of a message's first cause and of the others.
 _STEPS: tuple[int, ...] = (92, 84, 76, 70, 64, 58, 52)
 _WARNING_STEPS: tuple[int, ...] = (74, 66, 58, 52)
 _NOISE = 24
-#: Literal text that a format must have to be believed in a line without the kernel's name.
+#: Minimum literal text of a format to count in a line without the kernel's name.
 _LITERAL = 20
 #: printk's longest line, twice.
 _MESSAGE = 2048
@@ -57,7 +57,7 @@ def match_lines(context: Context) -> None:
 
 
 def clues(context: Context) -> Iterator[Clue]:
-    """Yield what the kernel's messages point to."""
+    """Yield the clues of the kernel's messages."""
     for line, match in context.matches:
         message = match.message
         causes = _refined(match, context)
@@ -86,7 +86,7 @@ def clues(context: Context) -> Iterator[Clue]:
             )
 
 
-#: What networks and devices log while containers start: subsystems that no layer depends on.
+#: Messages of networks and devices while containers start, unrelated to layers.
 _ELSEWHERE = re.compile(
     r"(?:IPv6: |ADDRCONF|Bridge firewalling|\bbr_netfilter|nf_conntrack|\w+: port \d+\(|"
     r"\beth\d+[: ]|\bveth\w+[: ]|\bdocker\d+[: ]|cfg80211|wlan\d|\busb \d|\binput: |"
@@ -95,7 +95,7 @@ _ELSEWHERE = re.compile(
 
 
 def noise(context: Context) -> list[Noise]:
-    """Return the lines that mean nothing bad, each once."""
+    """Return the harmless lines, each once."""
     found: dict[str, Noise] = {}
     matched = {id(line) for line, _ in context.matches}
     others = [
@@ -119,14 +119,14 @@ def _values(match: Match) -> dict[str, str]:
     return {"path": first} if first is not None and is_real(first) else {}
 
 
-#: Options that engines try at their start to see whether the kernel knows them.
+#: Options that engines probe at start-up.
 _TRIED_OPTIONS = frozenset({"volatile", "userxattr"})
 
 
 def _probe(match: Match, context: Context) -> bool:
-    """Tell a message that an engine's trial brings about, where nothing else complains.
+    """Tell whether a message is from an engine's probe, if nothing else fails.
 
-    containerd and podman try idmapped layers, podman tries volatile, and each no is logged.
+    containerd and podman probe idmapped layers, podman probes volatile; failures are logged.
     """
     if context.complains or context.tried:
         return False
@@ -144,7 +144,7 @@ def _refined(match: Match, context: Context) -> tuple[str, ...]:
 
 
 def _first(causes: tuple[str, ...], *better: str) -> tuple[str, ...]:
-    """Return causes with some put in front."""
+    """Return causes with some moved to the front."""
     return tuple(dict.fromkeys((*better, *causes)))
 
 
@@ -177,19 +177,19 @@ def _resolve(match: Match, context: Context) -> tuple[str, ...]:
 
 
 def _odd_neighbour(path: str, layers: list[str]) -> bool:
-    """Tell whether a list has names from / and others, as a name cut at its colon leaves them."""
+    """Tell whether a list has absolute and relative names, as if a name was split at its colon."""
     return path.startswith("/") and any("/" not in other[:1] for other in layers if other != path)
 
 
 def _odd_option(options: object) -> bool:
-    from layerctl.rules.options import find  # few texts need the tables of options
+    from layerctl.rules.options import find  # few texts need the table of options
 
     names = list(options) if isinstance(options, dict) else []
     return any(find("overlay", name) is None for name in names)
 
 
 def _upper(match: Match, context: Context) -> tuple[str, ...]:
-    """Order the filesystems that are refused as upper.
+    """Order the filesystems that are refused for the upper layer.
 
     Since 5.7 only an overlay gets this message; before, every remote filesystem did. The quotes
     around the path went with 6.5.
@@ -206,11 +206,11 @@ def _upper(match: Match, context: Context) -> tuple[str, ...]:
 
 
 def _features(_: Match, context: Context) -> tuple[str, ...]:
-    """Tell from the lines before which filesystem lacks so much.
+    """Find out from the lines before which filesystem lacks the features.
 
-    NFS and most FUSE have neither tmpfile nor RENAME_WHITEOUT nor trusted attributes; ecryptfs
-    has attributes; ZFS before 2.2 lacks RENAME_WHITEOUT alone. Where the text names none of them,
-    that something is missing is all that is sure.
+    NFS and most FUSE filesystems have neither tmpfile nor RENAME_WHITEOUT nor trusted attributes;
+    ecryptfs has attributes; ZFS before 2.2 lacks only RENAME_WHITEOUT. If the text names none of
+    them, only the missing feature is certain.
     """
     said = {one.format for _, one in context.matches}
     whiteout = any("RENAME_WHITEOUT" in one for one in said)
@@ -242,7 +242,7 @@ def _features(_: Match, context: Context) -> tuple[str, ...]:
 
 
 def _xattr(match: Match, context: Context) -> tuple[str, ...]:
-    """A mark that was refused: by the user namespace, or by the filesystem."""
+    """A refused attribute: by the user namespace, or by the filesystem."""
     causes = match.message.causes
     said = {one.format for _, one in context.matches}
     advised = any("userxattr" in one for one in said) or context.in_user_namespace
@@ -256,7 +256,7 @@ def _xattr(match: Match, context: Context) -> tuple[str, ...]:
 
 
 def _advice(match: Match, context: Context) -> tuple[str, ...]:
-    """The kernel advises userxattr after any refused mark, whoever refused it."""
+    """The kernel suggests userxattr after any refused attribute, whatever the reason."""
     if any("missing required features" in one.format for _, one in context.matches):
         return ()
     return match.message.causes
@@ -270,7 +270,7 @@ def _in_use(match: Match, _: Context) -> tuple[str, ...]:
 
 
 def _unknown(match: Match, context: Context) -> tuple[str, ...]:
-    """An unknown option: too new, another type's, a piece of a path, or a missing value."""
+    """An unknown option: too new, of another type, a part of a path, or without a value."""
     from layerctl.rules.options import Takes, find, is_flag  # as above
     from layerctl.rules.validity import value_problem
 
@@ -286,12 +286,12 @@ def _unknown(match: Match, context: Context) -> tuple[str, ...]:
     if re.match(r"(?:s\d+|c\d+)(?:[.:,\"]|$)", word):
         return _first(causes, "context-option-comma-split")
     if re.search(r"\\x[0-9a-f]{2}|[^\x20-\x7e]", name) and not _after_path(word, context):
-        return _first(causes, "malformed-option-string")  # memory that was no string
+        return _first(causes, "malformed-option-string")  # memory that is not a string
     option = find(context.fstype, name)
     if option is None and find("overlay", name) is not None:
         return ("unknown-mount-option-old-kernel",)
     if option is not None and (option.takes is not Takes.LAYERS or value):
-        whole = match.format.startswith("unrecognized")  # the new calls name the key alone
+        whole = match.format.startswith("unrecognized")  # the newer calls name only the key
         if whole and value_problem(option, value if equals else None):
             return ("bad-option-value", "unknown-mount-option-old-kernel")
         return ("unknown-mount-option-old-kernel",)
@@ -305,7 +305,7 @@ def _unknown(match: Match, context: Context) -> tuple[str, ...]:
 
 
 def _after_path(word: str, context: Context) -> bool:
-    """Tell whether an unknown word stands right behind a path in the options of an attempt."""
+    """Tell whether an unknown word directly follows a path in the options of an attempt."""
     for attempt in context.tried:
         words = attempt.options.split(",")
         for before, here in itertools.pairwise(words):
@@ -315,7 +315,7 @@ def _after_path(word: str, context: Context) -> bool:
 
 
 def _workdir(match: Match, _: Context) -> tuple[str, ...]:
-    """Why the work directory could not be used: the errno tells."""
+    """Why the work directory could not be used, by the errno."""
     number = match.values[-1].lstrip("-") if match.values else ""
     by_number = {
         "28": ("upper-enospc", "workdir-not-writable-mounted-ro"),
@@ -329,14 +329,14 @@ def _workdir(match: Match, _: Context) -> tuple[str, ...]:
 
 
 def _bad_value(match: Match, _: Context) -> tuple[str, ...]:
-    """A layer option that takes no value as it was given: a descriptor, on an older kernel."""
+    """A layer option whose kind of value is refused: a descriptor, on an older kernel."""
     if match.values[0] in ("lowerdir+", "datadir+", "upperdir", "workdir"):
         return ("layers-by-descriptor-unsupported", "bad-option-value")
     return match.message.causes
 
 
 def _looked_up(match: Match, _: Context) -> tuple[str, ...]:
-    """A lookup that failed: EIO and its like come from the disk below, not from a change."""
+    """A failed lookup: EIO and similar errors come from the disk, not from a change."""
     numbers = {value.lstrip("-") for value in match.values}
     if numbers & {"5", "74", "117", "61"}:
         return ("io-error-below", "layer-modified-while-mounted")
@@ -358,7 +358,7 @@ def _aufs_lookup(match: Match, _: Context) -> tuple[str, ...]:
 
 
 def _aufs_index(_: Match, context: Context) -> tuple[str, ...]:
-    """'bad index' follows what went wrong before; alone it is a place that does not exist."""
+    """'bad index' follows another error; alone it means a position that does not exist."""
     if len([1 for _, one in context.matches if one.message.kind is Kind.FAILURE]) > 1:
         return ()
     return ("aufs-br-syntax",)

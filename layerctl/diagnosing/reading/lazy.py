@@ -1,4 +1,4 @@
-"""Regular expressions that are made when a text needs them: most texts need few of the many."""
+"""Regular expressions that are compiled on first use, since most texts need only a few."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cached_property
 
 
 class Lazy:
-    """An expression as `re.compile` gives it, made at its first use."""
+    """An expression that is compiled on first use."""
 
     def __init__(self, words: str, flags: int = 0) -> None:
         self._words = words

@@ -1,4 +1,4 @@
-"""What an errno of an event means: a table for each stage and program, most likely first."""
+"""What the errno of an event means: a table per stage and program, most likely first."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ _MOUNT: dict[str, str] = {
     "EHOSTDOWN": "layer-not-reachable remote-lower-misbehaves",
     "ENODATA": "metacopy-mismatch io-error-below",
 }
-#: The same of lower layers alone: nothing is wrong with an upper one.
+#: The same with only lower layers, where the upper layer cannot be the cause.
 _LOWERS_ONLY = (
     "lowerdir-fs-unsupported-case-insensitive max-stacking-depth unknown-mount-option-old-kernel "
     "idmapped-layers-unsupported casefold-capable-fs old-kernel-overlay-bug"
 )
-#: Engines make their directories and targets themselves: what is missing is of their own store.
+#: Engines create directories and targets themselves, so what is missing is in their store.
 _ENGINE = {
     "ENOENT": "layer-link-missing-after-crash missing-layer-directory "
     "mount-ordering-lower-not-mounted",
@@ -95,7 +95,7 @@ _REMOVE: dict[str, str] = {
     "ENOENT": "layer-link-missing-after-crash layer-modified-while-mounted",
     "ENOSPC": "upper-enospc",
 }
-#: Writing an archive into a layer: whiteouts are made as devices, and marks as attributes.
+#: Unpacking an archive into a layer, which creates devices and attributes.
 _UNPACK: dict[str, str] = {
     "EPERM": "whiteout-mknod-eperm whiteout-on-overlay-eperm userns-needs-userxattr",
     "EACCES": "whiteout-mknod-eperm selinux-denied",
@@ -144,7 +144,7 @@ _FUSE: dict[str, str] = {
 }
 #: Work in the tree of a fuse-overlayfs.
 _FUSE_TREE = {**_FUSE, "ENOENT": "layer-modified-while-mounted"}
-#: What sets owners and modes: as the file's owner it is only refused by a server.
+#: Programs that set owners and modes: for the owner of the file, only a server refuses.
 _OWNERS = Lazy(r"\b(?:chmod|chown|changing (?:permissions|ownership))")
 #: Layers in a home directory are those of an engine or a root of a user namespace.
 _HOME = Lazy(r"(?:lowerdir|upperdir)\+?=\S*?/(?:home|run/user)/|/\.local/share/")
@@ -153,7 +153,7 @@ _STAGES = {
     Stage.USE: _USE, Stage.LOAD: {}, Stage.CHECK: {},
 }  # fmt: skip
 
-#: Errnos that have so few reasons at a mount that they nearly name the cause.
+#: Errnos of a mount that have very few causes.
 _TELLING = {
     "ELOOP": 82,
     "ESTALE": 80,
@@ -165,22 +165,22 @@ _TELLING = {
     "ECONNABORTED": 72,
     "EMLINK": 64,
 }
-#: A program, or a path: an errno beside these is that program's, of that path.
+#: A program, or a path, to which an errno belongs.
 _NAMED = Lazy(r"^\W*[\w./-]+: |/|['\"`]")
 _VOLATILE = Lazy(r"[\[,( ]volatile[\], ]")  # fmt: skip
-#: Docker's overlay drivers refuse zfs by name, so what is odd in their trees is xfs.
+#: Docker's overlay drivers refuse zfs, so problems in their trees are those of xfs.
 _DOCKER = Lazy(r"/overlay2?/[0-9a-f]{64}(?:-init)?/merged/")
 _READING = Lazy(r"(?<![-\w])(?:ls|cat|find|readdir|getdents)\b|reading directory")
 
 
 def clues(context: Context) -> Iterator[Clue]:
-    """Yield what the errnos of the events that count mean."""
+    """Yield the clues of the errnos of the events that count."""
     if context.tier <= Tier.PECULIAR:
         yield from _alone(context)
         return
     for event in context.failures:
         for named in event.errnos:
-            if named.cause and event.stage is not Stage.USE:  # mount(8) says it, in any language
+            if named.cause and event.stage is not Stage.USE:  # mount(8) prints it, in any language
                 weight = 78 if named.cause == "missing-layer-directory" else 90
                 yield Clue(named.cause, (event.line.text,), weight=weight)
         for name in dict.fromkeys(one.name for one in event.errnos):
@@ -189,12 +189,12 @@ def clues(context: Context) -> Iterator[Clue]:
         yield from _unsaid(context)
 
 
-#: Errnos that are asked about more often for a mount than for work in a tree.
+#: Errnos that are more common for a mount than for work in a tree.
 _OF_MOUNTS = ("EPERM", "EACCES", "ENODEV", "ENOENT", "ENOTDIR", "ELOOP", "EBUSY", "ENOMEM")
 
 
 def _alone(context: Context) -> Iterator[Clue]:
-    """Yield what an errno can mean where it is the whole text: whoever asks here means a layer."""
+    """Yield what an errno can mean if it is the whole text, assuming a layered mount."""
     whole = [line.text for line in context.lines]
     if len(whole) > 3 or any(len(text) > 60 or _NAMED.search(text) for text in whole):
         return
@@ -231,21 +231,21 @@ def _meaning(context: Context, event: Event, name: str) -> Iterator[Clue]:
 
 
 def _of_mount(context: Context, name: str, line: str) -> Iterator[Clue]:
-    """Yield what else there is to an errno of mount(2)."""
+    """Yield further causes for an errno of mount(2)."""
     if name == "EINVAL":
         if _VOLATILE.search(line):
             yield Clue("volatile-incompat-dirty", (line,), weight=60)
         yield from _by_filesystem(context, line)
     if name == "ENODEV" and context.booting:
-        # an initramfs has the modules that it was made with, whatever the kernel's build
+        # an initramfs has only some modules, whatever the kernel's build
         yield Clue("overlay-module-missing", (line,), weight=92)
     if name in ("EPERM", "EACCES") and _HOME.search(context.plain):
-        # root of the machine seldom mounts there, and mount(8) asks others for a password
+        # root on the host seldom mounts there, and mount(8) asks others for a password
         yield Clue("userns-overlay-not-permitted-old-kernel", (line,), weight=74)
 
 
 def _of_use(name: str, line: str) -> Iterator[Clue]:
-    """Yield what else there is to an errno of work in a tree."""
+    """Yield further causes for an errno of work in a tree."""
     if name == "EINVAL" and _DOCKER.search(line):
         yield Clue("xfs-ftype0-no-dtype", (line,), weight=66)
     if name == "EROFS" and _STORE.search(line) and "/merged/" not in line:
@@ -273,7 +273,7 @@ def lowers_only(context: Context) -> bool:
 
 
 def _by_filesystem(context: Context, line: str) -> Iterator[Clue]:
-    """Yield what a filesystem that the text names would have to do with EINVAL."""
+    """Yield causes of EINVAL for a filesystem that the text names."""
     for family in context.families:
         if family in ("nfs", "fuse", "zfs", "ecryptfs", "virtiofs", "overlay"):
             yield Clue(f"upperdir-fs-unsupported-{family}", (line,), weight=62)
@@ -283,7 +283,7 @@ def _by_filesystem(context: Context, line: str) -> Iterator[Clue]:
             yield Clue("xfs-ftype0-no-dtype", (line,), weight=50)
 
 
-#: What to think of where a mount failed and nothing says how.
+#: Causes for a failed mount without an errno.
 _UNSAID = (
     "upperdir-fs-unsupported-overlay", "overlay-module-missing", "old-kernel-overlay-bug",
     "missing-cap-sys-admin",
@@ -298,7 +298,7 @@ def _unsaid(context: Context) -> Iterator[Clue]:
             return
 
 
-#: What was being done, in words, and what each errno can mean then.
+#: The operations, as text, and what each errno can mean.
 _WHILE: tuple[tuple[str, dict[str, str]], ...] = (
     ("mounting an overlay", _MOUNT),
     ("using a mounted overlay", _USE),
@@ -310,7 +310,7 @@ _WHILE: tuple[tuple[str, dict[str, str]], ...] = (
 
 
 def by_errno(name: str) -> dict[str, tuple[str, ...]]:
-    """Return the causes that an errno (`EXDEV`) can have, likeliest first, by what was being done.
+    """Return the causes that an errno (`EXDEV`) can have, most likely first, by operation.
 
     Empty if it means nothing here.
     """

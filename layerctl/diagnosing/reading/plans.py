@@ -1,4 +1,4 @@
-"""What is wrong with a mount in a text, as far as its words show it."""
+"""What is wrong with a mount in a text, judging by its options."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def clues(
     kernel: Release | None,
     util_linux: Release | None,
 ) -> Iterator[Clue]:
-    """Yield what the words of one mount show; `errnos` are those of the text."""
+    """Yield the clues of the options of one mount; `errnos` are those of the text."""
     line = _short(attempt.options or attempt.line)
     if "\\," in attempt.options and errnos & {"ENOENT", "EINVAL"}:
         seen = f"{line}: a comma behind a backslash is cut all the same by Linux 6.5 and libmount"
@@ -52,7 +52,7 @@ def clues(
 
 
 def _malformed(attempt: Attempt, error: RequestError, errnos: set[str]) -> Iterator[Clue]:
-    """Yield what an option string that cannot be parsed points to: itself, or that it was cut."""
+    """Yield the clues of an option string that cannot be parsed: malformed, or truncated."""
     line = _short(attempt.options or attempt.line)
     if not attempt.by and attempt.options.endswith((":", ".")):
         yield Clue("option-string-too-long", (line,), weight=58)
@@ -63,14 +63,14 @@ def _malformed(attempt: Attempt, error: RequestError, errnos: set[str]) -> Itera
 
 
 def _listed(stack: Stack, attempt: Attempt, errnos: set[str]) -> Iterator[Clue]:
-    """Yield what the list of mounts shows of one."""
+    """Yield the clues of a mount in a list of mounts."""
     if stack.read_only and stack.upper is not None:
         yield Clue("mounted-read-only", (attempt.line,), weight=70)
     yield from _surprises(stack, _short(attempt.options or attempt.line), errnos)
 
 
 def _surprises(stack: Stack, line: str, errnos: set[str]) -> Iterator[Clue]:
-    """Yield how an overlay of which nothing went wrong may surprise, the commonest first."""
+    """Yield surprises of an overlay without errors, most common first."""
     if errnos or stack.fstype != "overlay" or not stack.layers:
         return
     causes = ["lowerdir-submounts-hidden"]
@@ -100,14 +100,14 @@ def _problems(stack: Stack, attempt: Attempt, errnos: set[str]) -> Iterator[Clue
         decisive = errnos & {"EINVAL", "ENODEV", "ENOENT", "ENOMEM"}
         yield Clue(problem.id, (problem.message,), weight=88 if decisive else 60)
     volatile = "volatile" in stack.options or stack.options.get("fsync") == "volatile"
-    if volatile and "EIO" in errnos:  # what a volatile mount answers to an error not yet synced
+    if volatile and "EIO" in errnos:  # the errno of a volatile mount after a failed write-back
         yield Clue("volatile-upper-error", (_short(attempt.options),), weight=86)
 
 
 def _options(
     stack: Stack, attempt: Attempt, errnos: set[str], kernel: Release | None
 ) -> Iterator[Clue]:
-    """Options that no kernel knows, or that this one is too old for."""
+    """Yield options that no kernel knows, or that are too new for this one."""
     weight = 75 if "EINVAL" in errnos else 30
     for name, value in stack.options.items():
         shown = name if value is None else f"{name}={value}"
@@ -162,7 +162,7 @@ def _inside(inner: str, outer: str) -> bool:
 
 
 def _relations(stack: Stack, attempt: Attempt, errnos: set[str]) -> Iterator[Clue]:
-    """Yield relations of the directories that the kernel refuses, as far as names show them."""
+    """Yield relations of directories that the kernel refuses, judging by their names."""
     layers = [layer for layer in stack.layers if is_real(layer.path)]
     work = stack.work if stack.work is not None and is_real(stack.work) else None
     upper = stack.upper if stack.upper is not None and is_real(stack.upper) else None
@@ -219,7 +219,7 @@ def _pairs(layers: list[Layer], work: str | None, fstype: str, errnos: set[str])
 
 
 def _colons(stack: Stack, attempt: Attempt, errnos: set[str]) -> Iterator[Clue]:
-    """Names of both kinds, from / and not, in one list are mostly one name cut at its colon."""
+    """Absolute and relative names in one list are usually one name split at its colon."""
     if stack.fstype != "overlay" or "ENOENT" not in errnos:
         return
     lowers = [layer.path for layer in stack.of_role(Role.LOWER) if is_real(layer.path)]

@@ -1,7 +1,6 @@
-"""What programs say around a mount: mount(8), container engines, FUSE, audit, systemd.
+"""Messages of programs about a mount: mount(8), container engines, FUSE, audit, systemd.
 
-Each row is about a program's own wording, as its source has it; what only an errno tells is in
-`meanings`.
+Each row is the wording of a program, from its source; errnos are in `meanings`.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from layerctl.model import Severity
 
 
 class Saying(NamedTuple):
-    """A wording: causes with blanks between, the weight of the first, and when it counts.
+    """A wording: causes separated by spaces, the weight of the first, and when it counts.
 
-    `errnos` are those of which the text must tell one, `about` a word that it must have. `alone`
-    marks a wording that layered filesystems are known for where nothing else names one.
+    The text must have one of `errnos` and the word `about`, if given. `alone` marks a wording that
+    is typical of layered filesystems even if nothing else names one.
     """
 
     words: str
@@ -35,7 +34,7 @@ class Saying(NamedTuple):
 
     @property
     def pattern(self) -> re.Pattern[str]:
-        """The wording, made when a text is to be searched for it."""
+        """The pattern, compiled on first use."""
         return _pattern(self.words)
 
 
@@ -44,7 +43,7 @@ def _pattern(words: str) -> re.Pattern[str]:
     return re.compile(words.replace(*_FAR), re.IGNORECASE)
 
 
-#: Two words of one sentence stand near each other: this keeps the cost of a long line linear.
+#: The maximum distance of two words in a sentence, which keeps the time for long lines linear.
 _FAR = ("[^\\n]*", "[^\\n]{0,200}")
 
 
@@ -97,7 +96,7 @@ _MOUNT = (
     _say(r"module '?aufs'? (?:is )?not found|(?:fail\w*|could not|cannot|unable) (?:to )?"
          r"(?:load|insert|modprobe) (?:the )?(?:kernel )?(?:module )?'?aufs\b",
          "aufs-module-missing running-kernel-modules-removed", 95),
-    # Mainline has it since 3.18; only the long-lived 3.10.0 of the enterprises got it earlier.
+    # Mainline has it since 3.18; only the 3.10.0 of enterprise distributions got it earlier.
     _say(r"module overlay(?:fs)? not found in directory /lib/modules/"
          r"(?:2\.|3\.(?:\d|1[0-7])\.(?!0-\d))", "overlay-not-in-kernel overlay-module-missing", 94),
     _say(r"module '?overlay(?:fs)?'? (?:is )?not found in directory /lib/modules",
@@ -111,7 +110,7 @@ _MOUNT = (
          "io-error-below nested-overlay-kernel-bug", 55, about="overlay"),
 )  # fmt: skip
 
-#: The new calls, as programs name them: which one failed tells what it was about.
+#: The newer calls, as programs name them: the failed one shows what it was about.
 _CALLS = (
     _say(r"move_mount[^\n]*(?:EINVAL|ENOTDIR|invalid argument|not a directory)",
          "target-not-a-directory", 88),
@@ -126,13 +125,13 @@ _CALLS = (
          about="overlay"),
 )  # fmt: skip
 
-#: A layer that fsconfig(2) refuses without a word from the kernel.
+#: A layer that fsconfig(2) refuses without a message.
 _SILENT = Lazy(
     r"(?:fsconfig|FSCONFIG_SET_STRING)\b[^\n]*(?:lowerdir|upperdir|workdir)[^\n]*"
     r"(?:EINVAL|invalid argument)".replace(*_FAR), re.IGNORECASE,
 )  # fmt: skip
 
-#: Docker, containerd, podman and their like.
+#: Docker, containerd, podman and similar engines.
 _ENGINES = (
     _say(r"overlay2?/l/[A-Z0-9]{26}['\"]?: (?:no such file|invalid argument|input/output)",
          "layer-link-missing-after-crash", 93),
@@ -144,7 +143,7 @@ _ENGINES = (
          "fuse-overlayfs-not-installed userns-overlay-not-permitted-old-kernel", 88),
     _say(r"cannot move '[^\n]*to a subdirectory of itself", "zfs-no-rename-whiteout", 84,
          alone=True),
-    # a rename within one directory: only a stacked filesystem, or a mount point, refuses it so
+    # a rename within a directory, which only stacked filesystems and mount points refuse like this
     _say(r"(?:can't|cannot) (?:move|rename) '?(?P<dir>/[^\n']*/|\.?/?)[^/\n']+'? to "
          r"'?(?P=dir)[^/\n']+'?: invalid argument", "zfs-no-rename-whiteout", 78, alone=True),
     _say(r"['\"]?(?P<dir>/(?:[^\s'\"]*/)?)[^/\s'\"]+['\"]? (?:->|to) "
@@ -155,7 +154,7 @@ _ENGINES = (
     _say(r"auplink\b[^\n]*(?:not found|no such file)", "aufs-tools-missing", 95),
     _say(r"mount\.aufs\b[^\n]*(?:not found|no such file)", "aufs-tools-missing", 90),
     _say(r"is not supported over overlay", "upperdir-fs-unsupported-overlay", 93),
-    # the engine names the filesystem below whatever its trial met: these serve as an upper one
+    # the engine names the filesystem whatever its probe found; these can hold an upper layer
     _say(r"is not supported over (?:ext\w*|xfs|btrfs|tmpfs|f2fs)[^\n]*(?:/home/|/\.local/|/run/user)",
          "userns-overlay-not-permitted-old-kernel fuse-overlayfs-not-installed "
          "overlay-module-missing", 82),
@@ -217,7 +216,7 @@ _ENGINES = (
          r"operation not permitted", "whiteout-mknod-eperm whiteout-on-overlay-eperm", 82),
     _say(r"(?:error|fail\w*)[^\n]*(?:remov|unmount|delet|unlinkat)[^\n]*(?:busy)",
          "leaked-mount-busy", 90),
-    # Go's MountError: mount(2) itself said it, and EACCES there is a security module's word.
+    # Go's MountError: from mount(2) itself, where EACCES is from a security module.
     _say(r"\bmount [^\n]*, flags: 0x[0-9a-f]+[^\n]*: permission denied",
          "container-policy-denies-overlay-mount missing-cap-sys-admin selinux-denied", 72),
     _say(r"snapshotter not loaded: overlayfs",
@@ -228,7 +227,7 @@ _ENGINES = (
          "idmapped-layers-unsupported idmap-of-overlay-unsupported", 60),
     _say(r"mount_setattr|MOUNT_ATTR_IDMAP|X-mount\.idmap",
          "idmap-of-overlay-unsupported idmapped-layers-unsupported", 80, "EINVAL"),
-    # that runsc is among an engine's runtimes does not mean that it runs
+    # a configured runsc need not be in use
     _say(r"^(?![^\n]*runtimes:)[^\n]*(?:\brunsc(?:\[\d+\])?[:. ]|runtime[=: ]\W*\S*runsc|\bgvisor\b)",
          "gvisor-overlay-limitation", 86),
     _say(r"microsoft-standard|\bwsl ?2\b", "overlay-module-missing", 30, "ENODEV"),
@@ -290,7 +289,7 @@ _POLICY = (
          "missing-user-namespace container-policy-denies-overlay-mount", 85),
 )  # fmt: skip
 
-#: What users see after a mount that succeeded.
+#: What users see after a successful mount.
 _LATER = (
     _say(r"[c-]\?{9}\s+\?", "xfs-ftype0-no-dtype old-kernel-overlay-bug "
          "layer-modified-while-mounted", 70, alone=True),
@@ -318,7 +317,7 @@ SAYINGS = (*_MOUNT, *_CALLS, *_ENGINES, *_FUSE, *_POLICY, *_LATER)
 
 
 def clues(context: Context) -> Iterator[Clue]:
-    """Yield what the words of programs point to, in the lines that can be a layered mount's."""
+    """Yield the clues of messages of programs, in lines that can be about a layered mount."""
     if context.tier is Tier.NONE:
         return
     errnos = context.errnos
@@ -338,7 +337,7 @@ def clues(context: Context) -> Iterator[Clue]:
 
 
 def silent_call(context: Context) -> Iterator[Clue]:
-    """A value that is too long is refused by fsconfig(2) itself: the context has nothing to say."""
+    """fsconfig(2) itself refuses a value that is too long, without a message."""
     found = _SILENT.search(context.plain)
     if found is not None and not context.matches:
         yield Clue("new-mount-api-string-limit", (found[0],), weight=94)

@@ -1,4 +1,4 @@
-"""What a text turned out to say."""
+"""The result of reading a text."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from layerctl.model import Finding
 
 
 class Noise(NamedTuple):
-    """A line that means nothing bad, and what it means."""
+    """A harmless line, and what it means."""
 
     line: str
     meaning: str
 
 
 class Reading(NamedTuple):
-    """A text as understood: findings ranked, what is noise, and the commands that would decide.
+    """The result of reading a text: ranked findings, noise, and the commands that would decide.
 
     `others` are failures that do not concern layered mounts. `unsaid` describes a failure of which
     only the errno is known.

@@ -14,13 +14,13 @@ _QUOTES = str.maketrans(
 )
 #: No line is read further: the longest option strings have two pages.
 LONGEST = 16 << 10
-#: JSON and Go quote the quotes and line ends inside their strings.
+#: JSON and Go escape quotes and newlines in strings.
 _ESCAPED = Lazy(r'\\+(["\'])')
 _ESCAPED_LINE = Lazy(r"\\n(?=[\s\[\"']|$)")
 
-#: The name that the kernel puts before what overlayfs and aufs say; aufs adds where and who.
+#: The prefix of messages of overlayfs and aufs; aufs adds the place and the process.
 _NAME = Lazy(r"(?<![\w./-])(overlayfs|overlay|aufs)(\s+\w+:\d+:[^\[\]]*\[\d+\])?\s*:\s")
-#: What may stand before it in a log: a level, a time, a host, the names of syslog and journald.
+#: What can precede it in a log: a level, a time, a host, the names of syslog and journald.
 _LOG = Lazy(
     r"^(?:<\d+>|\W|\d{4}-\d\d-\d\dT\S+|[A-Z][a-z]{2}\s+\d+ [\d:.]+)*\s*"
     r"(?:\[\s*[+<]?\s*[\d.]+\s*>?\]|\[[A-Z][a-z]{2} [A-Z][a-z]{2}\s+\d+ [\d:]+ \d{4}\]|"
@@ -29,10 +29,10 @@ _LOG = Lazy(
 
 
 class Line(NamedTuple):
-    """One line: `kernel` marks one that the kernel wrote.
+    """One line; `kernel` marks one written by the kernel.
 
-    `body` is what stands behind the name of a filesystem, `fs` that name's type; both also where
-    a program repeats the kernel's words. `own` says that the name begins the message.
+    `body` is the text after the name of a filesystem, `fs` its type; also if a program repeats a
+    kernel message. `own` means that the message begins with the name.
     """
 
     text: str
@@ -56,7 +56,7 @@ def lines(text: str) -> list[Line]:
     return [_line(raw.strip()) for raw in text.split("\n") if raw.strip()]
 
 
-#: The kernel's own time, behind what syslog put before it.
+#: The time of the kernel, after the prefix of syslog.
 _STAMP = Lazy(r"\[\s*[\d.]+\]")
 
 
@@ -73,7 +73,7 @@ def _line(text: str) -> Line:
 
 
 def folded(text: str) -> str:
-    """Return a text in small letters with single blanks, as the table of phrases has it."""
+    """Return a text in lower case with single spaces, as in the table of phrases."""
     for quote in '"`\u00ab\u00bb':
         text = text.replace(quote, "'")
     return re.sub(r"\s+", " ", text.lower())
@@ -87,6 +87,6 @@ _VERSION = Lazy(
 
 
 def kernel_version(text: str) -> Release | None:
-    """Return the kernel version that a text names, None if it names none."""
+    """Return the kernel version that a text names, or None."""
     found = _VERSION.search(text)
     return None if found is None else release(found[1])
