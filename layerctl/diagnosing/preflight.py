@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from layerctl.diagnosing.checks import check
-from layerctl.diagnosing.checks.check import Report
+from layerctl.diagnosing.checks.check import Report, When
 from layerctl.diagnosing.checks.plan import CHECKS
 from layerctl.kernel.facts import Facts
 from layerctl.model import Finding, Stack
@@ -15,7 +15,14 @@ def run(stack: Stack, facts: Facts) -> Report:
     A check that itself fails is a finding about doctor.
     """
     checks = [one for one in CHECKS if one.applies(stack, facts)]
-    return check.make(checks, facts.unknown, facts.caller.is_root, stack, facts)
+    report = check.make(checks, facts.unknown, facts.caller.is_root, stack, facts)
+    upper = None if stack.upper is None else facts.of(stack.upper)
+    if upper is None or upper.error is None or upper.will_be_made:
+        return report
+    # of an upper directory that cannot be reached, most checks know nothing
+    blind = {one.name for one in checks if When.UPPER in one.when}
+    made = [one for one in report.checks if one.causes or one.name not in blind]
+    return report._replace(checks=made)
 
 
 def findings(stack: Stack, facts: Facts) -> list[Finding]:

@@ -151,10 +151,10 @@ def reading_lines(reading: Reading, *, colour: bool, verbose: bool) -> list[str]
         for other in reading.others:
             out += [f"    {printable(other.line)}", f"      {other.meaning}"]
         out.append("")
-    return [*out, told(reading)]
+    return [*out, reading_summary(reading)]
 
 
-def told(reading: Reading) -> str:
+def reading_summary(reading: Reading) -> str:
     """Return a one-line summary of a finding."""
     certain = sum(one.certainty is Certainty.CERTAIN for one in reading.findings)
     if certain:

@@ -119,6 +119,9 @@ def test_what_was_looked_at_is_told() -> None:
     shown = layerctl("doctor", "-v", "-l", "l", "-l", "l2", "m").stdout
     assert "✓ The lower layers do not overlap\n" in shown
     assert not re.search(r"branch|[Uu]pper|xino|user namespace", shown), "what does not apply"
+    shown = layerctl("doctor", "-v", "-l", "l", "-u", "nosuch", "m").stdout
+    assert "✗ Every layer can be reached  [missing-layer-directory]" in shown
+    assert "upper directory is on a writable mount" not in shown, "nothing is known of it"
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,16 @@ class Cause(NamedTuple):
         return (since is None or kernel >= since) and (until is None or kernel < until)
 
 
+class Explained(NamedTuple):
+    """A row of the catalogue, or one of the table of errors in the same form.
+
+    `exit_code` is an error's, None for a cause.
+    """
+
+    cause: Cause
+    exit_code: int | None = None
+
+
 def table(*causes: Cause) -> dict[str, Cause]:
     """Return causes by their ids. Raises ValueError if two have the same id."""
     found: dict[str, Cause] = {}

@@ -38,7 +38,7 @@ CHECKS: tuple[Check[[Stack, Facts]], ...] = (
     Check("machine.sandbox", "The kernel is Linux and no emulation", support.sandbox, KERNEL),
     Check("layers.target", "The target is a directory", layers.target, ALL),
     Check("layers.reachable", "Every layer can be reached", layers.reachable, ALL),
-    Check("layers.directories", "Every layer is a directory", layers.directories, ALL),
+    Check("layers.directories", "No layer is a file or a device", layers.directories, ALL),
     Check(
         "layers.links", "No other user can change a symbolic link on the paths", layers.links, ALL
     ),

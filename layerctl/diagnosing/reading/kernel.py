@@ -15,6 +15,8 @@ from layerctl.diagnosing.reading.events import short
 from layerctl.diagnosing.reading.result import Noise
 from layerctl.model import Severity
 from layerctl.rules.limits import MAX_STRING
+from layerctl.rules.options import Takes, find, is_flag
+from layerctl.rules.validity import value_problem
 from layerctl.rules.words import count
 
 #: The weight of a message's first cause and of the others.
@@ -182,8 +184,6 @@ def _odd_neighbour(path: str, layers: list[str]) -> bool:
 
 
 def _odd_option(options: object) -> bool:
-    from layerctl.rules.options import find  # few texts need the table of options
-
     names = list(options) if isinstance(options, dict) else []
     return any(find("overlay", name) is None for name in names)
 
@@ -271,9 +271,6 @@ def _in_use(match: Match, _: Context) -> tuple[str, ...]:
 
 def _unknown(match: Match, context: Context) -> tuple[str, ...]:
     """An unknown option: too new, of another type, a part of a path, or without a value."""
-    from layerctl.rules.options import Takes, find, is_flag  # as above
-    from layerctl.rules.validity import value_problem
-
     word = match.values[0]
     name, equals, value = word.partition("=")
     causes = match.message.causes
