@@ -39,16 +39,16 @@ def shared(search: Search[T], spell: Spell[T], separator: str) -> Iterator[list[
     if the other process fails, or reads the layers otherwise.
     """
     share = _Share(search, separator)
-    texts = walk(_Spelled(search.root(), spell, share, 0), search.at_once)
+    finds = walk(_Upper(search.root(), share, 0), search.at_once)
     try:
-        for text in texts:
+        for find in finds:
             if share.is_child:
-                # The fork was in `texts`; this is the copy. It goes on from here and ends there.
-                share.hold(text)
-                for other in texts:
-                    share.hold(other)
+                # The fork was in `finds`; this is the copy. It goes on from here and ends there.
+                share.hold(spell(find))
+                for other in finds:
+                    share.hold(spell(other))
                 break
-            yield text
+            yield find if isinstance(find, _Texts) else spell(find)
         share.finish()
     except BaseException as error:
         if share.is_child:
@@ -57,6 +57,10 @@ def shared(search: Search[T], spell: Spell[T], separator: str) -> Iterator[list[
     finally:
         share.close()
     yield from map(spell, search.rest())
+
+
+class _Texts(list[str]):
+    """What the other process found, which is spelled already."""
 
 
 class _Share:
@@ -97,10 +101,10 @@ class _Share:
         shares, parents = self._shares
         return (self._count % shares in parents) != self.is_child
 
-    def others(self) -> Iterator[list[str]]:
+    def others(self) -> Iterator[_Texts]:
         """Yield, in the parent, what the child found in the next subtree."""
         while data := self._receive():
-            yield [data.decode("utf-8")]
+            yield _Texts([data.decode("utf-8")])
 
     def _receive(self, *, last: bool = False) -> Any:
         assert self._second is not None  # noqa: S101 - only who has a child receives
@@ -169,43 +173,46 @@ class _Share:
             self._second.end()
 
 
-class _Spelled(Node[list[str]]):
-    """A node whose finds are texts, and whose subtrees are divided at the right depth."""
+class _Upper(Node[Any]):
+    """A node above those that are divided between the two processes."""
 
-    __slots__ = ("_depth", "_node", "_share", "_spell")
+    __slots__ = ("_depth", "_node", "_share")
 
-    def __init__(self, node: Node[T], spell: Spell[T], share: _Share, depth: int) -> None:
+    def __init__(self, node: Node[Any], share: _Share, depth: int) -> None:
         super().__init__()
-        self._node: Node[Any] = node
-        self._spell: Spell[Any] = spell
+        self._node = node
         self._share = share
         self._depth = depth
 
-    def _find(self) -> Iterator[list[str] | Node[list[str]]]:
+    def _find(self) -> Iterator[Any]:
         node, share = self._node, self._share
         below = self._depth + 1
         for find in node.finds:
             if not isinstance(find, Node):
-                if not share.is_child or self._depth >= share.depth:
-                    yield self._spell(find)
+                if not share.is_child:
+                    yield find
                 continue
             if not share.depth:
                 share.depth = 1 if node.width() >= _MANY else 2
-            if below != share.depth:
-                yield _Spelled(find, self._spell, share, below)
+            if below < share.depth:
+                yield _Upper(find, share, below)
             elif share.takes_next():
-                yield _Spelled(find, self._spell, share, below)
+                yield find
                 share.leave()
             else:
                 find.close()
                 if not share.is_child:
                     yield from share.others()
 
+    @property
+    def own(self) -> Node[Any]:
+        return self._node
+
     def close(self) -> None:
         self._node.close()
 
-    def reopen(self, above: _Spelled | None) -> None:
-        self._node.reopen(None if above is None else above._node)
+    def reopen(self, above: Node[Any] | None) -> None:
+        self._node.reopen(above)
 
     def width(self) -> int:
         return self._node.width()

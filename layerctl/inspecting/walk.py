@@ -11,10 +11,11 @@ from layerctl.inspecting.resolvers.resolver import Reasons
 T = TypeVar("T")
 
 
-class Node(ABC, Generic[T]):
+class Node(Generic[T]):
     """A directory of a walk, open when it is made, and read when its `finds` begin.
 
     `finds` yields what is found in it and, in their places, the directories to descend into.
+    Not an ABC: isinstance() of one is slow.
     """
 
     __slots__ = ("finds",)
@@ -33,6 +34,11 @@ class Node(ABC, Generic[T]):
     @abstractmethod
     def reopen(self, above: Self | None) -> None:
         """Open what was closed; `above` is an open node that this one is in."""
+
+    @property
+    def own(self) -> Node[T]:
+        """The node that those below it know: itself, or the one that it wraps."""
+        return self
 
     @abstractmethod
     def width(self) -> int:
@@ -92,10 +98,10 @@ def walk(root: Node[T], at_once: int) -> Iterator[T]:
                 if nodes and closed == len(nodes):
                     # Several at once, each from its parent, since it is far from the root.
                     closed = max(0, closed - max(1, at_once // 2))
-                    above = None
+                    above: Node[T] | None = None
                     for node in nodes[closed:]:
                         node.reopen(above)
-                        above = node
+                        above = node.own
     finally:
         for node in nodes:
             node.close()

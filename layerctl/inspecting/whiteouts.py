@@ -130,7 +130,8 @@ class _Marked(Node[list[Whiteout]]):
         entries = self._entries = markers.read(directory)
         if not directory.path:
             yield search.told(markers.on_root(directory))
-        yield search.told(markers.inside(directory))
+        if found := markers.inside(directory):
+            yield search.told(found)
         several = len(directory.parts) > 1
         for name, kind in entries:
             _, below = search.resolver.enter(directory, name, kind)

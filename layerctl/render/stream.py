@@ -65,12 +65,12 @@ def speller(
     What follows those is encoded once for all that have it alike.
     """
     count = len(heads)
-    start = "{" + ", ".join(f'"{head}": %s' for head in heads)
+    starts = [f'{", " if number else "{"}"{head}": ' for number, head in enumerate(heads)]
     ends: dict[tuple[object, ...], str] = {}
 
     def spell(item: Item) -> str:
-        texts: tuple[str, ...] = item[:count]
-        if not all(map(str.isascii, texts)):
+        start = "".join([key + encode_basestring(text) for key, text in zip(starts, item)])  # noqa: B905 - the rest is the end
+        if not start.isascii():
             return dumps(document(item), indent=None)
         end = ends.get(item[count:])
         if end is None:
@@ -78,7 +78,7 @@ def speller(
                 ends.clear()
             rest = {key: value for key, value in document(item).items() if key not in heads}
             end = ends[item[count:]] = ", " + dumps(rest, indent=None)[1:]
-        return start % tuple(map(encode_basestring, texts)) + end
+        return start + end
 
     return lambda items: [spell(item) for item in items]
 

@@ -10,6 +10,7 @@ is listed, then its names are looked up in order.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import NamedTuple
 
 from layerctl.inspecting.resolvers.origins import Origins
@@ -86,6 +87,10 @@ def _wanted(overlay: Overlay, origins: Origins) -> set[int] | None:
     def unread(path: str, error: OSError) -> None:
         overlay.reasons.add(0, path, error)
 
+    def unread_in(path: str) -> Callable[[str, OSError], None]:
+        return lambda name, error: unread(f"{path}/{name}" if path else name, error)
+
+    metacopy, origin = (overlay.settings.prefix + name for name in ("metacopy", "origin"))
     seen: set[Identity] = set()
     numbers: set[int] = set()
     suspect = False
@@ -94,12 +99,13 @@ def _wanted(overlay: Overlay, origins: Origins) -> set[int] | None:
         suspect = suspect or "redirect" in attributes
         if not (overlay.thorough or "impure" in attributes):
             continue
-        for name in os.listdir(fd):
+        found = layers.with_attributes(fd, os.listdir(fd), (metacopy, origin), unread_in(path))
+        for name, present in found.items():
             status = layers.status(name, fd)
             if status is None or layers.letter_of(status) in "dw":
                 continue
             lower = None
-            if overlay.value("metacopy", fd, name) is not None:
+            if metacopy in present:
                 lower = _metadata_of(overlay, f"{path}/{name}")
             lower = lower or origins.of_file(fd, name, status)
             if lower is not None:

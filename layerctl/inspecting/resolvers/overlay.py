@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 
 from layerctl.inspecting.resolvers.origins import Origins
 from layerctl.inspecting.resolvers.overlay_layers import OverlayLayers
@@ -28,6 +29,8 @@ from layerctl.inspecting.resolvers.tree import (
 from layerctl.kernel import layers
 from layerctl.rules.aliasing import Aliasing
 from layerctl.rules.overlay import Settings
+
+_NAME = itemgetter(0)
 
 
 class Overlay(OverlayLayers):
@@ -177,9 +180,9 @@ class Overlay(OverlayLayers):
             self._apply_aliases(directory, merged)
         if self.mount >= 0 and (self.thorough or not directory.path):
             self._apply_absent(directory, merged)
-        if devices:
-            return sorted(merged.items())
-        return sorted([item for item in merged.items() if item[1].letter != "w"])
+        if not devices and any(kind.letter == "w" for kind in set(merged.values())):
+            return sorted([item for item in merged.items() if item[1].letter != "w"], key=_NAME)
+        return sorted(merged.items(), key=_NAME)
 
     def _is_remembered_absent(self, directory: MergedDir, name: str, parts: list[Part]) -> bool:
         """Tell whether a live mount still treats a lower name as absent, as under a whiteout.
@@ -339,7 +342,7 @@ class Overlay(OverlayLayers):
         child.xattr_whiteouts = found.xattr_whiteouts
         child.opaque = found.opaque
         first = found.parts[0].layer
-        child.uncertain = any(
+        child.uncertain = (self.blind or directory.uncertain) and any(
             part.layer == first and self._unsure(directory, position)
             for position, part in enumerate(directory.parts)
         )
@@ -351,7 +354,7 @@ class Overlay(OverlayLayers):
 
         Returns None if a redirect, a trap or an origin to verify needs the full `lookup`.
         """
-        if self.settings.verify:
+        if self.verifies:
             return None
         found = Found(letter="d")
         for position, part in enumerate(directory.parts):
@@ -385,7 +388,7 @@ class Overlay(OverlayLayers):
         """Tell whether a lookup ends at this part, without reading its attributes."""
         parts, part = directory.parts, directory.parts[position]
         upper = self.is_upper(part.layer)
-        if not self.settings.checks_redirects:
+        if not self.checks_redirects:
             return len(parts) == 1 if upper else position == len(parts) - 1
         # With data-only layers a name might still be a file with its data there.
         return (

@@ -39,6 +39,8 @@ class OverlayLayers:
         self.same_fs = same_fs
         self.decodes = decodes
         self.metacopies = settings.metacopy
+        #: What the settings come to, which every directory asks.
+        self.verifies, self.checks_redirects = settings.verify, settings.checks_redirects
         self.reasons = Reasons()
         self.first_lower = 1 if settings.has_upper else 0
         self.last_lower = len(self.roots) - settings.data_layers - 1

@@ -81,7 +81,7 @@ class OverlayLookup:
     def _through_layers(self, directory: MergedDir) -> None:
         overlay, found = self._overlay, self._found
         lowers = [part for part in directory.parts if not overlay.is_upper(part.layer)]
-        self._last = not self._settings.checks_redirects and not lowers
+        self._last = not self._overlay.checks_redirects and not lowers
         upper_metacopy = False
         if len(lowers) < len(directory.parts):
             above = self._in_layer(directory.parts[0])
@@ -112,7 +112,7 @@ class OverlayLookup:
         while found.stop is None and index < len(lowers):
             part = lowers[index]
             self._may_follow()
-            if not settings.checks_redirects:
+            if not overlay.checks_redirects:
                 self._last = index == len(lowers) - 1
             elif self._is_dir or not settings.data_layers:
                 self._last = part.layer == overlay.last_lower
@@ -147,7 +147,7 @@ class OverlayLookup:
             return True
         upper = found.parts[0]
         if self._is_dir:
-            if not self._settings.verify or origins.match(upper.fd, below.layer, below.fd):
+            if not self._overlay.verifies or origins.match(upper.fd, below.layer, below.fd):
                 return True
             os.close(below.fd)
             return False
@@ -172,7 +172,7 @@ class OverlayLookup:
         found = self._found
         top = found.parts[0]
         upper = top if self._overlay.is_upper(top.layer) else None
-        if self._is_dir and not self._settings.verify:
+        if self._is_dir and not self._overlay.verifies:
             return
         name = self._name_in_index(origins, directory, upper)
         status = None if name is None else layers.status(name, origins.index)
