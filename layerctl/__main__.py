@@ -2,6 +2,7 @@
 
 import gc
 import signal
+import sys
 from typing import NoReturn
 
 #: Objects made since the last search for cycles before the next one. The default of 700 searches
@@ -15,6 +16,10 @@ def program() -> NoReturn:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
+        if sys.argv[0].endswith("/fsck.overlay"):
+            from layerctl.cli import fsck  # here, so that other commands do not load it
+
+            raise SystemExit(fsck.main(sys.argv[1:]))
         from layerctl.cli import main  # here, so that a missing library can be reported
     except ImportError as failed:
         from layerctl.cli.libraries import missing

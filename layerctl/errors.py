@@ -200,7 +200,8 @@ ERRORS: dict[str, ErrorKind] = {
             "What the layers show depends on the order of lookups",
             "Two paths lead to one file or directory of a lower layer. The kernel shows the one "
             "that is looked up first and refuses the other, so there is no merged tree to keep.",
-            "Keep one of the two paths, and remove the other from its layer.",
+            "Find the two paths, and mend one of them.",
+            ("layerctl check -u UPPER -l LOWER",),
         ),
         ErrorKind(
             "layers-unknown",
@@ -282,6 +283,14 @@ ERRORS: dict[str, ErrorKind] = {
             "layerctl needs /proc to find out what is mounted and what is using it.",
             "Mount /proc.",
             ("mount -t proc proc /proc",),
+        ),
+        ErrorKind(
+            "no-quarantine",
+            EXIT_REFUSED,
+            "There is no room for a quarantine",
+            "What a repair removes goes to a directory beside the layer, DIR.layerctl-quarantine, "
+            "which must be on the filesystem of the layer.",
+            "Remove what is wrong for good, with --no-quarantine.",
         ),
         ErrorKind(
             "no-such-branch",

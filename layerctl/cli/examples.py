@@ -99,6 +99,13 @@ EXAMPLES: dict[str, tuple[Example, Example]] = {
         Example("Unmount.", "layerctl umount merged"),
         Example("Detach a busy mount.", "layerctl umount --lazy merged", 3),
     ),
+    "check": (
+        Example("Check the layers of an overlay.", "layerctl check -u upper -l lower"),
+        Example(
+            "Mend what is safe to mend; keep what is removed.",
+            "layerctl check --repair -u upper -l lower",
+        ),
+    ),
     "trim": (
         Example("Show what an upper layer holds needlessly.", "layerctl trim -n -u upper -l lower"),
         Example("Remove it; the merged tree stays as it is.", "layerctl trim -u upper -l lower"),

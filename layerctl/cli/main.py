@@ -45,6 +45,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "cat": ("layerctl.cli.cat", "Write one version of a file to standard output."),
     "diff": ("layerctl.cli.diff", "Compare the merged trees of two stacks."),
     "du": ("layerctl.cli.du", "Show what layers take up, and what of it is hidden."),
+    "check": ("layerctl.cli.check", "Find and mend wrong markers in layers."),
     "trim": ("layerctl.cli.trim", "Remove from an upper layer what changes nothing."),
     "doctor": ("layerctl.cli.doctor", "Find out why a mount fails."),
     "explain": ("layerctl.cli.explain", "Explain a cause or an error."),

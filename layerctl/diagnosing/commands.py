@@ -14,7 +14,13 @@ def mount_command(stack: Stack, target: str | None) -> str:
     """Return the `layerctl mount` command of a stack."""
     import shlex  # a mount without faults needs no command
 
-    words = ["layerctl", "mount", "-t", stack.fstype]
+    words = ["layerctl", "mount", *layer_words(stack)]
+    return shlex.join(words) + " " + ("TARGET" if target is None else shlex.quote(target))
+
+
+def layer_words(stack: Stack) -> list[str]:
+    """Return the options that name a stack to any command."""
+    words = ["-t", stack.fstype]
     for layer in stack.layers:
         if layer.role is Role.BRANCH:
             permission = "" if layer.permission is None else f"={layer.permission}"
@@ -29,7 +35,7 @@ def mount_command(stack: Stack, target: str | None) -> str:
         words += ["-o", ",".join(options)]
     if stack.read_only:
         words.append("-r")
-    return shlex.join(words) + " " + ("TARGET" if target is None else shlex.quote(target))
+    return words
 
 
 def beside(path: str, suffix: str) -> str:

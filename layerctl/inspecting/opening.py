@@ -73,7 +73,7 @@ def opened(
         try:
             roots = open_layers(paths) if mount is None else _of_mount(stack, mount, top)
         except OSError as error:
-            raise _unopened(error) from None
+            raise unopened(error) from None
         if stack.fstype == "aufs":
             view = _aufs(stack, roots, paths)
             if top is not None:
@@ -166,7 +166,8 @@ def _look_beneath_mounts(view: Opened) -> None:
             os.close(root)
 
 
-def _unopened(error: OSError) -> LayerctlError:
+def unopened(error: OSError) -> LayerctlError:
+    """Return the error for a layer that cannot be opened."""
     path = error.filename
     if error.errno == errno.ENOTDIR:
         return NotFoundError(

@@ -89,6 +89,8 @@ class _Directory:
             clean = os.path.normpath(name.path).lstrip("./")
             ends = f"{self._path}/".endswith(f"/{clean}/") or not clean
             return ends and self._is_within(name.table)
+        if name.path.startswith("/proc/self/"):  # a descriptor of the process that mounted it
+            return self._is_within(name.table)
         path = os.path.normpath(name.path)
         for table in tables:
             with contextlib.suppress(OSError):
@@ -152,13 +154,16 @@ def _named(tables: Sequence[_Table]) -> Iterator[_Name]:
 
 
 def _of_fuse(pid: str, table: _Table) -> Iterator[_Name]:
-    """Yield the layers of fuse-overlayfs, which only its command line tells."""
+    """Yield the layers of fuse-overlayfs: those of its command line, and all that it has open."""
     words = mounts.read_text(f"/proc/{pid}/cmdline").rstrip("\0").split("\0")
     start = os.readlink(f"/proc/{pid}/cwd")
     for option, value in pairwise(words):
         if option == "-o":
             for path in _paths(overlay.from_super_options(value)):
-                yield _Name(os.path.join(start, path), words[-1], table)
+                if not path.startswith("/proc/self/"):
+                    yield _Name(os.path.join(start, path), words[-1], table)
+    for number in os.listdir(f"/proc/{pid}/fd"):
+        yield _Name(f"/proc/{pid}/fd/{number}", words[-1], table)
 
 
 def _paths(stack: Stack) -> set[str]:

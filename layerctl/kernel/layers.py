@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from layerctl.kernel import syscalls
@@ -222,7 +222,7 @@ _WITHOUT = frozenset({errno.ENOTSUP, errno.ENOENT, errno.ENODATA})
 
 
 def with_attributes(
-    fd: int, names: Iterable[str], wanted: Collection[str], unread: Callable[[str, OSError], None]
+    fd: int, names: Iterable[str], wanted: Container[str], unread: Callable[[str, OSError], None]
 ) -> dict[str, list[str]]:
     """Return the files of a directory that have any of the wanted attributes, with those.
 
@@ -331,6 +331,20 @@ def blocks(fd: int) -> Iterator[bytes]:
             yield block
     finally:
         os.close(fd)
+
+
+def holds_data(name: str, dir_fd: int) -> bool:
+    """Tell whether a regular file has anything but holes. Raises OSError."""
+    fd = open_file(name, dir_fd)
+    try:
+        os.lseek(fd, 0, os.SEEK_DATA)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        return False
+    finally:
+        os.close(fd)
+    return True
 
 
 def same_content(name: str, fd: int, other_name: str, other_fd: int, size: int) -> bool:

@@ -40,6 +40,7 @@ RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_IN_ROOT = 0x10
 RESOLVE_CACHED = 0x20
 
+RENAME_EXCHANGE = 2
 RENAME_WHITEOUT = 4
 
 # The new calls have one number on every architecture (asm-generic/unistd.h).
@@ -247,13 +248,15 @@ def entry_types(directory: str) -> dict[str, int]:
     return found
 
 
-def renameat2(old: str, new: str, flags: int, dir_fd: int = AT_FDCWD) -> None:
-    """renameat2(2) within one directory, the working directory unless another is given."""
+def renameat2(
+    old: str, new: str, flags: int, dir_fd: int = AT_FDCWD, new_dir_fd: int | None = None
+) -> None:
+    """renameat2(2), within one directory unless another is given."""
     _check(
         _libc.renameat2(
             ctypes.c_int(dir_fd),
             ctypes.c_char_p(os.fsencode(old)),
-            ctypes.c_int(dir_fd),
+            ctypes.c_int(dir_fd if new_dir_fd is None else new_dir_fd),
             ctypes.c_char_p(os.fsencode(new)),
             ctypes.c_uint(flags),
         ),

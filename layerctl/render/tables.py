@@ -561,6 +561,26 @@ ERROR = Single(
     )
 )
 
+FAULTS = Listing(
+    "faults",
+    (
+        text("CAUSE", "id of the cause, stable for scripts"),
+        choice("CLASS", "who decides on the repair", ("safe", "ask", "report"))._replace(
+            style=lambda row: "yellow" if row["class"] == "safe" else "red"
+        ),
+        number("LAYER", "index of the layer; null for the work directory", nullable=True),
+        path("PATH", "file or directory that is wrong"),
+        text("EVIDENCE", "what was observed"),
+        text("TITLE", "what it is"),
+        choice("SEVERITY", "severity", _SEVERITIES)._replace(
+            style=lambda row: _GRAVITY[row["severity"]]
+        ),
+    ),
+    ("CLASS", "CAUSE", "PATH", "EVIDENCE"),
+    _UNKNOWN,
+    alone="PATH",
+)
+
 #: Output of the commands that work on layers.
 STEPS = Listing(
     "steps",
@@ -600,6 +620,7 @@ DOCUMENTS: dict[str, tuple[Listing | Single, ...]] = {
     "diff": (DIFFERENCES, CHANGE_SUMS, CHANGE_STATS),
     "branch list": (BRANCHES,),
     **{f"branch {word}": (CHANGED,) for word in ("add", "append", "prepend", "del", "mod")},
+    "check": (FAULTS,),
     "trim": (STEPS,),
     "doctor": (FINDINGS, CHECKS),
     "explain": (CAUSES, Single(CAUSE)),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from layerctl.codecs.escape import printable
+from layerctl.diagnosing.catalogue import CAUSES
 from layerctl.render.json import Document, path_fields
+from layerctl.working.check.fault import WORK, Fault, Mending
 from layerctl.working.steps import Step, Verb
 
 #: How many steps of a dry run people are shown.
@@ -59,3 +61,42 @@ def summary_lines(steps: Iterable[Step], *, done: bool) -> Iterator[str]:
         yield words or "nothing to do"
     else:
         yield f"to be done: {words}" if words else "nothing to do"
+
+
+def fault_document(fault: Fault, places: Mapping[int, str]) -> Document:
+    """Return one fault as a row; `places` are the directories of layers and of WORK."""
+    cause = CAUSES[fault.cause]
+    path = f"{places[fault.layer]}/{fault.path}".rstrip("/")
+    return {
+        "cause": fault.cause,
+        "class": fault.mending.value,
+        "layer": None if fault.layer == WORK else fault.layer,
+        **path_fields("path", path),
+        "evidence": fault.evidence,
+        "title": cause.title,
+        "severity": cause.severity.value,
+    }
+
+
+def fault_lines(faults: Sequence[Fault], places: Mapping[int, str]) -> Iterator[str]:
+    """Yield the lines for people: the faults by their cause, then how many can be mended."""
+    by_cause: dict[str, list[Fault]] = {}
+    for fault in faults:
+        by_cause.setdefault(fault.cause, []).append(fault)
+    for name, some in by_cause.items():
+        yield f"{CAUSES[name].title}  [{name}]"
+        for fault in some[:_FIRST]:
+            path = f"{places[fault.layer]}/{fault.path}".rstrip("/")
+            yield f"  {printable(path)}: {printable(fault.evidence)}"
+        if len(some) > _FIRST:
+            yield f"  ... and {len(some) - _FIRST:,} more"
+    counts = Counter(fault.mending for fault in faults)
+    words = [f"{counts[one]:,} {_MENDED[one]}" for one in Mending if counts[one]]
+    yield f"{len(faults):,} found: {', '.join(words)}" if words else "no faults found"
+
+
+_MENDED = {
+    Mending.SAFE: "can be mended with --repair",
+    Mending.ASK: "with --repair=ask, or --repair CAUSE",
+    Mending.REPORT: "cannot be mended by layerctl",
+}

@@ -7,16 +7,19 @@ import shlex
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
-from layerctl.errors import LayerctlError, NotPermittedError, RefusedError
-from layerctl.inspecting.opening import Opened, opened
+from layerctl.diagnosing.commands import layer_words
+from layerctl.errors import LayerctlError, NotFoundError, NotPermittedError, RefusedError
+from layerctl.inspecting.opening import Opened, opened, unopened
 from layerctl.kernel import beneath, in_use, locks
 from layerctl.model import Stack
 from layerctl.rules.aliasing import Aliasing
 
 
 @contextmanager
-def taken(stack: Stack, changed: Collection[int]) -> Iterator[Opened]:
+def taken(stack: Stack, changed: Collection[int], *, ambiguous: bool = False) -> Iterator[Opened]:
     """Open a stack of which the layers in `changed` are changed; the others are only read.
+
+    `ambiguous` lets two paths lead to one file.
 
     Raises LayerctlError: where a mount in any mount namespace uses a layer that is changed, or the
     work directory, where another run works on a layer, and where marks cannot be read.
@@ -32,11 +35,17 @@ def taken(stack: Stack, changed: Collection[int]) -> Iterator[Opened]:
             if beneath.identity(view.resolver.roots[number]) != beneath.identity(fds[number]):
                 raise _swapped(layer.path)
         _demand_readable(view)
+        if not ambiguous:
+            _demand_clear(view)
         yield view
 
 
 def _open(path: str, closing: ExitStack) -> int:
-    above = beneath.open_directory(path)
+    try:
+        above = beneath.open_directory(path)
+    except OSError as error:
+        error.filename = path
+        raise unopened(error) from None
     try:
         fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=above)
     finally:
@@ -61,7 +70,7 @@ def _demand_unused(
     names = [stack.layers[number].path for number in sorted(changed)]
     asked = [fds[number] for number in sorted(changed)]
     if stack.work is not None and 0 in changed:
-        with suppress(FileNotFoundError):
+        with suppress(NotFoundError):  # it is created at the first mount
             asked.append(_open(stack.work, closing))
             names.append(stack.work)
     if not asked:
@@ -97,6 +106,10 @@ def _demand_readable(view: Opened) -> None:
             why="trusted.overlay.* attributes require CAP_SYS_ADMIN",
             hint="run the command as root, or use -o userxattr for layers with user.overlay.*",
         )
+
+
+def _demand_clear(view: Opened) -> None:
+    """Raise RefusedError where what the merged tree shows depends on the order of lookups."""
     for directory, names in getattr(view.resolver, "aliases", {}).items():
         for name, alias in names.items():
             if alias.of_two or alias.what is Aliasing.BAD_INDEX:
@@ -105,5 +118,6 @@ def _demand_readable(view: Opened) -> None:
                     "layers-ambiguous",
                     f"what the merged tree shows at {path} depends on the order of lookups",
                     why=alias.why,
-                    hint="keep one of the two paths, and remove the other from its layer",
+                    hint="find the two paths, and mend one of them",
+                    commands=(shlex.join(("layerctl", "check", *layer_words(view.stack))),),
                 )

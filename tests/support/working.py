@@ -8,9 +8,12 @@ import random
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from layerctl.errors import LayerctlError
+from layerctl.inspecting.opening import opened
+from layerctl.inspecting.resolvers.overlay import Overlay
 from layerctl.kernel import changing
 from tests.support.operations import build_by_operations
 from tests.support.stacks import NAMES, Case, build_by_hand, stamp
@@ -18,6 +21,13 @@ from tests.support.trees import Shown, differences, look, shown
 
 #: Does all the work on the stack of a case. Raises LayerctlError where it refuses.
 Work = Callable[[Case], None]
+
+
+class Checking(Protocol):
+    """A check of one random stack: what it finds wrong with the work."""
+
+    def __call__(self, seed: int, where: str, work: Work, *, user: bool) -> list[str]:
+        """Build the stack of a seed at `where`, and work on it."""
 
 
 _Layers = list[dict[str, tuple[object, ...]]]
@@ -68,6 +78,10 @@ def _is_sound(case: Case) -> bool:
     one = shown(case)
     if any(entry.error not in (0, errno.ENOENT) for entry in one.values()):
         return False
+    with opened(case.stack) as view:
+        aliases = view.resolver.aliases if isinstance(view.resolver, Overlay) else {}
+        if any(alias.of_two for names in aliases.values() for alias in names.values()):
+            return False
     return not any(differences(one, shown(case)))
 
 
@@ -112,6 +126,17 @@ def _link(rng: random.Random, upper: str) -> None:
         target = f"{os.path.dirname(rng.choice(sorted(files)))}/{rng.choice(NAMES)}l"
         if not os.path.lexists(target):
             os.link(source, target)
+
+
+def of_many(check: Checking, work: Work, lab: Path, *, user: bool) -> list[str]:
+    """Run a check on many random stacks; return what the first that fails has to say."""
+    cases = int(os.environ.get("LAYERCTL_CASES", "60"))
+    start = random.randrange(1 << 40)
+    for seed in range(start, start + cases):
+        found = check(seed, f"{lab}/case", work, user=user)
+        if found:
+            return found
+    return []
 
 
 def refused(work: Work, case: Case) -> str:

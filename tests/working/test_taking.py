@@ -38,6 +38,15 @@ def test_layers_at_rest_are_taken(lab: Path) -> None:
     assert taking(stack_of(lab)) == ""
 
 
+@pytest.mark.namespace
+def test_fuse_overlayfs_counts(lab: Path) -> None:
+    stack = stack_of(lab)
+    options = f"lowerdir={lab}/l,upperdir={lab}/u,workdir={lab}/w"
+    subprocess.run(["fuse-overlayfs", "-o", options, "m"], cwd=lab, check=True)
+    assert taking(stack) == "layer-in-use"
+    syscalls.umount2(f"{lab}/m", 0)
+
+
 USES: dict[str, Callable[[Path], str]] = {
     "upper": lambda lab: f"lowerdir={lab}/l,upperdir={lab}/u,workdir={lab}/w",
     "lower": lambda lab: f"lowerdir={lab}/u:{lab}/l",

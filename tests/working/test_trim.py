@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import stat
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,9 +16,7 @@ from layerctl.usecases import working
 from tests.support import in_namespace, layerctl, layerctl_json
 from tests.support.stacks import Case, make_case
 from tests.support.trees import differences, shown
-from tests.support.working import check_killed, check_view
-
-CASES = int(os.environ.get("LAYERCTL_CASES", "60"))
+from tests.support.working import Checking, check_killed, check_view, of_many
 
 
 def work(case: Case) -> None:
@@ -28,18 +26,8 @@ def work(case: Case) -> None:
 
 @pytest.mark.parametrize("user", [False, True], ids=["trusted", "user"])
 @pytest.mark.parametrize("check", [check_view, check_killed])
-def test_random_stacks(check: object, *, user: bool) -> None:
-    start = random.randrange(1 << 40)
-
-    def body(lab: Path) -> list[str]:
-        found: list[str] = []
-        for seed in range(start, start + CASES):
-            found += check(seed, f"{lab}/case", work, user=user)  # type: ignore[operator]
-            if found:
-                break
-        return found
-
-    assert in_namespace(body, user=user) == []
+def test_random_stacks(check: Checking, *, user: bool) -> None:
+    assert in_namespace(partial(of_many, check, work, user=user), user=user) == []
 
 
 def layers(lab: Path) -> Case:

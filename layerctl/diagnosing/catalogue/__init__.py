@@ -15,6 +15,7 @@ from layerctl.diagnosing.catalogue import (
     containers,
     failing,
     layers,
+    marks,
     options,
     storage,
     support,
@@ -29,6 +30,7 @@ __all__ = ["CAUSES", "Cause", "fill", "finding"]
 CAUSES: dict[str, Cause] = {
     **support.CAUSES,
     **layers.CAUSES,
+    **marks.CAUSES,
     **storage.CAUSES,
     **options.CAUSES,
     **surprises.CAUSES,

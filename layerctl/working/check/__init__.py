@@ -1,0 +1,1 @@
+"""Find what is wrong with the markers in layers, and mend it."""

@@ -1,0 +1,131 @@
+"""The walk of a check: each directory of each layer, with what lies below that layer.
+
+A layer is read as the topmost one of those from it down, so that a marker is judged by what it is
+for, whatever the layers above it hide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from layerctl.inspecting.opening import Opened
+from layerctl.inspecting.resolvers.overlay import Overlay
+from layerctl.inspecting.resolvers.tree import MergedDir, Part
+from layerctl.kernel import layers
+from layerctl.rules.overlay import FUSE, TRUSTED, USER
+from layerctl.working import lower
+
+
+class _Markers:
+    """All attributes that overlay or fuse-overlayfs may read."""
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.startswith((TRUSTED, USER, FUSE))
+
+
+class Folder(NamedTuple):
+    """One directory of a layer: its names with their types, and what attributes they have.
+
+    `merged` is the directory as the layers from this one down show it, `below` the same without
+    this one, `resolver` reads them; `layer` is the number of the layer in the whole stack.
+    """
+
+    layer: int
+    resolver: Overlay
+    merged: MergedDir
+    below: MergedDir
+    names: dict[str, str]
+    attributes: dict[str, list[str]]
+
+    @property
+    def fd(self) -> int:
+        """The open directory."""
+        return self.merged.parts[0].fd
+
+    @property
+    def path(self) -> str:
+        """Where it lies in its layer."""
+        return self.merged.parts[0].path
+
+    def place(self, name: str) -> str:
+        """Return where a name in it lies in the layer."""
+        return f"{self.path}/{name}" if self.path else name
+
+    def marks(self, name: str) -> set[str]:
+        """Return overlay's own attributes of a name, without their prefix."""
+        prefix = self.resolver.settings.prefix
+        found = (one.removeprefix(prefix) for one in self.attributes.get(name, ())
+                 if one.startswith(prefix))  # fmt: skip
+        return {one for one in found if not one.startswith("overlay.")}
+
+    def value(self, mark: str, name: str) -> bytes:
+        """Return the value of one of them."""
+        return self.resolver.value(mark, self.fd, name) or b""
+
+    def hidden(self, name: str) -> bool:
+        """Tell whether a layer below has the name."""
+        return lower.hides(self.resolver, self.below, name)
+
+
+class Walk:
+    """Walks the layers of an overlay."""
+
+    def __init__(self, view: Opened) -> None:
+        assert isinstance(view.resolver, Overlay)  # noqa: S101 - aufs has no markers of this kind
+        self.whole = view.resolver
+        self.last = view.resolver.last_lower
+
+    def folders(self) -> Iterator[Folder]:
+        """Yield every directory of every layer but data-only ones, the layers' own first."""
+        for layer in range(self.last + 1):
+            resolver = self.whole if layer == 0 else self.whole.below(layer)
+            root = resolver.root()
+            yield from self._down(layer, resolver, root)
+
+    def _down(self, layer: int, resolver: Overlay, first: MergedDir) -> Iterator[Folder]:
+        waiting = [first]
+        while waiting:
+            directory = waiting.pop()
+            resolver.reopen(directory)
+            try:
+                folder = self._folder(layer, resolver, directory)
+                yield folder
+                for name, letter in sorted(folder.names.items(), reverse=True):
+                    if letter == "d":
+                        child = _child(resolver, directory, name)
+                        if child is not None:
+                            child.close()
+                            waiting.append(child)
+            finally:
+                directory.close()
+
+    def _folder(self, layer: int, resolver: Overlay, directory: MergedDir) -> Folder:
+        part = directory.parts[0]
+        below = lower.rest(directory, 0)
+        try:
+            names = layers.scan(part.fd, layers.LETTER_OF)
+        except OSError as error:
+            self.whole.reasons.add(layer, part.path, error)
+            return Folder(layer, resolver, directory, below, {}, {})
+
+        def unread(name: str, error: OSError) -> None:
+            self.whole.reasons.add(layer, f"{part.path}/{name}", error)
+
+        found = layers.with_attributes(part.fd, [*names, "."], _Markers(), unread)
+        return Folder(layer, resolver, directory, below, names, found)
+
+
+def _child(resolver: Overlay, directory: MergedDir, name: str) -> MergedDir | None:
+    """Return a directory that the layer has; alone, where a lookup is refused or finds another."""
+    found = resolver.lookup(directory, name)
+    if not found.error and found.letter == "d" and found.parts[0].layer == 0:
+        return resolver.directory(directory, name, found)
+    found.close()
+    part = directory.parts[0]
+    try:
+        fd = layers.open_dir(name, part.fd)
+    except OSError:
+        return None
+    path = f"{part.path}/{name}" if part.path else name
+    return MergedDir(directory.child_path(name), [Part(0, fd, path)])
