@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Iterable
 
 from layerctl.codecs.escape import printable
 from layerctl.errors import LayerctlError
@@ -26,9 +27,13 @@ def error_text(error: LayerctlError) -> str:
     prompt = "    $ " if error.hint or len(error.commands) > 1 else "  help: "
     lines += [f"{prompt}{printable(command)}" for command in error.commands]
     lines += [f"  {printable(detail)}" for detail in error.details]
-    others = [one for one in error.findings if one.severity is not Severity.INFO]
-    lines += [f"  also: {finding_line(one)}" for one in others]
+    lines += also(one for one in error.findings if one.severity is not Severity.INFO)
     return "\n".join(lines)
+
+
+def also(findings: Iterable[Finding]) -> list[str]:
+    """Return further findings, one per line, none twice."""
+    return list(dict.fromkeys(f"  also: {finding_line(one)}" for one in findings))
 
 
 def finding_line(finding: Finding) -> str:

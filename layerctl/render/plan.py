@@ -14,7 +14,7 @@ from layerctl.mounting.apply import Step, steps
 from layerctl.mounting.plan import Plan
 from layerctl.mounting.prepare import Prepared
 from layerctl.render import json
-from layerctl.render.errors import finding_line
+from layerctl.render.errors import also
 from layerctl.render.findings import lines
 from layerctl.render.json import Document, path_fields, path_list_fields
 from layerctl.render.mounts import stack_document, stack_lines
@@ -97,7 +97,7 @@ def show(prepared: Prepared, plan: Plan | None, *, as_json: bool) -> None:
     out.append(f"checks: {verdict(prepared.findings)}")
     if prepared.findings:
         out += lines(prepared.findings[0])
-        out += [f"  also: {finding_line(one)}" for one in prepared.findings[1:]]
+        out += also(prepared.findings[1:])
     print("\n".join(out))  # noqa: T201 - the render room is where output is written
 
 

@@ -201,7 +201,7 @@ def _in_use(stack: Stack, facts: Facts, role: str, other: Other) -> Clue:
     commands, fix = None, None
     owner = engines.owner(other.target)
     if owner is not None:
-        fix = "Stop the container that uses it first, or mount with index=off to only read it."
+        fix = "Stop the container that uses it first, or use directories of your own."
         commands = (*owner.commands(engines.Purpose.STOP), "{command}")
     elif other.pid is not None:
         values["pid"] = str(other.pid)
