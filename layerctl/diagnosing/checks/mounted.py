@@ -184,9 +184,8 @@ def held(live: Live) -> Iterator[Clue]:
         yield Clue("leaked-mount-busy", seen, live.values(), Severity.INFO)
     unseen = live.holders.unseen
     if unseen:  # a note for root too, since the mount itself is known
-        holds = "holds" if unseen == 1 else "hold"
         fix = FORBIDDEN_ROOT if live.facts.caller.is_root else None
-        hidden = f"what {count(unseen, 'process')} {holds}"
+        hidden = f"the open files and directories of {count(unseen, 'process')}"
         yield Clue("fact-unreadable", (hidden,), severity=Severity.INFO, fix=fix)
 
 
