@@ -59,14 +59,11 @@ def command(
     output: Output,
     as_tree: bool,
     summary: bool,
-    layer: int | None,
-    types: tuple[str, ...],
-    max_depth: int | None,
-    glob: str | None,
     thorough: bool,
     unfolded: bool,
     arguments: tuple[str, ...],
     old_types: tuple[str, ...],
+    **narrowing: Any,
 ) -> int:
     """Show the merged tree and which layer provides each entry.
 
@@ -75,7 +72,7 @@ def command(
 
     With --tree, --summary, --layer, --file-type, --max-depth or --glob, list the directory PATH.
     """
-    listing = _listing(output, locals())
+    listing = _listing(output, locals() | narrowing)
     plain = output.format is not Format.HUMAN or not output.whole
     if as_tree and (plain or summary):
         raise RequestError(
@@ -87,15 +84,12 @@ def command(
     for one in old_types:
         note(f"--type {one} is deprecated; use --file-type {one}")
     # A story and a listing have little in common: each is loaded where it is asked for.
-    with opened_stack(target, partial(check_layer, layer), thorough=thorough) as view:
+    with opened_stack(target, partial(check_layer, narrowing["layer"]), thorough=thorough) as view:
         if listing is STORY:
             from layerctl.cli.inspect_story import write_story
 
             return write_story(view, path or "", output, unfolded=unfolded)
         from layerctl.cli.inspect_tree import write_tree
-        from layerctl.inspecting.filters import Filter
-        from layerctl.inspecting.listing import Listing
 
-        wanted = Filter(layer=layer, types=(*types, *old_types), glob=glob)
-        search = Listing(view.resolver, path or "", max_depth, wanted)
-        return write_tree(view, search, output, summary=summary)
+        narrowing["types"] += old_types
+        return write_tree(view, path or "", output, summary=summary, **narrowing)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from layerctl.cli.inspect_common import end
 from layerctl.cli.inspect_stream import streams, write_stream
 from layerctl.inspecting.details import Reader
+from layerctl.inspecting.filters import Filter
 from layerctl.inspecting.listing import Listing
 from layerctl.inspecting.opening import Opened
 from layerctl.inspecting.resolvers.tree import EntryKind, MergedDir
@@ -21,8 +24,17 @@ from layerctl.render.tables import ENTRIES, SUMMARY
 from layerctl.render.tree import print_tree
 
 
-def write_tree(view: Opened, search: Listing, output: Output, *, summary: bool) -> int:
+def write_tree(
+    view: Opened,
+    path: str,
+    output: Output,
+    *,
+    summary: bool,
+    max_depth: int | None,
+    **narrowing: Any,
+) -> int:
     """Write the entries, or how much of them each layer provides; return the exit code."""
+    search = Listing(view.resolver, path, max_depth, Filter(**narrowing))
     search.root().close()  # what is no directory is refused before anything is written
     if summary:
         _write_summary(view, search, output)

@@ -22,7 +22,6 @@ from layerctl.kernel import layers, live_layers, mounts
 from layerctl.kernel.facts import common
 from layerctl.kernel.facts.modules import parameters
 from layerctl.kernel.live_layers import Place
-from layerctl.kernel.plinks import Copies
 from layerctl.model import Layer, MountEntry, Stack
 from layerctl.rules import aufs as aufs_rules
 from layerctl.rules import overlay as overlay_rules
@@ -76,8 +75,6 @@ def opened(
             raise unopened(error) from None
         if stack.fstype == "aufs":
             view = _aufs(stack, roots, paths)
-            if top is not None:
-                _follow_pseudo_links(view, top)
         else:
             view = _overlay(stack, roots, paths, live=mount is not None, thorough=thorough)
         _look_beneath_mounts(view)
@@ -125,18 +122,6 @@ def _unknown(number: int, layer: Layer, mount: MountEntry, place: Place) -> Laye
         "layer-unknown", what, why=f"{why}, and the layer cannot be found beneath it",
         commands=(shell("findmnt", "-A", cover.target),),
     )  # fmt: skip
-
-
-def _follow_pseudo_links(view: Opened, top: int) -> None:
-    """Let the resolver ask a live aufs which names show the copy of a hard-linked file."""
-    if "noplink" in view.stack.options or not isinstance(view.resolver, Aufs):
-        return
-    writable = [
-        (index, view.resolver.roots[index])
-        for index, layer in enumerate(view.stack.layers)
-        if aufs_rules.is_writable(layer.permission or "")
-    ]
-    view.resolver.copies = Copies(writable, top)
 
 
 def _look_beneath_mounts(view: Opened) -> None:
@@ -198,8 +183,13 @@ def _aufs(stack: Stack, roots: Sequence[int], paths: tuple[str, ...]) -> Opened:
         }
     stack = aufs_rules.with_permissions(stack, fstypes)
     honours = tuple(aufs_rules.honours_whiteouts(layer.permission or "") for layer in stack.layers)
-    shows = "shwh" in stack.options and stack.read_only
-    return Opened(stack, Aufs(roots, AufsSettings(honours, shows)), paths, None)
+    links = tuple(
+        index
+        for index, layer in enumerate(stack.layers)
+        if "noplink" not in stack.options and aufs_rules.is_writable(layer.permission or "")
+    )
+    settings = AufsSettings(honours, "shwh" in stack.options and stack.read_only, links)
+    return Opened(stack, Aufs(roots, settings), paths, None)
 
 
 def _overlay(

@@ -41,10 +41,14 @@ _CONFLICT = "a branch contains both it and its whiteout"
 
 
 class AufsSettings(NamedTuple):
-    """How one aufs reads its branches: whose whiteouts count, and whether they are shown."""
+    """How one aufs reads its branches: whose whiteouts count, and whether they are shown.
+
+    `links` are the branches in which it may keep the copy of a hard-linked file for all its names.
+    """
 
     honours: tuple[bool, ...]
     shows_whiteouts: bool = False
+    links: tuple[int, ...] = ()
 
 
 def is_whiteout(name: str) -> bool:
@@ -70,14 +74,15 @@ class Aufs:
         return -1
 
     def ask(self, mount: int) -> None:
-        """Do nothing; `copies` queries the mount."""
+        """Let a live mount, open at `mount`, tell which names show the copy of a file."""
+        self.copies = Copies([(index, self.roots[index]) for index in self.settings.links], mount)
 
     def close(self) -> None:
         """Close what was opened besides the branches: nothing."""
 
     def below(self, since: int) -> Aufs:
         """Return a resolver for the branches from `since` down alone."""
-        honours, shows = self.settings
+        honours, shows, _ = self.settings
         lower = Aufs(self.roots[since:], AufsSettings(honours[since:], shows))
         lower.reasons = LowerReasons(self.reasons, since)
         return lower
