@@ -11,7 +11,7 @@ import pytest
 
 from layerctl.errors import EXIT_CODES
 from layerctl.kernel import syscalls
-from layerctl.render.human import size_of
+from layerctl.rules.words import size_of
 from tests.support import layerctl, layerctl_json
 
 FOLLOW = "redirect_dir=on,metacopy=on"

@@ -16,9 +16,7 @@ from layerctl.kernel.mounts import Mounted
 from layerctl.model import Finding, MountEntry, Stack
 from layerctl.rules.engines import ENGINES, Purpose
 from layerctl.rules.findings import gravest_first
-from layerctl.rules.words import count
-
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+from layerctl.rules.words import count, size_of
 
 
 class StoreState(NamedTuple):
@@ -75,14 +73,6 @@ def _of(finding: Finding, target: str) -> Finding:
     return finding._replace(evidence=(*finding.evidence, f"of the mount on {target}"))
 
 
-def readable(size: int) -> str:
-    """Return a size for people."""
-    value, unit = float(size), 0
-    while value >= 1024 and unit + 1 < len(_UNITS):
-        value, unit = value / 1024, unit + 1
-    return f"{value:.1f} {_UNITS[unit]}" if unit else f"{size} B"
-
-
 def _rows(
     seen: host.Host, stores: Sequence[StoreState], owner: Callable[[Mounted], Owner]
 ) -> Iterator[Row]:
@@ -91,16 +81,16 @@ def _rows(
         lost = store.orphans
         state = f"{count(store.layers, 'layer')}"
         if lost is None:
-            state += ", which of them are in use is not known"
+            state += ", not known which are in use"
         else:
-            state += f", {len(lost)} that nothing names" if lost else ", all in use"
+            state += f", {len(lost)} without a record" if lost else ", all in use"
         yield Row(
             "stores", f"{store.engine} in {store.root}", state, None if lost is None else not lost
         )
     for one in sorted(seen.spaces, key=lambda space: -space.size):
         least = "" if one.whole else "at least "
         whose = owner(one.mounted).label or one.mounted.entry.target
-        yield Row("space", whose, f"{least}{readable(one.size)} in {one.upper}", None)
+        yield Row("space", whose, f"{least}{size_of(one.size)} in {one.upper}", None)
     for name, value in seen.parameters.items():
         yield Row("module parameters", name, value, None)
 
@@ -112,20 +102,20 @@ def _orphans(stores: Sequence[StoreState]) -> Iterator[Clue]:
         paths = store.orphans
         size = sum(host.tree_size(path)[0] for path in paths[:50])
         more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
-        told = [f"{', '.join(paths[:3])}{more}: {readable(size)}"]
+        seen = [f"{', '.join(paths[:3])}{more}: {size_of(size)}"]
         yield Clue(
-            "orphaned-layers", tuple(told), commands=ENGINES[store.engine].commands[Purpose.CHECK]
+            "orphaned-layers", tuple(seen), commands=ENGINES[store.engine].commands[Purpose.CHECK]
         )
 
 
 def _leaks(seen: host.Host) -> Iterator[Clue]:
     for one in seen.leaks:
-        told = f"{one.target} is mounted in the namespace of {one.name} (pid {one.pid}) alone"
+        where = f"the mount namespace of {one.name} (process {one.pid})"
         values = {"target": one.target, "pid": str(one.pid)}
-        yield Clue("mount-leaked", (told,), values)
+        yield Clue("mount-leaked", (f"{one.target} is mounted only in {where}",), values)
 
 
 def _unknown(seen: host.Host) -> Iterator[Clue]:
     if seen.unseen:
-        told = f"the mounts of {count(seen.unseen, 'process')}"
-        yield Clue("fact-unreadable", (told,))
+        hidden = f"the mounts of {count(seen.unseen, 'process')}"
+        yield Clue("fact-unreadable", (hidden,))

@@ -12,8 +12,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from layerctl.render.human import size_of
 from layerctl.render.json import Document
+from layerctl.rules.words import size_of
 
 #: The draft of JSON Schema that the schemas use.
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from layerctl.codecs.escape import printable
-from layerctl.render.human import size_of
 from layerctl.render.json import Document, path_fields
+from layerctl.rules.words import size_of
 
 if TYPE_CHECKING:
     from layerctl.inspecting.details import Details

@@ -109,12 +109,3 @@ def wrapped(text: str) -> list[str]:
 
     paragraph = textwrap.wrap(text, 84, break_long_words=False, break_on_hyphens=False)
     return ["\n        ".join(paragraph)] if paragraph else []
-
-
-def size_of(number: int) -> str:
-    """Return a number of bytes in the largest unit that gives at least 1, as ls -h: 12.4M."""
-    size, units = float(number), iter("KMGTPE")
-    unit = "B"
-    while abs(size) >= (1023.95 if unit != "B" else 1024):  # would be written as 1024.0
-        size, unit = size / 1024, next(units)
-    return f"{size:.1f}".removesuffix(".0") + unit

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator
 from layerctl.codecs.escape import printable
 from layerctl.inspecting.texts import FileDiff, Side
 from layerctl.render.changes import change_line
-from layerctl.render.human import paint, size_of, wants_colour
+from layerctl.render.human import paint, wants_colour
 from layerctl.render.json import Document, path_fields
 from layerctl.render.tree import write_lines
+from layerctl.rules.words import size_of
 
 _COLOURS = {"+": "32", "-": "31", "@": "36"}
 #: How many signs at most stand for the lines of a file.

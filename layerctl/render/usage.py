@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from layerctl.inspecting.tally import BLOCK, StackUsage, Sums
-from layerctl.render.human import size_of
 from layerctl.render.json import Document, path_fields, path_list_fields
 from layerctl.render.mounts import container_document
+from layerctl.rules.words import size_of
 from layerctl.stores.store import Container
 
 

@@ -28,3 +28,12 @@ def shell(*words: str) -> str:
     import shlex  # which errors alone need
 
     return shlex.join(words)
+
+
+def size_of(number: int) -> str:
+    """Return a number of bytes in the largest unit that gives at least 1, as ls -h: 12.4M."""
+    size, units = float(number), iter("KMGTPE")
+    unit = "B"
+    while abs(size) >= (1023.95 if unit != "B" else 1024):  # would be written as 1024.0
+        size, unit = size / 1024, next(units)
+    return f"{size:.1f}".removesuffix(".0") + unit
