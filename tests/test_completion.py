@@ -16,7 +16,7 @@ import pytest
 
 from layerctl.kernel import syscalls
 from layerctl.render.columns import Listing
-from layerctl.render.tables import DOCUMENTS, LIST
+from layerctl.render.tables import DOCUMENTS, WHICH
 from layerctl.rules.options import AUFS, FLAGS, OVERLAY
 from tests.support import ROOT, program
 
@@ -166,11 +166,11 @@ def test_every_mount_option_of_the_type_at_hand_is_offered(
 
 
 def test_every_column_is_offered_that_the_list_does_not_name(tmp_path: Path) -> None:
-    names = [column.name for column in LIST.columns]
-    assert _offered("layerctl list --output ", tmp_path) == names
-    assert _offered("layerctl list --output +", tmp_path) == [f"+{name}" for name in names]
+    names = [column.name for column in WHICH.columns]
+    assert _offered("layerctl which --output ", tmp_path) == names
+    assert _offered("layerctl which --output +", tmp_path) == [f"+{name}" for name in names]
     named = f"{names[0].lower()},{names[2]}"
-    assert _offered(f"layerctl list --output {named},", tmp_path) == [
+    assert _offered(f"layerctl which --output {named},", tmp_path) == [
         f"{named},{name}" for name in names if name not in (names[0], names[2])
     ]
     for name, documents in DOCUMENTS.items():

@@ -16,12 +16,15 @@ import pytest
 from layerctl.cli.main import cli
 from tests.support import ROOT, pictures
 from tests.support.examples import PAGES, rewritten
+from tests.support.stored import sample
 
 UPDATE = bool(os.environ.get("LAYERCTL_UPDATE_DOCS"))
 
 
 #: What lies on a tmpfs is gone after a boot, which is another story.
 ON_DISK = ("mount-at-boot.md",)
+#: These have the disk of another machine, on /mnt/evidence.
+ON_EVIDENCE = ("whose-file-is-this.md", "stopped-container.md", "evidence-disk.md")
 
 
 @pytest.mark.namespace(place=Path("/mnt"))
@@ -32,6 +35,8 @@ ON_DISK = ("mount-at-boot.md",)
     ids=[str(page.relative_to(ROOT)) for page in PAGES],
 )
 def test_examples(page: Path, lab: Path) -> None:
+    if page.name in ON_EVIDENCE:
+        sample(lab / "evidence")
     text, wrong = rewritten(page.read_text(), lab)
     if UPDATE:
         page.write_text(text)

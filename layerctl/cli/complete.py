@@ -67,8 +67,22 @@ def types(_: click.Context, __: click.Parameter, incomplete: str) -> list[Comple
 
 
 def targets(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Offer the layered mounts; those below the working directory also by relative names."""
-    return items(_targets(("overlay", "aufs"), incomplete), incomplete)
+    """Offer the layered mounts, containers and images.
+
+    Mounts below the working directory are offered by relative names, too.
+    """
+    return items({**_targets(("overlay", "aufs"), incomplete), **_stored(incomplete)}, incomplete)
+
+
+def _stored(incomplete: str) -> dict[str, str]:
+    """Return the names of containers and images, for what cannot be the beginning of a path."""
+    if "/" in incomplete:
+        return {}
+    # Every command imports this module, and only completion reads the stores.
+    from layerctl.stores.find import stores
+    from layerctl.stores.names import names_of
+
+    return {name: thing for store in stores() for name, thing in names_of(store)}
 
 
 def aufs_targets(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -71,6 +71,10 @@ EXAMPLES: dict[str, tuple[Example, Example]] = {
         Example("Show every aufs with its branches and xino file.", "layerctl inspect aufs"),
         Example("Show one of them as JSON.", "layerctl inspect aufs --json /srv/aufs", 3),
     ),
+    "which": (
+        Example("Tell which layer a file comes from.", "layerctl which merged/etc/fstab"),
+        Example("Name the container and the image of a layer.", "layerctl which overlay2/HASH", 3),
+    ),
     "cat": (
         Example("Show a file as the mount shows it.", "layerctl cat merged etc/fstab"),
         Example("Show the version in layer 1.", "layerctl cat merged etc/fstab --layer 1"),

@@ -42,6 +42,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "list": ("layerctl.cli.list", "List overlay and aufs mounts."),
     "branch": ("layerctl.cli.branch", "List or change the branches of a mounted aufs."),
     "inspect": ("layerctl.cli.inspect", "Examine a mount or unmounted layers."),
+    "which": ("layerctl.cli.which", "Tell which layer and container something belongs to."),
     "cat": ("layerctl.cli.cat", "Write one version of a file to standard output."),
     "diff": ("layerctl.cli.diff", "Compare the merged trees of two stacks."),
     "du": ("layerctl.cli.du", "Show what layers take up, and what of it is hidden."),

@@ -34,6 +34,8 @@ from layerctl.usecases.mount import MountRequest, carry_out, failing, plan_mount
     type=click.Choice(FORMS),
     help="Print the mount in this form; do not mount.",
 )
+@click.option("--container", metavar="NAME", help="Mount the layers of this container read-only.")
+@click.option("--image", metavar="NAME", help="Mount the layers of this image read-only.")
 @click.option("--api", type=click.Choice(APIS), help="Force this mount API.")
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would be done, without doing it.")
 @json_option
@@ -44,6 +46,8 @@ def command(
     mkdir: bool,
     aufs_xino: str | None,
     form: str | None,
+    container: str | None,
+    image: str | None,
     api: str | None,
     dry_run: bool,
     as_json: bool,
@@ -52,13 +56,18 @@ def command(
     """Mount layers on TARGET and verify the result.
 
     Give the layers topmost first, as options or in -o as for mount(8). With -o remount, change the
-    options of an existing mount.
+    options of an existing mount. With --container or --image, -u DIR adds a new writable layer.
     """
     source, target = _where(where)
     changes = as_remount(request)
     if changes is not None:
         return _remount(changes, target, (mkdir, aufs_xino, form, api), dry_run, as_json)
-    prepared = prepare_mount(MountRequest(request, source, target, mkdir, aufs_xino))
+    notes: tuple[str, ...] = ()
+    if container is not None or image is not None:
+        from layerctl.usecases.named import stored_layers  # reads stores, which few mounts need
+
+        request, notes = stored_layers(container, image, request)
+    prepared = prepare_mount(MountRequest(request, source, target, mkdir, aufs_xino, notes))
     if form is not None:
         return _print(prepared, form)
     if dry_run:

@@ -126,6 +126,55 @@ LIST = MOUNTS._replace(
     shown=("TARGET", "TYPE", "MODE", "DEPTH", "CONTAINER", "TOP"),
 )
 
+STACKS = Listing(
+    "stacks",
+    (
+        choice("KIND", "kind of the stack", ("mount", "container", "image")),
+        text("NAME", "mount point, or name of the container or image"),
+        text("ENGINE", "docker, podman or containerd", nullable=True),
+        text("ID", "id of the container or image", nullable=True),
+        text("STATE", "state of the container, if its engine records one", nullable=True),
+        text("IMAGE", "image of the container", nullable=True),
+        number("DEPTH", "number of layers"),
+        path("TARGET", "where it is mounted", nullable=True),
+        path("ROOT", "the store that it is in", nullable=True),
+    ),
+    ("KIND", "NAME", "ENGINE", "STATE", "DEPTH", "IMAGE"),
+    beside=(texts("UNKNOWN", "parts of the stores that could not be read"),),
+    when="with --all",
+)
+
+FATE = (
+    text("CONTAINER", "a container that uses the layer"),
+    choice("STATE", "what it shows of PATH", ("shown", "replaced", "deleted", "unknown")),
+)
+
+
+def _fate_cells(row: Document) -> list[str]:
+    return [f"{one['container']}={one['state']}" for one in row["fates"]]
+
+
+WHICH = Listing(
+    "answers",
+    (
+        path("NAME", "the name, as given"),
+        choice("KIND", "kind of what has this name", ("mount", "container", "image", "layer")),
+        text("ENGINE", "docker, podman or containerd", nullable=True),
+        text("ID", "id of the container, image or layer", nullable=True),
+        text("OF", "image, container or mount that it belongs to", nullable=True),
+        number("INDEX", "position of the layer in it; 0 is the topmost", nullable=True),
+        text("STEP", "image step that made the layer", nullable=True),
+        path("DIRECTORY", "the layer's directory", nullable=True),
+        path("PATH", "the path in the layer", nullable=True),
+        size("SIZE", "disk usage of the layer", nullable=True),
+        flag("WHOLE", "whether SIZE is complete; if not, it is a minimum"),
+        texts("USED_BY", "containers that use it"),
+        records("FATES", "what those show of PATH", FATE, _fate_cells),
+    ),
+    ("NAME", "KIND", "OF", "INDEX", "SIZE", "USED_BY"),
+    beside=(texts("UNKNOWN", "parts of the stores that could not be read"),),
+)
+
 BRANCH = (
     number("INDEX", "position in the stack; 0 is the topmost"),
     number("ID", "id of the branch, which stays the same when its position changes", nullable=True),
@@ -610,7 +659,8 @@ STEPS = Listing(
 DOCUMENTS: dict[str, tuple[Listing | Single, ...]] = {
     "mount": (MOUNTED, DRY_RUN),
     "umount": (UNMOUNTED,),
-    "list": (LIST,),
+    "list": (LIST, STACKS),
+    "which": (WHICH,),
     "du": (USAGE, USAGES, LARGEST),
     "inspect mount": (MOUNTS, LAYERS),
     "inspect aufs": (AUFS,),

@@ -124,6 +124,15 @@ def _linked(store: Store, link: str) -> str | None:
     return next((one.id for one in store.layers.values() if one.directory == directory), None)
 
 
+def names_of(store: Store) -> Iterator[tuple[str, str]]:
+    """Yield the names of a store's containers and images, each with what it is."""
+    for container in store.containers:
+        yield container.label, f"container of {container.engine}"
+    for image in store.images:
+        for name in image.names:
+            yield name, f"image of {store.engine}"
+
+
 def labels(stores: Iterable[Store]) -> dict[str, str]:
     """Return a short label for each layer's directory: `web` for what a container wrote.
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from layerctl.kernel.mounts import Mounted
 from layerctl.kernel.rooted import Rooted
+from layerctl.model import Layer, Role
 from layerctl.stores import find
 from layerctl.stores.names import labels
 from layerctl.stores.store import Container, Store
@@ -36,12 +37,18 @@ _NAMES = ("io.kubernetes.cri.container-name", "io.kubernetes.cri.sandbox-name", 
 
 def of(mounted: Mounted) -> Container | None:
     """Return the container that a mount is the root of, None if none is known."""
-    for path in (mounted.entry.target, *(layer.path for layer in mounted.stack.layers[:1])):
+    written = (layer.path for layer in mounted.stack.layers[:1] if _is_written(layer))
+    for path in (mounted.entry.target, *written):
         for look in (_docker_rootfs, _bundle, _stored):
             found = look(path)
             if found is not None:
                 return found
     return None
+
+
+def _is_written(layer: Layer) -> bool:
+    """Tell whether a topmost layer is one that the mount writes to, as a container's is."""
+    return layer.role is Role.UPPER or (layer.role is Role.BRANCH and layer.permission == "rw")
 
 
 def root_of(path: str) -> str | None:

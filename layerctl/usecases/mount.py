@@ -35,7 +35,7 @@ class MountRequest(NamedTuple):
     """A request: layers and options, names, and which defaults may be chosen.
 
     `mkdir` permits to create directories. `aufs_xino` is `auto`, `default`, `none` or a path; None
-    if not given.
+    if not given. `notes` say where the layers come from.
     """
 
     layers: Request
@@ -43,6 +43,7 @@ class MountRequest(NamedTuple):
     target: str
     mkdir: bool = False
     aufs_xino: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def prepare_mount(asked: MountRequest) -> Prepared:
@@ -109,6 +110,7 @@ def _prepare(asked: MountRequest) -> Prepared:
         facts = probes.ask_options(stack, facts)
     findings = (*preflight.findings(stack, facts), *prepare.unmakable(make))
     source = asked.source or stack.fstype
+    notes = (*asked.notes, *notes)
     return Prepared(stack, source, place, make, facts, findings, notes, default_work)
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from layerctl.errors import NotFoundError, RefusedError
+from layerctl.codecs.request import Request
+from layerctl.errors import NotFoundError, RefusedError, RequestError
 from layerctl.kernel import mounts, paths
 from layerctl.kernel.mounts import Mounted
 from layerctl.rules.options import nearest
 from layerctl.rules.words import count, shell
 from layerctl.stores import find, names, owners
+from layerctl.stores.known import Known
 from layerctl.stores.names import Named
-from layerctl.stores.store import Container, Store, StoredLayer
+from layerctl.stores.store import Container, Image, Store, StoredLayer
 from layerctl.usecases.stacks import Target, of_mount
 
 #: As many candidates for an ambiguous name are listed.
@@ -38,21 +40,61 @@ def stored_target(name: str, root: str | None, unknown: NotFoundError | None) ->
     return Target(stack, (), None, found.path, container)
 
 
-def one_named(name: str, root: str | None, unknown: NotFoundError | None = None) -> Named:
-    """Return the one thing in a store that a name means.
+def stored_layers(
+    container: str | None, image: str | None, request: Request
+) -> tuple[Request, tuple[str, ...]]:
+    """Return a request with the layers of a container or an image as lower ones, and notes.
+
+    The upper layer of a container becomes the topmost lower one, so that nothing of the engine's is
+    written. Raises RequestError if other layers are named too, and what `one_named` does.
+    """
+    if (container is None) == (image is None) or request.lowers or request.data or request.options:
+        raise RequestError(
+            "usage",
+            "--container, --image, and other lower layers or -o cannot be combined",
+            hint="use -u DIR to add a new writable layer",
+        )
+    found = one_named(
+        container or image or "", request.root, thing=Container if container else Image
+    )
+    try:
+        stack = found.store.stack(found.layers, writable=False)
+    except KeyError as error:
+        raise _incomplete(found, str(error.args[0])) from None
+    layers = [layer.path for layer in stack.layers]
+    notes = [f"the layers are those of {found.spelled} in {found.store.root}"]
+    if isinstance(found.thing, Container) and found.thing.state in ("running", "paused"):
+        notes.append(f"{found.thing.label} is {found.thing.state}: do not rely on what it changes")
+    if stack.fstype == "aufs":
+        branches = (*request.branches, *(f"{path}=ro+wh" for path in layers))
+        read_only = request.read_only or not request.branches
+        asked = request._replace(fstype="aufs", branches=branches, read_only=read_only)
+    else:
+        read_only = request.read_only or request.upper is None
+        asked = request._replace(lowers=tuple(layers), read_only=read_only)
+    return asked, tuple(notes)
+
+
+def one_named(
+    name: str,
+    root: str | None,
+    unknown: NotFoundError | None = None,
+    thing: type[Container] | type[Image] | None = None,
+) -> Named:
+    """Return the one thing in a store that a name means, of the kind of `thing` if that is given.
 
     Raises NotFoundError if there is none, or several; `unknown` is raised for what looks like a
     path and is in no store.
     """
     stores = stores_of(root, name)
-    found = names.find(_on_the_disk(name, root), stores)
+    found = names.find(on_the_disk(name, root), stores)
+    if thing is not None:
+        found = [one for one in found if isinstance(one.thing, thing)]
     if len(found) == 1:
         return found[0]
     if found:
         raise _ambiguous(name, found)
-    if unknown is not None and ("/" in name or unknown.id == "not-mounted"):
-        raise unknown
-    raise _nothing(name, root, stores)
+    raise nothing(name, root, stores, unknown)
 
 
 def stores_of(root: str | None, path: str = "/") -> Sequence[Store]:
@@ -81,7 +123,7 @@ def _mounted_stores() -> Iterable[Store]:
     return (store for root in roots if root is not None for store in owners.stores_at(root))
 
 
-def _on_the_disk(name: str, root: str | None) -> str:
+def on_the_disk(name: str, root: str | None) -> str:
     """Return a path of the machine that a disk came from as it is on this one."""
     if root is None or not name.startswith("/"):
         return name
@@ -114,7 +156,12 @@ def _ambiguous(name: str, found: Sequence[Named]) -> NotFoundError:
     )
 
 
-def _nothing(name: str, root: str | None, stores: Sequence[Store]) -> NotFoundError:
+def nothing(
+    name: str, root: str | None, stores: Sequence[Store], unknown: NotFoundError | None
+) -> NotFoundError:
+    """Return the error for a name that nothing has; for a path it is `unknown`, if given."""
+    if unknown is not None and ("/" in name or unknown.id == "not-mounted"):
+        return unknown
     known = [thing.label for store in stores for thing in store.containers]
     known += [one for store in stores for image in store.images for one in image.names]
     close = nearest(name, known)
@@ -143,3 +190,54 @@ def _incomplete(found: Named, layer: str) -> RefusedError:
         why=f"{found.store.root} has no directory for the layer {layer}",
         hint="inspect the layers that are left, each by its own name (layer:ID)",
     )
+
+
+def known_stacks(root: str | None) -> tuple[list[Known], tuple[str, ...]]:
+    """Return every mount, container and image, and what could not be read.
+
+    Raises NotFoundError if the disk at `root` cannot be opened.
+    """
+    stores = stores_of(root)
+    mounted = {} if root is not None else {one.entry.mount_id: one for one in mounts.layered()}
+    found: list[Known] = []
+    for store in stores:
+        found += _containers(store, mounted)
+        found += _images(store)
+    others = [
+        Known("mount", one.entry.target, layers=len(one.stack.layers), target=one.entry.target)
+        for one in mounted.values()
+    ]
+    return [*others, *found], tuple(text for store in stores for text in store.unknown)
+
+
+def _containers(store: Store, mounted: dict[int, Mounted]) -> Iterable[Known]:
+    """Yield the containers of a store; the mounts of them are taken away from `mounted`."""
+    owned = {}
+    for key, one in list(mounted.items()):
+        owner = owners.of(one)
+        if owner is not None:
+            owned[owner.id] = key
+    for container in store.containers:
+        image = store.image(container.image)
+        mount = mounted.pop(owned.get(container.id, -1), None)
+        target = None if mount is None else mount.entry.target
+        yield Known(
+            "container", container.label, container.engine, container.id, container.state,
+            container.image if image is None else image.name, len(container.layers), target,
+            store.root,
+        )  # fmt: skip
+
+
+def _images(store: Store) -> Iterable[Known]:
+    """Yield the images of a store, without those that only steps on the way to others are."""
+    inner = {layers for image in store.images if image.names for layers in _suffixes(image.layers)}
+    for image in store.images:
+        if image.names or image.layers not in inner:
+            for name in image.names or (image.name,):
+                yield Known(
+                    "image", name, store.engine, image.id, layers=len(image.layers), root=store.root
+                )
+
+
+def _suffixes(layers: tuple[str, ...]) -> Iterable[tuple[str, ...]]:
+    return (layers[at:] for at in range(len(layers)))

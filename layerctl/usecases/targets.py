@@ -59,6 +59,11 @@ def named(name: str, root: str | None = None, *, shown: bool = False) -> Target:
     return stored_target(name, root, unknown)
 
 
+def named_here(name: str) -> Target:
+    """Return the mount that a path means, and the path in it. Raises NotFoundError."""
+    return _of_path(name.removeprefix(f"{PATH}:"), shown=True)
+
+
 def _of_path(path: str, *, shown: bool) -> Target:
     entry, below = mounts.find_below(path)
     mounted = mounts.layered_entry(path, entry)

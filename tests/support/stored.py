@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -275,3 +276,29 @@ def _meta(number: int, root: int, txid: int) -> bytes:
         checksum = (checksum ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
     header = struct.pack("<QHHI", number, 0x04, 0, 0)
     return (header + body + struct.pack("<Q", checksum)).ljust(PAGE, b"\0")
+
+
+def sample(disk: Path) -> None:
+    """Make the disk of a machine with Docker: two images, and two containers of one of them."""
+    docker = Docker(disk / "var/lib/docker")
+    base = ["ADD rootfs.tar.xz / # buildkit", '-CMD ["bash"]']
+    docker.image("debian:12", ["debian"], base)
+    steps = [*base, "RUN /bin/sh -c apt-get install -y nginx # buildkit", "COPY sdk.bin /opt/"]
+    image = docker.image("bigapp:2", ["debian", "nginx", "sdk"], steps)
+    lowest, nginx, sdk = (docker.directory(one) for one in docker.cached.values())
+    write(lowest / "etc/passwd", "root:x:0:0::/root:/bin/sh\n")
+    write(lowest / "etc/motd", "welcome\n")
+    write(nginx / "etc/nginx/nginx.conf", "worker_processes 1;\n")
+    (sdk / "opt").mkdir()
+    (sdk / "opt/sdk.bin").write_bytes(bytes(3 << 20))
+    for name, state in (("web", "Running"), ("db", "Dead")):
+        identity = docker.container(name, image, state)
+        top = docker.directory(
+            (docker.root / f"image/overlay2/layerdb/mounts/{identity}/mount-id").read_text()
+        )
+        if name == "web":
+            (top / "opt").mkdir()
+            os.mknod(top / "opt/sdk.bin", 0o20600, 0)
+            write(top / "etc/nginx/nginx.conf", "worker_processes 4;\n")
+        else:
+            write(top / "var/lib/db/data", "rows\n")
