@@ -21,7 +21,7 @@ from layerctl.stores import bolt, names, owners
 from layerctl.stores.bolt import Bucket, DamagedError
 from layerctl.stores.find import stores
 from layerctl.stores.store import Container, Image, Store, StoredLayer
-from tests.support.stored import Containerd, Docker, Storage, Tree, database
+from tests.support.stored import Containerd, Docker, Storage, Tree, database, write
 
 
 class _Maker(Protocol):
@@ -36,6 +36,7 @@ MAKERS: dict[str, Callable[[Path], _Maker]] = {
     "podman": Storage,
     "containerd": Containerd,
 }
+CONTAINER = "c0ffee" * 10 + "beef"
 STEPS = ["ADD base", "-ENV A=b", "RUN one", "RUN two"]
 
 
@@ -100,6 +101,38 @@ def test_every_form_of_a_name_is_found(made: Path) -> None:
     (named,) = names.find(f"{top.directory}/usr/bin/x", [store])
     assert named.path == "usr/bin/x"
     assert found("nothing-of-this-name") == []
+
+
+@pytest.mark.parametrize(
+    ("place", "root"),
+    [
+        ("var/lib/docker/containerd/daemon", ""),
+        ("var/lib/docker/containerd/daemon", "var/lib/docker"),
+        ("var/lib/containerd", ""),
+    ],
+)
+def test_docker_with_an_image_store_of_containerds(tmp_path: Path, place: str, root: str) -> None:
+    """containerd forgets a container of Docker's that stops; its snapshot bears the id."""
+    maker = Containerd(tmp_path / place, "moby")
+    config = maker.image("docker.io/library/app:2", ["base", "one"], ["ADD base", "RUN one"])
+    index = maker.images[b"docker.io/library/app:2"]
+    assert isinstance(index, dict)
+    manifest = index[b"target"][b"digest"].decode()
+    maker.container(CONTAINER, "docker.io/library/app:2")
+    maker.containers.clear()
+    maker.write()
+    known = {"Name": "/web", "Image": manifest, "State": {"Running": False, "StartedAt": "2026"}}
+    write(tmp_path / "var/lib/docker/containers" / CONTAINER / "config.v2.json", known)
+    store = _only(tmp_path / root)
+    (image,) = store.images
+    assert (image.id, image.config) == (manifest, config)
+    assert store.containers == (
+        Container("docker", CONTAINER, "web", image.id, ("3", *image.layers), "exited"),
+    )
+    for name in ("web", "docker:web", CONTAINER[:12]):
+        assert [one.thing for one in names.find(name, [store])] == list(store.containers)
+    for name in ("app:2", manifest, config, config[7:19]):
+        assert [one.thing for one in names.find(name, [store])] == [image]
 
 
 def test_short_links_of_dockers_are_names(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from layerctl.kernel.rooted import Rooted
 from layerctl.stores import bolt
 from layerctl.stores.bolt import Bucket, DamagedError
+from layerctl.stores.docker import Containers
 from layerctl.stores.reading import Reading, chain_ids, steps_of, strings
 from layerctl.stores.store import Container, Image, Store, StoredLayer
 
@@ -46,14 +47,18 @@ def is_one(root: Rooted, path: str) -> bool:
     return root.has(f"{path}/{SNAPSHOTTER}")
 
 
-def read(root: Rooted, path: str) -> Store:
-    """Return what a store holds. Raises nothing."""
-    return _Containerd(root, path).store()
+def read(root: Rooted, path: str, engine: str = "") -> Store:
+    """Return what a store holds; `engine` is the data root of a Docker that keeps its images here.
+
+    Raises nothing.
+    """
+    return _Containerd(root, path, Containers(root, engine)).store()
 
 
 class _Containerd(Reading):
-    def __init__(self, root: Rooted, path: str) -> None:
+    def __init__(self, root: Rooted, path: str, docker: Containers) -> None:
         super().__init__(root, path)
+        self.docker = docker
         self.snapshots: dict[str, _Snapshot] = {}
         self.named: list[_Named] = []
 
@@ -70,7 +75,7 @@ class _Containerd(Reading):
             layers,
             images,
             containers,
-            self.unknown(),
+            (*self.unknown(), *self.docker.unknown()),
             self.whole,
         )
 
@@ -158,18 +163,16 @@ class _Containerd(Reading):
         for name, digest in named.images.items():
             names.setdefault(digest, []).append(name)
         for digest, called in sorted(names.items()):
-            identity, config = self._config(digest)
-            if config is None:
-                continue
+            short = tuple(sorted(map(_short, called)))
+            config_id, config = self._config(digest)
             chains = chain_ids(strings(self.mapping(config.get("rootfs")).get("diff_ids")))
             layers = self._below(named.snapshots.get(chains[-1])) if chains else ()
             # an image that was fetched and never unpacked has no snapshots
             if layers:
-                steps = steps_of(config, len(layers))
-                yield Image(identity, tuple(sorted(_short(one) for one in called)), layers, steps)
+                yield Image(digest, short, layers, steps_of(config, len(layers)), config_id)
 
-    def _config(self, digest: str) -> tuple[str, dict[str, Any] | None]:
-        """Return an image's id and configuration, of several manifests the first that is here."""
+    def _config(self, digest: str) -> tuple[str, dict[str, Any]]:
+        """Return an image's configuration, of several manifests the first one's that is here."""
         manifest = self.mapping(self._blob(digest))
         for one in self.objects(manifest.get("manifests")):
             found = self.mapping(self._blob(one.get("digest"), optional=True))
@@ -177,8 +180,7 @@ class _Containerd(Reading):
                 manifest = found
                 break
         identity = self.mapping(manifest.get("config")).get("digest")
-        config = self._blob(identity) if isinstance(identity, str) else None
-        return str(identity or digest), config if isinstance(config, dict) else None
+        return str(identity or ""), self.mapping(self._blob(identity))
 
     def _blob(self, digest: Any, *, optional: bool = False) -> Any:
         match = _DIGEST.fullmatch(digest) if isinstance(digest, str) else None
@@ -187,14 +189,20 @@ class _Containerd(Reading):
         return self.json(f"{_CONTENT}/blobs/{match[1]}/{match[2]}", optional=optional)
 
     def _containers(self, named: _Named) -> Iterator[Container]:
+        if named.namespace == "moby":
+            # Docker removes containerd's record of a container that stops.
+            for identity in self.docker.ids():
+                if identity in named.snapshots:
+                    layers = self._below(named.snapshots[identity])
+                    yield self.docker.container(identity, layers)
+            return
         for identity, known in named.containers.items():
             layers = self._below(named.snapshots.get(known["snapshot"]))
             name = next((known[one] for one in _NAMES if known.get(one)), None)
             running = self.root.has(f"{_TASKS}/{named.namespace}/{identity}")
-            engine = "docker" if named.namespace == "moby" else "containerd"
-            yield Container(
-                engine, identity, name, known["image"], layers, "running" if running else "stopped"
-            )
+            image = named.images.get(known["image"], known["image"])
+            state = "running" if running else "stopped"
+            yield Container("containerd", identity, name, image, layers, state)
 
 
 def _short(name: str) -> str:

@@ -28,7 +28,28 @@ def read(root: Rooted, path: str) -> Iterator[Store]:
             yield _Docker(root, path, driver).store()
 
 
-class _Docker(Reading):
+class Containers(Reading):
+    """What Docker itself knows of its containers, whoever keeps their layers."""
+
+    def ids(self) -> list[str]:
+        """Return the ids of its containers."""
+        return self.names("containers", optional=True)
+
+    def container(self, identity: str, layers: tuple[str, ...]) -> Container:
+        """Return a container with the ids of its layers."""
+        config = self.mapping(self.json(f"containers/{identity}/config.v2.json"))
+        name, image = config.get("Name"), config.get("Image")
+        return Container(
+            "docker",
+            identity,
+            name.lstrip("/") if isinstance(name, str) else None,
+            image if isinstance(image, str) else "",
+            layers,
+            _state(self.mapping(config.get("State"))),
+        )
+
+
+class _Docker(Containers):
     def __init__(self, root: Rooted, path: str, driver: str) -> None:
         super().__init__(root, path)
         self.driver = driver
@@ -109,7 +130,6 @@ class _Docker(Reading):
     def _containers(self) -> Iterator[Container]:
         base = f"{self.image}/layerdb/mounts"
         for identity in self.names(base, optional=True):
-            config = self.mapping(self.json(f"containers/{identity}/config.v2.json"))
             top = self.text(f"{base}/{identity}/mount-id")
             init = self.text(f"{base}/{identity}/init-id", optional=True)
             parent = self.text(f"{base}/{identity}/parent", optional=True)
@@ -124,15 +144,7 @@ class _Docker(Reading):
                 below = self.layers[below].parent
             if parent and parent not in self.cached:
                 layers = [*layers[:1], *self._lower(top)]
-            name = config.get("Name")
-            yield Container(
-                "docker",
-                identity,
-                name.lstrip("/") if isinstance(name, str) else None,
-                config["Image"] if isinstance(config.get("Image"), str) else "",
-                tuple(layers),
-                _state(self.mapping(config.get("State"))),
-            )
+            yield self.container(identity, tuple(layers))
 
     def _lower(self, identity: str) -> Sequence[str]:
         """Return the layers below one as its driver noted them, where the database is damaged."""

@@ -8,10 +8,12 @@ from typing import Any
 
 from layerctl.kernel.rooted import Rooted
 from layerctl.stores import containerd, containers_storage, docker
-from layerctl.stores.store import Container, Store
+from layerctl.stores.store import Store
 
 _DOCKER, _STORAGE = "/var/lib/docker", "/var/lib/containers/storage"
-#: containerd's own, Docker's where it runs one of its own, and k3s's.
+#: Where below Docker's data root a containerd that Docker itself started keeps its store.
+_OWN = "/containerd/daemon"
+#: containerd's own, and k3s's.
 _CONTAINERD = ("/var/lib/containerd", "/var/lib/rancher/k3s/agent/containerd")
 _STORAGE_CONF = ("/usr/share/containers/storage.conf", "/etc/containers/storage.conf")
 _HOMES = ".local/share/containers/storage"
@@ -25,30 +27,31 @@ def stores(directory: str = "/") -> list[Store]:
     root = Rooted(directory)
     try:
         named = [""] if _is_store(root, "") else list(_usual(root))
-        found: list[Store] = []
-        for path in named:
-            found += _read(root, path, _additional(root))
-        return _joined(root, found)
+        return [store for path in named for store in _read(root, path, _additional(root))]
     finally:
         root.close()
 
 
 def _is_store(root: Rooted, path: str) -> bool:
-    return any(one.is_one(root, path) for one in (docker, containers_storage, containerd))
+    kinds = (docker, containers_storage, containerd)
+    return any(one.is_one(root, path) for one in kinds) or containerd.is_one(root, path + _OWN)
 
 
 def _usual(root: Rooted) -> Iterator[str]:
     """Yield the directories where stores usually are, or are set to be."""
     seen = dict.fromkeys(
         (
-            _configured(root, "/etc/docker/daemon.json", "data-root") or _DOCKER,
+            _data_root(root),
             *_roots_of_storage(root),
             *_CONTAINERD,
         )
     )
-    docker_root = next(iter(seen))
-    seen[f"{docker_root}/containerd/daemon"] = None
     return (path for path in seen if _is_store(root, path))
+
+
+def _data_root(root: Rooted) -> str:
+    """Return where Docker keeps what it has."""
+    return _configured(root, "/etc/docker/daemon.json", "data-root") or _DOCKER
 
 
 def _configured(root: Rooted, file: str, key: str) -> str:
@@ -96,31 +99,6 @@ def _read(root: Rooted, path: str, additional: tuple[str, ...]) -> Iterator[Stor
     if containers_storage.is_one(root, path):
         yield containers_storage.read(root, path, additional if path else ())
     if containerd.is_one(root, path):
-        yield containerd.read(root, path)
-
-
-def _joined(root: Rooted, found: list[Store]) -> list[Store]:
-    """Return stores with Docker's names for its containers that containerd keeps."""
-    place = _configured(root, "/etc/docker/daemon.json", "data-root") or _DOCKER
-
-    def named(container: Container) -> Container:
-        if container.engine != "docker" or container.name is not None:
-            return container
-        name = _configured_name(root, f"{place}/containers/{container.id}/config.v2.json")
-        return container._replace(name=name)
-
-    return [
-        one._replace(containers=tuple(map(named, one.containers)))
-        if one.engine == "containerd"
-        else one
-        for one in found
-    ]
-
-
-def _configured_name(root: Rooted, file: str) -> str | None:
-    try:
-        found = root.json(file)
-    except (OSError, ValueError):
-        return None
-    name = found.get("Name") if isinstance(found, dict) else None
-    return name.lstrip("/") if isinstance(name, str) else None
+        yield containerd.read(root, path, _data_root(root))
+    if containerd.is_one(root, path + _OWN):
+        yield containerd.read(root, path + _OWN, path)

@@ -69,9 +69,10 @@ def _of_store(name: str, store: Store, kinds: tuple[str, ...]) -> Iterator[tuple
             if found is not None:
                 yield Named(store, container), found
     for image in store.images if IMAGE in kinds else ():
-        found = _fits(name, image.id, (*image.names, *map(_untagged, image.names)))
-        if found is not None:
-            yield Named(store, image), found
+        called = (*image.names, *map(_untagged, image.names))
+        fits = [_fits(name, image.id, called), _fits(name, image.config, ())]
+        if any(one is not None for one in fits):
+            yield Named(store, image), any(fits)
     if LAYER in kinds:
         yield from _layers(name, store)
 

@@ -18,12 +18,13 @@ from layerctl.stores.names import labels
 from layerctl.stores.store import Container, Store
 
 #: A layer's directory, or a merged one, in a store: of Docker's two drivers, of
-#: containers-storage, and of containerd's snapshotter.
+#: containers-storage, and of containerd's snapshotter, also where it is Docker's own.
 _STORED = re.compile(
     r"(?P<root>/.*?)/(?:overlay2/(?P<docker>[0-9a-z]{12,64}(?:-init)?)"
     r"|aufs/(?:mnt|diff)/(?P<aufs>[0-9a-z]{12,64}(?:-init)?)"
     r"|overlay/(?P<storage>[0-9a-f]{64})"
-    r"|io\.containerd\.snapshotter\.v1\.overlayfs/snapshots/(?P<snapshot>\d+))(?:/.*)?"
+    r"|(?:containerd/daemon/)?io\.containerd\.snapshotter\.v1\.overlayfs/snapshots"
+    r"/(?P<snapshot>\d+))(?:/.*)?"
 )
 #: Docker with containerd's snapshots: ROOT/rootfs/SNAPSHOTTER/CONTAINER.
 _DOCKER_ROOTFS = re.compile(r"(?P<root>/.*)/rootfs/[^/]+/(?P<id>[0-9a-f]{64})")

@@ -33,12 +33,14 @@ class Image(NamedTuple):
     """An image: its id, names with tags, and the ids of its layers, topmost first.
 
     `steps` are the commands that made each layer (`created_by` of its history), where known.
+    `config` is the digest of its configuration, where its id is that of its manifest.
     """
 
     id: str
     names: tuple[str, ...]
     layers: tuple[str, ...]
     steps: tuple[str, ...] = ()
+    config: str = ""
 
     @property
     def name(self) -> str:

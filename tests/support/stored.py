@@ -194,7 +194,7 @@ class Containerd:
         manifest = self._blob({"config": {"digest": config}})
         index = self._blob({"manifests": [{"digest": digest("elsewhere")}, {"digest": manifest}]})
         self.images[name.encode()] = {b"target": {b"digest": index.encode()}}
-        self._write()
+        self.write()
         return config
 
     def container(self, name: str, image: str) -> str:
@@ -202,10 +202,11 @@ class Containerd:
         top = list(self.snapshots)[-1]
         self._snapshot(name, top)
         self.containers[name.encode()] = {b"image": image.encode(), b"snapshotKey": name.encode()}
-        self._write()
+        self.write()
         return name
 
-    def _write(self) -> None:
+    def write(self) -> None:
+        """Write the databases."""
         base = self.root / "io.containerd.snapshotter.v1.overlayfs"
         (base / "metadata.db").write_bytes(database({b"v1": {b"snapshots": self.snapshots}}))
         here: Tree = {
