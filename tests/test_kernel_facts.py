@@ -18,8 +18,8 @@ from layerctl.kernel.facts import (
     TypeState,
     common,
     features,
-    handles,
     ignored_markers,
+    index,
     modules,
     overlay,
     system,
@@ -266,18 +266,18 @@ def test_handles_that_overlay_remembers(lab: Path) -> None:
     with open(lab / "m" / "file", "a") as file:
         file.write("y")
     stack = parse(options)
-    found = handles.gather(stack)
+    found = index.gather(stack)
     assert found is not None
     assert found.origin == found.lower == syscalls.name_to_handle_at(f"{lab}/l")
     assert found.index_upper == found.upper == syscalls.name_to_handle_at(f"{lab}/u")
-    assert handles.remembered(f"{lab}/l", "trusted.overlay.origin") is None
-    assert handles.gather(stack._replace(layers=stack.layers[1:])) is None
+    assert index.remembered(f"{lab}/l", "trusted.overlay.origin") is None
+    assert index.gather(stack._replace(layers=stack.layers[1:])) is None
     raw = os.getxattr("u", "trusted.overlay.origin")
     broken = (raw[:21], b"\1" + raw[1:], raw[:1] + b"\0" + raw[2:], raw[:-1])
     read = []
     for value in broken:
         os.setxattr("u", "trusted.overlay.origin", value)
-        read.append(handles.remembered(f"{lab}/u", "trusted.overlay.origin"))
+        read.append(index.remembered(f"{lab}/u", "trusted.overlay.origin"))
     assert read == [None] * len(broken)
 
 

@@ -9,7 +9,6 @@ import contextlib
 import errno
 import os.path
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 from layerctl.codecs import overlay
 from layerctl.errors import RefusedError
@@ -42,34 +41,30 @@ class MountFailedError(Exception):
         self.kernel_log = tuple(kernel_log)
 
 
-class Step(NamedTuple):
-    """One step: a `description` and the function that does it and registers how to undo it."""
-
-    description: str
-    run: Callable[[Run], None]
-
+#: A description, and the function that does it and registers how to undo it.
+MountStep = tuple[str, Callable[[Run], None]]
 
 _NOTHING_CHECKED: Mapping[str, Identity] = {}
 
 
-def steps(plan: Plan, target: str, make: Sequence[str] = ()) -> list[Step]:
+def steps(plan: Plan, target: str, make: Sequence[str] = ()) -> list[MountStep]:
     """Return the steps of a plan, in order. `make` are the directories to make first."""
     out = [_make_directory(path, plan.stack) for path in make]
     number = len({*paths_of(plan.stack), *plan.opened, target})
-    out.append(Step(f"open {count(number, 'directory')}", _open_all))
+    out.append((f"open {count(number, 'directory')}", _open_all))
     if plan.apart:
         calls = "mount(2), open_tree" if plan.api == "mount" else "fsopen, fsconfig, fsmount"
-        out.append(Step(f"{calls}: build the mount in a namespace of its own", build.apart))
-        out.append(Step(f"move_mount: attach it to {target}", _attach))
+        out.append((f"{calls}: build the mount in a namespace of its own", build.apart))
+        out.append((f"move_mount: attach it to {target}", _attach))
     elif plan.api == "mount":
-        out.append(Step(f"mount(2) {plan.stack.fstype} on {target}", _mount_by_string))
+        out.append((f"mount(2) {plan.stack.fstype} on {target}", _mount_by_string))
         out.extend(
-            Step(f"remount with {count(batch.count('append='), 'more branch')}", _append(batch))
+            (f"remount with {count(batch.count('append='), 'more branch')}", _append(batch))
             for batch in plan.appends
         )
     else:
-        out.append(Step("fsopen, fsconfig, fsmount: create the mount", build.plain))
-        out.append(Step(f"move_mount: attach it to {target}", _attach))
+        out.append(("fsopen, fsconfig, fsmount: create the mount", build.plain))
+        out.append((f"move_mount: attach it to {target}", _attach))
     return out
 
 
@@ -124,10 +119,10 @@ def _take(run: Run, make: Sequence[str], otherwise: Callable[[], Plan] | None) -
         _take_all(run, steps(other, run.target))
 
 
-def _take_all(run: Run, each: Sequence[Step]) -> None:
-    for step in each:
-        run.stage = step.description
-        step.run(run)
+def _take_all(run: Run, each: Sequence[MountStep]) -> None:
+    for words, take in each:
+        run.stage = words
+        take(run)
 
 
 def _by_mount2(run: Run, error: OSError, otherwise: Callable[[], Plan]) -> Plan | None:
@@ -151,11 +146,11 @@ def _close_mount(run: Run) -> None:
         run.mount_fd = -1
 
 
-def _make_directory(path: str, stack: Stack) -> Step:
+def _make_directory(path: str, stack: Stack) -> MountStep:
     def make(run: Run) -> None:
         run.checked[path] = create(path, stack, run.undo, run.always)
 
-    return Step(f"create the directory {path}", make)
+    return f"create the directory {path}", make
 
 
 def _open_all(run: Run) -> None:

@@ -49,7 +49,7 @@ def unmount(mounted: Mounted, *, lazy: bool = False, force: bool = False) -> Non
 
 
 #: How many of the names that would be lost are listed.
-_TOLD = 20
+_LISTED = 20
 
 
 def _refuse_losses(mounted: Mounted) -> None:
@@ -66,9 +66,9 @@ def _refuse_losses(mounted: Mounted) -> None:
         ) from None
     if not lost:
         return
-    details = [f"hard link: {printable(name)}" for name in lost[:_TOLD]]
-    if len(lost) > _TOLD:
-        details.append(f"and {len(lost) - _TOLD} more")
+    details = [f"hard link: {printable(name)}" for name in lost[:_LISTED]]
+    if len(lost) > _LISTED:
+        details.append(f"and {len(lost) - _LISTED} more")
     force = shell("layerctl", "umount", "--force", target)
     writable = shell("layerctl", "mount", "-o", "remount,rw", target)
     read_only = mounted.stack.read_only

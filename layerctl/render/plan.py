@@ -10,7 +10,7 @@ from layerctl.codecs.escape import printable
 from layerctl.errors import RefusedError
 from layerctl.model import Stack
 from layerctl.mounting import boot, forms
-from layerctl.mounting.apply import Step, steps
+from layerctl.mounting.apply import MountStep, steps
 from layerctl.mounting.plan import Plan
 from layerctl.mounting.prepare import Prepared
 from layerctl.render import json
@@ -92,7 +92,7 @@ def show(prepared: Prepared, plan: Plan | None, *, as_json: bool) -> None:
     out.append(f"command: {printable(command or why_not)}")
     if plan is not None:
         out += [f"mount API: {plan.api} ({plan.why})", "steps:"]
-        out += [f"  {n}. {printable(step.description)}" for n, step in enumerate(planned, 1)]
+        out += [f"  {n}. {printable(words)}" for n, (words, _) in enumerate(planned, 1)]
     out += [f"note: {printable(text)}" for text in prepared.all_notes(mounted=False)]
     out.append(f"checks: {verdict(prepared.findings)}")
     if prepared.findings:
@@ -114,7 +114,7 @@ def _spelled(prepared: Prepared) -> Stack:
 def _document(
     prepared: Prepared,
     plan: Plan | None,
-    planned: Sequence[Step],
+    planned: Sequence[MountStep],
     strings: tuple[str | None, str | None],
 ) -> Document:
     document = stack_document(_spelled(prepared), prepared.target, prepared.source)
@@ -122,7 +122,7 @@ def _document(
     document |= path_fields("option_string", strings[0])
     document |= path_fields("command", strings[1])
     document |= path_list_fields("make", prepared.make)
-    document["steps"] = [step.description for step in planned]
+    document["steps"] = [words for words, _ in planned]
     document["notes"] = list(prepared.all_notes(mounted=False))
     document["verdict"] = verdict(prepared.findings)
     document["findings"] = [json.finding_document(finding) for finding in prepared.findings]

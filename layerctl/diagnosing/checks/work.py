@@ -17,7 +17,7 @@ from layerctl.model import Role, Severity, Stack
 from layerctl.rules.overlay import settings, work_beside
 
 if TYPE_CHECKING:
-    from layerctl.kernel.facts.handles import Handles
+    from layerctl.kernel.facts.index import Handles
 
 #: What overlay itself stores in a work directory.
 _OWN = frozenset({"work", "index"})

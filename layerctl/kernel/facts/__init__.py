@@ -14,7 +14,7 @@ from layerctl.model import MountEntry, Role, Stack
 
 if TYPE_CHECKING:  # most mounts need none of these
     from layerctl.kernel.facts.aufs import AufsFacts
-    from layerctl.kernel.facts.handles import Handles
+    from layerctl.kernel.facts.index import Handles
     from layerctl.kernel.facts.probes import Probed
 
 # Inode flags, spelled as in linux/fs.h.

@@ -20,7 +20,7 @@ from layerctl.model import MountEntry, Role, Stack
 from layerctl.rules.overlay import settings
 
 if TYPE_CHECKING:
-    from layerctl.kernel.facts.handles import Handles
+    from layerctl.kernel.facts.index import Handles
 
 #: Errnos of a filesystem, or of a quota, that is full.
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -230,6 +230,6 @@ def _same_root(target: str, layer: str, entry: MountEntry) -> bool:
 
 
 def _handles(stack: Stack) -> Handles | None:
-    from layerctl.kernel.facts import handles  # the index is off by default
+    from layerctl.kernel.facts import index  # which is off by default
 
-    return handles.gather(stack)
+    return index.gather(stack)
