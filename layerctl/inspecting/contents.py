@@ -6,7 +6,6 @@ import os
 
 from layerctl.errors import NotFoundError
 from layerctl.inspecting.opening import Opened
-from layerctl.inspecting.resolvers.overlay import Overlay
 from layerctl.inspecting.resolvers.resolver import Found, Resolver, descend
 from layerctl.inspecting.resolvers.tree import noun
 from layerctl.inspecting.story import tell
@@ -59,9 +58,8 @@ def _opened(resolver: Resolver, found: Found, path: str) -> int:
         layer, place = found.data
         return _beneath(resolver.roots[layer], place)
     alias = found.alias
-    if alias is not None and alias.what is Aliasing.INDEXED and isinstance(resolver, Overlay):
-        assert resolver.origins is not None  # noqa: S101 - it knows of the index by them
-        return layers.open_file(alias.other, resolver.origins.index)
+    if alias is not None and alias.what is Aliasing.INDEXED:
+        return layers.open_file(alias.other, resolver.index)
     return _beneath(resolver.roots[found.parts[0].layer], found.parts[0].path)
 
 

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 from layerctl.inspecting.comparing import is_open
 from layerctl.inspecting.opening import Opened
-from layerctl.inspecting.resolvers.aufs import PREFIX
 from layerctl.inspecting.resolvers.resolver import Reasons
 from layerctl.inspecting.resolvers.tree import Entry, EntryKind, MergedDir, Part
 from layerctl.inspecting.sharing import shared
@@ -41,7 +40,7 @@ class Usage(Search[list[Count]]):
         resolver = opened.resolver
         super().__init__(resolver.reasons, layers.directories_at_once(len(resolver.roots)))
         self.resolver = resolver
-        self._is_aufs = opened.prefix is None
+        self._markers = resolver.marker_prefix
         self._data = [n for n, one in enumerate(opened.stack.layers) if one.role is Role.DATA]
         self._prefix = opened.prefix
         #: Whether a file that is not shown may still have the data of one that is.
@@ -71,7 +70,7 @@ class Usage(Search[list[Count]]):
     def count(self, directory: MergedDir, entries: list[Entry]) -> list[Count]:
         """Count what every layer has in a directory, without subdirectories."""
         parts = [part for part in directory.parts if part.fd >= 0]
-        if len(directory.parts) == 1 and not self._lends and not self._is_aufs:
+        if len(directory.parts) == 1 and not self._lends and not self._markers:
             return [self._count_alone(directory, part) for part in parts]
         shown = dict(entries)
         below: dict[str, tuple[Part, os.stat_result]] = {}
@@ -111,7 +110,7 @@ class Usage(Search[list[Count]]):
         number, blocks, hidden, copied = 1, os.fstat(part.fd).st_blocks, 0, 0
         self._note_used(directory, part, shown)
         for name, kind in part.names.items():
-            if self._is_aufs and name.startswith(PREFIX):
+            if self._markers and name.startswith(self._markers):
                 blocks += self._marker(part, name, kind)
                 continue
             seen = shown.get(name)

@@ -99,7 +99,7 @@ def _swapped(path: str) -> LayerctlError:
 
 
 def _demand_readable(view: Opened) -> None:
-    if getattr(view.resolver, "blind", False):
+    if view.resolver.blind:
         raise NotPermittedError(
             "markers-unreadable",
             "overlay's markers in these layers cannot be read",
@@ -110,7 +110,7 @@ def _demand_readable(view: Opened) -> None:
 
 def _demand_clear(view: Opened) -> None:
     """Raise RefusedError where what the merged tree shows depends on the order of lookups."""
-    for directory, names in getattr(view.resolver, "aliases", {}).items():
+    for directory, names in view.resolver.aliases.items():
         for name, alias in names.items():
             if alias.of_two or alias.what is Aliasing.BAD_INDEX:
                 path = f"{directory}/{name}" if directory else name

@@ -22,6 +22,7 @@ from layerctl.inspecting.resolvers.resolver import (
 )
 from layerctl.inspecting.resolvers.tree import (
     Alias,
+    Aliases,
     Entry,
     EntryKind,
     EntryKinds,
@@ -63,10 +64,17 @@ class Aufs:
         self.roots = list(roots)
         self.settings = settings
         self.reasons = Reasons()
-        self.thorough = self.metacopies = False  # aufs does not use attributes of files
+        # Attributes are nothing to aufs.
+        self.thorough = self.metacopies = self.blind = False
+        self.marker_prefix = PREFIX
         self.kinds = EntryKinds()
         #: The copies that a live mount shows for all names of a hard-linked file.
         self.copies = Copies((), -1)
+
+    @property
+    def aliases(self) -> Aliases:
+        """No table: the mount is asked for each name (see `copies`)."""
+        return {}
 
     @property
     def index(self) -> int:

@@ -41,6 +41,7 @@ class OverlayLayers:
         self.metacopies = settings.metacopy
         #: What the settings come to, which every directory asks.
         self.verifies, self.checks_redirects = settings.verify, settings.checks_redirects
+        self.marker_prefix = ""  # they are devices and attributes
         self.reasons = Reasons()
         self.first_lower = 1 if settings.has_upper else 0
         self.last_lower = len(self.roots) - settings.data_layers - 1

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from layerctl.inspecting.resolvers.tree import (
     Alias,
+    Aliases,
     Entry,
     EntryKind,
     EntryKinds,
@@ -160,9 +161,17 @@ class Resolver(Protocol):
     thorough: bool
     #: Whether files can have their contents in a layer below their metadata.
     metacopies: bool
+    #: Whether markers are attributes that cannot be read for want of privilege.
+    blind: bool
+    #: What names of markers begin with; empty where they have no names of their own.
+    marker_prefix: str
 
     def ask(self, mount: int) -> None:
         """Use a live mount, open at `mount`, to find out what the layers do not show."""
+
+    @property
+    def aliases(self) -> Aliases:
+        """Paths that are one inode with another."""
 
     @property
     def index(self) -> int:
