@@ -81,7 +81,7 @@ ROOMS = {
     "kernel.facts": "common gather modules overlay",
     "mounting": "apply build choose plan prepare readback run",
     "render": "errors",
-    "rules": "aufs filesystems findings flags limits options overlay releases validity words",
+    "rules": "aufs filesystems flags limits options overlay releases validity words",
     "usecases": "mount stacks",
 }
 MOUNT = (

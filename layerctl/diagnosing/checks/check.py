@@ -9,7 +9,6 @@ from typing import Generic, NamedTuple, ParamSpec
 from layerctl.diagnosing.clue import Clue
 from layerctl.kernel.facts import Facts
 from layerctl.model import Finding, Severity, Stack
-from layerctl.rules.findings import gravest_first
 
 P = ParamSpec("P")
 
@@ -123,5 +122,6 @@ def findings(clues: Sequence[Clue]) -> list[Finding]:
         return []
     # do not import the catalogue for a mount without findings
     from layerctl.diagnosing.catalogue import finding
+    from layerctl.rules.findings import gravest_first
 
     return gravest_first(map(finding, clues))
