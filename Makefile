@@ -107,7 +107,7 @@ real-system: $(DEV)  ## compare the resolver with the kernel on a Debian in six 
 	@$(BIN)/python -m tools.real_system
 
 .PHONY: engines
-engines: $(DEV)  ## ask real Docker and podman what their containers are called (as root)
+engines: $(DEV)  ## compare with what real Docker, podman and containerd report (as root)
 	@tools/setup engines
 	@$(BIN)/python -m tools.engines
 

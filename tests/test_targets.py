@@ -180,3 +180,11 @@ def test_a_container_that_is_mounted_is_its_mount(lab: Path) -> None:
     assert found.mount is not None
     assert found.mount.target == str(merged)
     assert named("web", str(lab)).mount is None  # a disk says nothing of this machine
+
+
+def test_the_writable_layer_of_a_container_stands_on_those_of_its_image(tmp_path: Path) -> None:
+    _store(tmp_path)
+    whole = named("web", str(tmp_path)).stack
+    assert whole.upper is not None
+    by_hash = named(f"overlay2/{Path(whole.upper).parent.name}", str(tmp_path)).stack
+    assert [one.path for one in by_hash.layers] == [one.path for one in whole.layers]

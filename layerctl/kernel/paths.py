@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable
 
 from layerctl.errors import NotFoundError
@@ -107,6 +108,14 @@ def names(directory: str) -> list[tuple[str, bool]]:
 def is_directory(path: str) -> bool:
     """Tell whether a name leads to a directory."""
     return os.path.isdir(path)
+
+
+def is_plain_directory(path: str) -> bool:
+    """Tell whether a name is that of a directory, and of no link to one."""
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except OSError:
+        return False
 
 
 def taken(path: str) -> bool:

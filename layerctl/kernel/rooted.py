@@ -54,14 +54,15 @@ class Rooted:
     def read(self, path: str) -> bytes:
         """Return what a regular file holds. Raises OSError, EFBIG for one above LARGEST."""
         fd = self.open(path)
-        with os.fdopen(fd, "rb") as file:
+        try:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(errno.EINVAL, "not a regular file", path)
-            data = file.read(LARGEST + 1)
-        if len(data) > LARGEST:
-            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
-        return data
+            if status.st_size > LARGEST:
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
+            return b"".join(iter(lambda: os.read(fd, status.st_size + 1), b""))
+        finally:
+            os.close(fd)
 
     def text(self, path: str) -> str:
         """Return a file as text, without the white space around it. Raises OSError."""
@@ -79,6 +80,15 @@ class Rooted:
         fd = self.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             return sorted(os.listdir(fd))
+        finally:
+            os.close(fd)
+
+    def directories(self, path: str) -> list[str]:
+        """Return the names of directories in a directory, without links. Raises OSError."""
+        fd = self.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            with os.scandir(fd) as entries:
+                return sorted(one.name for one in entries if one.is_dir(follow_symlinks=False))
         finally:
             os.close(fd)
 

@@ -129,26 +129,20 @@ class _Containerd(Reading):
                 }
 
     def _layers(self) -> Iterator[tuple[str, StoredLayer]]:
+        present = self.directories(f"{SNAPSHOTTER}/snapshots")
         chains = {key: name for named in self.named for name, key in named.snapshots.items()}
         for key, one in self.snapshots.items():
             parent = self.snapshots.get(one.parent)
             if one.parent and parent is None:
                 self.lost(f"snapshot {one.id}: its parent is missing")
             name = chains.get(key, key.rpartition("/")[2])
-            yield (
-                one.id,
-                StoredLayer(
-                    one.id,
-                    self.directory(f"{SNAPSHOTTER}/snapshots/{one.id}/fs"),
-                    None if parent is None else parent.id,
-                    chain=name if _DIGEST.fullmatch(name) else "",
-                ),
-            )
-        known = {one.id for one in self.snapshots.values()}
-        for name in self.names(f"{SNAPSHOTTER}/snapshots", optional=True):
-            if name not in known and name.isdecimal():
-                directory = self.directory(f"{SNAPSHOTTER}/snapshots/{name}/fs")
-                yield name, StoredLayer(name, directory, recorded=False)
+            chain = name if _DIGEST.fullmatch(name) else ""
+            place = present.pop(one.id, "")
+            below = None if parent is None else parent.id
+            yield one.id, StoredLayer(one.id, place and f"{place}/fs", below, chain)
+        for name, place in present.items():
+            if name.isdecimal():
+                yield name, StoredLayer(name, f"{place}/fs", recorded=False)
 
     def _below(self, key: str | None) -> tuple[str, ...]:
         found: dict[str, None] = {}

@@ -52,6 +52,7 @@ class _Storage(Reading):
 
     def layers(self) -> dict[str, StoredLayer]:
         found: dict[str, StoredLayer] = {}
+        present = self.directories("overlay")
         every, whole = self._listed("overlay-layers/layers.json")
         self.whole = whole
         for one in every:
@@ -62,15 +63,13 @@ class _Storage(Reading):
             parent = one.get("parent")
             found[identity] = StoredLayer(
                 identity,
-                self.directory(f"overlay/{identity}/diff"),
+                f"{present[identity]}/diff" if identity in present else "",
                 parent if isinstance(parent, str) and parent else None,
                 diff=str(one.get("diff-digest") or ""),
             )
-        for name in self.names("overlay", optional=True):
+        for name, place in present.items():
             if name not in found and re.fullmatch(r"[0-9a-f]{64}", name):
-                found[name] = StoredLayer(
-                    name, self.directory(f"overlay/{name}/diff"), recorded=False
-                )
+                found[name] = StoredLayer(name, f"{place}/diff", recorded=False)
         return found
 
     def images(self, layers: dict[str, StoredLayer]) -> Iterator[Image]:

@@ -6,7 +6,7 @@ Sources: moby image/fs.go, layer/filestore.go (`cache-id` of an image's layer, `
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from layerctl.kernel.rooted import Rooted
@@ -59,14 +59,9 @@ class _Docker(Containers):
         self.cached: dict[str, str] = {}
 
     def store(self) -> Store:
-        base = "overlay2" if self.driver == "overlay2" else "aufs/diff"
-        for name in self.names(base):
-            if name != "l" and self.root.has(f"{self.path}/{base}/{name}"):
-                self.layers[name] = StoredLayer(
-                    name, self.directory(self._place(name)), recorded=False
-                )
-        self._chains()
+        self._find_layers()
         images = tuple(self._images())
+        self._read_rest()
         containers = tuple(self._containers())
         return Store(
             "docker",
@@ -79,27 +74,33 @@ class _Docker(Containers):
             self.whole,
         )
 
-    def _place(self, identity: str) -> str:
-        return f"overlay2/{identity}/diff" if self.driver == "overlay2" else f"aufs/diff/{identity}"
-
-    def _chains(self) -> None:
-        """Settle the chain and diff ids of the layers of images, and what is below which."""
+    def _find_layers(self) -> None:
+        """Find the directories of layers, and which of them the chain ids of images stand for."""
+        base, below = ("overlay2", "/diff") if self.driver == "overlay2" else ("aufs/diff", "")
+        for name, place in self.directories(base).items():
+            if name != "l":
+                self.layers[name] = StoredLayer(name, f"{place}{below}", recorded=False)
         base = f"{self.image}/layerdb/sha256"
-        above: dict[str, str] = {}
         self.whole = self.root.has(f"{self.path}/{base}")
         for digest in self.names(base):
-            chain, identity = f"sha256:{digest}", self.text(f"{base}/{digest}/cache-id")
-            if not identity:
+            identity = self.text(f"{base}/{digest}/cache-id")
+            if identity:
+                known = self.layers.get(identity, StoredLayer(identity, ""))
+                chain = f"sha256:{digest}"
+                self.layers[identity] = known._replace(chain=chain, recorded=True)
+                self.cached[chain] = identity
+            else:
                 self.whole = False
-                continue
-            self.cached[chain] = identity
-            above[identity] = self.text(f"{base}/{digest}/parent", optional=True)
-            known = self.layers.get(identity, StoredLayer(identity, ""))
-            diff = self.text(f"{base}/{digest}/diff")
-            self.layers[identity] = known._replace(chain=chain, diff=diff, recorded=True)
-        for identity, chain in above.items():
-            parent = self.cached.get(chain)
-            self.layers[identity] = self.layers[identity]._replace(parent=parent)
+
+    def _read_rest(self) -> None:
+        """Read what is below layers that no image told of: one was deleted, or is damaged."""
+        for chain, identity in self.cached.items():
+            layer = self.layers[identity]
+            if not layer.diff:
+                place = f"{self.image}/layerdb/{chain.replace(':', '/')}"
+                parent = self.cached.get(self.text(f"{place}/parent", optional=True))
+                diff = self.text(f"{place}/diff")
+                self.layers[identity] = layer._replace(parent=parent, diff=diff)
 
     def _images(self) -> Iterator[Image]:
         names: dict[str, list[str]] = {}
@@ -116,16 +117,22 @@ class _Docker(Containers):
                 continue
             identity = f"sha256:{digest}"
             diffs = strings(self.mapping(config.get("rootfs")).get("diff_ids"))
-            layers = tuple(self._of_chains(identity, chain_ids(diffs)))[::-1]
+            layers = self._of_image(identity, diffs)
             steps = steps_of(config, len(layers))
             yield Image(identity, tuple(sorted(names.get(identity, ()))), layers, steps)
 
-    def _of_chains(self, image: str, chains: Iterable[str]) -> Iterator[str]:
-        for chain in chains:
-            if chain in self.cached:
-                yield self.cached[chain]
-            else:
+    def _of_image(self, image: str, diffs: Sequence[str]) -> tuple[str, ...]:
+        """Return the layers of an image, topmost first, and keep what that tells of each."""
+        found: list[str] = []
+        for chain, diff in zip(chain_ids(diffs), diffs, strict=True):
+            identity = self.cached.get(chain)
+            if identity is None:
                 self.lost(f"{image[:19]}: its layer {chain[:19]} is missing")
+                continue
+            parent = found[-1] if found else None
+            self.layers[identity] = self.layers[identity]._replace(parent=parent, diff=diff)
+            found.append(identity)
+        return tuple(reversed(found))
 
     def _containers(self) -> Iterator[Container]:
         base = f"{self.image}/layerdb/mounts"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator
 from typing import Any
 
@@ -80,8 +79,14 @@ def _storage_conf(root: Rooted) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for file in _STORAGE_CONF:
         try:
-            table = tomllib.loads(root.read(file).decode("utf-8", "replace")).get("storage")
-        except (OSError, ValueError):
+            text = root.read(file).decode("utf-8", "replace")
+        except OSError:
+            continue
+        import tomllib  # slow to import, and most machines have no such file
+
+        try:
+            table = tomllib.loads(text).get("storage")
+        except ValueError:
             continue
         found |= table if isinstance(table, dict) else {}
     return found

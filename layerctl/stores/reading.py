@@ -53,6 +53,16 @@ class Reading:
             self._failed(path, error, optional=optional)
             return []
 
+    def directories(self, path: str) -> dict[str, str]:
+        """Return the directories in one of the store, by name, and where each lies here."""
+        try:
+            names = self.root.directories(f"{self.path}/{path}")
+            place = self.root.real(f"{self.path}/{path}")
+        except OSError as error:
+            self._failed(path, error)
+            return {}
+        return {name: f"{place}/{name}" for name in names}
+
     def text(self, path: str, *, optional: bool = False) -> str:
         """Return a small file of the store, without white space around it."""
         try:

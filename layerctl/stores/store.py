@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from layerctl.kernel.paths import is_plain_directory
 from layerctl.model import Layer, Role, Stack
 
 
@@ -84,7 +85,10 @@ class Store(NamedTuple):
     whole: bool = True
 
     def below(self, top: str) -> tuple[str, ...]:
-        """Return the ids of a layer and of those below it, as their parents are known."""
+        """Return the ids of a layer and of those below it, by its container or by its parents."""
+        for container in self.containers:
+            if top in container.layers:
+                return container.layers[container.layers.index(top) :]
         found: dict[str, None] = {}
         here: str | None = top
         while here is not None and here not in found:
@@ -115,7 +119,7 @@ class Store(NamedTuple):
 
     def _directory(self, identity: str) -> str:
         layer = self.layers.get(identity)
-        if layer is None or not layer.directory:
+        if layer is None or not is_plain_directory(layer.directory):
             raise KeyError(identity)
         return layer.directory
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from layerctl.errors import LayerctlError, NotFoundError
-from layerctl.inspecting.opening import opened
-from layerctl.inspecting.story import tell
 from layerctl.kernel.host import tree_size
 from layerctl.model import Stack
 from layerctl.stores import names, owners
@@ -52,6 +50,10 @@ def _of_mount(name: str, target: Target) -> Answer:
     mount = "" if target.mount is None else target.mount.target
     if not target.path:
         return Answer(name, "mount", of=mount, directory=target.stack.layers[0].path)
+    # A hash alone needs no layer to be opened, and scripts pay for every import.
+    from layerctl.inspecting.opening import opened
+    from layerctl.inspecting.story import tell
+
     with opened(target.stack, target.mount) as view:
         story = tell(view, target.path)
     if story.provider is None:
@@ -124,6 +126,9 @@ def _fates(
 
 
 def _state(stack: Stack, index: int, path: str) -> str:
+    from layerctl.inspecting.opening import opened  # as above
+    from layerctl.inspecting.story import tell
+
     with opened(stack) as view:
         story = tell(view, path)
     if not story.visible:
