@@ -32,7 +32,7 @@ SELECTION: tuple[tuple[str, str, str], ...] = (
     ("inspect-two", "pipe2", "EMFILE"),
     ("inspect-two", "fgetxattr", "ENOSYS"),
     ("umount", "close", "EIO"),
-    ("inspect-thorough", "lgetxattr", "EIO"),
+    ("inspect-thorough", "llistxattr", "EIO"),
     ("inspect-changes", "getdents64", "EIO"),
     ("list", "write", "ENOSPC"),
 )
