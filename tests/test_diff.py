@@ -128,6 +128,23 @@ def test_what_two_stacks_share_is_not_read(lab: Path, monkeypatch: pytest.Monkey
     assert read == ["", "dir7"]
 
 
+@pytest.mark.namespace
+def test_a_shared_directory_that_leads_to_other_layers_is_read(lab: Path) -> None:
+    """A redirect in a layer that both have goes on to whatever lies below it in each."""
+    for name in ("one", "two"):
+        (lab / name / "there").mkdir(parents=True)
+        (lab / name / "there/file").write_text(name)
+    (lab / "shared/here").mkdir(parents=True)
+    os.setxattr("shared/here", "trusted.overlay.redirect", b"/there")
+    stacks = [
+        make_case(str(lab), [f"{lab}/shared", f"{lab}/{one}"], options="redirect_dir=on").stack
+        for one in ("one", "two")
+    ]
+    with opened(stacks[0]) as one, opened(stacks[1]) as other:
+        found = sorted(change.path for changes in Differences(one, other) for change in changes)
+    assert found == ["here/file", "there/file"]
+
+
 def changes(*words: str) -> dict[str, str]:
     return {row["path"]: row["change"] for row in layerctl_json("diff", *words)["changes"]}
 
