@@ -105,7 +105,8 @@ class _Measured:
     def rows(self, listing: Listing) -> list[Document]:
         """Return the rows of one of the listings."""
         if listing is USAGE:
-            return list(rendering.layer_documents(self.stacks))
+            paths = [layer.path for stack in self.stacks for layer in stack.layers]
+            return list(rendering.layer_documents(self.stacks, owners.known_of(paths)))
         if listing is LARGEST:
             return rendering.path_documents(self.stacks, self.top)
         return list(map(rendering.stack_document, self.stacks, self.containers))
@@ -116,6 +117,8 @@ def _write(listing: Listing, measured: _Measured, output: Output) -> None:
     total = usage.total(measured.stacks)
     if len(measured.stacks) > 1 and listing is not USAGES:
         listing = listing._replace(shown=("TARGET", *listing.shown))
+    if output.format is Format.HUMAN and not any("label" in row for row in rows):
+        listing = listing._replace(shown=tuple(one for one in listing.shown if one != "LABEL"))
     if not rows and output.format is Format.HUMAN:
         note("nothing takes up any room" if measured.stacks else "no overlay or aufs is mounted")
         return

@@ -13,7 +13,7 @@ from layerctl.errors import EXIT_FOUND, EXIT_OK
 from layerctl.kernel import live_layers, mounts
 from layerctl.render.columns import Listing
 from layerctl.render.errors import note
-from layerctl.render.mounts import listed_document
+from layerctl.render.mounts import add_known, listed_document
 from layerctl.render.named import known_document
 from layerctl.render.output import Format, Output, write
 from layerctl.render.tables import LIST, STACKS
@@ -46,7 +46,11 @@ def command(
     if not found and output.format is Format.HUMAN:
         note("no overlay or aufs is mounted in this mount namespace")
         return EXIT_OK
-    write(LIST, (listed_document(one, owners.of(one)) for one in found), output)
+    known = owners.known_of(layer.path for one in found for layer in one.stack.layers)
+    rows = [listed_document(one, owners.of(one)) for one in found]
+    for row in rows:
+        add_known(row, known)
+    write(LIST, rows, output)
     return EXIT_OK
 
 

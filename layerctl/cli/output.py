@@ -24,6 +24,10 @@ _FORMATS = (
 )
 _SIZES = (click.option("--bytes", "sizes", is_flag=True, help="Print sizes in bytes."),)
 
+_FULL = (
+    click.option("--full", is_flag=True, help="Do not shorten names to the width of the terminal."),
+)
+
 
 def output_options(
     *listings: Listing,
@@ -67,6 +71,7 @@ def _output(arguments: dict[str, Any]) -> Output:
         arguments.pop("sort", None),
         arguments.pop("reverse", False),
         arguments.pop("sizes", False),
+        arguments.pop("full", False),
     )
 
 
@@ -97,6 +102,7 @@ def _options(listings: tuple[Listing, ...], *, sorts: bool) -> tuple[Decorator, 
             ),
             click.option("--reverse", is_flag=True, help="Reverse the order."),
         ) if sorts else ()),
+        *(_FULL if any(column.elides for one in listings for column in one.columns) else ()),
         *(_SIZES if any(column.is_size for one in listings for column in one.columns) else ()),
         click.option("--noheadings", is_flag=True, help="Do not print column headings."),
         click.option(

@@ -59,11 +59,16 @@ def gather() -> Host:
     )
 
 
-def tree_size(path: str) -> tuple[int, bool]:
-    """Return the disk usage of a tree, each file once, and whether the count is complete."""
+def tree_size(
+    path: str, *, dir_fd: int | None = None, most: int = MOST_ENTRIES
+) -> tuple[int, bool]:
+    """Return the disk usage of a tree, each file once, and whether the count is complete.
+
+    It stops after the directory with which it has seen `most` entries.
+    """
     size, entries = 0, 0
     seen: set[tuple[int, int]] = set()
-    for _, _, files, fd in os.fwalk(path, onerror=None, follow_symlinks=False):
+    for _, _, files, fd in os.fwalk(path, onerror=None, follow_symlinks=False, dir_fd=dir_fd):
         here = os.fstat(fd)
         size += here.st_blocks * 512
         for name in files:
@@ -76,7 +81,7 @@ def tree_size(path: str) -> tuple[int, bool]:
                 if one.st_nlink > 1:
                     seen.add((one.st_dev, one.st_ino))
         entries += 1 + len(files)
-        if entries > MOST_ENTRIES:
+        if entries > most:
             return size, False
     return size, True
 

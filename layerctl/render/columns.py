@@ -26,7 +26,8 @@ class Column(NamedTuple):
 
     `cell` makes the text of the column from the row; without it, the value itself is shown.
     `for_people` is used instead in tables. `has_paths` means that there are several paths, which
-    only NUL can separate; `style` returns the colour of the cell.
+    only NUL can separate; `style` returns the colour of the cell. `elides` is the side, left or
+    right, at which text is cut on a narrow terminal; empty for text that is not.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Column(NamedTuple):
     for_people: Callable[[Document], str] | None = None
     has_paths: bool = False
     style: Callable[[Document], str] | None = None
+    elides: str = ""
 
     @property
     def key(self) -> str:

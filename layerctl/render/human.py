@@ -28,7 +28,7 @@ WORDS = {
 
 
 class Signs(NamedTuple):
-    """Graphic characters: branches of trees, rules of tables, marks of findings."""
+    """Graphic characters: of trees, rules of tables, marks of findings and of what is cut."""
 
     branch: str
     last: str
@@ -37,6 +37,7 @@ class Signs(NamedTuple):
     good: str
     bad: str
     neither: str
+    cut: str
 
     @property
     def marks(self) -> dict[bool | None, str]:
@@ -44,8 +45,8 @@ class Signs(NamedTuple):
         return {True: self.good, False: self.bad, None: self.neither}
 
 
-_DRAWN = Signs("├── ", "└── ", "│   ", "─", "✓", "✗", "·")
-_ASCII = Signs("|-- ", "`-- ", "|   ", "-", "+", "x", "-")
+_DRAWN = Signs("├── ", "└── ", "│   ", "─", "✓", "✗", "·", "…")
+_ASCII = Signs("|-- ", "`-- ", "|   ", "-", "+", "x", "-", "..")
 
 
 def signs() -> Signs:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from layerctl.codecs.escape import printable
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import Finding, Layer, Stack
+from layerctl.render.columns import original
 from layerctl.render.json import Document, finding_document, path_fields, path_list_fields
 
 if TYPE_CHECKING:
+    from layerctl.stores.owners import Known
     from layerctl.stores.store import Container
 
 
@@ -39,12 +41,20 @@ def stack_document(stack: Stack, target: str | None, source: str | None) -> Docu
     return document
 
 
-def add_labels(document: Document, labels: Mapping[str, str]) -> None:
-    """Add to the layers of a mount's document what engines call them, by their directories."""
+def known_fields(known: Known | None) -> Document:
+    """Return what a store knows of a layer, in its published shape."""
+    if known is None:
+        return {}
+    document = path_fields("directory", known.directory) if known.directory else {}
+    return document | {
+        name: text for name, text in (("label", known.label), ("step", known.step)) if text
+    }
+
+
+def add_known(document: Document, known: Mapping[str, Known]) -> None:
+    """Add to the layers of a mount's document what stores know of them, by their directories."""
     for layer in document["layers"]:
-        label = labels.get(layer["path"])
-        if label is not None:
-            layer["label"] = label
+        layer.update(known_fields(known.get(original(layer, "path"))))
 
 
 def layer_rows(mount: Document) -> list[Document]:
@@ -101,6 +111,12 @@ def stack_lines(stack: Stack) -> list[str]:
     for index, layer in enumerate(stack.layers):
         permission = "" if layer.permission is None else f" ({layer.permission})"
         lines.append(f"  {index:>3}  {layer.role.value:<6} {printable(layer.path)}{permission}")
+    return lines + option_lines(stack)
+
+
+def option_lines(stack: Stack) -> list[str]:
+    """Return the work directory, the options and the flags of a stack as lines of text."""
+    lines = []
     if stack.work is not None:
         lines.append(f"       work   {printable(stack.work)}")
     words = [n if v is None else f"{n}={v}" for n, v in stack.options.items()]

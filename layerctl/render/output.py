@@ -11,6 +11,7 @@ from layerctl.codecs.escape import printable
 from layerctl.errors import RequestError
 from layerctl.render import stream
 from layerctl.render.columns import Column, Listing
+from layerctl.render.elide import cut, fitting, short_hashes
 from layerctl.render.human import console, signs
 from layerctl.render.json import Document
 from layerctl.rules.options import nearest
@@ -40,6 +41,7 @@ class Output(NamedTuple):
     sort: str | None = None
     reverse: bool = False
     sizes: bool = False
+    full: bool = False
 
     @property
     def as_json(self) -> bool:
@@ -138,7 +140,7 @@ def write(
                 if human is not None and output.whole:
                     human()
                 else:
-                    _table(columns, rows, output)
+                    table(columns, rows, output)
 
 
 def _reduced(row: Document, columns: tuple[Column, ...]) -> Document:
@@ -162,30 +164,83 @@ def _raw(columns: tuple[Column, ...], rows: Iterable[Document], *, headings: boo
         out.write(" ".join(words).encode() + b"\n")
 
 
+def table(columns: tuple[Column, ...], rows: Iterable[Document], output: Output) -> None:
+    """Print a table for people. On a terminal long names are cut so that a row is one line.
+
+    Where there is no room even so, each cell has a line of its own.
+    """
+    rows = list(rows)
+    cells = [[_lines(column, row, output) for column in columns] for row in rows]
+    styles = [[column.style_of(row) for column in columns] for row in rows]
+    can_cut = any(column.elides for column in columns)
+    if sys.stdout.isatty() and can_cut and not output.full and not _cut(columns, cells, output):
+        _print_records(columns, cells)
+        return
+    _print_table(columns, cells, styles, output)
+
+
 def _lines(column: Column, row: Document, output: Output) -> list[str]:
-    return column.texts(row) if output.sizes and column.is_size else column.lines(row)
+    texts = column.texts(row) if output.sizes and column.is_size else column.lines(row)
+    return list(map(printable, texts))
 
 
-def _table(columns: tuple[Column, ...], rows: Iterable[Document], output: Output) -> None:
-    # Slow to import, and scripts need none.
+def _cut(columns: tuple[Column, ...], cells: list[list[list[str]]], output: Output) -> bool:
+    """Cut long names so that the table has room on the terminal; return False if it has none."""
+    mark = signs().cut
+    for row in cells:
+        for column, lines in zip(columns, row, strict=True):
+            if column.elides:
+                lines[:] = [short_hashes(line, mark) for line in lines]
+    widths = [
+        max(len(text) for text in (column.name, *(line for row in cells for line in row[index])))
+        for index, column in enumerate(columns)
+    ]
+    room = console(output.color).width
+    limit = fitting(widths, [bool(column.elides) for column in columns], room)
+    if limit is None:
+        return False
+    for row in cells:
+        for column, lines in zip(columns, row, strict=True):
+            if column.elides:
+                lines[:] = [cut(line, limit, column.elides, mark) for line in lines]
+    return True
+
+
+def _print_records(columns: tuple[Column, ...], cells: list[list[list[str]]]) -> None:
+    """Print each row as lines of a name and a value, the rows apart."""
+    width = max(len(column.name) for column in columns)
+    texts = []
+    for row in cells:
+        lines = [
+            f"{column.name:<{width}}  {line}"
+            for column, values in zip(columns, row, strict=True)
+            for line in values
+            if line
+        ]
+        texts.append("".join(f"{line}\n" for line in lines))
+    sys.stdout.write("\n".join(texts))
+
+
+def _print_table(
+    columns: tuple[Column, ...],
+    cells: list[list[list[str]]],
+    styles: list[list[str]],
+    output: Output,
+) -> None:
+    # Scripts do not need rich, which is slow to import.
     from rich.box import SIMPLE_HEAD, Box
     from rich.table import Table
     from rich.text import Text
 
     box = Box(str(SIMPLE_HEAD).replace("─", signs().rule))
-    table = Table(box=box, show_edge=False, pad_edge=False, show_header=output.headings)
+    made = Table(box=box, show_edge=False, pad_edge=False, show_header=output.headings)
     for column in columns:
         justify = "right" if column.is_number else "left"
-        table.add_column(column.name, overflow="fold", justify=justify)  # type: ignore[arg-type]
-    for row in rows:
-        table.add_row(
-            *(
-                Text("\n".join(map(printable, _lines(column, row, output))), column.style_of(row))
-                for column in columns
-            )
-        )
+        made.add_column(column.name, overflow="fold", justify=justify)  # type: ignore[arg-type]
+    for row, looks in zip(cells, styles, strict=True):
+        made.add_row(*(Text("\n".join(line), look) for line, look in zip(row, looks, strict=True)))
     screen = console(output.color)
     with screen.capture() as captured:
-        screen.print(table)
+        screen.print(made)
     lines = (line.rstrip() for line in captured.get().splitlines())
     sys.stdout.write("".join(f"{line}\n" for line in lines))

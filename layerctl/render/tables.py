@@ -22,7 +22,9 @@ from layerctl.render.columns import (
     texts,
 )
 from layerctl.render.details import local, long_mode
+from layerctl.render.elide import plain_step
 from layerctl.render.json import Document
+from layerctl.rules.words import size_of
 
 _TYPES = ("overlay", "aufs")
 
@@ -52,20 +54,52 @@ def _data(row: Document) -> list[str]:
     return [str(row["data"]["layer"])] if "data" in row else []
 
 
+def _place(row: Document) -> str:
+    """Return a layer's directory for people: where a link of the engine leads."""
+    return str(original(row, "directory") or original(row, "path"))
+
+
+def _top(row: Document) -> str:
+    """Return the topmost layer for people: what it is called, else its directory."""
+    layers = row["layers"][:1]
+    return "".join(layer.get("label") or _place(layer) for layer in layers)
+
+
+def _at_least(row: Document, key: str) -> str:
+    """Return a size for people; if its counting stopped early, that it is more."""
+    if key not in row:
+        return ""
+    return (">" if row.get("more") else "") + size_of(row[key])
+
+
 def _upper(row: Document) -> list[str]:
     return [original(one, "path") for one in row["layers"] if one["role"] == "upper"]
 
 
+_DIRECTORY = path("DIRECTORY", "what PATH leads to, if it is a link of the engine", required=False)
+_LABEL = text("LABEL", "what an engine's container or image calls it", required=False)._replace(
+    elides="left"
+)
+_STEP = text("STEP", "the step that made it, in the history of an image", required=False)._replace(
+    for_people=lambda row: plain_step(row.get("step", "")), elides="right"
+)
 LAYER = (
     number("INDEX", "position in the stack; 0 is the topmost"),
     choice("ROLE", "role of the layer", ("upper", "lower", "data", "branch")),
-    path("PATH", "the layer's directory, as the kernel shows it"),
+    path("PATH", "the layer's directory, as the kernel shows it")._replace(
+        for_people=_place, elides="left"
+    ),
     text("PERMISSION", "aufs permission of the branch", required=False),
-    text("LABEL", "what an engine's container or image calls it", required=False),
+    _DIRECTORY,
+    _LABEL,
+    _STEP,
+    size("SIZE", "bytes that it takes up; counted only if asked for", required=False)._replace(
+        for_people=lambda row: _at_least(row, "size")
+    ),
 )
 
 MOUNT = (
-    path("TARGET", "mount point", nullable=True)._replace(style=lambda _: "bold"),
+    path("TARGET", "mount point", nullable=True)._replace(style=lambda _: "bold", elides="left"),
     choice("TYPE", "filesystem type", _TYPES),
     path("SOURCE", "source, as given to mount", nullable=True),
     records("LAYERS", "the layers, topmost first", LAYER, _layer_cells),
@@ -86,8 +120,14 @@ MOUNT = (
         style=lambda row: "yellow" if row["read_only"] else "green",
     ),
     Column("DEPTH", "number of layers", cell=lambda row: str(len(row["layers"]))),
-    Column("TOP", "the topmost layer", cell=lambda row: _layer_cells(row)[:1]),
-    Column("UPPER", "the upper directory of an overlay", cell=_upper),
+    Column(
+        "TOP",
+        "the topmost layer",
+        cell=lambda row: _layer_cells(row)[:1],
+        for_people=_top,
+        elides="left",
+    ),
+    Column("UPPER", "the upper directory of an overlay", cell=_upper, elides="left"),
 )
 MOUNTS = Listing("mounts", MOUNT, ("TARGET", "TYPE", "MODE", "DEPTH", "TOP"))
 #: The layers of one mount, one per row, for scripts.
@@ -273,6 +313,9 @@ STORY = Listing(
         path("FILE", "path of what the layer has there", nullable=True),
         text("TYPE", "what that is", nullable=True),
         *(one for one in DETAILS if one.name not in ("DATA", "REDIRECT")),
+        _DIRECTORY,
+        _LABEL,
+        _STEP,
     ),
     ("INDEX", "STATE", "PATH", "REASON"),
     (
@@ -319,7 +362,9 @@ _SUMS = (
     share("EFFICIENCY", "the part of the bytes that is visible, from 0 to 1"),
 )
 _TOTAL = (one("TOTAL", "all layers together, each once", _SUMS), *_UNKNOWN)
-_OF_MOUNT = path("TARGET", "mount point; null if not mounted", nullable=True)
+_OF_MOUNT = path("TARGET", "mount point; null if not mounted", nullable=True)._replace(
+    elides="left"
+)
 USAGE = Listing(
     "layers",
     (
@@ -327,11 +372,14 @@ USAGE = Listing(
         choice("ROLE", "role of the layer", ("upper", "lower", "data", "branch")),
         *_SUMS,
         number("USERS", "number of other mounts that have the layer"),
-        path("PATH", "the layer's directory"),
+        path("PATH", "the layer's directory")._replace(for_people=_place, elides="left"),
         _OF_MOUNT,
         paths("USED_BY", "the other mounts that have the layer"),
+        _DIRECTORY,
+        _LABEL,
+        _STEP,
     ),
-    ("INDEX", "ROLE", "SIZE", "HIDDEN", "COPIED", "USERS", "PATH"),
+    ("INDEX", "ROLE", "LABEL", "SIZE", "HIDDEN", "COPIED", "USERS", "PATH"),
     _TOTAL,
     alone="PATH",
 )

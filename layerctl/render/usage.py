@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from layerctl.inspecting.tally import BLOCK, StackUsage, Sums
 from layerctl.render.json import Document, path_fields, path_list_fields
-from layerctl.render.mounts import container_document
+from layerctl.render.mounts import container_document, known_fields
 from layerctl.rules.words import size_of
+from layerctl.stores.owners import Known
 from layerctl.stores.store import Container
 
 
@@ -22,8 +23,8 @@ def sums_fields(sums: Sums) -> Document:
     }
 
 
-def layer_documents(stacks: Sequence[StackUsage]) -> Iterator[Document]:
-    """Yield a row per layer of every stack."""
+def layer_documents(stacks: Sequence[StackUsage], known: Mapping[str, Known]) -> Iterator[Document]:
+    """Yield a row per layer of every stack; `known` is what stores know of their directories."""
     for stack in stacks:
         for layer in stack.layers:
             yield {
@@ -34,6 +35,7 @@ def layer_documents(stacks: Sequence[StackUsage]) -> Iterator[Document]:
                 **sums_fields(layer.sums),
                 "users": len(layer.users),
                 **path_list_fields("used_by", layer.users),
+                **known_fields(known.get(layer.path)),
             }
 
 

@@ -159,6 +159,18 @@ def labels(stores: Iterable[Store]) -> dict[str, str]:
     return found
 
 
+def steps(stores: Iterable[Store]) -> dict[str, str]:
+    """Return the step of an image's history that made each layer's directory, where known."""
+    found: dict[str, str] = {}
+    for store in stores:
+        for image in store.images:
+            for identity, step in zip(image.layers, image.steps, strict=False):
+                layer = store.layers.get(identity)
+                if step and layer is not None and layer.directory:
+                    found.setdefault(layer.directory, step)
+    return found
+
+
 def _short(image: Image, images: Iterable[Image]) -> str:
     """Return an image's name without its tag, where no other image has that name."""
     name, _, _ = _tagless(image.name)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable
+from typing import NamedTuple
 
+from layerctl.kernel import paths
 from layerctl.kernel.mounts import Mounted
 from layerctl.kernel.rooted import Rooted
 from layerctl.model import Layer, Role
-from layerctl.stores import find
-from layerctl.stores.names import labels
+from layerctl.stores import find, names
 from layerctl.stores.store import Container, Store
 
 #: A layer's directory, or a merged one, in a store: of Docker's two drivers, of
@@ -26,6 +27,8 @@ _STORED = re.compile(
     r"|(?:containerd/daemon/)?io\.containerd\.snapshotter\.v1\.overlayfs/snapshots"
     r"/(?P<snapshot>\d+))(?:/.*)?"
 )
+#: Docker's short name for a layer, a symbolic link, which keeps its mount options short.
+_LINK = re.compile(r"/overlay2?/l/[A-Z0-9]{26}$")
 #: Docker with containerd's snapshots: ROOT/rootfs/SNAPSHOTTER/CONTAINER.
 _DOCKER_ROOTFS = re.compile(r"(?P<root>/.*)/rootfs/[^/]+/(?P<id>[0-9a-f]{64})")
 #: A containerd bundle: STATE/io.containerd.runtime.v2.task/NAMESPACE/CONTAINER/rootfs.
@@ -58,10 +61,28 @@ def root_of(path: str) -> str | None:
     return None if match is None else match["root"]
 
 
-def labels_of(paths: Iterable[str]) -> dict[str, str]:
-    """Return a short label for each layer's directory in a store; see `names.labels`."""
-    roots = dict.fromkeys(filter(None, map(root_of, paths)))
-    return labels(store for root in roots for store in stores_at(root))
+class Known(NamedTuple):
+    """What a store knows of a layer's directory.
+
+    `directory` is the one that an engine's short link (`l/`) leads to, `label` what people call it,
+    `step` the step of an image's history that made it; each is empty if there is none.
+    """
+
+    directory: str = ""
+    label: str = ""
+    step: str = ""
+
+
+def known_of(layers: Iterable[str]) -> dict[str, Known]:
+    """Return what stores know of the directories of layers; see `names.labels`."""
+    places = {path: paths.real(path) if _LINK.search(path) else path for path in layers}
+    roots = dict.fromkeys(filter(None, map(root_of, places.values())))
+    found = [store for root in roots for store in stores_at(root)]
+    labels, steps = names.labels(found), names.steps(found)
+    return {
+        path: Known("" if place == path else place, labels.get(place, ""), steps.get(place, ""))
+        for path, place in places.items()
+    }
 
 
 @functools.cache

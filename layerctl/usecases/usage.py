@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from layerctl.inspecting.opening import Opened
+from layerctl.inspecting.opening import Opened, opened
 from layerctl.inspecting.tally import LayerUsage, StackUsage, Sums
 from layerctl.inspecting.usage import measure
-from layerctl.kernel import beneath, layers, mounts
+from layerctl.kernel import beneath, host, layers, mounts
 from layerctl.kernel.beneath import Identity
 from layerctl.kernel.mounts import Mounted
+from layerctl.model import MountEntry, Stack
 
 #: Which mounts use a layer, by the identity of its directory.
 Users = dict[Identity, list[str]]
@@ -44,6 +45,15 @@ def of_stack(view: Opened, target: str | None, users: Users, top: int) -> StackU
     return StackUsage(
         target, view.stack.fstype, tuple(measured), tally.total(), tuple(tally.largest())
     )
+
+
+def sizes(stack: Stack, mount: MountEntry | None, most: int) -> list[tuple[int, bool]]:
+    """Return the bytes that each layer takes up, and whether that is all of it.
+
+    Counting a layer stops at `most` entries. Raises LayerctlError where layers cannot be opened.
+    """
+    with opened(stack, mount) as view:
+        return [host.tree_size(".", dir_fd=fd, most=most) for fd in view.resolver.roots]
 
 
 def total(stacks: Sequence[StackUsage]) -> Sums:

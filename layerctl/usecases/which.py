@@ -46,7 +46,7 @@ def known_stores(given: Sequence[str], root: str | None) -> Sequence[Store]:
 
 def _of_mount(name: str, target: Target) -> Answer:
     """Return what a mount point, or a path below one, stands for."""
-    labels = owners.labels_of(layer.path for layer in target.stack.layers)
+    known = owners.known_of(layer.path for layer in target.stack.layers)
     mount = "" if target.mount is None else target.mount.target
     if not target.path:
         return Answer(name, "mount", of=mount, directory=target.stack.layers[0].path)
@@ -62,7 +62,7 @@ def _of_mount(name: str, target: Target) -> Answer:
     return Answer(
         name,
         "layer",
-        id=labels.get(directory, ""),
+        id=known[directory].label,
         of=mount,
         position=story.provider,
         directory=directory,
