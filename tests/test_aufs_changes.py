@@ -85,7 +85,7 @@ class Live:
         at = [n for n, one in enumerate(layers) if os.path.samefile(one.path, branch.path)]
         if name in ("del", "mod"):
             layers[at[0] : at[0] + 1] = [branch] if name == "mod" else []
-        elif not at:  # one that is there already is passed over in silence
+        elif not at:  # one that is there already is passed over silently
             index = {"append": len(layers), "prepend": 0}.get(name)
             layers.insert(int(place) if index is None else index, branch)
         self.stack = self.stack._replace(layers=tuple(layers))

@@ -36,7 +36,7 @@ def test_pseudo_links_are_made_whole(
     permissions: tuple[str, str],
     flushed: bool,
 ) -> None:
-    """Every name of a pseudo-linked inode is touched, while aufs is told to let nobody else."""
+    """Every name of a pseudo-linked inode is touched, while aufs excludes others."""
     merged, kept = tmp_path / "m", tmp_path / "a" / ".wh..wh.plnk"
     (merged / "deep").mkdir(parents=True)
     kept.mkdir(parents=True)

@@ -20,7 +20,7 @@ from layerctl.render.json import path_fields
 from layerctl.rules.aufs import ATTRIBUTES, with_permissions
 from layerctl.rules.branches import same_path
 
-#: Any bytes that a path may have, as the str that stands for them; the nasty ones come often.
+#: Any bytes that a path can have, decoded; unusual ones are frequent.
 _nasty = st.lists(st.sampled_from([*b"\\:,=\" '\t\n#", 0x80, 0xFF, *b"ab0"]), min_size=1)
 _any_bytes = st.binary(min_size=1, max_size=40).map(lambda raw: raw.replace(b"\0", b"/"))
 names = st.one_of(_nasty.map(bytes), _any_bytes).map(os.fsdecode)
@@ -166,7 +166,7 @@ def test_flags_and_options_build_the_same_aufs(stack: Stack) -> None:
 
 @given(aufs_stacks(), st.data())
 def test_branch_changes_in_order(stack: Stack, data: st.DataObject) -> None:
-    """What is added is there; what is added and taken away leaves the stack as it was."""
+    """What is added is there; adding and removing leaves the stack as it was."""
     full = with_permissions(stack)
     place = data.draw(st.integers(0, len(full.layers)))
     added = aufs.parse(f"add={place}:/a new one=ro+wh", base=full)

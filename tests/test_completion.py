@@ -20,7 +20,7 @@ from layerctl.render.tables import DOCUMENTS, WHICH
 from layerctl.rules.options import AUFS, FLAGS, OVERLAY
 from tests.support import ROOT, program
 
-#: How each shell starts without its user's files, and how it is told of the completions.
+#: How each shell starts without the user's files, and loads the completions.
 SHELLS: dict[str, tuple[list[str], str]] = {
     "bash": (["bash", "--norc", "--noprofile", "-i"], f"source '{ROOT}/completions/layerctl.bash'"),
     "zsh": (

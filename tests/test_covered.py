@@ -336,7 +336,7 @@ def test_from_another_mount_namespace(lab: Path) -> None:
 
 @pytest.mark.namespace
 def test_a_mount_that_came_from_another_namespace_with_its_names(lab: Path) -> None:
-    """Mounted where a tmpfs lies over the lower, and seen where none does."""
+    """Mounted where a tmpfs is over the lower, and seen where none does."""
     grow(lab, "shared", "l/outside.x")
     syscalls.mount("shared", str(lab / "shared"), "tmpfs", 0, "")
     syscalls.mount("none", str(lab / "shared"), "", 1 << 20, "")  # MS_SHARED

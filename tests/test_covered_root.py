@@ -96,7 +96,7 @@ def _pivot(new: str, old: str) -> None:
 
 @pytest.mark.namespace
 def test_over_the_root_after_pivot_root(lab: Path) -> None:
-    """As OpenWrt starts: lowerdir=/ became the root, and the old root lies in /rom."""
+    """As OpenWrt starts: lowerdir=/ became the root, and the old root is in /rom."""
     from layerctl.cli.main import main
 
     grow(lab, "root")

@@ -21,7 +21,7 @@ from tests.support.stored import sample
 UPDATE = bool(os.environ.get("LAYERCTL_UPDATE_DOCS"))
 
 
-#: What lies on a tmpfs is gone after a boot, which is another story.
+#: What is on a tmpfs is gone after a boot, which is another story.
 ON_DISK = ("mount-at-boot.md",)
 #: These have the disk of another machine, on /mnt/evidence.
 ON_EVIDENCE = ("whose-file-is-this.md", "stopped-container.md", "evidence-disk.md")
@@ -53,7 +53,7 @@ def test_links(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_that_cannot_be_run_here_are_at_least_commands(page: Path) -> None:
-    """What stands in ```sh needs an aufs, or a system of its own: click is asked to read it."""
+    """Blocks of ```sh need an aufs or a whole system: only click parses them."""
     for block in re.findall(r"^```sh\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL):
         for line in block.splitlines():
             words = shlex.split(line, comments=True)

@@ -1,4 +1,4 @@
-"""Plain English: patterns that no help, error, cause, option, check or page of the docs has.
+"""Plain English: patterns that no help, error, cause, option, docstring, comment or page has.
 
 The rules and the glossary are in docs/contributing.md.
 """
@@ -43,6 +43,15 @@ PATTERNS = (
     r"\bnothing (?:is wrong|bad)\b",
     r"\bcannot stand\b",
     r"\bas who\b",
+    r"\b(?:[Oo]ne|a) (?:line|row|file|object|process) a (?:line|row|mount|command|layer|process)\b",
+    r"\b(?:hand|hands|handed) (?:on|over)\b",
+    r"\b(?:take|takes|taken) for (?:absent|empty|a|an|the|what|one)\b",
+    r"\bgravest\b",
+    r"\banew\b",
+    r"\bby hand\b",
+    r"\bbe it\b",
+    r"\bto and fro\b",
+    r"\b(?:None|Empty|empty|False|Raises \w+) where (?:it|there|none|nothing|that)\b",
 )
 WORST = re.compile("|".join(PATTERNS))
 
@@ -86,6 +95,21 @@ def _messages() -> Iterator[tuple[str, str]]:
                 yield f"{file.relative_to(ROOT)}:{node.lineno}", node.value
 
 
+def _notes() -> Iterator[tuple[str, str]]:
+    """Yield every docstring and comment of the project, wrapped lines joined."""
+    files = [
+        file for room in ("layerctl", "tools", "tests") for file in (ROOT / room).rglob("*.py")
+    ]
+    for file in sorted(set(files) - {Path(__file__)}):
+        text = file.read_text(encoding="utf-8")
+        where = str(file.relative_to(ROOT))
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
+                yield where, " ".join((ast.get_docstring(node) or "").split())
+        comments = re.findall(r"(?:^ *#.*\n)+|  # .*\n", text, re.MULTILINE)
+        yield from ((where, " ".join(one.replace("#", " ").split())) for one in comments)
+
+
 def _pages() -> Iterator[tuple[str, str]]:
     for file in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
         if file.name != "contributing.md":  # which names the patterns
@@ -127,6 +151,10 @@ def test_no_sentence_is_cut_in_half() -> None:
     assert not [*_halves()]
 
 
+def test_docstrings_and_comments_are_plain() -> None:
+    assert not _found(_notes())
+
+
 def test_the_docs_are_plain() -> None:
     assert not _found(_pages())
 
@@ -141,6 +169,8 @@ def test_the_docs_are_plain() -> None:
         "Write one JSON document a row, a line each",
         "it can be mounted again no more",
         "what means nothing bad",
+        "One file a command",
+        "None where there is none",
     ],
 )
 def test_the_patterns_can_fail(text: str) -> None:

@@ -1,6 +1,6 @@
 """Every command in every format, with odd names, against the files of tests/golden.
 
-`make golden` writes the files anew: read the difference before it is committed.
+`make golden` writes the files again: read the difference before it is committed.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def test_branches_change_while_mounted(lab: Path, capfd: pytest.CaptureFixture[s
     with (lab / "m/held").open():
         _, err = run(capfd, "branch", "del", "m", "l4", "l3", code=32)
     assert "held" in err
-    assert branches(lab) == expected  # the first deletion was taken back
+    assert branches(lab) == expected  # the first deletion was undone
     for words, code in (
         (("append", "m", "l1"), 32), (("append", "m", "nosuch"), 32), (("del", "m", "l7"), 32),
         (("append", "m", "l7=bogus"), 2), (("add", "m", "9", "l7"), 2), (("mod", "m", "l1"), 2),
@@ -158,7 +158,7 @@ def test_127_branches_in_batches(lab: Path, capfd: pytest.CaptureFixture[str]) -
 
 @pytest.mark.namespace
 def test_the_xino_trap_and_its_ways_out(lab: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    syscalls.mount("t", "/mnt", "tmpfs", 0, "")  # the lab lies in /tmp, which is covered next
+    syscalls.mount("t", "/mnt", "tmpfs", 0, "")  # the lab is in /tmp, which is covered next
     lab = Path("/mnt")
     os.chdir(lab)
     make(lab, "l1", "l2", "m")

@@ -1,6 +1,6 @@
 """The main job, end to end, on every kind of backing filesystem, as root and in a user namespace.
 
-What `inspect` says is what the kernel shows and what lies in the layers.
+What `inspect` says is what the kernel shows and what is in the layers.
 """
 
 from __future__ import annotations

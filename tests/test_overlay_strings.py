@@ -46,7 +46,7 @@ STRINGS = st.lists(_option(), min_size=1, max_size=4).map(",".join)
 
 
 def _mounted(text: str) -> set[str] | None:
-    """Mount by mount(2); return the directories whose files are seen, None where it fails."""
+    """Mount by mount(2); return the directories whose files are seen, None if it fails."""
     try:
         syscalls.mount("o", "m", "overlay", 0, text)
     except OSError:

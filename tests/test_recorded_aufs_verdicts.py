@@ -17,7 +17,7 @@ from layerctl.rules.options import find
 from layerctl.rules.validity import problems
 from tests.support.recordings import aufs_calls, names, recording
 
-#: Where /tmp lay in each recording, if not on the virtual machine's overlay.
+#: Where /tmp was in each recording, if not on the virtual machine's overlay.
 TMP = {
     "btrfs-no-xino-option": "btrfs",
     "xfs-no-xino-option": "xfs",

@@ -88,7 +88,7 @@ IN_EFFECT = "lowerdir=LAB/l,upperdir=LAB/u,workdir=LAB/w"
     ["xino=on", IN_EFFECT, f"{IN_EFFECT},xino=on,index=on,metacopy=off", "defaults", "nofail"],
 )
 def test_what_is_in_effect_already_is_taken(lab: Path, options: str) -> None:
-    """mount(8) hands on every word of an fstab, and of the mount that is there."""
+    """mount(8) passes on every word of an fstab, and of the mount that is there."""
     overlay(lab, "xino=on,index=on")
     before = mounts.find("m")
     done = layerctl("mount", "-o", f"remount,{options.replace('LAB', str(lab))}", "m")
@@ -137,7 +137,7 @@ def test_what_no_remount_changes_is_refused_with_the_reason(
     assert said in error["message"] + error["why"]
     assert "remount" in error["why"] or "first mount" in error["why"]
     assert mounts.find("m") == before
-    # The kernel ignores such words in silence, which is why they are refused here.
+    # The kernel ignores such words silently, which is why they are refused here.
     options = words[1].replace("remount,ro", "remount").removeprefix("remount").lstrip(",")
     if said != "dirsync":  # which it refuses
         syscalls.mount(

@@ -1,4 +1,4 @@
-"""The story of files that lie in several layers, and the listing of one directory."""
+"""The story of files that are in several layers, and the listing of one directory."""
 
 from __future__ import annotations
 

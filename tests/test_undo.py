@@ -87,7 +87,7 @@ def test_nothing_is_left_of_a_mount_that_failed(
     for name in ("l1", "l2", "u", "m"):
         (lab / name).mkdir()
     arguments = ARGUMENTS.get(way)
-    if arguments is None:  # so many that descriptors stand for names
+    if arguments is None:  # so many that descriptors replace names
         names = [str(number) + "/" + "x" * 200 for number in range(40)]
         for name in names:
             (lab / name).mkdir(parents=True)

@@ -1,1 +1,1 @@
-"""The command line: parse, call, render. One file a command."""
+"""The command line: parse, call, render. One file per command."""

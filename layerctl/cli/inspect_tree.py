@@ -35,7 +35,7 @@ def write_tree(
 ) -> int:
     """Write the entries, or how much of them each layer provides; return the exit code."""
     search = Listing(view.resolver, path, max_depth, Filter(**narrowing))
-    search.root().close()  # what is no directory is refused before anything is written
+    search.root().close()  # refuse what is not a directory before writing anything
     if summary:
         _write_summary(view, search, output)
     elif streams(output):

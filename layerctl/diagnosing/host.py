@@ -32,7 +32,7 @@ class StoreState(NamedTuple):
 
 
 class Owner(NamedTuple):
-    """The container that a mount is the root of, both empty where it is none's.
+    """The container that a mount is the root of, both empty if it is none's.
 
     `label` names it for people, `container` for its engine's commands.
     """

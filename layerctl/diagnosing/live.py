@@ -16,12 +16,12 @@ from layerctl.rules.engines import of_mount
 
 
 def examine(mounted: Mounted, stack: Stack, container: str = "", *, probe: bool = False) -> Report:
-    """Return the findings of a live mount, gravest first, and which checks were made.
+    """Return the findings of a live mount, worst first, and the checks that were run.
 
     `container` is what its engine calls the container, where it is the root of one. With `probe` a
     full upper filesystem is asked for room, by a file that has no name. Where a mount covers a
     layer, the layer is examined from a private copy of the mount namespace without that mount.
-    Raises OSError where that is not possible.
+    Raises OSError if that is not possible.
     """
     held = holders.of(mounted.entry)
     paths = [path for _, path in roles(stack) if path.startswith("/")]

@@ -13,14 +13,14 @@ from layerctl.inspecting.contents import open_file
 from layerctl.inspecting.resolvers.resolver import Resolver
 from layerctl.kernel import layers
 
-#: A larger file counts as binary: difflib takes time that goes with the square of a text.
+#: A larger file counts as binary, since difflib takes quadratic time.
 _LONGEST = 1 << 20
 #: The words for what leaves a file as it was.
 _SAME = ("unchanged", "metadata")
 
 
 class Side(NamedTuple):
-    """What a file held; `lines` is None for what is no text, and none are kept of long ones."""
+    """The contents of a file; `lines` is None for binary files, and empty for long ones."""
 
     size: int
     digest: str
@@ -28,7 +28,7 @@ class Side(NamedTuple):
 
 
 class FileDiff(NamedTuple):
-    """What one change did inside a file; a side is None where there was, or is, no regular file.
+    """What one change did inside a file; a side is None if there was, or is, no regular file.
 
     `hunks` are the lines of a unified diff without its first two, each with its end of line.
     """
@@ -75,7 +75,7 @@ def diffs(
 
 
 def _side(resolver: Resolver, path: str, layer: int) -> Side | None:
-    """Read one version of a file, None where it cannot be read, which is noted."""
+    """Read one version of a file, None if it cannot be read, which is noted."""
     digest, size, kept = hashlib.sha256(), 0, bytearray()
     try:
         for block in layers.blocks(open_file(resolver, path)):
@@ -92,7 +92,7 @@ def _side(resolver: Resolver, path: str, layer: int) -> Side | None:
 
 
 def _lines(data: bytes) -> list[str] | None:
-    """Return a text as lines with their ends, None where it is no text."""
+    """Return a text as lines with newlines; None if it is binary."""
     if b"\0" in data:
         return None
     try:

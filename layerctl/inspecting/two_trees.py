@@ -79,7 +79,7 @@ class Differences(Search[list[LayerChange]]):
         ]
 
     def is_shared(self, was: list[Part], now: list[Part], known: Identities) -> bool:
-        """Tell whether two lists of directories of layers show the same, whatever lies in them.
+        """Tell whether two lists of directories of layers show the same, whatever is in them.
 
         They are the same directories; and since a redirect in them may lead to any layer further
         down, those are the same too.
@@ -124,7 +124,7 @@ class Differences(Search[list[LayerChange]]):
 
 
 class _Two(Node[list[LayerChange]]):
-    """A directory in both trees; `was` is None where only `now` has it."""
+    """A directory in both trees; `was` is None if only `now` has it."""
 
     __slots__ = ("_known", "_names", "_search", "now", "was")
 

@@ -295,7 +295,7 @@ class Usage(Search[list[Count]]):
         return Count(layer, number, blocks + files, (blocks + files) if is_hidden else 0)
 
     def _files(self, part: Part) -> Iterator[tuple[str, os.stat_result]]:
-        """Yield what is no directory in a part that was scanned."""
+        """Yield the non-directories in a part that was scanned."""
         for name, kind in part.names.items():
             if kind.letter != "d":
                 try:

@@ -85,7 +85,7 @@ class _Directory:
 
     def is_meant(self, name: _Name, tables: Sequence[_Table]) -> bool:
         """Tell whether a layer's name may lead to this directory, or to one around or in it."""
-        if not name.path.startswith("/"):  # nobody knows where it starts
+        if not name.path.startswith("/"):  # its start is unknown
             clean = os.path.normpath(name.path).lstrip("./")
             ends = f"{self._path}/".endswith(f"/{clean}/") or not clean
             return ends and self._is_within(name.table)

@@ -167,7 +167,7 @@ def find(target: str, mountinfo_path: str = SELF_MOUNTINFO) -> MountEntry:
 
 
 def find_below(target: str) -> tuple[MountEntry, str]:
-    """Return the mount at `target`, or the layered one that it lies in, and the path in that mount.
+    """Return the mount at `target`, or the layered one that it is in, and the path in that mount.
 
     The path need not exist. Its last name is not followed if it is a link. Raises what `find` does.
     """
@@ -184,7 +184,7 @@ def find_below(target: str) -> tuple[MountEntry, str]:
 
 
 def _inside(path: str) -> tuple[MountEntry, str] | None:
-    """Return the mount that a path lies in, and its place there."""
+    """Return the mount that a path is in, and its place there."""
     above, below = os.path.split(path)
     while not os.path.isdir(above):
         above, name = os.path.split(above)
@@ -232,7 +232,7 @@ def _not_mounted(target: str, inside: MountEntry | None) -> NotFoundError:
 def find_layered(
     target: str, mountinfo_path: str = SELF_MOUNTINFO, sysfs: str = AUFS_SYSFS
 ) -> Mounted:
-    """Return the overlay or aufs mount at `target`. Raises NotFoundError where there is none."""
+    """Return the overlay or aufs mount at `target`. Raises NotFoundError if there is none."""
     return layered_entry(target, find(target, mountinfo_path), sysfs)
 
 

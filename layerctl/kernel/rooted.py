@@ -41,7 +41,7 @@ class Rooted:
     def open(self, path: str, flags: int = os.O_RDONLY) -> int:
         """Open a path; no device or FIFO makes it wait. Raises OSError."""
         flags |= os.O_CLOEXEC
-        if not flags & os.O_PATH:  # which goes with no other flag, and waits for nothing
+        if not flags & os.O_PATH:  # which cannot be combined with other flags, and does not wait
             flags |= os.O_NONBLOCK | os.O_NOCTTY
         rules = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
         try:
@@ -114,7 +114,7 @@ class Rooted:
             os.close(fd)
 
     def _open_by_steps(self, path: str, flags: int) -> int:
-        """Open a path as RESOLVE_IN_ROOT does, each name by itself."""
+        """Open a path like RESOLVE_IN_ROOT, name by name."""
         above: list[int] = []
         rest, links = path.split("/")[::-1], 0
         try:

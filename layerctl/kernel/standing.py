@@ -110,7 +110,7 @@ class Spot:
     def open_new(self) -> int:
         """Open the root of what mount(2) has mounted on the directory (O_PATH).
 
-        Raises OSError if it cannot be found, after unmounting what is there.
+        Raises OSError if it cannot be found, after unmounting it.
         """
         # A mount point cannot be renamed, so from now on its name leads to it.
         with contextlib.suppress(OSError):

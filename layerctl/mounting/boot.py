@@ -143,7 +143,7 @@ def _no_unit(why: str) -> RefusedError:
 
 
 def _unfit(text: str) -> bool:
-    # A backslash at the end of a line continues it, and blanks around a value are cut off.
+    # A backslash at the end of a line continues it, and spaces around a value are stripped.
     if text.endswith("\\") or text != text.strip():
         return True
     return any(ord(char) < 32 or 0xDC80 <= ord(char) <= 0xDCFF for char in text)
@@ -160,7 +160,7 @@ def _unit_quoted(text: str) -> str:
 def _unit_word(text: str) -> str:
     """Quote a word of a list where it must be: quotes and backslashes mean something.
 
-    So does a comma, behind a backslash, to libmount (2.38) alone, which heeds the quotes.
+    So does a comma after a backslash, but only for libmount (2.38), which respects the quotes.
     """
     plain = not any(char.isspace() or char in "\"'\\," for char in text)
     return text if plain else _unit_quoted(text)

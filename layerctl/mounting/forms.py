@@ -59,7 +59,7 @@ def option_string(stack: Stack) -> str:
 
 
 def type_word(stack: Stack) -> str:
-    """Return the type as mount(8) wants it; behind `fuse.` it runs the program of that name."""
+    """Return the type as mount(8) needs it; for `fuse.NAME` it runs the program NAME."""
     return f"fuse.{stack.fstype}" if stack.fstype == "fuse-overlayfs" else stack.fstype
 
 

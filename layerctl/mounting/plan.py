@@ -29,8 +29,8 @@ class Plan(NamedTuple):
 
     `parameters` are for the new calls. `string` is mount(2)'s, and `appends` what remounts add to
     it (aufs). `cwd` is the directory that relative names start from. `opened` are paths that are
-    opened before, in order; in the strings, `placeholder(n)` stands for the n-th descriptor.
-    `apart` means that the mount is built where no name can be swapped.
+    opened before, in order; in the strings, `placeholder(n)` is the n-th descriptor. `apart` means
+    that the mount is built where no name can be swapped.
     """
 
     stack: Stack

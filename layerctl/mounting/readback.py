@@ -9,8 +9,8 @@ from layerctl.model import Layer, Stack
 from layerctl.rules.flags import in_effect
 from layerctl.rules.words import count
 
-#: Options that overlay drops by itself if something below it does not support them. Only the
-#: kernel log shows it ('falling back to', 'ignore').
+#: Options that overlay drops if a filesystem below does not support them. Only the kernel log shows
+#: it ('falling back to', 'ignore').
 _FALLS_BACK = frozenset(
     {
         "redirect_dir", "index", "nfs_export", "metacopy", "xino", "uuid", "verity", "volatile",

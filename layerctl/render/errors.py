@@ -47,7 +47,7 @@ def _write(text: str) -> None:
     try:
         sys.stderr.buffer.write(text.encode("utf-8", "replace") + b"\n")
         sys.stderr.flush()
-    except OSError:  # nobody is listening; flushing the buffer at exit would fail again
+    except OSError:  # the reader is gone; flushing the buffer at exit would fail again
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - it stays open until the end
 
 

@@ -14,7 +14,7 @@ from layerctl.render.tree import write_lines
 from layerctl.rules.words import size_of
 
 _COLOURS = {"+": "32", "-": "31", "@": "36"}
-#: How many signs at most stand for the lines of a file.
+#: The maximum number of signs for the lines of a file.
 _SIGNS = 40
 
 

@@ -33,7 +33,7 @@ def write_lines(batches: Iterable[list[str]]) -> None:
 
 
 def write_document(name: str, batches: Iterable[list[str]], rest: Callable[[], Document]) -> None:
-    """Write `{name: [...]}`, its objects already JSON text; `rest` gives what stands after them."""
+    """Write `{name: [...]}`, its objects already JSON text; `rest` returns what follows them."""
     head = f'{{"{name}": ['
     before = head + "\n"
     for batch in batches:
@@ -46,7 +46,7 @@ def write_document(name: str, batches: Iterable[list[str]], rest: Callable[[], D
 
 
 def separator(*, as_document: bool) -> str:
-    """Return what stands between two objects, of a document or of lines."""
+    """Return the separator of objects in a document or of lines."""
     return ",\n" if as_document else "\n"
 
 

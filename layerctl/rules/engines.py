@@ -154,7 +154,7 @@ def owner(path: str) -> Owner | None:
 
 
 def of_mount(target: str, layers: tuple[str, ...]) -> Owner | None:
-    """Return whose a mount is; the root of a container, seen from inside, is told by its layers."""
+    """Return the owner of a mount; the layers identify the root of a container from inside."""
     found = owner(target)
     if found is None and target == "/" and layers:
         found = owner(layers[0])

@@ -1,4 +1,4 @@
-"""What may stand before a name and a colon, to say what kind of thing it is."""
+"""What can precede a name and a colon, to say what kind of thing it is."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ _DEEPEST = 32
 
 
 class DamagedError(ValueError):
-    """The file is no bbolt database, or a part of it is not what it must be."""
+    """The file is not a bbolt database, or a part of it is invalid."""
 
 
 class _Meta(NamedTuple):

@@ -19,7 +19,7 @@ _HOMES = ".local/share/containers/storage"
 
 
 def stores(directory: str = "/") -> list[Store]:
-    """Return what every store below a root holds; `directory` may also be a store by itself.
+    """Return what every store below a root holds; `directory` may also be a store.
 
     Raises OSError if the directory cannot be opened.
     """

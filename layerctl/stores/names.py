@@ -78,7 +78,7 @@ def _of_store(name: str, store: Store, kinds: tuple[str, ...]) -> Iterator[tuple
 
 
 def _untagged(name: str) -> str:
-    """Return the name that stands for an image's newest, empty for another's."""
+    """Return the name for the latest version of an image, or an empty string."""
     return name.removesuffix(":latest") if name.endswith(":latest") else ""
 
 
@@ -114,7 +114,7 @@ def _layers(name: str, store: Store) -> Iterator[tuple[Named, bool]]:
 
 
 def _linked(store: Store, link: str) -> str | None:
-    """Return the id of the layer that a short link of the engine's stands for."""
+    """Return the id of the layer of a short link of the engine."""
     root = Rooted(store.root)
     try:
         directory = root.real(f"/{store.driver}/l/{link}")

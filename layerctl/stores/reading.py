@@ -15,7 +15,7 @@ _MOST_UNKNOWN = 20
 
 
 class Reading:
-    """Reads the files of one store; what cannot be read is noted and taken for empty."""
+    """Reads the files of one store; what cannot be read is recorded and treated as empty."""
 
     def __init__(self, root: Rooted, path: str) -> None:
         """`path` is the store's directory in `root`."""

@@ -23,7 +23,7 @@ _MOST_LISTED = 10
 def stored_target(name: str, root: str | None, unknown: NotFoundError | None) -> Target:
     """Return the stack of a container, an image or a layer; see `targets.open_target`.
 
-    `unknown` is why the name is no mount point.
+    `unknown` is the reason why the name is not a mount point.
     """
     found = one_named(name, root, unknown)
     mounted = None if root is not None else _mounted(found)

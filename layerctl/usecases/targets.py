@@ -9,7 +9,7 @@ from layerctl.model import Layer, Role, Stack
 from layerctl.rules.names import KINDS, PATH
 from layerctl.usecases.stacks import Target, as_shown, from_flags, of_mount
 
-#: The errors of a name that is no mount point, and may be the name of something else.
+#: The errors of a name that is not a mount point, and may be another name.
 _NO_MOUNT = ("target-missing", "not-mounted")
 
 
@@ -73,7 +73,7 @@ def _of_path(path: str, *, shown: bool) -> Target:
 def open_tree(name: str, root: str | None = None) -> Target:
     """Return the stack that a name means, or the directory of that name as a stack of one layer.
 
-    Raises NotFoundError where there is neither.
+    Raises NotFoundError if there is neither.
     """
     try:
         found = named(name, root)

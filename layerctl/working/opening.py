@@ -109,7 +109,7 @@ def _demand_readable(view: Opened) -> None:
 
 
 def _demand_clear(view: Opened) -> None:
-    """Raise RefusedError where what the merged tree shows depends on the order of lookups."""
+    """Raise RefusedError if what the merged tree shows depends on the order of lookups."""
     for directory, names in view.resolver.aliases.items():
         for name, alias in names.items():
             if alias.of_two or alias.what is Aliasing.BAD_INDEX:

@@ -50,7 +50,7 @@ def same_metadata(one: File, other: File, prefix: str, *, times: bool = True) ->
 def same_file(one: File, other: File, prefix: str, *, times: bool = True) -> bool:
     """Tell whether two files that are no directories are the same, contents included.
 
-    What has several names is never taken for the same: its names would no longer be one file.
+    A file with several names never counts as the same, since its names would no longer be one file.
     """
     a, b = one.status, other.status
     if stat.S_IFMT(a.st_mode) != stat.S_IFMT(b.st_mode) or a.st_size != b.st_size:

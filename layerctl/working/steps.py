@@ -1,7 +1,7 @@
 """A plan: what is done to layers, step by step, each described before it is done.
 
-A plan is made while it is carried out: each step is done before the next one is asked for. For a
-dry run none is done, and the same steps come.
+A plan is generated while it is carried out: each step is done before the next one is requested. A
+dry run gets the same steps without doing them.
 """
 
 from __future__ import annotations

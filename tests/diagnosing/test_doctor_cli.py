@@ -192,7 +192,7 @@ def test_nothing_is_tried_on_a_mount_where_that_is_forbidden(
 
 @pytest.mark.namespace
 def test_a_work_directory_that_cannot_be_made_is_seen() -> None:
-    upper = "u" * 252  # and with .work behind it, it is no name
+    upper = "u" * 252  # and with .work appended it is not a valid name
     make("l", upper, "m")
     arguments = ("-l", "l", "-u", upper, "m")
     assert failures_of("doctor", *arguments) == ["directory-not-made"]

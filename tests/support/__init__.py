@@ -29,7 +29,7 @@ class ChildFailedError(AssertionError):
 
 
 class NoNamespaceError(ChildFailedError):
-    """The namespaces or the lab of `in_namespace` are not to be had, for lack of privilege."""
+    """The namespaces or the lab of `in_namespace` cannot be created without privilege."""
 
 
 def in_namespace(
@@ -128,7 +128,7 @@ def layerctl(
 ) -> subprocess.CompletedProcess[str]:
     """Run the program as a process of its own, as users do.
 
-    With LAYERCTL_TESTS_FORK in the environment it is forked instead of started anew: in a virtual
+    With LAYERCTL_TESTS_FORK in the environment it is forked instead of started again: in a virtual
     machine under emulation that is the difference between milliseconds and seconds.
     """
     if os.environ.get("LAYERCTL_TESTS_FORK"):

@@ -1,4 +1,4 @@
-"""Random aufs stacks by hand, for kernels that have aufs."""
+"""Random aufs stacks, for kernels that have aufs."""
 
 from __future__ import annotations
 

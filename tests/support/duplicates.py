@@ -1,7 +1,7 @@
 """Stacks in which two paths lead to one lower file, as no operation through a mount makes them.
 
-They come about when layers are changed by other means: `cp -a` of a renamed directory in the
-upper layer, a whiteout taken away, an attribute written by hand.
+They come about when layers are changed by other means: `cp -a` of a renamed directory in the upper
+layer, a removed whiteout, a changed attribute.
 """
 
 from __future__ import annotations

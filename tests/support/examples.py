@@ -1,9 +1,8 @@
 """Examples in Markdown: run as they stand, and compared with the output that stands there.
 
-A block that begins with ```console holds commands behind `$ ` and what they print. All blocks of
-a page run in one shell, as root of a namespace, in an empty /mnt. A line `...` stands for any
-lines, a date for any date. A command may set the exit code it ends with in a comment behind it:
-`# exit 32`.
+A block that begins with ```console holds commands behind `$ ` and what they print. All blocks of a
+page run in one shell, as root of a namespace, in an empty /mnt. A line `...` matches any lines, a
+date any date. A command may set the exit code it ends with in a comment behind it: `# exit 32`.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from tests.support import ROOT, program
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 _BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-#: What stands between two answers in the output of the shell; no command prints it.
+#: The separator of results in the output of the shell; no command prints it.
 _MARK = "\x1e"
 
 

@@ -125,7 +125,7 @@ class Lab:
         assert not changed, (when, changed)
 
     def clear(self) -> None:
-        """Unmount and remove all that is the neighbour's or lies in its directory."""
+        """Unmount and remove all that is the neighbour's or is in its directory."""
         for entry in reversed(mounts.entries()):
             if entry.target.startswith(f"{self.mal}/"):
                 syscalls.umount2(entry.target, syscalls.MNT_DETACH)
@@ -227,7 +227,7 @@ _IN = 0x100 | 0x80 | 0x4  # IN_CREATE, IN_MOVED_TO, IN_ATTRIB
 def watching(lab: Lab, *, restless: bool = False) -> Iterator[None]:
     """Have a process of the neighbour's that swaps whatever appears in its directory.
 
-    One that is `restless` swaps what is there to and fro all the while.
+    A `restless` one also exchanges existing names all the time.
     """
     reader, writer = os.pipe()
     child = os.fork()

@@ -1,4 +1,4 @@
-"""The pictures of the docs, drawn from what the program prints: `make docs` draws them anew."""
+"""The pictures of the docs, drawn from what the program prints: `make docs` draws them again."""
 
 from __future__ import annotations
 

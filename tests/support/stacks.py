@@ -29,7 +29,7 @@ def stamp(path: str) -> None:
 
 @dataclass(slots=True)
 class Builder:
-    """Makes random layers by hand: all kinds of files, all kinds of markers, right and wrong.
+    """Creates random layers directly: all kinds of files, all kinds of markers, right and wrong.
 
     Without `moves` nothing is redirected, and no file has its data elsewhere.
     """

@@ -19,7 +19,7 @@ Tree = Mapping[bytes, "bytes | Tree"]
 
 
 def digest(text: str) -> str:
-    """Return a digest for whatever a text stands for."""
+    """Return the digest of a text."""
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 

@@ -19,7 +19,7 @@ from tests.support.operations import build_by_operations
 from tests.support.stacks import NAMES, Case, build_by_hand, stamp
 from tests.support.trees import Shown, differences, look, shown
 
-#: Does all the work on the stack of a case. Raises LayerctlError where it refuses.
+#: Does all the work on the stack of a case. Raises LayerctlError if it refuses.
 Work = Callable[[Case], None]
 
 
@@ -59,7 +59,7 @@ def every_change(hook: Callable[[int, bool], None]) -> Iterator[list[str]]:
 
 
 def build(seed: int, where: str, *, user: bool, moves: bool = True) -> Case:
-    """Build a random stack with an upper layer, by hand or through mounts."""
+    """Build a random stack with an upper layer, manually or through mounts."""
     rng = random.Random(seed)
     while True:
         if rng.random() < 0.5:
@@ -140,7 +140,7 @@ def of_many(check: Checking, work: Work, lab: Path, *, user: bool) -> list[str]:
 
 
 def refused(work: Work, case: Case) -> str:
-    """Do the work; return the id of the error where it refuses."""
+    """Do the work; return the id of the error if it refuses."""
     try:
         work(case)
     except LayerctlError as error:

@@ -23,7 +23,7 @@ _QUOTES = "'\"`\u2018\u2019\u201c\u201d"
 
 
 class Match(NamedTuple):
-    """A message found in a line: its row, the values of its conversions, where it stood."""
+    """A message found in a line: its row, the values of its conversions, its position."""
 
     message: Message
     format: str
@@ -55,9 +55,9 @@ def pattern_of(text: str) -> str:
 
 
 def _literal(text: str, *, closing: bool) -> str:
-    """Escape text; quotes match any quote, a final full stop may be missing, blanks may be many.
+    """Escape text; quotes match any quote, a final full stop is optional, spaces match any number.
 
-    An opening quote may be missing; a `closing` one, right behind a value, only at a line's end.
+    An opening quote is optional; a `closing` one, right after a value, only at the end of a line.
     """
     out = []
     text = text.removesuffix(".")
@@ -105,9 +105,9 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _in_order(words: tuple[str, ...], line: str) -> bool:
-    """Tell whether a line has all runs one behind the other: only then is a pattern tried.
+    """Tell whether a line has all runs in order: only then is the pattern tried.
 
-    A pattern of several values takes long to fail on a long line.
+    A pattern with several values is slow to fail on a long line.
     """
     place = 0
     for word in words:
@@ -119,7 +119,7 @@ def _in_order(words: tuple[str, ...], line: str) -> bool:
 
 
 def _anchor(text: str) -> str:
-    """Return the longest word of a format, which a line must hold to be looked at closely."""
+    """Return the longest word of a format, without which a line is not examined."""
     literal = _CONVERSION.sub(" ", text)
     words = re.findall(r"[\w+-]+", literal)
     return max(words, key=len, default="")
@@ -128,8 +128,8 @@ def _anchor(text: str) -> str:
 def search(line: str, fs: str | None = None, *, short: bool = False) -> Iterator[Match]:
     """Yield the messages in a line, each place of the line once.
 
-    `fs` limits it to one type. With `short` formats count too that are too short to be believed
-    in any line; these must match from the line's start.
+    `fs` limits it to one type. With `short`, formats that are too short to be recognised in any
+    line count too, if they match from the start of the line.
     """
     taken: list[tuple[int, int]] = []
     plain = " ".join(line.split())

@@ -1,4 +1,4 @@
-"""What aufs says (fs/aufs of 6.1 and its like), each format with its meaning.
+"""Messages of aufs (fs/aufs of 6.1 and similar), each format with its meaning.
 
 Each line starts with `aufs FUNCTION:LINE:PROCESS[PID]: `; the context log has only `aufs: `.
 """
@@ -145,7 +145,7 @@ _LATER = rows(
      ("err %d", "err %d, sysrq=%c", "wkq %d")),
 )  # fmt: skip
 
-#: Formats so short that they are read only behind aufs's own prefix.
+#: Formats so short that they count only after the prefix of aufs.
 _SHORT = frozenset(
     {
         "", "%d, %s", "%lu", "%ps", "%s, err %d", "%s[%d], err %d", "err %d", "err b%d, (%d)", "n %u",

@@ -1,4 +1,4 @@
-"""What the kernel says of any filesystem (fs/fs_parser.c, fs/fs_context.c, fs/namespace.c)."""
+"""Messages for any filesystem (fs/fs_parser.c, fs/fs_context.c, fs/namespace.c)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What overlayfs says (fs/overlayfs of Linux 3.18 to 7.2), each format with its meaning."""
+"""Messages of overlayfs (fs/overlayfs of Linux 3.18 to 7.2), each format with its meaning."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class Message(NamedTuple):
 
 
 def rows(fs: str, *entries: tuple[Kind, str, str, tuple[str, ...]]) -> tuple[Message, ...]:
-    """Return rows from (kind, causes with blanks between, meaning, formats)."""
+    """Return rows from (kind, causes separated by spaces, meaning, formats)."""
     return tuple(
         Message(fs, kind, tuple(causes.split()), meaning, formats)
         for kind, causes, meaning, formats in entries

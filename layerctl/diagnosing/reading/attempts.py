@@ -34,9 +34,9 @@ _VALUED = ("-t", "--types", "--type", "-o", "--options", "-O", "-L", "-U", "-N",
 class Attempt(NamedTuple):
     """One mount in a text.
 
-    `options` is its string as it stood there; `error` what is wrong with that by itself; `stack`
-    None if it makes none. `by` is the program: mount, fuse-overlayfs, `other` for another type's
-    helper, or empty; or `listing` for one that is there.
+    `options` is its option string; `error` is what is wrong with that; `stack` is None if it cannot
+    be parsed. `by` is the program: mount, fuse-overlayfs, `other` for a helper of another type, or
+    empty; or `listing` for a live mount.
     """
 
     fstype: str
@@ -70,7 +70,7 @@ _CALL = Lazy(r"\bmount\(\"[^\"]*\", \"([^\"]*)\", \"(overlay|aufs)\", [^\"]*\"([
 
 
 def _traced(lines: list[str]) -> Iterator[Attempt]:
-    """Yield the mounts of a strace; options that it cut with ... are not whole."""
+    """Yield the mounts of a strace; options truncated with ... are incomplete."""
     fstype = ""
     options: list[str] = []
     for line in lines:
@@ -97,7 +97,7 @@ def _joined(text: str) -> list[str]:
 
 def _of_line(line: str) -> Attempt | None:
     if re.search(r"\b(?:overlayfs|overlay|aufs)\b.*: (?:failed|option|conflicting|un)", line):
-        return None  # the kernel's own words, which name options too
+        return None  # messages of the kernel, which name options too
     listed = _LISTED.search(line)
     if listed is not None:
         return _parsed(listed[2], listed[3], listed[1], "listing", line)
@@ -129,14 +129,14 @@ def _parsed(fstype: str, options: str, target: str | None, by: str, line: str) -
 
 
 def _words(line: str) -> list[str]:
-    """Split a line as a shell would, or at its blanks if it is not a command."""
+    """Split a line like a shell, or at spaces if it is not a command."""
     if not _is_mount(line.split()):
         return line.split()
     try:
         lexer = shlex.shlex(line, posix=True, punctuation_chars="")
         lexer.whitespace_split = True
         lexer.commenters = ""
-        lexer.escape = ""  # a backslash belongs to the options
+        lexer.escape = ""  # backslashes are part of the options
         return list(lexer)
     except ValueError:
         return line.split()
@@ -148,7 +148,7 @@ def _is_mount(words: list[str]) -> bool:
 
 
 def _other_helper(words: list[str]) -> bool:
-    """Tell whether a helper of another type is run: its options are its own."""
+    """Tell whether a helper of another type is run, which has different options."""
     named = [word.rpartition("/")[2] for word in words[:8] if _PROGRAM.fullmatch(word)]
     helpers = [name.removeprefix("mount.") for name in named if name.startswith("mount.")]
     return any(helper not in TYPE_NAMES for helper in helpers)
@@ -162,7 +162,7 @@ def _fstab(line: str) -> list[str] | None:
 
 
 def _strip(word: str) -> str:
-    """Take away what stands around an option string: brackets, quotes, names of fields."""
+    """Remove what surrounds an option string: brackets, quotes, names of fields."""
     found = _HAS_KEY.search(word)
     if found is not None:
         start = found.start(1)
@@ -176,7 +176,7 @@ def _strip(word: str) -> str:
 
 
 def _options(words: list[str]) -> str:
-    """Return the option string that words hold; several strings are joined with commas."""
+    """Return the option string in words; several strings are joined with commas."""
     parts: list[str] = []
     follows = False
     for index, word in enumerate(words):
@@ -217,5 +217,5 @@ def _target(words: list[str]) -> str | None:
 
 
 def is_real(path: str) -> bool:
-    """Tell whether a path of a text is one, and no variable or placeholder."""
+    """Tell whether a path in a text is a real one, not a variable or placeholder."""
     return not _PLACEHOLDER.search(path)

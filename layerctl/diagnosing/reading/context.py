@@ -1,4 +1,4 @@
-"""What a whole text tells beside its single lines: versions, filesystems, places."""
+"""The context of a text: versions, filesystems, places."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FS_WORD = Lazy(
     r"(?<![\w/.-])(nfs4?|cifs|smb3|smbfs|ceph(?:fs)?|lustre|gpfs|beegfs|orangefs|9p|zfs|ecryptfs|virtiofs|vfat|exfat|ntfs3?|btrfs|xfs|tmpfs|"
     r"fuse\.[\w-]+|fuseblk)(?![\w/-])"
 )
-#: Mount points that people name after what is mounted there.
+#: Mount points named after what is mounted there.
 _PLACES = (
     (Lazy(r"/(?:nfs|net|nas|cifs|smb|ceph|gluster\w*|lustre|gpfs|beegfs)\d*(?:/|\b)"), "nfs"),
     (Lazy(r"/(?:tank|rpool|zpool|zfs|zroot)\d*/"), "zfs"),
@@ -44,7 +44,7 @@ _BOOT = Lazy(
     r"x-systemd|/root/newroot|/mnt-root\b|\brootmnt\b|emergency mode|/new_root\b|"
     r"root device|\brunning (?:early|late) hook"
 )
-#: fuse-overlayfs as the one that acts, and the kernel's overlay as the one that is asked.
+#: Signs that fuse-overlayfs acts, and that the kernel's overlay is used.
 _FUSE_ACTS = Lazy(
     r"(?:^|[\s\"'/`])fuse-overlayfs(?:\[\d+\])?: (?!not found)|fuse-overlayfs -|"
     r"mount[_ ]program|fuse3?\.fuse-overlayfs|comm=\"fuse-overlayfs|unknown argument ignored"
@@ -56,11 +56,11 @@ _KERNEL_ACTS = Lazy(
 
 
 class Tier(IntEnum):
-    """How surely a text is about a layered mount; what may be concluded depends on it."""
+    """How certainly a text is about a layered mount, which limits the conclusions."""
 
     #: Nothing layered is at fault.
     NONE = 0
-    #: An error that layered filesystems are known for, and others can give.
+    #: An error that is typical of layered filesystems, but not specific.
     PECULIAR = 1
     #: A mount of unknown type failed.
     OPEN = 2
@@ -70,7 +70,7 @@ class Tier(IntEnum):
 
 @dataclass
 class Context:
-    """Everything the rules look at."""
+    """Everything that the rules use."""
 
     plain: str
     lines: list[Line]
@@ -81,7 +81,7 @@ class Context:
     families: tuple[str, ...] = ()
     matches: list[tuple[Line, Match]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
-    #: The events that count, and how surely they are of a layered mount:
+    #: The events that count, and how certainly they are about a layered mount:
     failures: list[Event] = field(default_factory=list)
     tier: Tier = Tier.NONE
 
@@ -98,29 +98,29 @@ class Context:
 
     @cached_property
     def said(self) -> list[Line]:
-        """The lines in which words of programs count: no kernel message, no other mount."""
+        """The lines in which messages of programs count: not kernel messages or other mounts."""
         taken = {id(line) for line, _ in self.matches}
         taken |= {id(event.line) for event in self.events if event.subject is Subject.OTHER}
         if self.matches and not any(
             event.failed for event in self.events if event.subject is not Subject.PLAIN
         ):
-            return []  # the kernel alone has spoken
+            return []  # there are only kernel messages
         once = {line.text: line for line in reversed(self.lines) if id(line) not in taken}
         return [*reversed(once.values())]
 
     @property
     def complains(self) -> bool:
-        """Whether anything but the kernel's log says that something went wrong."""
+        """Whether anything but the kernel log reports a failure."""
         return bool(self.errno_words)
 
     @cached_property
     def in_user_namespace(self) -> bool:
-        """Whether the text speaks of a user namespace."""
+        """Whether the text mentions a user namespace."""
         return bool(_USERNS.search(self.plain))
 
     @cached_property
     def booting(self) -> bool:
-        """Whether the text is of a machine that is starting."""
+        """Whether the text is from a booting system."""
         return bool(_BOOT.search(self.plain))
 
     @cached_property
@@ -129,13 +129,13 @@ class Context:
         return _FUSE_ACTS.search(self.plain) is not None
 
     def by_kernel(self, event: Event) -> bool:
-        """Whether an event is of the kernel's overlay, though the text names fuse-overlayfs."""
+        """Whether an event is about the kernel's overlay although the text names fuse-overlayfs."""
         line = event.line.text
         return "fuse-overlayfs" not in line and _KERNEL_ACTS.search(line) is not None
 
     @cached_property
     def fstype(self) -> str:
-        """The type that the text is about: aufs where it says so, else overlay."""
+        """The type that the text is about: aufs if it says so, else overlay."""
         if any(attempt.fstype == "aufs" for attempt in self.tried):
             return "aufs"
         if self.tried:
@@ -147,7 +147,7 @@ class Context:
 
 
 def build(raw: str, kernel: Release | None, fs: str | None) -> Context:
-    """Return the context of a text; `kernel` and `fs` are what the user knows."""
+    """Return the context of a text; `kernel` and `fs` are given by the user."""
     plain = text.plain(raw)
     found = text.lines(plain)
     families = [family(fs)] if fs else []
@@ -169,7 +169,7 @@ def build(raw: str, kernel: Release | None, fs: str | None) -> Context:
 
 
 def of_kernel(lines: Iterable[str], kernel: Release | None) -> Context:
-    """Return the context of what the kernel alone said."""
+    """Return the context of messages of the kernel."""
     plain = "\n".join(lines)
     found = [line._replace(kernel=True) for line in text.lines(plain)]
     return Context(plain, found, text.folded(plain), [], kernel)

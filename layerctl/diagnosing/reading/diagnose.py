@@ -1,4 +1,4 @@
-"""From clues to a ranking: what each cause weighs, what is left out, what would decide."""
+"""From clues to a ranking: the weight of each cause, what is omitted, how to decide."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from layerctl.rules.releases import Release
 
 #: What was seen of a clue.
 Evidence = tuple[str, ...]
-#: From this weight on the text itself says it; below the second, something only would fit.
+#: From the first weight on, the text states the cause; below the second, it only fits.
 _SAYS, _LIKELY = 84, 60
-#: What may be called certain: a sentence that has one meaning, and the kernel's own.
+#: Sources that can be certain: a sentence with one meaning, and the kernel.
 _CERTAIN = 90
-#: Where the text says something, what only an errno suggests is left out.
+#: If the text states a cause, those that only an errno suggests are omitted.
 _GUESS = 57
 _MOST = 6
 
 
 def read(text: str, *, kernel_version: Release | None = None, fs: str | None = None) -> Reading:
-    """Return what a text says: its causes, most likely first, and what in it is noise.
+    """Return the causes in a text, most likely first, and its harmless lines.
 
-    `kernel_version` and `fs` are what the user knows of the machine and of the upper filesystem.
+    `kernel_version` and `fs` (the upper filesystem) are given by the user.
     """
     context = contexts.build(intake.sift(text), kernel_version, fs)
     kernel.match_lines(context)
@@ -51,7 +51,7 @@ def read(text: str, *, kernel_version: Release | None = None, fs: str | None = N
 def of_mount(
     fstype: str, errno: str | None, lines: Iterable[str], kernel_version: Release | None
 ) -> Reading:
-    """Return what the kernel's answer to a mount says: its errno and its own lines, no text.
+    """Return the causes in the kernel's answer to a mount: its errno and its messages.
 
     `lines` are the context log's and the kernel log's; `errno` is None if it does not count. The
     clues are those that the reader of texts makes of the same errno and the same lines.
@@ -68,7 +68,7 @@ def of_mount(
 
 
 def _conclude(context: Context, said: list[Clue]) -> Reading:
-    """Return what all clues come to; `said` are those of programs' own words."""
+    """Return the conclusion of all clues; `said` are those of messages of programs."""
     clues = [*kernel.clues(context), *said]
     for attempt in context.tried:
         clues += plans.clues(attempt, context.errnos, context.kernel, context.util_linux)
@@ -100,7 +100,7 @@ def _conclude(context: Context, said: list[Clue]) -> Reading:
 
 
 def _unsaid(found: Sequence[Finding], context: Context) -> str:
-    """Return what is known of a failure of which the text has only the errno."""
+    """Return a description of a failure of which the text has only the errno."""
     if not found or found[0].certainty is not Certainty.POSSIBLE:
         return ""
     if context.tier is not Tier.LAYERED or not context.failures:
@@ -112,10 +112,10 @@ def _unsaid(found: Sequence[Finding], context: Context) -> str:
 
 
 def _held(clue: Clue, tier: Tier) -> Clue:
-    """Return a clue no weightier than what the text can be taken for.
+    """Return a clue with its weight limited by the tier of the text.
 
-    A mount of unknown type is only perhaps a layered one; an error that any filesystem can give
-    is a reminder, and nothing more.
+    A mount of unknown type may not be a layered one; an error that any filesystem can report is
+    only a hint.
     """
     if tier is Tier.LAYERED or clue.severity is Severity.INFO:
         return clue
@@ -125,12 +125,12 @@ def _held(clue: Clue, tier: Tier) -> Clue:
 
 
 def _while_mounting(context: Context) -> bool:
-    """Tell whether what failed is a mount, and not work in a mounted tree."""
+    """Tell whether a mount failed, and not work in a mounted tree."""
     return any(event.stage is Stage.MOUNT for event in context.failures)
 
 
 def _trusted(context: Context) -> Iterator[Clue]:
-    """What the root of a user namespace may not ask for, whatever the kernel."""
+    """What root in a user namespace cannot request, on any kernel."""
     for attempt in context.tried:
         if attempt.stack is None or attempt.stack.fstype != "overlay":
             continue
@@ -145,7 +145,7 @@ _TOPS = ("", "/boot", "/dev", "/home", "/media", "/mnt", "/opt", "/proc", "/run"
 
 
 def _locked(context: Context) -> Iterator[Clue]:
-    """Mounts that came along into a user namespace are locked: EINVAL for a layer above them."""
+    """Mounts copied into a user namespace are locked: EINVAL for a layer above them."""
     if not _while_mounting(context):
         return
     for attempt in context.tried:
@@ -157,16 +157,16 @@ def _locked(context: Context) -> Iterator[Clue]:
 
 
 def _fits(clue: Clue, version: Release | None) -> bool:
-    """Tell whether a kernel can have a cause; what the text says outright stands all the same."""
+    """Tell whether a kernel can have a cause; statements in the text count on any kernel."""
     if version is None or clue.weight >= _SAYS:
         return True
     return CAUSES[clue.cause].concerns(version)
 
 
 def rank(found: Iterable[Clue]) -> list[tuple[list[Clue], int]]:
-    """Return the clues of each cause with its weight, the weightiest first.
+    """Return the clues of each cause with its weight, highest first.
 
-    More clues of different lines strengthen a cause a little; guesses give way to statements.
+    More clues of different lines add a little weight; guesses rank below statements.
     """
     by_cause: dict[str, list[Clue]] = {}
     for clue in found:
@@ -189,7 +189,7 @@ def rank(found: Iterable[Clue]) -> list[tuple[list[Clue], int]]:
 
 
 def _severity(clues: list[Clue]) -> Severity:
-    """Return how bad a cause is: as the catalogue says, or less where all that tells it says so."""
+    """Return the severity of a cause: that of the catalogue, or less if all clues say so."""
     worst = CAUSES[clues[0].cause].severity
     severities = [clue.severity for clue in clues]
     if Severity.FAILURE in severities:
@@ -202,7 +202,7 @@ def _severity(clues: list[Clue]) -> Severity:
 
 
 def _shared(ranked: list[tuple[list[Clue], int]]) -> set[Evidence]:
-    """Return the lines that point to several causes: these are candidates, none is certain."""
+    """Return the lines that point to several causes, none of which is certain."""
     lines = [
         clues[0].evidence
         for clues, weight in ranked
@@ -212,14 +212,14 @@ def _shared(ranked: list[tuple[list[Clue], int]]) -> set[Evidence]:
 
 
 def _finding(clues: list[Clue], weight: int, shared: set[Evidence], context: Context) -> Finding:
-    """Return the one finding that the clues of a cause come to, the weightiest clue first."""
+    """Return the finding of the clues of a cause, highest weight first."""
     values: dict[str, str] = {}
     for clue in reversed(clues):
         values |= clue.values
     certainty = _certainty(weight, clues[0].evidence in shared)
     severity = _severity(clues)
     if certainty is Certainty.POSSIBLE and not _while_mounting(context):
-        # only that a mount failed is sure without its reason
+        # without a reason, only the failure is certain
         severity = Severity.WARNING if severity is Severity.FAILURE else severity
     better = next((clue for clue in clues if clue.fix is not None), clues[0])
     seen = _counted([line for clue in clues for line in clue.evidence if line], context)
@@ -237,7 +237,7 @@ def _certainty(weight: int, shared: bool) -> Certainty:
 
 
 def _counted(evidence: list[str], context: Context) -> list[str]:
-    """Return each line once, with how often the kernel said the same."""
+    """Return each line once, with the number of repetitions."""
     bodies: dict[str, int] = {}
     texts: dict[str, str] = {}
     for line in context.lines:
@@ -253,7 +253,7 @@ def _counted(evidence: list[str], context: Context) -> list[str]:
 
 
 def _decide(found: Sequence[Finding], context: Context) -> tuple[str, ...]:
-    """Return commands that tell candidates apart, none if the cause is certain."""
+    """Return commands that distinguish the candidates; none if the cause is certain."""
     candidates = [one for one in found if one.severity is not Severity.INFO]
     if not candidates or candidates[0].certainty is Certainty.CERTAIN:
         return ()

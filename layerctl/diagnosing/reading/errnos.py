@@ -13,8 +13,8 @@ from typing import NamedTuple
 from layerctl.diagnosing.reading.lazy import Lazy
 from layerctl.diagnosing.reading.text import folded
 
-#: Words of other C libraries and runtimes than the table's (musl, Go, older glibc), and of mount
-#: programs that are not util-linux.
+#: Phrases of other C libraries and runtimes (musl, Go, older glibc), and of mount programs other
+#: than util-linux.
 _MORE = {
     "EBUSY": ("resource busy", "is busy", "mount point busy"),
     "ELOOP": ("symbolic link loop",),
@@ -56,7 +56,7 @@ _ALIASES = {"EWOULDBLOCK": "EAGAIN", "ENOTSUP": "EOPNOTSUPP"}
 
 
 class Errno(NamedTuple):
-    """An errno that a text names: its name, the words for it, and the cause that they name."""
+    """An errno in a text: its name, the phrase for it, and the cause that the phrase names."""
 
     name: str
     words: str
@@ -69,7 +69,7 @@ def _phrases_file() -> str:
 
 @functools.cache
 def phrases() -> dict[str, tuple[str, str]]:
-    """Return words with the errno's name and the cause that they name (empty for most)."""
+    """Return phrases with the name of the errno and the cause that they name (empty for most)."""
     found = {words: (name, "") for name, several in _MORE.items() for words in several}
     with open(_phrases_file(), encoding="utf-8") as file:
         for line in file:
@@ -81,9 +81,9 @@ def phrases() -> dict[str, tuple[str, str]]:
 
 @functools.cache
 def _by_beginning(*, ascii_only: bool) -> dict[str, list[str]]:
-    """Return the phrases by how they begin, the longest first: a first word, or two characters.
+    """Return the phrases by their beginnings, longest first: a first word, or two characters.
 
-    Chinese and Japanese do not part words, so a phrase of theirs can begin anywhere.
+    Chinese and Japanese do not separate words, so their phrases can begin anywhere.
     """
     found: dict[str, list[str]] = {}
     for words in sorted(phrases(), key=len, reverse=True):
@@ -95,7 +95,7 @@ def _by_beginning(*, ascii_only: bool) -> dict[str, list[str]]:
     return found
 
 
-#: From here on are scripts without blanks between words.
+#: From here on: scripts without spaces between words.
 _WIDE = 0x2E80
 _FIRST = Lazy(r"[^\W\u2e80-\uffff]+")
 _ASCII_FIRST = Lazy(r"[a-z0-9_]+")
@@ -103,7 +103,7 @@ _WIDE_PAIR = Lazy(r"(?=([\u2e80-\uffff][\w\u2e80-\uffff]))")
 
 
 def _phrases_in(small: str) -> Iterator[tuple[int, str]]:
-    """Yield each phrase of a folded text and where it stands; the longest where several begin."""
+    """Yield each phrase of a folded text with its position; the longest if several begin there."""
     index = _by_beginning(ascii_only=small.isascii())
     places: Iterator[tuple[int, str]]
     first = _ASCII_FIRST if small.isascii() else _FIRST
@@ -126,7 +126,7 @@ def _goes_on(small: str, words: str, end: int) -> bool:
 
 
 def find(text: str) -> list[Errno]:
-    """Return every errno that a text names, in order, each once for each cause it names."""
+    """Return every errno in a text, in order, once per cause that it names."""
     found: list[tuple[int, Errno]] = []
     small = folded(text)
     for start, words in _phrases_in(small):
@@ -147,7 +147,7 @@ def find(text: str) -> list[Errno]:
 
 
 def _is_errno(words: str, number: int) -> bool:
-    """Tell an errno from an exit status: 1, 2 and 32 mean something else where a program ended."""
+    """Distinguish an errno from an exit status: 1, 2 and 32 can be either."""
     if re.match(r"(?i)code|rc|returned|status|failed", words):
         return number not in (1, 2, 4, 5, 8, 9, 12, 13, 16, 32) and "-" in words
     return True

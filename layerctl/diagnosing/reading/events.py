@@ -24,17 +24,17 @@ from layerctl.diagnosing.reading.text import Line
 
 
 class Subject(StrEnum):
-    """Whose an event is: a layered mount's, another's, or that of a mount of unknown type."""
+    """What an event is about: a layered mount, another, or a mount of unknown type."""
 
     LAYERED = "layered"
     OTHER = "other"
     OPEN = "open"
-    #: A program's error that names no mount at all.
+    #: An error of a program that does not name a mount.
     PLAIN = "plain"
 
 
 class Stage(StrEnum):
-    """At what a program was; each stage has its own table of errnos."""
+    """The operation of a program; each stage has its own table of errnos."""
 
     MOUNT = "mount"
     UNMOUNT = "unmount"
@@ -46,7 +46,7 @@ class Stage(StrEnum):
 
 
 class Event(NamedTuple):
-    """One line that reports something. `what` describes what is not layered, for people."""
+    """A line that reports something; `what` describes what is not layered."""
 
     line: Line
     subject: Subject
@@ -57,10 +57,10 @@ class Event(NamedTuple):
     failed: bool = False
 
 
-#: No form of a program is longer: of a longer line the beginning and the end are searched.
+#: The maximum length of a form; of longer lines, the beginning and the end are searched.
 _HEAD, _TAIL = 1600, 700
 
-#: A program that repeats the kernel's words.
+#: A program that repeats messages of the kernel.
 _REPEATS = Lazy(r"mount|fsconfig|failed|error|\be ", re.IGNORECASE)
 #: A mount or unmount of something; the type is unknown.
 _MOUNTING = Lazy(
@@ -77,7 +77,7 @@ _FAILED = Lazy(
     r"not permitted|is not|exceeded|aborted|no such|\bno support|i/o error|\?{9}",
     re.IGNORECASE,
 )
-#: What a line has one of, or an errno, if it can be an event.
+#: Words of which a line must have one, or an errno, to be an event.
 _WORTH = Lazy(
     r"fail|error|can(?:no|')?t|could not|unable|denied|support|missing|not |busy|refus|invalid|"
     r"unknown|unrecog|fatal|no such|wrong|too many|oops|bug|warning|exceed|abort|\?{9}|killed|"
@@ -85,7 +85,7 @@ _WORTH = Lazy(
     r"type \w+ \(| -t ",
     re.IGNORECASE,
 )
-#: What can add to the kernel's own words: mounts, layers, and the ends of programs.
+#: What can add to messages of the kernel: mounts, layers, and the ends of programs.
 _RECORD = Lazy(
     r"overlay|aufs|erdir|fuse|mount(?:\[\d+\])?: |mount(?:ing|2)? |mount\(|fsconfig|DENIED|denied|"
     r"segfault|illed process|ovl_"
@@ -107,9 +107,9 @@ _INSIDE = Lazy(
     r"(?:/merged|/aufs/mnt/[0-9a-f]{12,}(?:-init)?)/[^\s:'\"]+[^\n:]*: "
     r"(?!(?:failed|error)[^\n]*mount)"
 )
-#: What is asked for in a container's tree and is not there says nothing of its layers.
+#: A missing file in the tree of a container says nothing about its layers.
 _OWN = frozenset({"ENOENT", "ENOTDIR", "EISDIR", "EEXIST"})
-#: Tools that look at any path, and what they say to who may not.
+#: Tools that access any path, and their messages without permission.
 _TOOL = Lazy(
     r"^\W*(?:sudo: )?(?:find|du|df|ls|cat|rsync|grep|tar|stat|cd|ba?sh|ncdu|cp|head|wc)\b[^\n]*?: "
 )

@@ -44,7 +44,7 @@ def excluded(context: Context) -> frozenset[str]:
 
 
 def clues(context: Context) -> Iterator[Clue]:
-    """Yield what facts add where the disk is full and somebody says so."""
+    """Yield clues of facts if the disk is full and the text says so."""
     if "ENOSPC" in context.errnos:
         for row in _USED.finditer(context.plain):
             if int(row[2]) >= _FULL:

@@ -22,7 +22,7 @@ _STORE = Lazy(
 )
 _CONTAINER = Lazy(r"/\.dockerenv|\bkubepods?\b|\bin(?:side)? (?:a |the )?container|\bpct\b|\blxc-")
 _MEMORY = Lazy(r"\btmpfs\b|/run/|/dev/shm")
-#: Words that stand for something in an engine's commands.
+#: Placeholders in commands of engines.
 _WORDS = ("CONTAINER", "IMAGE", "VOLUME", "DIR", "PROFILE", "DEVICE")
 #: Causes for which the work directory that was named is what is wrong.
 _WORK = frozenset(
@@ -55,7 +55,7 @@ def owner(context: Context) -> Owner | None:
 def fitted(clue: Clue, context: Context) -> Clue:
     """Return a clue with a fix that suits the text: its paths, what is around.
 
-    What the clue itself says of the fix stands.
+    The fix of the clue itself has precedence.
     """
     text, commands = _around(clue.cause, context)
     known = {**values(context), **clue.values, **_other_directories(clue.cause, context)}

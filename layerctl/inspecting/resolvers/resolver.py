@@ -161,9 +161,9 @@ class Resolver(Protocol):
     thorough: bool
     #: Whether files can have their contents in a layer below their metadata.
     metacopies: bool
-    #: Whether markers are attributes that cannot be read for want of privilege.
+    #: Whether markers are attributes that cannot be read without privilege.
     blind: bool
-    #: What names of markers begin with; empty where they have no names of their own.
+    #: What names of markers begin with; empty if they have no names of their own.
     marker_prefix: str
 
     def ask(self, mount: int) -> None:

@@ -13,7 +13,7 @@ from layerctl.rules.overlay import TRUSTED, USER
 
 
 class Handles(NamedTuple):
-    """File handles for overlay's index: what the upper layer remembers, and what is there.
+    """File handles for overlay's index: the recorded ones, and those of the existing directories.
 
     Each is (type, handle). `origin` is what the upper root remembers of the first lower layer,
     `index_upper` what the index remembers of the upper root; None where they remember nothing.

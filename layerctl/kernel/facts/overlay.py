@@ -68,7 +68,7 @@ def _joined(stack: Stack) -> frozenset[str]:
 
 
 def _nearest(path: str) -> str:
-    """Return a directory, or the nearest above it where it is to be made."""
+    """Return a directory, or its nearest existing parent if it will be created."""
     while not os.path.isdir(path) and path != "/":
         path = os.path.dirname(path)
     return path

@@ -17,7 +17,7 @@ _OWN_STARTS = (".wh..wh.dr.", ".wh..wh..dr.", ".wh..wh.hino", ".wh..wh..tmp")
 
 
 def check(view: Opened) -> Iterator[Fault]:
-    """Yield the faults of each branch, the topmost first."""
+    """Yield the faults of each branch, topmost first."""
     for number, layer in enumerate(view.stack.layers):
         permission = layer.permission or ""
         honours = honours_whiteouts(permission)

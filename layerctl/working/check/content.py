@@ -1,4 +1,4 @@
-"""Faults of files whose data lie in another layer (metacopy), and of what origins say."""
+"""Faults of files whose data are in another layer (metacopy), and of what origins say."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class Mending(StrEnum):
 
 
 class Fault(NamedTuple):
-    """One fault: `path` lies in the layer (or the work directory), `evidence` is what was seen."""
+    """One fault: `path` is in the layer (or the work directory), `evidence` is what was seen."""
 
     cause: str
     layer: int

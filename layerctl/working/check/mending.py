@@ -17,7 +17,7 @@ _NAME = "{}.layerctl-quarantine"
 class Mender:
     """Makes the steps that mend: `paths` and `roots` are those of the layers, and of WORK.
 
-    Raises RefusedError where there is no room for the quarantine beside a layer.
+    Raises RefusedError if there is no room for the quarantine beside a layer.
     """
 
     def __init__(

@@ -140,7 +140,7 @@ def _origin(folder: Folder, name: str, letter: str) -> Iterator[Fault]:
 
 
 def _type_of(folder: Folder, handle: Handle) -> str | None:
-    """Return the letter of the type of what a handle leads to; None where that is unknown."""
+    """Return the letter of the type of what a handle leads to; None if that is unknown."""
     overlay = folder.resolver
     for layer in range(overlay.first_lower, len(overlay.roots)):
         if overlay.origins is None or overlay.origins.uuid(layer) not in (None, handle.uuid):

@@ -88,7 +88,7 @@ def _place(overlay: Overlay, path: str) -> _Place:
 
 
 def _has_parent(overlay: Overlay, layer: int, path: str) -> bool:
-    """Tell whether a layer has the directory that a path lies in, and not the path itself."""
+    """Tell whether a layer has the directory that a path is in, and not the path itself."""
     above, _, name = path.rpartition("/")
     try:
         fd = layers.open_path(above, overlay.roots[layer])

@@ -1,4 +1,4 @@
-"""The walk of a check: each directory of each layer, with what lies below that layer.
+"""The walk of a check: each directory of each layer, with what is below that layer.
 
 A layer is read as the topmost one of those from it down, so that a marker is judged by what it is
 for, whatever the layers above it hide.
@@ -45,11 +45,11 @@ class Folder(NamedTuple):
 
     @property
     def path(self) -> str:
-        """Where it lies in its layer."""
+        """Where it is in its layer."""
         return self.merged.parts[0].path
 
     def place(self, name: str) -> str:
-        """Return where a name in it lies in the layer."""
+        """Return where a name in it is in the layer."""
         return f"{self.path}/{name}" if self.path else name
 
     def marks(self, name: str) -> set[str]:
