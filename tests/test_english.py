@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 PATTERNS = (
     r"(?<![Tt]here )(?<!-o )\bis (?:no|none) (?!longer|more|such)\w",
     r"\bgoes? with\b",
-    r"\bstands? (?:together|in|on|beside|below|before|behind|between|for|both)\b",
+    r"\bstands? (?:together|in|on|beside|below|before|behind|between|both)\b",
     r"\bwho (?:mounts|mounted|set the mount|owns|writes)\b",
     r"\bis (?:said|told)\b",
     r"\bto be (?:had|made|told|loaded)\b",

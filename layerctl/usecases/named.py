@@ -211,7 +211,7 @@ def known_stacks(root: str | None) -> tuple[list[Known], tuple[str, ...]]:
 
 
 def _containers(store: Store, mounted: dict[int, Mounted]) -> Iterable[Known]:
-    """Yield the containers of a store; the mounts of them are taken away from `mounted`."""
+    """Yield the containers of a store; their mounts are removed from `mounted`."""
     owned = {}
     for key, one in list(mounted.items()):
         owner = owners.of(one)
