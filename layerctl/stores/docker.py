@@ -122,7 +122,7 @@ class _Docker(Containers):
             yield Image(identity, tuple(sorted(names.get(identity, ()))), layers, steps)
 
     def _of_image(self, image: str, diffs: Sequence[str]) -> tuple[str, ...]:
-        """Return the layers of an image, topmost first, and keep what that tells of each."""
+        """Return the layers of an image, topmost first, and keep what that says about each."""
         found: list[str] = []
         for chain, diff in zip(chain_ids(diffs), diffs, strict=True):
             identity = self.cached.get(chain)
