@@ -178,6 +178,37 @@ ERRORS: dict[str, ErrorKind] = {
             "Wait until it has finished, then run the command again.",
         ),
         ErrorKind(
+            "hard-link-elsewhere",
+            EXIT_REFUSED,
+            "A file with several names cannot be merged into another filesystem",
+            "The lower layer is on another filesystem, so files are copied one by one. The names "
+            "of one file would be separate files until the last of them is there.",
+            "Copy the lower layer to the filesystem of the upper one first.",
+        ),
+        ErrorKind(
+            "layer-indexed",
+            EXIT_REFUSED,
+            "The upper layer has an index that depends on the lower layer",
+            "With index=on and nfs_export=on the upper layer refers to files of the lower layer "
+            "by their handles. Merging it down would break that.",
+            "Copy the files out through a mount with index=off.",
+        ),
+        ErrorKind(
+            "layer-not-movable",
+            EXIT_REFUSED,
+            "A marker means something only in its own layer",
+            "Redirects, metadata-only files and whiteouts by attribute refer to the layers below "
+            "the one that they are in. Moved to another layer, they would mean something else.",
+            "Copy the files out through a mount of the layers.",
+        ),
+        ErrorKind(
+            "layer-part-unreadable",
+            EXIT_REFUSED,
+            "A part of a layer cannot be read",
+            "What is not known cannot be merged. Nothing was changed.",
+            "Run the command as root; if it fails there too, check the filesystem.",
+        ),
+        ErrorKind(
             "layer-unknown",
             EXIT_NOT_FOUND,
             "A layer of the mount cannot be identified for certain",
@@ -291,6 +322,14 @@ ERRORS: dict[str, ErrorKind] = {
             "What a repair removes goes to a directory beside the layer, DIR.layerctl-quarantine, "
             "which must be on the filesystem of the layer.",
             "Remove what is wrong for good, with --no-quarantine.",
+        ),
+        ErrorKind(
+            "no-room",
+            EXIT_REFUSED,
+            "There is no room for a layer on the other filesystem",
+            "The lower layer is on another filesystem, so everything is copied there, and the "
+            "upper layer is emptied only afterwards.",
+            "Free some room there; layerctl trim may make the upper layer smaller.",
         ),
         ErrorKind(
             "no-such-branch",

@@ -114,6 +114,10 @@ EXAMPLES: dict[str, tuple[Example, Example]] = {
         Example("Show what an upper layer holds needlessly.", "layerctl trim -n -u upper -l lower"),
         Example("Remove it; the merged tree stays as it is.", "layerctl trim -u upper -l lower"),
     ),
+    "commit": (
+        Example("Show how two layers would be merged.", "layerctl commit -n -u upper -l lower"),
+        Example("Merge them; upper is empty afterwards.", "layerctl commit -u upper -l lower"),
+    ),
     "branch": (
         Example("List the branches of an aufs.", "layerctl branch list /srv/aufs", 3),
         Example("Add a branch at the bottom.", "layerctl branch append /srv/aufs base=ro", 3),

@@ -7,13 +7,15 @@ or make it fail, before and after every change.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import stat
 import struct
 from collections.abc import Callable
 from typing import Any
 
-from layerctl.kernel import syscalls
+from layerctl.kernel import layers, syscalls
 
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -21,6 +23,11 @@ _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 #: sync, immutable, append-only, nodump, noatime, dirsync.
 _GETFLAGS, _SETFLAGS = 0x80086601, 0x40086602
 _FLAGS = 0x8 | 0x10 | 0x20 | 0x40 | 0x80 | 0x10000
+_FICLONE = 0x40049409
+#: Why a file cannot be cloned, or copied within the kernel: another filesystem, or its kind.
+_NO_CLONE = frozenset({errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS,
+                       errno.ETXTBSY, errno.EPERM})  # fmt: skip
+_MOST = 1 << 30
 
 
 def attempt(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
@@ -58,6 +65,16 @@ def mknod(name: str, fd: int, mode: int, device: int = 0) -> None:
     attempt(os.mknod, name, mode, device, dir_fd=fd)
 
 
+def symlink(target: str, name: str, fd: int) -> None:
+    """Create a symbolic link."""
+    attempt(os.symlink, target, name, dir_fd=fd)
+
+
+def link(name: str, fd: int, to: str, to_fd: int) -> None:
+    """Give a file another name."""
+    attempt(os.link, name, to, src_dir_fd=fd, dst_dir_fd=to_fd, follow_symlinks=False)
+
+
 def write(name: str, fd: int, content: bytes) -> None:
     """Create a file for the caller alone. Raises FileExistsError where the name is taken."""
     made: int = attempt(os.open, name, _NEW, 0o600, dir_fd=fd)
@@ -76,6 +93,22 @@ def set_attribute(attribute: str, value: bytes, fd: int, name: str = ".") -> Non
 def remove_attribute(attribute: str, fd: int, name: str = ".") -> None:
     """Remove an extended attribute of a name in a directory, by default of that itself."""
     attempt(os.removexattr, _path(fd, name), attribute, follow_symlinks=False)
+
+
+def set_owner(uid: int, gid: int, fd: int, name: str = ".") -> None:
+    """Set the owner of a name in a directory."""
+    attempt(os.chown, name, uid, gid, dir_fd=fd, follow_symlinks=False)
+
+
+def set_mode(mode: int, fd: int, name: str = ".") -> None:
+    """Set all twelve bits of the mode of a name that is not a symbolic link."""
+    opened = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+    try:
+        if stat.S_ISLNK(os.fstat(opened).st_mode):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name)
+        attempt(os.chmod, f"/proc/self/fd/{opened}", stat.S_IMODE(mode))
+    finally:
+        os.close(opened)
 
 
 def set_times(accessed: int, modified: int, fd: int, name: str = ".") -> None:
@@ -105,6 +138,60 @@ def set_flags(wanted: int, fd: int, name: str = ".") -> None:
         attempt(fcntl.ioctl, opened, _SETFLAGS, value)
     finally:
         os.close(opened)
+
+
+def copy_content(name: str, fd: int, to: str, to_fd: int) -> None:
+    """Create a file with what another one holds: cloned where possible, holes kept."""
+    source = layers.open_file(name, fd)
+    try:
+        made: int = attempt(os.open, to, _NEW, 0o600, dir_fd=to_fd)
+        try:
+            _fill(source, made)
+        finally:
+            os.close(made)
+    finally:
+        os.close(source)
+
+
+def _fill(source: int, made: int) -> None:
+    size = os.fstat(source).st_size
+    try:
+        attempt(fcntl.ioctl, made, _FICLONE, source)
+        return
+    except OSError as error:
+        if error.errno not in _NO_CLONE:
+            raise
+    attempt(os.ftruncate, made, size)
+    at = 0
+    while at < size:
+        try:
+            start = os.lseek(source, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # a hole up to the end
+                return
+            raise
+        at = os.lseek(source, start, os.SEEK_HOLE)
+        _copy_range(source, made, start, at)
+
+
+def _copy_range(source: int, made: int, start: int, end: int) -> None:
+    while start < end:
+        count = min(end - start, _MOST)
+        try:
+            done = attempt(os.copy_file_range, source, made, count, start, start)
+        except OSError as error:
+            if error.errno not in _NO_CLONE:
+                raise
+            block = os.pread(source, min(count, 1 << 20), start)
+            done = attempt(os.pwrite, made, block, start) if block else 0
+        if not done:
+            raise OSError(errno.ESTALE, "the file became shorter while it was copied")
+        start += done
+
+
+def sync(fd: int) -> None:
+    """Write all changes of the filesystem to its disk, before what depends on them is done."""
+    attempt(syscalls.syncfs, fd)
 
 
 def _path(fd: int, name: str) -> str:

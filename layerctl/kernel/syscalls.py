@@ -248,6 +248,11 @@ def entry_types(directory: str) -> dict[str, int]:
     return found
 
 
+def syncfs(fd: int) -> None:
+    """syncfs(2): write everything of a filesystem to its disk."""
+    _check(_libc.syncfs(ctypes.c_int(fd)))
+
+
 def renameat2(
     old: str, new: str, flags: int, dir_fd: int = AT_FDCWD, new_dir_fd: int | None = None
 ) -> None:

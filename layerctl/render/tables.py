@@ -720,6 +720,7 @@ DOCUMENTS: dict[str, tuple[Listing | Single, ...]] = {
     **{f"branch {word}": (CHANGED,) for word in ("add", "append", "prepend", "del", "mod")},
     "check": (FAULTS,),
     "trim": (STEPS,),
+    "commit": (STEPS,),
     "doctor": (FINDINGS, CHECKS),
     "explain": (CAUSES, Single(CAUSE)),
     "error": (ERROR,),

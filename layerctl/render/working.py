@@ -24,6 +24,7 @@ _DONE = {
     Verb.MARK: "marked",
     Verb.UNMARK: "freed of markers",
     Verb.ATTRIBUTES: "given the attributes of another",
+    Verb.SYNC: "written to the disk",
     Verb.TIMES: "given their times back",
 }
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from layerctl.inspecting.opening import Opened, opened
 from layerctl.model import MountEntry, Stack
-from layerctl.working import trim
+from layerctl.working import commit, trim
 from layerctl.working.check import run
 from layerctl.working.check.fault import Fault, Mending
 from layerctl.working.opening import taken
@@ -20,6 +20,14 @@ def trimming(stack: Stack, *, ignore_times: bool) -> Iterator[Iterator[Step]]:
     trim.demand(stack)
     with taken(stack, {0}) as view:
         yield trim.steps(view, ignore_times=ignore_times)
+
+
+@contextmanager
+def committing(stack: Stack) -> Iterator[Iterator[Step]]:
+    """Yield the steps that merge the upper layer into the next one. Raises LayerctlError."""
+    commit.demand(stack)
+    with taken(stack, {0, 1}) as view:
+        yield commit.steps(view)
 
 
 def do(steps: Iterator[Step]) -> Iterator[Step]:

@@ -52,12 +52,17 @@ def same_file(one: File, other: File, prefix: str, *, times: bool = True) -> boo
 
     A file with several names never counts as the same, since its names would no longer be one file.
     """
+    if one.status.st_nlink > 1 or other.status.st_nlink > 1:
+        return False
+    if one.status.st_size != other.status.st_size:  # the cheapest to know
+        return False
+    return same_metadata(one, other, prefix, times=times) and same_content(one, other)
+
+
+def same_content(one: File, other: File) -> bool:
+    """Tell whether two files that are no directories are of one type and hold the same."""
     a, b = one.status, other.status
     if stat.S_IFMT(a.st_mode) != stat.S_IFMT(b.st_mode) or a.st_size != b.st_size:
-        return False
-    if a.st_nlink > 1 or b.st_nlink > 1:
-        return False
-    if not same_metadata(one, other, prefix, times=times):
         return False
     if stat.S_ISLNK(a.st_mode):
         return os.readlink(one.name, dir_fd=one.fd) == os.readlink(other.name, dir_fd=other.fd)

@@ -30,6 +30,7 @@ class Verb(StrEnum):
     UNMARK = "unmark"
     ATTRIBUTES = "attributes"
     TIMES = "times"
+    SYNC = "sync"
 
 
 class Step(NamedTuple):
@@ -58,6 +59,12 @@ def changed(path: str) -> RefusedError:
     )
 
 
+def touch(path: str, modified: int) -> Words:
+    """Return the command line that sets a modification time, in nanoseconds."""
+    seconds, rest = divmod(modified, 10**9)
+    return "touch", "-m", "-d", f"@{seconds}.{rest:09}", "--", path
+
+
 class Folder:
     """An open directory of a layer in which names are changed, and whose times are kept.
 
@@ -71,6 +78,10 @@ class Folder:
         self.path = path
         self._stamp = prefix + STAMP
         self._stamped = False
+        self.touched = False
+        self.times = 0, 0
+        if fd < 0:  # it does not exist yet, in a dry run
+            return
         status = os.fstat(fd)
         self.times = status.st_atime_ns, status.st_mtime_ns
         kept = layers.attribute(self._stamp, fd)
@@ -135,9 +146,8 @@ class Folder:
                 changing.set_times(*self.times, self.fd)
                 changing.remove_attribute(self._stamp, self.fd)
 
-        seconds, rest = divmod(self.times[1], 10**9)
-        words = ("touch", "-m", "-d", f"@{seconds}.{rest:09}", "--", self.path)
-        yield Step(Verb.TIMES, self.path, "its names were changed", run, (words,))
+        words = (touch(self.path, self.times[1]),)
+        yield Step(Verb.TIMES, self.path, "its names were changed", run, words)
 
 
 #: The attribute, without overlay's prefix, that keeps a directory's times; the kernel ignores it.

@@ -65,7 +65,7 @@ def look(target: str) -> dict[str, Shown]:
     down("")
     for group in inodes.values():
         for name in group:
-            found[name].names = frozenset(group)
+            found[name].names = frozenset(group if len(group) > 1 else ())
     return found
 
 

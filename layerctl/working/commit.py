@@ -1,0 +1,153 @@
+"""Merge the upper layer down into the next one: the merged tree stays the same at every step.
+
+What the upper layer has covers what the lower one has, so that the lower one can be changed unseen:
+what is hidden there is removed, then the upper file takes its place, by one rename on the same
+filesystem. On another one it is copied there, unseen, and only when all is on the disk the upper
+layer is emptied. Whatever stops the work, running it again completes it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+from layerctl.errors import RefusedError
+from layerctl.inspecting.opening import Opened
+from layerctl.inspecting.resolvers.overlay import Overlay
+from layerctl.inspecting.resolvers.tree import MergedDir, Part
+from layerctl.kernel import changing, layers, mounts
+from layerctl.model import Role, Stack
+from layerctl.working import copying, lower, scanning
+from layerctl.working.emptying import empty, strip, uncover
+from layerctl.working.placing import Placer
+from layerctl.working.steps import Folder, Step, Verb
+
+
+def demand(stack: Stack) -> None:
+    """Raise RefusedError where there is no upper layer to merge down."""
+    lowers = stack.of_role(Role.LOWER)
+    if stack.fstype != "overlay" or stack.upper is None or not lowers:
+        raise RefusedError(
+            "no-upper-layer",
+            "there is no upper layer above a lower one",
+            why="commit merges the upper layer of an overlay into the next one",
+            hint="name the upper layer with -u and the lower ones with -l",
+        )
+
+
+def steps(view: Opened) -> Iterator[Step]:
+    """Yield the steps, each to be done before the next one is asked for, or none of them."""
+    assert isinstance(view.resolver, Overlay)  # noqa: S101 - `demand` saw to that
+    same = renames_work(*view.resolver.roots[:2])
+    scanning.demand_movable(view, view.resolver)
+    if not same:
+        scanning.demand_copiable(view, view.resolver)
+    committer = _Committer(view, view.resolver, same=same)
+    yield from committer.run()
+
+
+def renames_work(one: int, other: int) -> bool:
+    """Tell whether a file can be renamed from one open directory to another: within a mount."""
+    return mounts.mount_id_of(one) == mounts.mount_id_of(other)
+
+
+class _Committer:
+    def __init__(self, view: Opened, resolver: Overlay, *, same: bool) -> None:
+        self._view = view
+        self._resolver = resolver
+        self._prefix = resolver.settings.prefix
+        self._placer = Placer(resolver, same=same)
+        self._same = same
+
+    def run(self) -> Iterator[Step]:
+        root = self._resolver.root()
+        try:
+            yield from self._whole(root)
+            yield from self._work_anew()
+        finally:
+            root.close()
+
+    def _whole(self, root: MergedDir) -> Iterator[Step]:
+        folder = self._folder(root.parts[0], 0)
+        yield from self._pair(root, folder)
+        yield self._attributes(folder, self._folder(root.parts[1], 1))
+        if not self._same:
+            yield self._barrier()
+            yield from uncover(folder, self._prefix)
+            yield from empty(folder, self._prefix)
+        yield from strip(folder, ".", self._prefix)
+        yield from folder.restore()
+
+    def _folder(self, part: Part, layer: int) -> Folder:
+        return Folder(part.fd, f"{self._view.layers[layer]}/{part.path}".rstrip("/"), self._prefix)
+
+    def _pair(self, directory: MergedDir, folder: Folder) -> Iterator[Step]:
+        """Yield the steps for a directory that both layers have, and that is merged of them."""
+        target = self._folder(directory.parts[1], 1)
+        below = lower.rest(directory, 1)
+        for name, letter in sorted(layers.scan(folder.fd, layers.LETTER_OF).items()):
+            if letter == "w":
+                needed = lower.hides(self._resolver, below, name)
+                yield from self._placer.whiteout(folder, target, name, needed=needed)
+            elif letter != "d":
+                yield from self._placer.file(folder, target, name)
+            else:
+                child = self._merged(directory, name)
+                if child is None:
+                    yield from self._placer.directory(folder, target, name, below)
+                    continue
+                try:
+                    yield from self._merge(child, folder, name)
+                finally:
+                    child.close()
+        if not below.parts and directory.path:
+            yield from self._placer.without_devices(folder, target)
+
+    def _merged(self, directory: MergedDir, name: str) -> MergedDir | None:
+        """Return a directory that is merged of both layers, None for one of the upper alone."""
+        found = self._resolver.lookup(directory, name)
+        if found.error or [part.layer for part in found.parts[:2]] != [0, 1]:
+            found.close()
+            return None
+        return self._resolver.directory(directory, name, found)
+
+    def _merge(self, child: MergedDir, folder: Folder, name: str) -> Iterator[Step]:
+        inner = self._folder(child.parts[0], 0)
+        yield from self._pair(child, inner)
+        yield self._attributes(inner, self._folder(child.parts[1], 1))
+        if self._same:
+            yield folder.rmdir(name, "all that it held is in the lower layer")
+
+    def _attributes(self, source: Folder, target: Folder) -> Step:
+        places = (".", source.fd), (".", target.fd)
+        words = copying.attribute_words(*places, target.path, self._prefix, source.times)
+        return Step(
+            Verb.ATTRIBUTES, target.path, f"as those of {source.path}",
+            lambda: copying.copy_attributes(*places, self._prefix, source.times), words,
+        )  # fmt: skip
+
+    def _barrier(self) -> Step:
+        fd = self._resolver.roots[1]
+        path = self._view.layers[1]
+        words = (("sync", "-f", "--", path),)
+        return Step(Verb.SYNC, path, "before the upper layer is emptied",
+                    lambda: changing.sync(fd), words)  # fmt: skip
+
+    def _work_anew(self) -> Iterator[Step]:
+        """Yield the steps that remove an index of what the upper layer held."""
+        work = self._view.stack.work or ""
+        with ExitStack() as closing:
+            try:
+                fd = layers.open_root(work)
+                closing.callback(os.close, fd)
+                index = layers.open_dir("index", fd)
+                closing.callback(os.close, index)
+            except OSError:
+                return  # there is none
+            inside = Folder(index, f"{work}/index", self._prefix)
+            for name in sorted(os.listdir(index)):
+                status = layers.status(name, index)
+                if status is not None:
+                    yield inside.remove(name, status, "an entry of the index")
+            yield Folder(fd, work, self._prefix).rmdir("index", "it is empty")

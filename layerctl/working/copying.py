@@ -1,0 +1,83 @@
+"""Copy a file with all that it has: content and holes, owner, mode, attributes, flags, times."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from layerctl.kernel import changing, layers
+from layerctl.working.sameness import is_marker, own
+from layerctl.working.steps import Words, touch
+
+#: A name in an open directory.
+Place = tuple[str, int]
+
+
+def copy_file(source: Place, target: Place, prefix: str) -> None:
+    """Create a copy of what is not a directory, without overlay's own attributes.
+
+    Raises OSError, FileExistsError where the name is taken.
+    """
+    (name, fd), (to, to_fd) = source, target
+    status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+    if stat.S_ISREG(status.st_mode):
+        changing.copy_content(name, fd, to, to_fd)
+    elif stat.S_ISLNK(status.st_mode):
+        changing.symlink(os.readlink(name, dir_fd=fd), to, to_fd)
+    else:
+        changing.mknod(to, to_fd, stat.S_IFMT(status.st_mode) | 0o600, status.st_rdev)
+    copy_attributes(source, target, prefix, (status.st_atime_ns, status.st_mtime_ns))
+
+
+def copy_attributes(source: Place, target: Place, prefix: str, times: tuple[int, int]) -> None:
+    """Give a file the owner, mode, attributes and flags of another one, and times.
+
+    The mode follows the owner, whose change clears suid; capabilities follow both; flags such as
+    immutable come last. Raises OSError.
+    """
+    (name, fd), (to, to_fd) = source, target
+    status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+    changing.set_owner(status.st_uid, status.st_gid, to_fd, to)
+    if not stat.S_ISLNK(status.st_mode):
+        changing.set_mode(status.st_mode, to_fd, to)
+    wanted = own(layers.attributes(fd, name), prefix)
+    there = layers.attributes(to_fd, to)
+    for attribute in there:
+        if attribute not in wanted and not is_marker(attribute, prefix):
+            changing.remove_attribute(attribute, to_fd, to)
+    for attribute, value in wanted.items():
+        if there.get(attribute) != value:
+            changing.set_attribute(attribute, value, to_fd, to)
+    changing.set_times(*times, to_fd, to)
+    if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
+        flags = changing.flags(fd, name)
+        if flags != changing.flags(to_fd, to):
+            changing.set_flags(flags, to_fd, to)
+
+
+def attribute_words(
+    source: Place, target: Place, path: str, prefix: str, times: tuple[int, int]
+) -> tuple[Words, ...]:
+    """Return the command lines that do what `copy_attributes` does; `path` is the target's.
+
+    The target may not exist yet: its descriptor is -1 then, in a dry run.
+    """
+    (name, fd), (to, to_fd) = source, target
+    status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+    words: list[Words] = [
+        ("chown", "-h", f"{status.st_uid}:{status.st_gid}", "--", path),
+        ("chmod", f"{stat.S_IMODE(status.st_mode):05o}", "--", path),
+    ]
+    wanted = own(layers.attributes(fd, name), prefix)
+    there = layers.attributes(to_fd, to) if to_fd >= 0 else {}
+    words += [
+        ("setfattr", "-h", "-x", attribute, "--", path)
+        for attribute in there
+        if attribute not in wanted and not is_marker(attribute, prefix)
+    ]
+    words += [
+        ("setfattr", "-h", "-n", attribute, "-v", f"0x{value.hex()}", "--", path)
+        for attribute, value in wanted.items()
+        if there.get(attribute) != value
+    ]
+    return (*words, touch(path, times[1]))

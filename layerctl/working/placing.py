@@ -1,0 +1,267 @@
+"""Put what an upper layer has into the lower one, unseen: the upper one still covers it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from layerctl.inspecting.resolvers.overlay import Overlay
+from layerctl.inspecting.resolvers.resolver import Found
+from layerctl.inspecting.resolvers.tree import MergedDir
+from layerctl.kernel import changing, layers
+from layerctl.working import copying, lower
+from layerctl.working.emptying import remove_tree, strip
+from layerctl.working.sameness import File, same_file
+from layerctl.working.steps import Folder, Step, Verb
+
+
+class Placer:
+    """Moves on one filesystem, copies to another."""
+
+    def __init__(self, resolver: Overlay, *, same: bool) -> None:
+        self._resolver = resolver
+        self._prefix = resolver.settings.prefix
+        self._same = same
+
+    def whiteout(
+        self, source: Folder, target: Folder, name: str, *, needed: bool
+    ) -> Iterator[Step]:
+        """Yield the steps that do in the lower layer what a whiteout does above it."""
+        status = layers.status(name, target.fd)
+        if status is not None and stat.S_ISDIR(status.st_mode):
+            yield from remove_tree(target, name, "it is hidden by a whiteout")
+            status = None
+        if needed and self._same:
+            yield self._move(source, target, name)
+            return
+        if status is not None and not (needed and layers.letter_of(status) == "w"):
+            yield self._unlink(target, name, "it is hidden by a whiteout")
+            status = None
+        if needed and status is None:
+            yield self._create_device(target, name)
+        if self._same:
+            above = layers.status(name, source.fd)
+            if above is not None:
+                yield source.remove(name, above, "nothing is left to hide")
+
+    def file(self, source: Folder, target: Folder, name: str) -> Iterator[Step]:
+        """Yield the steps that put a file that is not a directory in its place."""
+        status = layers.status(name, target.fd)
+        if status is not None and stat.S_ISDIR(status.st_mode):
+            yield from remove_tree(target, name, "it is hidden by a file")
+            status = None
+        if self._same:
+            yield from strip(source, name, self._prefix)
+            yield self._move(source, target, name)
+            return
+        if status is not None:
+            if self._is_copied(source, target, name, status):
+                return
+            yield self._unlink(target, name, "it is hidden by a file")
+        yield self._copy(source, target, name)
+
+    def directory(
+        self, source: Folder, target: Folder, name: str, below: MergedDir
+    ) -> Iterator[Step]:
+        """Yield the steps for a directory that is not merged with one of the lower layer.
+
+        It must be opaque there if layers below have the name, and it hid them or the lower layer
+        did.
+        """
+        status = layers.status(name, target.fd)
+        attribute = f"{self._prefix}opaque"
+        is_opaque = layers.attribute(attribute, source.fd, name) == b"y"
+        hidden = lower.hides(self._resolver, below, name)
+        needed = hidden and (is_opaque or status is not None)
+        if needed and not is_opaque:
+            yield self._mark(source, name, attribute)
+        if status is not None:
+            why = "it is hidden by a directory"
+            if stat.S_ISDIR(status.st_mode):
+                yield from remove_tree(target, name, why)
+            else:
+                yield self._unlink(target, name, why)
+        with self._beneath(below, name, opaque=needed) as deeper:
+            if not self._same:
+                yield from self._copy_tree(source, target, name, deeper, opaque=needed)
+                return
+            yield from self._strip_tree(source, name, deeper)
+        if is_opaque and not needed:
+            yield self._unmark(source, name, attribute)
+        yield self._move(source, target, name)
+
+    def without_devices(self, source: Folder, target: Folder) -> Iterator[Step]:
+        """Yield the steps that remove whiteouts which a listing would show without the upper."""
+        above = layers.scan(source.fd, layers.LETTER_OF)
+        for name, letter in sorted(layers.scan(target.fd, layers.LETTER_OF).items()):
+            if name in above:
+                continue
+            by_attribute = letter == "f" and self._is_whiteout(target.fd, name)
+            if letter == "w" or by_attribute:
+                yield self._unlink(target, name, "a whiteout over nothing")
+
+    def _is_whiteout(self, fd: int, name: str) -> bool:
+        status = layers.status(name, fd)
+        if status is None or status.st_size:
+            return False
+        return layers.attribute(f"{self._prefix}whiteout", fd, name) is not None
+
+    # Steps
+
+    def _move(self, source: Folder, target: Folder, name: str) -> Step:
+        def run() -> None:
+            changing.rename(name, source.fd, name, target.fd)
+
+        words = ("mv", "-T", "--", source.inside(name), target.inside(name))
+        return source.step(Verb.MOVE, name, f"to {target.path}", run, words)
+
+    def _unlink(self, target: Folder, name: str, why: str) -> Step:
+        words = (("rm", "-f", "--", target.inside(name)),)
+        return Step(Verb.REMOVE, target.inside(name), why,
+                    lambda: changing.unlink(name, target.fd), words)  # fmt: skip
+
+    def _create_device(self, target: Folder, name: str) -> Step:
+        path = target.inside(name)
+        return Step(
+            Verb.CREATE, path, "a whiteout, since lower layers have the name",
+            lambda: changing.mknod(name, target.fd, stat.S_IFCHR),
+            (("mknod", "--", path, "c", "0", "0"),),
+        )  # fmt: skip
+
+    def _mark(self, folder: Folder, name: str, attribute: str) -> Step:
+        path = folder.inside(name)
+        return Step(
+            Verb.MARK, path, attribute,
+            lambda: changing.set_attribute(attribute, b"y", folder.fd, name),
+            (("setfattr", "-h", "-n", attribute, "-v", "y", "--", path),),
+        )  # fmt: skip
+
+    def _unmark(self, folder: Folder, name: str, attribute: str) -> Step:
+        path = folder.inside(name)
+        return Step(
+            Verb.UNMARK, path, attribute,
+            lambda: changing.remove_attribute(attribute, folder.fd, name),
+            (("setfattr", "-h", "-x", attribute, "--", path),),
+        )  # fmt: skip
+
+    def _copy(self, source: Folder, target: Folder, name: str) -> Step:
+        def run() -> None:
+            copying.copy_file((name, source.fd), (name, target.fd), self._prefix)
+
+        path = target.inside(name)
+        words = ("cp", "-a", "--reflink=auto", "-T", "--", source.inside(name), path)
+        return Step(Verb.COPY, path, f"from {source.path}", run, (words,))
+
+    def _is_copied(self, source: Folder, target: Folder, name: str, status: os.stat_result) -> bool:
+        """Tell whether an earlier run has copied a file already."""
+        one = os.stat(name, dir_fd=source.fd, follow_symlinks=False)
+        ours, theirs = File(name, source.fd, one), File(name, target.fd, status)
+        return same_file(ours, theirs, self._prefix)
+
+    # Whole trees
+
+    @contextmanager
+    def _beneath(self, below: MergedDir, name: str, *, opaque: bool) -> Iterator[MergedDir]:
+        """Yield what layers below merge with a directory: nothing where that is opaque."""
+        found = Found() if opaque else lower.look(self._resolver, below, name)
+        parts = found.parts if found.letter == "d" and not found.error else []
+        try:
+            yield MergedDir(below.child_path(name), parts)
+        finally:
+            found.close()
+
+    def _strip_tree(self, source: Folder, name: str, below: MergedDir) -> Iterator[Step]:
+        """Yield the steps that take the markers off a tree that is moved as a whole.
+
+        A directory in it stays opaque where layers below have the name.
+        """
+        yield from strip(source, name, self._prefix, keep=("opaque",))
+        fd = layers.open_dir(name, source.fd)
+        try:
+            inner = Folder(fd, source.inside(name), self._prefix)
+            for one, letter in sorted(layers.scan(fd, layers.LETTER_OF).items()):
+                if letter == "w":
+                    continue
+                if letter != "d":
+                    yield from strip(inner, one, self._prefix)
+                    continue
+                opaque = self._stays_opaque(inner, one, below)
+                if not opaque:
+                    yield from strip(inner, one, self._prefix)
+                with self._beneath(below, one, opaque=opaque) as deeper:
+                    yield from self._strip_tree(inner, one, deeper)
+        finally:
+            os.close(fd)
+
+    def _stays_opaque(self, folder: Folder, name: str, below: MergedDir) -> bool:
+        value = layers.attribute(f"{self._prefix}opaque", folder.fd, name)
+        return value == b"y" and lower.hides(self._resolver, below, name)
+
+    def _copy_tree(
+        self, source: Folder, target: Folder, name: str, below: MergedDir, *, opaque: bool
+    ) -> Iterator[Step]:
+        """Yield the steps that copy a directory with all that it holds."""
+        path = target.inside(name)
+        yield Step(Verb.CREATE, path, f"as {source.inside(name)}",
+                   lambda: changing.mkdir(name, target.fd), (("mkdir", "--", path),))  # fmt: skip
+        if opaque:
+            yield self._mark(target, name, f"{self._prefix}opaque")
+        fd = layers.open_dir(name, source.fd)
+        made = _Later(target, name)
+        try:
+            inner = Folder(fd, source.inside(name), self._prefix)
+            for one, letter in sorted(layers.scan(fd, layers.LETTER_OF).items()):
+                yield from self._copy_one(inner, made.folder(self._prefix), one, letter, below)
+            yield self._directory_attributes(source, target, name, inner.times)
+        finally:
+            os.close(fd)
+            made.close()
+
+    def _copy_one(
+        self, source: Folder, target: Folder, name: str, letter: str, below: MergedDir
+    ) -> Iterator[Step]:
+        if letter == "d":
+            opaque = self._stays_opaque(source, name, below)
+            with self._beneath(below, name, opaque=opaque) as deeper:
+                yield from self._copy_tree(source, target, name, deeper, opaque=opaque)
+        elif letter != "w":
+            yield self._copy(source, target, name)
+        elif lower.hides(self._resolver, below, name):
+            yield self._create_device(target, name)
+
+    def _directory_attributes(
+        self, source: Folder, target: Folder, name: str, times: tuple[int, int]
+    ) -> Step:
+        places = (name, source.fd), (name, target.fd)
+        path = target.inside(name)
+        return Step(
+            Verb.ATTRIBUTES, path, f"as those of {source.inside(name)}",
+            lambda: copying.copy_attributes(*places, self._prefix, times),
+            copying.attribute_words(*places, path, self._prefix, times),
+        )  # fmt: skip
+
+
+class _Later:
+    """A directory that is opened once it exists, which in a dry run it never does."""
+
+    def __init__(self, above: Folder, name: str) -> None:
+        self._above = above
+        self._name = name
+        self._fd = -1
+
+    def folder(self, prefix: str) -> Folder:
+        """Return the directory; without a descriptor while it does not exist."""
+        path = self._above.inside(self._name)
+        if self._fd < 0:
+            try:
+                self._fd = layers.open_dir(self._name, self._above.fd)
+            except OSError:
+                return Folder(-1, path, prefix)
+        return Folder(self._fd, path, prefix)
+
+    def close(self) -> None:
+        """Close it."""
+        if self._fd >= 0:
+            os.close(self._fd)

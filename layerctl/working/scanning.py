@@ -1,0 +1,118 @@
+"""What of a layer cannot be merged down, and how much room it needs elsewhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import chain
+
+from layerctl.errors import RefusedError
+from layerctl.inspecting.opening import Opened
+from layerctl.inspecting.resolvers.overlay import Overlay
+from layerctl.kernel import layers
+
+#: Marks that mean something else, or nothing, in another layer.
+_BOUND = ("redirect", "metacopy", "whiteout", "protattr")
+
+
+def demand_movable(view: Opened, overlay: Overlay) -> None:
+    """Raise RefusedError where the upper layer holds what cannot be merged down as it is."""
+    prefix = overlay.settings.prefix
+    for path, what in chain(_bound(view, overlay, prefix), _denied(overlay)):
+        raise RefusedError(
+            "layer-not-movable",
+            f"{view.layers[0]}/{path}: {what}",
+            why="it means something only in the layer that it is in",
+            hint="copy the files out through a mount of the layers",
+        )
+    if overlay.settings.verify:
+        raise _indexed("nfs_export=on checks each directory against the lower one")
+    if overlay.origins is not None and overlay.origins.names:
+        raise _indexed("the index links names of lower files to the upper layer")
+
+
+def _indexed(why: str) -> RefusedError:
+    return RefusedError(
+        "layer-indexed",
+        "the upper layer has an index that depends on the lower layer",
+        why=why,
+        hint="copy the files out through a mount with index=off",
+    )
+
+
+def _bound(view: Opened, overlay: Overlay, prefix: str) -> Iterator[tuple[str, str]]:
+    def unread(path: str, error: OSError) -> None:
+        raise RefusedError(
+            "layer-part-unreadable",
+            f"{view.layers[0]}/{path} cannot be read: {error.strerror}",
+            why="what is not known cannot be merged",
+            hint="run the command as root",
+        )
+
+    wanted = {f"{prefix}{mark}" for mark in (*_BOUND, "opaque")}
+    for fd, path in layers.directories(overlay.roots[0], unread):
+        names = layers.scan(fd, layers.LETTER_OF)
+        for name, found in layers.with_attributes(fd, names, wanted, unread).items():
+            place = f"{path}/{name}" if path else name
+            marks = {one.removeprefix(prefix) for one in found}
+            opaque = layers.attribute(f"{prefix}opaque", fd, name) if "opaque" in marks else None
+            if names[name] == "d" and opaque == b"y":
+                marks.discard("redirect")  # which the kernel does not read there
+            for mark in _BOUND:
+                if mark in marks:
+                    yield place, f"it has the attribute {prefix}{mark}"
+            if opaque not in (None, b"y"):
+                yield place, f"{prefix}opaque has another value than 'y'"
+
+
+def _denied(overlay: Overlay) -> Iterator[tuple[str, str]]:
+    """Yield the directories of the upper layer that the kernel denies a lookup of."""
+    waiting = [overlay.root()]
+    while waiting:
+        directory = waiting.pop()
+        overlay.reopen(directory)
+        try:
+            for name, letter in layers.scan(directory.parts[0].fd, layers.LETTER_OF).items():
+                if letter != "d":
+                    continue
+                found = overlay.lookup(directory, name)
+                if found.error or found.letter != "d" or found.parts[0].layer:
+                    found.close()
+                    yield directory.child_path(name), f"a lookup fails: {found.refused}"
+                    continue
+                child = overlay.directory(directory, name, found)
+                child.close()
+                waiting.append(child)
+        finally:
+            directory.close()
+
+
+def demand_copiable(view: Opened, overlay: Overlay) -> None:
+    """Raise RefusedError where the upper layer cannot be copied to another filesystem.
+
+    There is no room, or files have several names: these would be two files for a while.
+    """
+    blocks = count = 0
+    for fd, path in layers.directories(overlay.roots[0], lambda _, __: None):
+        for name, letter in layers.scan(fd, layers.LETTER_OF).items():
+            status = layers.status(name, fd)
+            if status is None:
+                continue
+            blocks += status.st_blocks * 512
+            count += 1
+            if status.st_nlink > 1 and letter not in "dw":
+                raise RefusedError(
+                    "hard-link-elsewhere",
+                    f"{view.layers[0]}/{path}/{name} has several names",
+                    why="the lower layer is on another filesystem, and the names would be separate "
+                    "files until the last of them is there",
+                    hint="copy the lower layer to the filesystem of the upper one first",
+                )
+    room = os.statvfs(overlay.roots[1])
+    if blocks > room.f_bavail * room.f_frsize or (room.f_files and count > room.f_favail):
+        raise RefusedError(
+            "no-room",
+            f"{view.layers[1]} has no room for {blocks:,} bytes in {count:,} files",
+            why="the lower layer is on another filesystem, so that everything is copied",
+            hint="free some room there; layerctl trim may make the upper layer smaller",
+        )

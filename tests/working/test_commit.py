@@ -1,0 +1,219 @@
+"""Commit: the upper layer goes into the lower one, and the kernel shows the same all the while."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+from functools import partial
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from layerctl.kernel import syscalls
+from layerctl.usecases import working
+from layerctl.working import commit
+from tests.support import in_namespace, layerctl
+from tests.support.stacks import Case, Mounted, make_case
+from tests.support.trees import differences, look, shown
+from tests.support.working import Checking, Work, check_killed, check_view, of_many
+
+
+def work(case: Case) -> None:
+    with working.committing(case.stack) as steps:
+        list(working.do(steps))
+
+
+def work_by_copying(case: Case) -> None:
+    """Work as if the layers were on two filesystems."""
+    with mock.patch.object(commit, "renames_work", return_value=False):
+        work(case)
+
+
+@pytest.mark.parametrize("user", [False, True], ids=["trusted", "user"])
+@pytest.mark.parametrize("check", [check_view, check_killed])
+@pytest.mark.parametrize("how", [work, work_by_copying], ids=["rename", "copy"])
+def test_random_stacks(how: Work, check: Checking, *, user: bool) -> None:
+    assert in_namespace(partial(of_many, check, how, user=user), user=user) == []
+
+
+def layers(lab: Path, *, lowers: int = 1, elsewhere: bool = False) -> Case:
+    """Make empty layers, the first lower one on another filesystem where that is asked for."""
+    for name in ("u", "w", "m", "other", *(f"l{number}" for number in range(lowers))):
+        (lab / name).mkdir()
+    if elsewhere:
+        syscalls.mount("other", f"{lab}/l0", "tmpfs", 0, "")
+    return make_case(str(lab), [f"{lab}/l{n}" for n in range(lowers)], upper=f"{lab}/u")
+
+
+def kept(case: Case, how: Work = work) -> None:
+    """Commit; demand that the kernel shows the same, and that the upper layer is empty."""
+    before = shown(case)
+    how(case)
+    assert list(differences(before, shown(case))) == []
+    assert os.listdir(case.stack.layers[0].path) == []
+    left = os.listxattr(case.stack.layers[0].path)
+    assert not [name for name in left if "layerctl" in name]
+
+
+@pytest.mark.namespace
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["rename", "copy"])
+def test_everything_is_preserved(lab: Path, *, elsewhere: bool) -> None:
+    case = layers(lab, elsewhere=elsewhere)
+    make_everything(lab / "u")
+    before = look(str(lab / "u"))
+    os.setxattr(lab / "u/d", "trusted.overlay.origin", b"")
+    kept(case)
+    after = look(str(lab / "l0"))
+    assert list(differences(before, after)) == []
+    assert (lab / "l0/holes").stat().st_blocks < 100
+    assert after["capable"].attributes[0][0] == "security.capability"
+    assert not [one for one in os.listxattr(lab / "l0/d") if one.endswith("overlay.origin")]
+    assert "trusted.overlay.overlay.opaque" in os.listxattr(lab / "l0/d")
+
+
+def make_everything(lab: Path) -> None:
+    """Make one file of each kind, with all that a file can have."""
+    (lab / "suid").write_text("x")
+    os.chown(lab / "suid", 7, 8)
+    (lab / "suid").chmod(0o6755)
+    os.symlink("nowhere", lab / "link")
+    os.chown(lab / "link", 5, 6, follow_symlinks=False)
+    os.mknod(lab / "fifo", stat.S_IFIFO | 0o640)
+    os.mknod(lab / "socket", stat.S_IFSOCK | 0o604)
+    os.mknod(lab / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    os.mknod(lab / "disk", stat.S_IFBLK | 0o660, os.makedev(7, 3))
+    with (lab / "holes").open("wb") as file:
+        file.seek(10**7)
+        file.write(b"end")
+    (lab / "capable").write_text("x")
+    os.setxattr(
+        lab / "capable", "security.capability", bytes.fromhex("0100000200200000" + "00" * 12)
+    )
+    (lab / os.fsdecode(b"bad \xff\n\\name")).write_text("x")
+    (lab / "d").mkdir()
+    (lab / "d/inside").write_text("x")
+    for name, value in (("user.note", b"x"), ("trusted.note", b"y")):
+        os.setxattr(lab / "d", name, value)
+    os.setxattr(lab / "d", "trusted.overlay.overlay.opaque", b"y")
+    subprocess.run(["setfacl", "-m", "u:7:rx", "-m", "d:u:8:r", lab / "d"], check=True)
+    (lab / "d").chmod(0o1770)
+    for number, path in enumerate(sorted(lab.rglob("*"), reverse=True)):
+        os.utime(path, ns=(number, 10**18 + number), follow_symlinks=False)
+
+
+@pytest.mark.namespace
+def test_names_of_one_file_stay_one_file(lab: Path) -> None:
+    case = layers(lab)
+    (lab / "u/one").write_text("x")
+    os.link(lab / "u/one", lab / "u/two")
+    kept(case)
+    assert (lab / "l0/one").samefile(lab / "l0/two")
+
+
+@pytest.mark.namespace
+def test_whiteouts_stay_where_a_layer_below_has_the_name(lab: Path) -> None:
+    case = layers(lab, lowers=2)
+    for name in ("l1/below", "l0/both", "l1/both", "l0/next"):
+        (lab / name).write_text("x")
+    for name in ("below", "both", "next"):
+        os.mknod(lab / "u" / name, stat.S_IFCHR, 0)
+    kept(case)
+    assert sorted(os.listdir(lab / "l0")) == ["below", "both"]
+
+
+@pytest.mark.namespace
+def test_a_directory_over_a_whiteout_or_a_file_becomes_opaque(lab: Path) -> None:
+    case = layers(lab, lowers=2)
+    for name in ("white", "file", "alone"):
+        (lab / "u" / name).mkdir()
+    for name in ("white", "file"):
+        (lab / "l1" / name).mkdir()
+        (lab / "l1" / name / "hidden").write_text("x")
+    os.mknod(lab / "l0/white", stat.S_IFCHR, 0)
+    (lab / "l0/file").write_text("x")
+    os.setxattr(lab / "u/alone", "trusted.overlay.opaque", b"y")
+    kept(case)
+    opaque = [name for name in os.listdir(lab / "l0") if os.listxattr(lab / "l0" / name)]
+    assert sorted(opaque) == ["file", "white"]
+
+
+@pytest.mark.namespace
+def test_the_bottom_layer_gets_no_markers(lab: Path) -> None:
+    case = layers(lab)
+    (lab / "l0/d").mkdir()
+    (lab / "l0/d/file").write_text("x")
+    (lab / "l0/gone").mkdir()
+    (lab / "l0/gone/deep").write_text("x")
+    with Mounted(case):
+        (lab / "m/d/file").chmod(0o600)
+        shutil.rmtree(lab / "m/gone")
+        (lab / "m/gone").mkdir()
+        (lab / "m/gone/new").mkdir()
+        (lab / "m/d/file").rename(lab / "m/gone/new/file")
+    kept(case)
+    for path in (lab / "l0").rglob("*"):
+        assert os.listxattr(path) == []
+        assert not stat.S_ISCHR(path.lstat().st_mode)
+
+
+REFUSED = {"redirect": b"/x", "metacopy": b"", "whiteout": b"", "protattr": b"i"}
+
+
+@pytest.mark.namespace
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_cannot_be_done_is_refused_before_anything_is_touched(lab: Path, what: str) -> None:
+    case = layers(lab)
+    for name in ("a", "b"):
+        (lab / "u" / name).write_text("x")
+    marked = lab / "u/d" if what == "redirect" else lab / "u/f"
+    marked.mkdir() if what == "redirect" else marked.touch()
+    (lab / "l0/f").touch()
+    os.setxattr(marked, f"trusted.overlay.{what}", REFUSED[what])
+    before = look(str(lab / "u"))
+    done = layerctl("commit", "-u", "u", "-l", "l0", "-w", "w", "--json")
+    assert (done.returncode, json.loads(done.stderr)["error"]["id"]) == (32, "layer-not-movable")
+    assert look(str(lab / "u")) == before
+    assert case.stack.upper == f"{lab}/u"
+
+
+@pytest.mark.namespace
+def test_hard_links_are_not_copied_to_another_filesystem(lab: Path) -> None:
+    layers(lab, elsewhere=True)
+    (lab / "u/one").write_text("x")
+    os.link(lab / "u/one", lab / "u/two")
+    done = layerctl("commit", "-u", "u", "-l", "l0", "-w", "w", "--json")
+    assert json.loads(done.stderr)["error"]["id"] == "hard-link-elsewhere"
+
+
+@pytest.mark.namespace
+def test_a_full_filesystem_is_known_before(lab: Path) -> None:
+    layers(lab)
+    syscalls.mount("small", f"{lab}/l0", "tmpfs", 0, "size=64k")
+    (lab / "u/big").write_bytes(b"x" * 10**6)
+    done = layerctl("commit", "-u", "u", "-l", "l0", "-w", "w", "--json")
+    assert json.loads(done.stderr)["error"]["id"] == "no-room"
+    assert os.listdir(lab / "l0") == []
+
+
+@pytest.mark.namespace
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["rename", "copy"])
+def test_a_script_does_the_same(lab: Path, *, elsewhere: bool) -> None:
+    case = layers(lab, elsewhere=elsewhere)
+    (lab / "l0/d").mkdir()
+    (lab / "l0/gone").write_text("x")
+    (lab / "u/d").mkdir(mode=0o700)
+    (lab / "u/d/file").write_text("x")
+    (lab / "u/new").mkdir()
+    (lab / "u/new/file").write_text("x")
+    os.mknod(lab / "u/gone", stat.S_IFCHR, 0)
+    before = shown(case)
+    stack = ("-u", f"{lab}/u", "-l", f"{lab}/l0", "-w", f"{lab}/w")
+    script = layerctl("commit", "--print", "sh", *stack).stdout
+    assert list(differences(before, shown(case))) == []
+    subprocess.run(["sh"], input=script, text=True, check=True)
+    assert os.listdir(lab / "u") == []
+    assert list(differences(before, shown(case))) == []
