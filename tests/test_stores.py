@@ -96,8 +96,9 @@ def test_every_form_of_a_name_is_found(made: Path) -> None:
         assert found(name) == [top]
     if store.engine != "containerd":
         assert found(f"layer:{top.id}") == [top]
-    if top.chain:
-        assert found(f"layer:{top.chain}") == [top]
+    for hashed in filter(None, (top.chain, top.diff)):
+        assert found(f"layer:{hashed}") == [top]
+    assert top.diff
     (named,) = names.find(f"{top.directory}/usr/bin/x", [store])
     assert named.path == "usr/bin/x"
     assert found("nothing-of-this-name") == []
@@ -131,8 +132,27 @@ def test_docker_with_an_image_store_of_containerds(tmp_path: Path, place: str, r
     )
     for name in ("web", "docker:web", CONTAINER[:12]):
         assert [one.thing for one in names.find(name, [store])] == list(store.containers)
-    for name in ("app:2", manifest, config, config[7:19]):
+    for name in ("app:2", "docker.io/library/app:2", manifest, config, config[7:19]):
         assert [one.thing for one in names.find(name, [store])] == [image]
+
+
+def test_what_containerd_made_and_never_used_is_no_store(tmp_path: Path) -> None:
+    """Docker starts a containerd that makes its directories and keeps nothing in them."""
+    maker = Docker(tmp_path)
+    maker.container("web", maker.image("app:2", ["base"], ["ADD base"]))
+    (tmp_path / "containerd/daemon/io.containerd.snapshotter.v1.overlayfs").mkdir(parents=True)
+    store = _only(tmp_path)
+    assert (store.engine, store.unknown) == ("docker", ())
+
+
+def test_an_id_that_is_no_hash_is_a_name_whole(tmp_path: Path) -> None:
+    maker = Containerd(tmp_path)
+    maker.image("docker.io/library/app:2", ["base"], ["ADD base"])
+    maker.container("a-container-called-so", "docker.io/library/app:2")
+    (container,) = _only(tmp_path).containers
+    assert container.label == "a-container-called-so"
+    (named,) = names.find(container.label, [_only(tmp_path)])
+    assert named.spelled == "containerd:a-container-called-so"
 
 
 def test_short_links_of_dockers_are_names(tmp_path: Path) -> None:

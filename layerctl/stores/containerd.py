@@ -16,7 +16,7 @@ from layerctl.kernel.rooted import Rooted
 from layerctl.stores import bolt
 from layerctl.stores.bolt import Bucket, DamagedError
 from layerctl.stores.docker import Containers
-from layerctl.stores.reading import Reading, chain_ids, steps_of, strings
+from layerctl.stores.reading import Reading, chain_ids, short_name, steps_of, strings
 from layerctl.stores.store import Container, Image, Store, StoredLayer
 
 SNAPSHOTTER = "io.containerd.snapshotter.v1.overlayfs"
@@ -43,8 +43,17 @@ class _Named(NamedTuple):
 
 
 def is_one(root: Rooted, path: str) -> bool:
-    """Tell whether a directory is containerd's."""
-    return root.has(f"{path}/{SNAPSHOTTER}")
+    """Tell whether a directory is containerd's, and has ever held a layer.
+
+    The one that Docker starts makes its directories even where Docker keeps its layers itself.
+    """
+    base = f"{path}/{SNAPSHOTTER}"
+    try:
+        return "metadata.db" in root.names(base) or bool(root.names(f"{base}/snapshots"))
+    except PermissionError:
+        return True
+    except OSError:
+        return False
 
 
 def read(root: Rooted, path: str, engine: str = "") -> Store:
@@ -61,12 +70,14 @@ class _Containerd(Reading):
         self.docker = docker
         self.snapshots: dict[str, _Snapshot] = {}
         self.named: list[_Named] = []
+        #: The diff id of each chain id, as the images tell it.
+        self.diffs: dict[str, str] = {}
 
     def store(self) -> Store:
         self.whole = self._database(f"{SNAPSHOTTER}/metadata.db", self._read_snapshots)
         self._database(_META, self._read_names)
-        layers = dict(self._layers())
         images = tuple(image for named in self.named for image in self._images(named))
+        layers = dict(self._layers())
         containers = tuple(one for named in self.named for one in self._containers(named))
         return Store(
             "containerd",
@@ -139,7 +150,8 @@ class _Containerd(Reading):
             chain = name if _DIGEST.fullmatch(name) else ""
             place = present.pop(one.id, "")
             below = None if parent is None else parent.id
-            yield one.id, StoredLayer(one.id, place and f"{place}/fs", below, chain)
+            diff = self.diffs.get(name, "")
+            yield one.id, StoredLayer(one.id, place and f"{place}/fs", below, chain, diff)
         for name, place in present.items():
             if name.isdecimal():
                 yield name, StoredLayer(name, f"{place}/fs", recorded=False)
@@ -157,9 +169,11 @@ class _Containerd(Reading):
         for name, digest in named.images.items():
             names.setdefault(digest, []).append(name)
         for digest, called in sorted(names.items()):
-            short = tuple(sorted(map(_short, called)))
+            short = tuple(sorted(map(short_name, called)))
             config_id, config = self._config(digest)
-            chains = chain_ids(strings(self.mapping(config.get("rootfs")).get("diff_ids")))
+            diffs = strings(self.mapping(config.get("rootfs")).get("diff_ids"))
+            chains = chain_ids(diffs)
+            self.diffs |= zip(chains, diffs, strict=True)
             layers = self._below(named.snapshots.get(chains[-1])) if chains else ()
             # an image that was fetched and never unpacked has no snapshots
             if layers:
@@ -197,11 +211,6 @@ class _Containerd(Reading):
             image = named.images.get(known["image"], known["image"])
             state = "running" if running else "stopped"
             yield Container("containerd", identity, name, image, layers, state)
-
-
-def _short(name: str) -> str:
-    """Return an image's name as people say it: without what every name of Docker's has."""
-    return name.removeprefix("docker.io/library/").removeprefix("docker.io/")
 
 
 def _text(raw: bytes) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from layerctl.kernel.rooted import Rooted
-from layerctl.stores.reading import Reading, steps_of, strings
+from layerctl.stores.reading import Reading, short_name, steps_of, strings
 from layerctl.stores.store import Container, Image, Store, StoredLayer
 
 #: A name of big data that is used as a file name as it is.
@@ -81,7 +81,7 @@ class _Storage(Reading):
             config = self._config(identity)
             yield Image(
                 identity,
-                tuple(map(_short, strings(one.get("names")))),
+                tuple(map(short_name, strings(one.get("names")))),
                 below,
                 steps_of(config, len(below)),
             )
@@ -119,11 +119,6 @@ class _Storage(Reading):
                     image if isinstance(image, str) else "",
                     below,
                 )
-
-
-def _short(name: str) -> str:
-    """Return an image's name as people say it: without podman's word for 'made here'."""
-    return name.removeprefix("localhost/").removeprefix("docker.io/library/")
 
 
 def _file_of(name: str) -> str:

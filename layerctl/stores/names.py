@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from layerctl.kernel.rooted import Rooted
 from layerctl.rules.names import IMAGE, KINDS, LAYER
+from layerctl.stores.reading import short_name
 from layerctl.stores.store import Container, Image, Store, StoredLayer
 
 #: No start of an id that is shorter names one: it might be a word.
@@ -70,7 +71,7 @@ def _of_store(name: str, store: Store, kinds: tuple[str, ...]) -> Iterator[tuple
                 yield Named(store, container), found
     for image in store.images if IMAGE in kinds else ():
         called = (*image.names, *map(_untagged, image.names))
-        fits = [_fits(name, image.id, called), _fits(name, image.config, ())]
+        fits = [_fits(short_name(name), image.id, called), _fits(name, image.config, ())]
         if any(one is not None for one in fits):
             yield Named(store, image), any(fits)
     if LAYER in kinds:

@@ -104,6 +104,17 @@ def strings(value: Any) -> list[str]:
     return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
 
 
+def short_name(name: str) -> str:
+    """Return an image's name as people say it: without what the engine adds to any name.
+
+    That is Docker's registry, and podman's word for what was made here.
+    """
+    for prefix in ("localhost/", "docker.io/library/", "docker.io/"):
+        if name.startswith(prefix):
+            return name.removeprefix(prefix)
+    return name
+
+
 def chain_ids(diffs: Iterable[str]) -> list[str]:
     """Return the chain ids of layers from their diff ids, lowest first (OCI image spec, config)."""
     chains: list[str] = []

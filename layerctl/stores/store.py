@@ -65,8 +65,8 @@ class Container(NamedTuple):
 
     @property
     def label(self) -> str:
-        """Its name, else the start of its id."""
-        return self.name or self.id[:12]
+        """Its name, else its id: of a hash, the start."""
+        return self.name or (self.id[:12] if len(self.id) == 64 else self.id)
 
 
 class Store(NamedTuple):
