@@ -37,7 +37,7 @@ def _commands(*numbers: int) -> list[str]:
 @pytest.mark.parametrize("name", ODD)
 def test_every_recipe_where_all_directories_have_odd_names(name: str, lab: Path) -> None:
     (lab / name).mkdir()
-    commands = _commands(*range(1, 11))
+    commands = _commands(*range(1, 14))
     done = run(commands, lab / name)
     assert [(line, code) for line, (_, code) in zip(commands, done, strict=True) if code] == []
     printed = {line: output for line, (output, _) in zip(commands, done, strict=True)}
