@@ -251,6 +251,15 @@ ERRORS: dict[str, ErrorKind] = {
             "Run the command as root, or use -o userxattr for layers with user.overlay.* markers.",
         ),
         ErrorKind(
+            "lookup-denied",
+            EXIT_REFUSED,
+            "The merged tree denies a lookup",
+            "The layers hold something that the kernel refuses with these options, so there is "
+            "nothing to copy.",
+            "Mend the layers, or name the options that they were mounted with.",
+            ("layerctl check -u UPPER -l LOWER",),
+        ),
+        ErrorKind(
             "missing-library",
             EXIT_REFUSED,
             "A required Python library is not installed",
@@ -442,6 +451,13 @@ ERRORS: dict[str, ErrorKind] = {
             "mount(2) with MS_REMOUNT failed; the error number gives the reason.",
             "Examine the mount.",
             ("layerctl doctor TARGET",),
+        ),
+        ErrorKind(
+            "target-exists",
+            EXIT_REFUSED,
+            "The new layer exists already",
+            "A new layer is created as a directory of its own, so the name must be free.",
+            "Name another directory.",
         ),
         ErrorKind(
             "tmpfiles-cannot-express",

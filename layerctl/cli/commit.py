@@ -5,22 +5,38 @@ from __future__ import annotations
 import click
 
 from layerctl.cli.common import layer_flags
-from layerctl.cli.complete import targets
+from layerctl.cli.complete import directories, targets
 from layerctl.cli.help import WithExamples
 from layerctl.cli.working import carry_out, work_options
 from layerctl.codecs.request import Request
+from layerctl.errors import RequestError
 from layerctl.render.errors import note
 from layerctl.render.output import Output
 from layerctl.usecases.targets import open_target
-from layerctl.usecases.working import committing
+from layerctl.usecases.working import committing, flattening_into
 
 
 @click.command("commit", cls=WithExamples)
 @layer_flags
 @work_options
+@click.option(
+    "--into", metavar="DIR", shell_complete=directories,
+    help="Create a new layer as this directory instead; change nothing.",
+)  # fmt: skip
+@click.option(
+    "--layer", "layers", metavar="N..M", default="0..1", show_default=True,
+    help="With --into, merge these layers; 0 is the topmost.",
+)  # fmt: skip
 @click.argument("target", required=False, shell_complete=targets)
 def command(
-    *, request: Request, output: Output, dry_run: bool, form: str | None, target: str | None
+    *,
+    request: Request,
+    output: Output,
+    dry_run: bool,
+    form: str | None,
+    into: str | None,
+    layers: str,
+    target: str | None,
 ) -> None:
     """Merge the upper layer of an overlay into the layer below it.
 
@@ -28,9 +44,28 @@ def command(
     interrupted run is completed by running the command again. The overlay must not be mounted, and
     no other mount may use the lower layer. Refuse, before anything is changed, layers with
     redirects or metadata-only files, and indexed ones.
+
+    With --into, make one new layer of several, which shows the same in their place. Whiteouts stay
+    where layers below have the name. DIR must not exist.
     """
+    run = _run(layers)
+    if into is None and run != range(2):
+        raise RequestError(
+            "usage",
+            "--layer requires --into",
+            hint="without --into, layer 0 is merged into layer 1",
+        )
     found = open_target(target, request)
     for text in found.notes:
         note(text)
-    with committing(found.stack) as steps:
+    merging = committing(found.stack) if into is None else flattening_into(found.stack, run, into)
+    with merging as steps:
         carry_out(steps, output, dry_run=dry_run, form=form)
+
+
+def _run(text: str) -> range:
+    """Return the layers that N..M names."""
+    first, dots, last = text.partition("..")
+    if not (dots and first.isdecimal() and last.isdecimal()):
+        raise RequestError("usage", f"'{text}' is not a run of layers", hint="write it as 0..2")
+    return range(int(first), int(last) + 1)

@@ -118,6 +118,16 @@ EXAMPLES: dict[str, tuple[Example, Example]] = {
         Example("Show how two layers would be merged.", "layerctl commit -n -u upper -l lower"),
         Example("Merge them; upper is empty afterwards.", "layerctl commit -u upper -l lower"),
     ),
+    "deref": (
+        Example(
+            "Copy an upper layer for a kernel that does not know redirects.",
+            "layerctl deref --into plain -u upper -l lower",
+        ),
+        Example(
+            "Only show what would be copied.",
+            "layerctl deref -n --into other -u upper -l lower",
+        ),
+    ),
     "branch": (
         Example("List the branches of an aufs.", "layerctl branch list /srv/aufs", 3),
         Example("Add a branch at the bottom.", "layerctl branch append /srv/aufs base=ro", 3),

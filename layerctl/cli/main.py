@@ -49,6 +49,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("layerctl.cli.check", "Find and mend wrong markers in layers."),
     "trim": ("layerctl.cli.trim", "Remove from an upper layer what changes nothing."),
     "commit": ("layerctl.cli.commit", "Merge an upper layer into the layer below it."),
+    "deref": ("layerctl.cli.deref", "Copy a layer without redirects."),
     "doctor": ("layerctl.cli.doctor", "Find out why a mount fails."),
     "explain": ("layerctl.cli.explain", "Explain a cause or an error."),
     "schema": ("layerctl.cli.schema", "Print the JSON Schema of a command's output."),

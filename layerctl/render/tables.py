@@ -721,6 +721,7 @@ DOCUMENTS: dict[str, tuple[Listing | Single, ...]] = {
     "check": (FAULTS,),
     "trim": (STEPS,),
     "commit": (STEPS,),
+    "deref": (STEPS,),
     "doctor": (FINDINGS, CHECKS),
     "explain": (CAUSES, Single(CAUSE)),
     "error": (ERROR,),

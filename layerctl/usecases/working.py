@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
+from layerctl.errors import RefusedError, RequestError
 from layerctl.inspecting.opening import Opened, opened
-from layerctl.model import MountEntry, Stack
-from layerctl.working import commit, trim
+from layerctl.kernel import layers
+from layerctl.kernel.paths import absolute
+from layerctl.model import MountEntry, Role, Stack
+from layerctl.working import commit, flattening, trim
 from layerctl.working.check import run
 from layerctl.working.check.fault import Fault, Mending
-from layerctl.working.opening import taken
-from layerctl.working.steps import Step
+from layerctl.working.opening import open_layer, taken
+from layerctl.working.steps import Folder, Step
 
 
 @contextmanager
@@ -28,6 +32,36 @@ def committing(stack: Stack) -> Iterator[Iterator[Step]]:
     commit.demand(stack)
     with taken(stack, {0, 1}) as view:
         yield commit.steps(view)
+
+
+@contextmanager
+def flattening_into(stack: Stack, run: range, into: str) -> Iterator[Iterator[Step]]:
+    """Yield the steps that make a new layer at `into` out of a run of layers.
+
+    Raises LayerctlError.
+    """
+    regular = [layer for layer in stack.layers if layer.role is not Role.DATA]
+    if stack.fstype != "overlay" or run.stop > len(regular) or run.start >= run.stop:
+        raise RequestError(
+            "no-such-layer",
+            f"the stack has no layers {run.start}..{run.stop - 1} to merge",
+            hint=f"use numbers from 0 to {len(regular) - 1}; data-only layers cannot be merged",
+        )
+    path = absolute(into)
+    above, name = os.path.split(path)
+    with ExitStack() as closing:
+        fd = open_layer(above, closing)
+        if layers.status(name, fd) is not None:
+            raise RefusedError(
+                "target-exists",
+                f"{into} exists already",
+                why="a new layer is created as a directory of its own, so the name must be free",
+                hint="name a directory that does not exist",
+            )
+        upper = {0} if run.start == 0 and stack.upper is not None else ()
+        view = closing.enter_context(taken(stack, upper))
+        folder = Folder(fd, above.rstrip("/"), view.prefix or "")
+        yield flattening.steps(view, run, folder, name)
 
 
 def do(steps: Iterator[Step]) -> Iterator[Step]:

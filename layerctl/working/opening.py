@@ -27,7 +27,7 @@ def taken(stack: Stack, changed: Collection[int], *, ambiguous: bool = False) ->
     with ExitStack() as closing:
         fds = {}
         for number, layer in enumerate(stack.layers):
-            fds[number] = _open(layer.path, closing)
+            fds[number] = open_layer(layer.path, closing)
             _lock(layer.path, fds[number], exclusive=number in changed)
         _demand_unused(stack, fds, changed, closing)
         view = closing.enter_context(opened(stack, thorough=True))
@@ -40,7 +40,8 @@ def taken(stack: Stack, changed: Collection[int], *, ambiguous: bool = False) ->
         yield view
 
 
-def _open(path: str, closing: ExitStack) -> int:
+def open_layer(path: str, closing: ExitStack) -> int:
+    """Open a directory for a while, following no link of another user. Raises LayerctlError."""
     try:
         above = beneath.open_directory(path)
     except OSError as error:
@@ -71,7 +72,7 @@ def _demand_unused(
     asked = [fds[number] for number in sorted(changed)]
     if stack.work is not None and 0 in changed:
         with suppress(NotFoundError):  # it is created at the first mount
-            asked.append(_open(stack.work, closing))
+            asked.append(open_layer(stack.work, closing))
             names.append(stack.work)
     if not asked:
         return

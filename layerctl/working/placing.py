@@ -14,7 +14,7 @@ from layerctl.kernel import changing, layers
 from layerctl.working import copying, lower
 from layerctl.working.emptying import remove_tree, strip
 from layerctl.working.sameness import File, same_file
-from layerctl.working.steps import Folder, Step, Verb
+from layerctl.working.steps import Folder, Later, Step, Verb
 
 
 class Placer:
@@ -209,7 +209,7 @@ class Placer:
         if opaque:
             yield self._mark(target, name, f"{self._prefix}opaque")
         fd = layers.open_dir(name, source.fd)
-        made = _Later(target, name)
+        made = Later(target, name)
         try:
             inner = Folder(fd, source.inside(name), self._prefix)
             for one, letter in sorted(layers.scan(fd, layers.LETTER_OF).items()):
@@ -241,27 +241,3 @@ class Placer:
             lambda: copying.copy_attributes(*places, self._prefix, times),
             copying.attribute_words(*places, path, self._prefix, times),
         )  # fmt: skip
-
-
-class _Later:
-    """A directory that is opened once it exists, which in a dry run it never does."""
-
-    def __init__(self, above: Folder, name: str) -> None:
-        self._above = above
-        self._name = name
-        self._fd = -1
-
-    def folder(self, prefix: str) -> Folder:
-        """Return the directory; without a descriptor while it does not exist."""
-        path = self._above.inside(self._name)
-        if self._fd < 0:
-            try:
-                self._fd = layers.open_dir(self._name, self._above.fd)
-            except OSError:
-                return Folder(-1, path, prefix)
-        return Folder(self._fd, path, prefix)
-
-    def close(self) -> None:
-        """Close it."""
-        if self._fd >= 0:
-            os.close(self._fd)

@@ -157,3 +157,27 @@ STAMP = "layerctl.times"
 def _sign(status: os.stat_result) -> tuple[int, ...]:
     """Return what a change of a file or of its attributes changes, but for other links to it."""
     return status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns, status.st_uid
+
+
+class Later:
+    """A directory that is opened once it exists, which in a dry run it never does."""
+
+    def __init__(self, above: Folder, name: str) -> None:
+        self._above = above
+        self._name = name
+        self._fd = -1
+
+    def folder(self, prefix: str) -> Folder:
+        """Return the directory; without a descriptor while it does not exist."""
+        path = self._above.inside(self._name)
+        if self._fd < 0:
+            try:
+                self._fd = layers.open_dir(self._name, self._above.fd)
+            except OSError:
+                return Folder(-1, path, prefix)
+        return Folder(self._fd, path, prefix)
+
+    def close(self) -> None:
+        """Close it."""
+        if self._fd >= 0:
+            os.close(self._fd)

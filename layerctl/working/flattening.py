@@ -1,0 +1,243 @@
+"""Make one new layer of several, or of one that has redirects; the old ones stay as they are.
+
+The new layer holds what the merged tree shows of theirs. Whiteouts and opaque directories stay
+only where a layer below has the name. Redirects and metadata-only files do not: a redirected
+directory is copied whole, a file gets its data.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+
+from layerctl.errors import RefusedError
+from layerctl.inspecting.opening import Opened
+from layerctl.inspecting.resolvers.overlay import Overlay
+from layerctl.inspecting.resolvers.resolver import Found
+from layerctl.inspecting.resolvers.tree import MergedDir
+from layerctl.kernel import changing, layers
+from layerctl.working import copying, lower
+from layerctl.working.emptying import remove_tree
+from layerctl.working.steps import Folder, Later, Step, Verb, Words
+
+#: What is made is called so until it is whole.
+_PART = ".layerctl-part"
+
+
+def steps(view: Opened, run: range, above: Folder, name: str) -> Iterator[Step]:
+    """Yield the steps that make the layer `name` in a directory out of a run of layers."""
+    overlay = view.resolver
+    assert isinstance(overlay, Overlay)  # noqa: S101 - the caller saw to that
+    if overlay.origins is not None and overlay.origins.names:
+        raise RefusedError(
+            "layer-indexed",
+            "the upper layer has an index that depends on the lower layer",
+            why="names of one file may lie in several layers",
+            hint="copy the files out through a mount with index=off",
+        )
+    part = name + _PART
+    if layers.status(part, above.fd) is not None:
+        yield from remove_tree(above, part, "an earlier run was interrupted")
+    top = overlay if run.start == 0 else overlay.below(run.start)
+    flattener = _Flattener(view, top, run, above)
+    root = top.root()
+    try:
+        yield from flattener.directory(root, above, part, last=len(run) - 1, opaque=False)
+    finally:
+        root.close()
+
+    def rename() -> None:
+        changing.sync(above.fd)
+        changing.rename(part, above.fd, name, above.fd)
+
+    words = ("mv", "-T", "--", above.inside(part), above.inside(name))
+    yield Step(Verb.MOVE, above.inside(part), f"to {name}, now that it is whole", rename, (words,))
+
+
+class _Flattener:
+    """`overlay` reads the layers from the first of the run down: its numbers start there."""
+
+    def __init__(self, view: Opened, overlay: Overlay, run: range, above: Folder) -> None:
+        self._overlay = overlay
+        self._prefix = overlay.settings.prefix
+        self._paths = view.layers[run.start :]
+        self._last = len(run) - 1
+        self._above = above
+        #: Where the first name of a file with several went.
+        self._links: dict[tuple[int, int], str] = {}
+
+    def directory(
+        self, directory: MergedDir, above: Folder, name: str, *, last: int, opaque: bool
+    ) -> Iterator[Step]:
+        """Yield the steps that copy a merged directory, as far as the layer `last`."""
+        path = above.inside(name)
+        yield Step(Verb.CREATE, path, "a directory",
+                   lambda: changing.mkdir(name, above.fd), (("mkdir", "--", path),))  # fmt: skip
+        if opaque:
+            attribute = f"{self._prefix}opaque"
+            yield Step(
+                Verb.MARK, path, attribute,
+                lambda: changing.set_attribute(attribute, b"y", above.fd, name),
+                (("setfattr", "-h", "-n", attribute, "-v", "y", "--", path),),
+            )  # fmt: skip
+        later = Later(above, name)
+        try:
+            for one in sorted(self._names(directory, last)):
+                yield from self._one(directory, later.folder(self._prefix), one, last)
+        finally:
+            later.close()
+        top = directory.parts[0].fd
+        status = os.fstat(top)
+        yield self._attributes((".", top), above, name, (status.st_atime_ns, status.st_mtime_ns))
+
+    def _names(self, directory: MergedDir, last: int) -> set[str]:
+        found: set[str] = set()
+        for part in directory.parts:
+            if part.layer <= last:
+                found.update(layers.scan(part.fd, layers.LETTER_OF))
+        return found
+
+    def _one(self, directory: MergedDir, target: Folder, name: str, last: int) -> Iterator[Step]:
+        below = lower.rest(directory, last)
+        found = self._overlay.lookup(directory, name)
+        try:
+            if found.error:
+                raise _denied(directory.child_path(name), found)
+            if not found.parts or found.parts[0].layer > last:
+                if lower.hides(self._overlay, below, name):
+                    yield _whiteout(target, name)
+            elif found.letter == "d":
+                yield from self._descend(directory, target, name, found, last)
+            else:
+                yield from self._file(target, name, found)
+        finally:
+            found.close()
+
+    def _descend(
+        self, directory: MergedDir, target: Folder, name: str, found: Found, last: int
+    ) -> Iterator[Step]:
+        below = lower.rest(directory, last)
+        redirected = any(layer <= last for layer, _ in found.redirects)
+        if redirected:
+            last = len(self._paths)
+        child = self._overlay.directory(directory, name, found)
+        cut = redirected or all(part.layer <= last for part in child.parts)
+        opaque = cut and lower.hides(self._overlay, below, name)
+        yield from self.directory(child, target, name, last=last, opaque=opaque)
+
+    def _file(self, target: Folder, name: str, found: Found) -> Iterator[Step]:
+        """Yield the step for a file, whose data may lie in another layer than its metadata."""
+        part = found.parts[0]
+        source = part.layer, part.path
+        status = self._status(*source)
+        if status.st_nlink > 1:
+            if part.layer > self._last:
+                raise _link_elsewhere(f"{self._paths[part.layer]}/{part.path}")
+            key = status.st_dev, status.st_ino
+            first = self._links.setdefault(key, target.inside(name))
+            if first != target.inside(name):
+                yield self._link(first, target, name)
+                return
+        data = found.data if found.metacopy and found.data is not None else source
+        path = target.inside(name)
+
+        def run() -> None:
+            self._copy(source, data, target, name)
+
+        words = self._words(source, data, status, path)
+        yield Step(Verb.COPY, path, f"from layer {part.layer}", run, words)
+
+    def _words(
+        self, source: tuple[int, str], data: tuple[int, str], status: os.stat_result, path: str
+    ) -> tuple[Words, ...]:
+        first = f"{self._paths[data[0]]}/{data[1]}"
+        if data == source:
+            return (("cp", "-a", "--reflink=auto", "-T", "--", first, path),)
+        fd, name = self._open(*source)
+        try:
+            times = status.st_atime_ns, status.st_mtime_ns
+            rest = copying.attribute_words((name, fd), (name, -1), path, self._prefix, times)
+        finally:
+            os.close(fd)
+        return (("cp", "--reflink=auto", "-T", "--", first, path), *rest)
+
+    def _copy(
+        self, source: tuple[int, str], data: tuple[int, str], target: Folder, name: str
+    ) -> None:
+        fd, base = self._open(*source)
+        try:
+            if data == source:
+                copying.copy_file((base, fd), (name, target.fd), self._prefix)
+                return
+            status = os.stat(base, dir_fd=fd, follow_symlinks=False)
+            data_fd, data_name = self._open(*data)
+            try:
+                changing.copy_content(data_name, data_fd, name, target.fd)
+            finally:
+                os.close(data_fd)
+            times = status.st_atime_ns, status.st_mtime_ns
+            copying.copy_attributes((base, fd), (name, target.fd), self._prefix, times)
+        finally:
+            os.close(fd)
+
+    def _open(self, layer: int, path: str) -> tuple[int, str]:
+        above, _, name = path.rpartition("/")
+        return layers.open_path(above, self._overlay.roots[layer]), name
+
+    def _status(self, layer: int, path: str) -> os.stat_result:
+        fd, name = self._open(layer, path)
+        try:
+            return os.stat(name, dir_fd=fd, follow_symlinks=False)
+        finally:
+            os.close(fd)
+
+    def _link(self, first: str, target: Folder, name: str) -> Step:
+        path = target.inside(name)
+
+        def run() -> None:
+            above, _, base = first.removeprefix(f"{self._above.path}/").rpartition("/")
+            fd = layers.open_path(above, self._above.fd)
+            try:
+                changing.link(base, fd, name, target.fd)
+            finally:
+                os.close(fd)
+
+        return Step(Verb.COPY, path, "another name", run, (("ln", "-P", "-T", "--", first, path),))
+
+    def _attributes(
+        self, source: copying.Place, above: Folder, name: str, times: tuple[int, int]
+    ) -> Step:
+        target, path = (name, above.fd), above.inside(name)
+        words = copying.attribute_words(source, (name, -1), path, self._prefix, times)
+        return Step(
+            Verb.ATTRIBUTES, path, "as the merged tree shows them",
+            lambda: copying.copy_attributes(source, target, self._prefix, times), words,
+        )  # fmt: skip
+
+
+def _whiteout(target: Folder, name: str) -> Step:
+    path = target.inside(name)
+    return Step(
+        Verb.CREATE, path, "a whiteout, since lower layers have the name",
+        lambda: changing.mknod(name, target.fd, stat.S_IFCHR),
+        (("mknod", "--", path, "c", "0", "0"),),
+    )  # fmt: skip
+
+
+def _denied(path: str, found: Found) -> RefusedError:
+    return RefusedError(
+        "lookup-denied",
+        f"the merged tree denies a lookup of {path}",
+        why=found.refused,
+        hint="mend the layers, or name the options that they were mounted with",
+    )
+
+
+def _link_elsewhere(path: str) -> RefusedError:
+    return RefusedError(
+        "hard-link-elsewhere",
+        f"{path} has several names, and is below a redirected directory",
+        why="a copy of it would be a separate file",
+        hint="copy the files out through a mount of the layers",
+    )
