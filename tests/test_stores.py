@@ -196,7 +196,11 @@ def test_evidence_is_read_inside_its_root_alone(tmp_path: Path) -> None:
     Docker(disk / "srv/docker").image("app:2", ["base"], ["ADD base"])
     (disk / "var/lib").mkdir(parents=True)
     (disk / "var/lib/docker").symlink_to("/srv/docker")
+    (disk / "etc/docker").mkdir(parents=True)
+    write(disk / "etc/docker/daemon.json", {"data-root": "/var/lib/docker"})
+    write(disk / "etc/passwd", "root:x:0:0:root:/root:/bin/sh\n")
     (store,) = stores(str(disk))
+    assert store.root == f"{disk}/srv/docker"
     assert store.images[0].names == ("app:2",)
     (layer,) = store.layers.values()
     assert layer.directory.startswith(f"{disk}/srv/docker/")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,10 +26,32 @@ def stores(directory: str = "/") -> list[Store]:
     """
     root = Rooted(directory)
     try:
-        named = [""] if _is_store(root, "") else list(_usual(root))
-        return [store for path in named for store in _read(root, path, _additional(root))]
+        if root.path:
+            places = [""] if _is_store(root, "") else _usual(root)
+            return [store for path in places for store in _read(root, path, _additional(root))]
+        places = _usual(root)
     finally:
         root.close()
+    return [store for path in places for store in at(path)]
+
+
+@functools.cache
+def at(directory: str) -> tuple[Store, ...]:
+    """Return what the store in a directory of this machine holds, nothing if there is none.
+
+    Of a usual place, that includes what is kept elsewhere: Docker's names for the containers in
+    containerd's store, what runs, podman's additional image stores.
+    """
+    root = Rooted("/")
+    try:
+        if any(_real(root, path) == directory for path in _with_more(root)):
+            return tuple(_read(root, directory, _additional(root)))
+    finally:
+        root.close()
+    try:
+        return tuple(stores(directory))
+    except OSError:
+        return ()
 
 
 def _is_store(root: Rooted, path: str) -> bool:
@@ -36,16 +59,25 @@ def _is_store(root: Rooted, path: str) -> bool:
     return any(one.is_one(root, path) for one in kinds) or containerd.is_one(root, path + _OWN)
 
 
-def _usual(root: Rooted) -> Iterator[str]:
-    """Yield the directories where stores usually are, or are set to be."""
-    seen = dict.fromkeys(
-        (
-            _data_root(root),
-            *_roots_of_storage(root),
-            *_CONTAINERD,
-        )
-    )
-    return (path for path in seen if _is_store(root, path))
+def _usual(root: Rooted) -> list[str]:
+    """Return the directories where stores are that are where they usually are, or are set to be."""
+    places = (_data_root(root), *_with_more(root))
+    # a store that is reached in two ways is one
+    return list(dict.fromkeys(_real(root, path) for path in places if _is_store(root, path)))
+
+
+def _with_more(root: Rooted) -> Iterator[str]:
+    """Yield the usual places of stores of which something is kept elsewhere."""
+    yield from _CONTAINERD
+    yield from _roots_of_storage(root)
+
+
+def _real(root: Rooted, path: str) -> str:
+    """Return a directory below a root without symbolic links."""
+    try:
+        return root.real(path).removeprefix(root.path)
+    except OSError:
+        return path
 
 
 def _data_root(root: Rooted) -> str:

@@ -6,7 +6,6 @@ store anywhere. What cannot be read, for lack of privilege or since it is gone, 
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -16,7 +15,7 @@ from layerctl.kernel.mounts import Mounted
 from layerctl.kernel.rooted import Rooted
 from layerctl.model import Layer, Role
 from layerctl.stores import find, names
-from layerctl.stores.store import Container, Store
+from layerctl.stores.store import Container
 
 #: A layer's directory, or a merged one, in a store: of Docker's two drivers, of
 #: containers-storage, and of containerd's snapshotter, also where it is Docker's own.
@@ -77,7 +76,7 @@ def known_of(layers: Iterable[str]) -> dict[str, Known]:
     """Return what stores know of the directories of layers; see `names.labels`."""
     places = {path: paths.real(path) if _LINK.search(path) else path for path in layers}
     roots = dict.fromkeys(filter(None, map(root_of, places.values())))
-    found = [store for root in roots for store in stores_at(root)]
+    found = [store for root in roots for store in find.at(root)]
     labels, steps = names.labels(found), names.steps(found)
     return {
         path: Known("" if place == path else place, labels.get(place, ""), steps.get(place, ""))
@@ -85,21 +84,12 @@ def known_of(layers: Iterable[str]) -> dict[str, Known]:
     }
 
 
-@functools.cache
-def stores_at(root: str) -> tuple[Store, ...]:
-    """Return what the store in a directory holds, nothing if there is none."""
-    try:
-        return tuple(find.stores(root))
-    except OSError:
-        return ()
-
-
 def _stored(path: str) -> Container | None:
     match = _STORED.fullmatch(path)
     if match is None:
         return None
     identity = match["docker"] or match["aufs"] or match["storage"] or match["snapshot"]
-    for store in stores_at(match["root"]):
+    for store in find.at(match["root"]):
         for container in store.containers:
             if container.layers[:1] == (identity,):
                 return container

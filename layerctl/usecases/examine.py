@@ -115,7 +115,7 @@ def whole_host() -> State:
 def _all_stores() -> list[Store]:
     """Return the stores in their usual places, and those that mounts are in."""
     roots = {owners.root_of(layer.path) for one in mounts.layered() for layer in one.stack.layers}
-    found = [*find.stores(), *(store for root in roots if root for store in owners.stores_at(root))]
+    found = [*find.stores(), *(store for root in roots if root for store in find.at(root))]
     return list({(store.root, store.driver): store for store in found}.values())
 
 

@@ -111,7 +111,7 @@ def stores_of(root: str | None, path: str = "/") -> Sequence[Store]:
             hint="name the directory where the disk is mounted, or a store on it",
         ) from None
     store = owners.root_of(path) if root is None and path.startswith("/") else None
-    others = () if store is None else owners.stores_at(store)
+    others = () if store is None else find.at(store)
     mounted = () if root is not None else _mounted_stores()
     every = {(one.root, one.driver): one for one in (*usual, *others, *mounted)}
     return list(every.values())
@@ -120,7 +120,7 @@ def stores_of(root: str | None, path: str = "/") -> Sequence[Store]:
 def _mounted_stores() -> Iterable[Store]:
     """Yield the stores in which the layers of live mounts lie."""
     roots = {owners.root_of(layer.path) for one in mounts.layered() for layer in one.stack.layers}
-    return (store for root in roots if root is not None for store in owners.stores_at(root))
+    return (store for root in roots if root is not None for store in find.at(root))
 
 
 def on_the_disk(name: str, root: str | None) -> str:

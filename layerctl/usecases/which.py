@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from layerctl.errors import LayerctlError, NotFoundError
 from layerctl.kernel.host import tree_size
 from layerctl.model import Stack
-from layerctl.stores import names, owners
+from layerctl.stores import find, names, owners
 from layerctl.stores.known import Answer, Fate
 from layerctl.stores.names import Named
 from layerctl.stores.reading import step
@@ -40,7 +40,7 @@ def known_stores(given: Sequence[str], root: str | None) -> Sequence[Store]:
     roots = {owners.root_of(name) for name in given if name.startswith("/")} if root is None else ()
     for place in roots:
         if place is not None:
-            every |= {(one.root, one.driver): one for one in owners.stores_at(place)}
+            every |= {(one.root, one.driver): one for one in find.at(place)}
     return list(every.values())
 
 
