@@ -17,9 +17,11 @@ from layerctl.inspecting import sharing
 from layerctl.inspecting.opening import Opened, opened
 from layerctl.inspecting.tally import Sums
 from layerctl.inspecting.usage import measure
+from layerctl.stores import find
 from tests.support import layerctl, layerctl_json
 from tests.support.compare import resolver_tree
 from tests.support.stacks import Mounted, build_by_hand, make_case
+from tests.support.stored import Docker
 
 
 def du(*directories: str | Path) -> list[int]:
@@ -275,3 +277,41 @@ def test_files_that_two_layers_share_count_once_in_the_total(lab: Path) -> None:
     found = layerctl_json("du", "-u", "u", "-l", "m", "-l", "l")
     assert layers(found, "size", "hidden") == [(0, 0), (2 << 16, 1 << 16), (2 << 16, 1 << 16)]
     assert (found["total"]["size"], found["total"]["hidden"]) == (sum(du("u", "m", "l")), 1 << 16)
+
+
+@pytest.mark.namespace
+def test_containers_and_images_of_a_store(lab: Path) -> None:
+    """What a container deletes is hidden for it, and no image's bytes are its own."""
+    store = Docker(lab / "disk/var/lib/docker")
+    base = store.image("base:1", ["base"], ["ADD base"])
+    image = store.image("app:1", ["base", "app"], ["ADD base", "COPY app"])
+    assert base != image
+    for name in ("web", "db"):
+        store.container(name, image)
+    (read,) = find.stores(str(lab / "disk"))
+    app = next(one for one in read.images if one.name == "app:1")
+    top, bottom = (Path(read.layers[one].directory) for one in app.layers)
+    web = next(one for one in read.containers if one.name == "web")
+    _large(top / "app")
+    _large(bottom / "base")
+    _large(Path(read.layers[web.layers[0]].directory) / "new")
+    os.mknod(Path(read.layers[web.layers[0]].directory) / "base", 0o020000, 0)
+    rows = {row["name"]: row for row in layerctl_json("du", "--root", "disk")["stacks"]}
+    block = 1 << 16
+    found = {
+        name: (one["kind"], one["own"], one["shared"], one["hidden"]) for name, one in rows.items()
+    }
+    assert found == {
+        "web": ("container", block, 2 * block, block),
+        "db": ("container", 0, 2 * block, 0),
+        "app:1": ("image", 0, 2 * block, 0),
+        "base:1": ("image", 0, block, 0),
+    }
+    one = layerctl_json("du", "--root", "disk", "web")
+    assert [(row["label"], row["size"], row["users"]) for row in one["layers"]] == [
+        ("web", block, 0), ("web-init", 0, 0), ("app#0", block, 2), ("base#0", block, 3),
+    ]  # fmt: skip
+    assert one["layers"][3]["step"] == "ADD base"
+    assert layerctl_json("du", "--root", "disk", "image:app:1")["layers"][0]["users"] == 2
+    total = layerctl_json("du", "--root", "disk")["total"]
+    assert (total["size"], total["hidden"]) == (3 * block, 0)

@@ -12,7 +12,7 @@ from layerctl.cli.help import WithExamples
 from layerctl.cli.inspect_common import end
 from layerctl.cli.output import output_options
 from layerctl.codecs.request import Request
-from layerctl.errors import EXIT_OK, LayerctlError
+from layerctl.errors import EXIT_FOUND, EXIT_OK, LayerctlError
 from layerctl.inspecting.opening import opened
 from layerctl.inspecting.tally import StackUsage
 from layerctl.kernel import mounts
@@ -24,7 +24,6 @@ from layerctl.render.json import Document
 from layerctl.render.output import Format, Output, write
 from layerctl.render.tables import LARGEST, USAGE, USAGES
 from layerctl.stores import owners
-from layerctl.stores.store import Container
 from layerctl.usecases import usage
 from layerctl.usecases.stacks import Target, of_mount
 from layerctl.usecases.targets import open_target
@@ -50,22 +49,19 @@ def command(
 ) -> int:
     """Show the bytes that layers take up, and what of it the merged tree does not show.
 
-    Without TARGET, measure every layered mount. Sizes are those of du(1): blocks, and hard links
-    once. Efficiency is the part of the bytes that is visible.
+    Without TARGET, measure every layered mount, container and image. Sizes are those of du(1):
+    blocks, and hard links once. Efficiency is the part of the bytes that is visible.
     """
     listing = _listing(output, locals())
-    measured = _Measured(usage.users_of_layers(), top or 0)
+    subjects, unknown = usage.everything(request.root)
+    measured = _Measured(usage.users_of_layers(subjects), top or 0)
     if request.names_layers:
-        measured.add(open_target(names[0] if names else None, request))
-    for name in () if request.names_layers else names:
-        measured.add(open_target(name, request))
-    if not names and not request.names_layers:
-        for mounted in usage.mounted_once():
-            try:
-                measured.mounted(mounted)
-            except LayerctlError as error:
-                note(f"{mounted.entry.target} is not measured: {error.message}")
-                measured.code = error.exit_code
+        measured.add(open_target(names[0] if names else None, request), "")
+    elif names:
+        for name in names:
+            measured.add(open_target(name, request), name)
+    else:
+        measured.all(subjects, unknown)
     _write(listing, measured, output)
     return measured.code
 
@@ -76,16 +72,25 @@ class _Measured:
     def __init__(self, users: usage.Users, top: int) -> None:
         self.top = top
         self.stacks: list[StackUsage] = []
-        self.containers: list[Container | None] = []
+        self.subjects: list[usage.Subject] = []
         self.limits: Document = {}
         self.code = EXIT_OK
         self._users = users
 
-    def mounted(self, mounted: mounts.Mounted) -> None:
-        """Measure a live mount. Raises LayerctlError."""
-        self.add(of_mount(mounted))
+    def all(self, subjects: list[usage.Subject], unknown: list[str]) -> None:
+        """Measure everything that can be measured, and name the rest."""
+        for text in unknown:
+            note(text)
+            self.code = EXIT_FOUND
+        for one in subjects:
+            try:
+                target = Target(one.stack) if one.mounted is None else of_mount(one.mounted)
+                self.add(target._replace(container=one.container), one.name, one.kind)
+            except LayerctlError as error:
+                note(f"{one.name} is not measured: {error.message}")
+                self.code = error.exit_code
 
-    def add(self, asked: Target) -> None:
+    def add(self, asked: Target, name: str, kind: str = "") -> None:
         """Measure a stack. Raises LayerctlError."""
         container = asked.container
         if container is None and asked.mount is not None:
@@ -100,7 +105,10 @@ class _Measured:
             self.code = max(self.code, end(view))
             for key, value in unknown_fields(view).items():
                 self.limits[key] = self.limits[key] + value if key in self.limits else value
-        self.containers.append(container)
+        if not kind:
+            kind = "container" if container else "mount" if target else "layers"
+            name = container.label if container else target or name
+        self.subjects.append(usage.Subject(kind, name, asked.stack, None, container))
 
     def rows(self, listing: Listing) -> list[Document]:
         """Return the rows of one of the listings."""
@@ -109,7 +117,10 @@ class _Measured:
             return list(rendering.layer_documents(self.stacks, owners.known_of(paths)))
         if listing is LARGEST:
             return rendering.path_documents(self.stacks, self.top)
-        return list(map(rendering.stack_document, self.stacks, self.containers))
+        return [
+            rendering.stack_document(stack, one.kind, one.name, one.container)
+            for stack, one in zip(self.stacks, self.subjects, strict=True)
+        ]
 
 
 def _write(listing: Listing, measured: _Measured, output: Output) -> None:
@@ -120,7 +131,11 @@ def _write(listing: Listing, measured: _Measured, output: Output) -> None:
     if output.format is Format.HUMAN and not any("label" in row for row in rows):
         listing = listing._replace(shown=tuple(one for one in listing.shown if one != "LABEL"))
     if not rows and output.format is Format.HUMAN:
-        note("nothing takes up any room" if measured.stacks else "no overlay or aufs is mounted")
+        note(
+            "nothing takes up any room"
+            if measured.stacks
+            else "no mount, container or image was found"
+        )
         return
     write(
         listing,

@@ -371,10 +371,10 @@ USAGE = Listing(
         number("INDEX", "position in the stack; 0 is the topmost"),
         choice("ROLE", "role of the layer", ("upper", "lower", "data", "branch")),
         *_SUMS,
-        number("USERS", "number of other mounts that have the layer"),
+        number("USERS", "number of other mounts, containers and images that have the layer"),
         path("PATH", "the layer's directory")._replace(for_people=_place, elides="left"),
         _OF_MOUNT,
-        paths("USED_BY", "the other mounts that have the layer"),
+        paths("USED_BY", "the names of those others"),
         _DIRECTORY,
         _LABEL,
         _STEP,
@@ -386,17 +386,21 @@ USAGE = Listing(
 USAGES = Listing(
     "stacks",
     (
+        choice("KIND", "what it is", ("mount", "container", "image", "layers")),
+        path("NAME", "name of the container or image, else the mount point")._replace(
+            elides="left"
+        ),
         _OF_MOUNT,
         choice("TYPE", "filesystem type", _TYPES),
         one("CONTAINER", "container whose root it is", CONTAINER)._replace(
             required=False, cell=_container
         ),
         number("DEPTH", "number of layers"),
-        size("OWN", "bytes in layers that no other mount has"),
-        size("SHARED", "bytes in layers that other mounts have too"),
+        size("OWN", "bytes in layers that nothing else here has"),
+        size("SHARED", "bytes in layers that others have too"),
         *_SUMS,
     ),
-    ("TARGET", "CONTAINER", "DEPTH", "OWN", "SHARED", "HIDDEN", "COPIED", "EFFICIENCY"),
+    ("KIND", "NAME", "DEPTH", "OWN", "SHARED", "HIDDEN", "COPIED", "EFFICIENCY"),
     _TOTAL,
     when="with several targets, or none",
 )

@@ -39,9 +39,12 @@ def layer_documents(stacks: Sequence[StackUsage], known: Mapping[str, Known]) ->
             }
 
 
-def stack_document(stack: StackUsage, container: Container | None) -> Document:
+def stack_document(
+    stack: StackUsage, kind: str, name: str, container: Container | None
+) -> Document:
     """Return the row of a stack."""
-    document: Document = path_fields("target", stack.target)
+    document: Document = {"kind": kind, **path_fields("name", name)}
+    document |= path_fields("target", stack.target)
     document["type"] = stack.fstype
     if container is not None:
         document["container"] = container_document(container)

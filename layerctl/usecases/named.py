@@ -229,14 +229,17 @@ def _containers(store: Store, mounted: dict[int, Mounted]) -> Iterable[Known]:
 
 
 def _images(store: Store) -> Iterable[Known]:
+    for image in listed_images(store):
+        for name in image.names or (image.name,):
+            yield Known(
+                "image", name, store.engine, image.id, layers=len(image.layers), root=store.root
+            )
+
+
+def listed_images(store: Store) -> Iterable[Image]:
     """Yield the images of a store, without those that only steps on the way to others are."""
     inner = {layers for image in store.images if image.names for layers in _suffixes(image.layers)}
-    for image in store.images:
-        if image.names or image.layers not in inner:
-            for name in image.names or (image.name,):
-                yield Known(
-                    "image", name, store.engine, image.id, layers=len(image.layers), root=store.root
-                )
+    return (one for one in store.images if one.names or one.layers not in inner)
 
 
 def _suffixes(layers: tuple[str, ...]) -> Iterable[tuple[str, ...]]:
