@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from layerctl.kernel import syscalls
+from layerctl.render.elide import plain_step
 from tests.support.stored import Docker
 from tests.support.terminal import on_terminal
 
@@ -90,3 +91,19 @@ def test_whole_names_where_they_are_asked_for() -> None:
     )
     full = on_terminal("inspect", "mount", "/mnt/web", "--full", COLUMNS="400", PAGER="cat")[1]
     assert len(hashes.findall(full)) == 21
+
+
+@pytest.mark.parametrize(
+    ("step", "plain"),
+    [
+        ('/bin/sh -c #(nop)  CMD ["bash"]', 'CMD ["bash"]'),
+        ("/bin/sh -c apt-get update", "RUN apt-get update"),
+        ("RUN /bin/sh -c apt-get  update &&\n\tdd # buildkit", "RUN apt-get update && dd"),
+        ("RUN |1 VERSION=2 /bin/sh -c make # buildkit", "RUN make"),
+        ("|1 VERSION=2 /bin/sh -c make", "RUN make"),
+        ("COPY sdk.bin /opt/ # buildkit", "COPY sdk.bin /opt/"),
+        ("", ""),
+    ],
+)
+def test_a_step_as_in_its_dockerfile(step: str, plain: str) -> None:
+    assert plain_step(step) == plain

@@ -6,8 +6,11 @@ import re
 from collections.abc import Sequence
 
 _HASH = r"\b([0-9a-f]{12})[0-9a-f]{20,}(?![0-9a-z])"
-#: What builders put around the command of a step, and says nothing of it.
-_AROUND = r"^/bin/sh -c #\(nop\)\s+|^/bin/sh -c |\s+# buildkit$|^\|\d+ "
+#: What builders write around the command of a step: before what runs nothing, before what a shell
+#: runs (with the arguments of the build), and behind what BuildKit made.
+_NOTHING = r"^(?:RUN )?(?:\|\d+ .*? )?/bin/sh -c #\(nop\)\s+"
+_SHELL = r"^(?:RUN )?(?:\|\d+ .*? )?/bin/sh -c "
+_BEHIND = r"\s+# buildkit$"
 #: No name is cut to fewer characters.
 SHORTEST = 12
 #: The blanks between two columns of a table.
@@ -20,8 +23,9 @@ def short_hashes(text: str, mark: str) -> str:
 
 
 def plain_step(step: str) -> str:
-    """Return the command of a step of an image's history, without what builders put around it."""
-    return " ".join(re.sub(_AROUND, "", step).split())
+    """Return the command of an image's step as it was in its Dockerfile, on one line."""
+    plain = re.sub(_BEHIND, "", re.sub(_NOTHING, "", step))
+    return " ".join(re.sub(_SHELL, "RUN ", plain).split())
 
 
 def cut(text: str, width: int, side: str, mark: str) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from layerctl.codecs.escape import printable
+from layerctl.render.elide import cut, plain_step
 from layerctl.render.json import Document, path_fields
 from layerctl.rules.words import size_of
 from layerctl.stores.known import Answer, Known
 
-#: What Docker writes before a step that runs nothing, and before one that a shell runs.
-_PREFIXES = ("/bin/sh -c #(nop) ", "/bin/sh -c ")
+#: A longer step is cut to fit a line.
 _LONGEST_STEP = 60
 
 
@@ -52,7 +52,7 @@ def answer_line(answer: Answer) -> str:
     """Return an answer in one line for people, after the name that was asked for."""
     parts = [_what(answer)]
     if answer.step:
-        parts.append(short_step(answer.step))
+        parts.append(cut(plain_step(answer.step), _LONGEST_STEP, "right", "..."))
     if answer.size is not None:
         parts.append(("" if answer.whole else "at least ") + size_of(answer.size))
     if answer.users and answer.kind != "container":
@@ -75,15 +75,6 @@ def _what(answer: Answer) -> str:
     where = "a layer that nothing uses" if answer.position is None else f"layer {answer.position}"
     label = f" ({answer.id})" if answer.kind == "layer" and not answer.engine and answer.id else ""
     return f"{where} of {answer.of}{label}" if answer.of else where
-
-
-def short_step(step: str) -> str:
-    """Return the command of an image's step, as it was in its Dockerfile, cut to fit a line."""
-    for prefix in _PREFIXES:
-        if step.startswith(prefix):
-            step = ("" if "nop" in prefix else "RUN ") + step.removeprefix(prefix).strip()
-            break
-    return step if len(step) <= _LONGEST_STEP else f"{step[: _LONGEST_STEP - 3]}..."
 
 
 def listed(names: Sequence[str]) -> str:
