@@ -12,6 +12,7 @@ import fcntl
 import os
 import stat
 import struct
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,7 @@ _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 #: FS_IOC_GETFLAGS and FS_IOC_SETFLAGS (linux/fs.h), and the flags that chattr(1) sets at any time:
 #: sync, immutable, append-only, nodump, noatime, dirsync.
 _GETFLAGS, _SETFLAGS = 0x80086601, 0x40086602
+_NO_FLAGS = bytes(8)
 _FLAGS = 0x8 | 0x10 | 0x20 | 0x40 | 0x80 | 0x10000
 _FICLONE = 0x40049409
 #: Why a file cannot be cloned, or copied within the kernel: another filesystem, or its kind.
@@ -117,16 +119,23 @@ def set_times(accessed: int, modified: int, fd: int, name: str = ".") -> None:
 
 
 def flags(fd: int, name: str = ".") -> int:
-    """Return which flags of chattr(1) a regular file or directory has; 0 if it has none."""
+    """Return which flags of chattr(1) a regular file or directory has; 0 where it has none."""
     with contextlib.suppress(OSError):
         opened = os.open(name, _FILE, dir_fd=fd)
         try:
-            answer = fcntl.ioctl(opened, _GETFLAGS, bytes(8))
+            return flags_of(opened)
         finally:
             os.close(opened)
-        found: int = struct.unpack_from("i", answer)[0]
-        return found & _FLAGS
     return 0
+
+
+def flags_of(fd: int) -> int:
+    """Return which flags of chattr(1) an open file has; 0 where its filesystem has none."""
+    try:
+        answer = fcntl.ioctl(fd, _GETFLAGS, _NO_FLAGS)
+    except OSError:
+        return 0
+    return int.from_bytes(answer[:4], sys.byteorder) & _FLAGS
 
 
 def set_flags(wanted: int, fd: int, name: str = ".") -> None:

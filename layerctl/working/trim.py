@@ -13,11 +13,11 @@ from collections.abc import Generator, Iterator
 from layerctl.errors import RefusedError
 from layerctl.inspecting.opening import Opened
 from layerctl.inspecting.resolvers.overlay import Overlay
-from layerctl.inspecting.resolvers.tree import MergedDir
+from layerctl.inspecting.resolvers.tree import MergedDir, Part
 from layerctl.kernel import changing, layers
 from layerctl.model import Stack
 from layerctl.working import lower
-from layerctl.working.sameness import File, same_file, same_metadata
+from layerctl.working.sameness import File, same_file, same_metadata, same_open
 from layerctl.working.steps import Folder, Step, Verb
 
 #: How many entries of a directory stay; what `yield from` a directory returns.
@@ -66,6 +66,7 @@ class _Trimmer:
     def _names(self, directory: MergedDir, folder: Folder) -> Kept:
         """Yield the steps for what is in a directory of the upper layer."""
         below = lower.rest(directory, 0)
+        lowers = [(part, layers.scan(part.fd, layers.LETTER_OF)) for part in below.parts]
         kept = 0
         for name, letter in sorted(layers.scan(folder.fd, layers.LETTER_OF).items()):
             if letter == "d":
@@ -73,9 +74,44 @@ class _Trimmer:
             elif letter == "w":
                 gone = yield from self._whiteout(directory, folder, below, name)
             else:
-                gone = yield from self._file(directory, folder, below, name)
+                gone = yield from self._maybe_equal(folder, below, lowers, (name, letter))
             kept += not gone
         return kept
+
+    def _maybe_equal(
+        self,
+        folder: Folder,
+        below: MergedDir,
+        lowers: list[tuple[Part, dict[str, str]]],
+        entry: tuple[str, str],
+    ) -> Generator[Step, None, bool]:
+        """Compare a file with the first lower one of its name, with a lookup only if it must be."""
+        name, letter = entry
+        under, other = next(
+            ((part, names[name]) for part, names in lowers if name in names), (None, "")
+        )
+        if under is None:
+            return False
+        if letter != "f" or other != "f":  # a device is never opened
+            return (yield from self._file(folder, below, name))
+        verdict, status = self._compare(folder, under, name)
+        if verdict and status is not None:
+            yield folder.remove(name, status, f"equals the one in layer {under.layer}")
+        elif verdict is None:
+            return (yield from self._file(folder, below, name))
+        return bool(verdict)
+
+    def _compare(
+        self, folder: Folder, under: Part, name: str
+    ) -> tuple[bool | None, os.stat_result | None]:
+        pair = layers.open_pair(name, folder.fd, under.fd)
+        if pair is None:
+            return None, None
+        try:
+            return same_open(*pair, self._prefix, times=self._times), os.fstat(pair[0])
+        finally:
+            for fd in pair:
+                os.close(fd)
 
     def _whiteout(
         self, directory: MergedDir, folder: Folder, below: MergedDir, name: str
@@ -87,9 +123,7 @@ class _Trimmer:
             yield folder.remove(name, status, "a whiteout over a name that no lower layer has")
         return True
 
-    def _file(
-        self, directory: MergedDir, folder: Folder, below: MergedDir, name: str
-    ) -> Generator[Step, None, bool]:
+    def _file(self, folder: Folder, below: MergedDir, name: str) -> Generator[Step, None, bool]:
         status = layers.status(name, folder.fd)
         if status is None or not below.parts:
             return False
