@@ -80,8 +80,9 @@ bench: $(DEV)  ## print how much time the program costs, as ratios
 
 .PHONY: fuzz
 SECONDS ?= 60
-fuzz: $(DEV)  ## compare the resolver with the kernel on random stacks for SECONDS (60)
+fuzz: $(DEV)  ## compare the resolver with the kernel, and work on layers, for SECONDS (60) each
 	@$(BIN)/python -m tools.fuzz.stacks --seconds $(SECONDS)
+	@$(BIN)/python -m tools.fuzz.working --seconds $(SECONDS)
 
 .PHONY: inject
 inject: $(DEV) $(SYSTEM)  ## make every call fail, of all commands or COMMANDS (as root, hours)

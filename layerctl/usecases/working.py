@@ -17,9 +17,11 @@ from layerctl.working.check.fault import Fault, Mending
 from layerctl.working.opening import open_layer, taken
 from layerctl.working.steps import Folder, Step
 
+Steps = Iterator[Step]
+
 
 @contextmanager
-def trimming(stack: Stack, *, ignore_times: bool) -> Iterator[Iterator[Step]]:
+def trimming(stack: Stack, *, ignore_times: bool) -> Iterator[Steps]:
     """Yield the steps that trim the upper layer of a stack. Raises LayerctlError."""
     trim.demand(stack)
     with taken(stack, {0}) as view:
@@ -27,7 +29,7 @@ def trimming(stack: Stack, *, ignore_times: bool) -> Iterator[Iterator[Step]]:
 
 
 @contextmanager
-def committing(stack: Stack) -> Iterator[Iterator[Step]]:
+def committing(stack: Stack) -> Iterator[Steps]:
     """Yield the steps that merge the upper layer into the next one. Raises LayerctlError."""
     commit.demand(stack)
     with taken(stack, {0, 1}) as view:
@@ -35,7 +37,7 @@ def committing(stack: Stack) -> Iterator[Iterator[Step]]:
 
 
 @contextmanager
-def flattening_into(stack: Stack, run: range, into: str) -> Iterator[Iterator[Step]]:
+def flattening_into(stack: Stack, run: range, into: str) -> Iterator[Steps]:
     """Yield the steps that make a new layer at `into` out of a run of layers.
 
     Raises LayerctlError.
@@ -91,7 +93,7 @@ def wanted(repair: str) -> Callable[[Fault], bool]:
 
 
 @contextmanager
-def repairing(stack: Stack, repair: str, *, quarantine: bool) -> Iterator[Iterator[Step]]:
+def repairing(stack: Stack, repair: str, *, quarantine: bool) -> Iterator[Steps]:
     """Yield the steps that mend faults; only the layers that have some are demanded unused."""
     with checking(stack, None) as (_, faults):
         layers = {max(fault.layer, 0) for fault in faults if wanted(repair)(fault)}

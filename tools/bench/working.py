@@ -27,7 +27,7 @@ def _fill(path: str, directories: int = _DIRECTORIES, *, files: bool = True) -> 
 
 
 def _anew(*, upper: str, lower: str, shared: bool) -> Callable[[], None]:
-    """Return what makes the layers anew; `shared` directories are in both."""
+    """Return what fills the layers again; `shared` directories are in both."""
 
     def make() -> None:
         for path in (upper, lower):
