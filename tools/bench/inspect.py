@@ -61,6 +61,16 @@ def whiteouts() -> Iterator[Ratio]:
         (*LAYERCTL, "du", "-u", "upper", "-l", "lower"), ("du", "-s", "upper", "lower"), 2.0,
         runs=RUNS,
     )  # fmt: skip
+    for name in ("one", "two"):
+        os.makedirs(f"{name}/top7/dir7")
+        os.close(os.open(f"{name}/top7/dir7/file{name}", os.O_CREAT | os.O_WRONLY))
+        os.mkdir(f"{name}.merged")
+        options = f"lowerdir={os.getcwd()}/{name}:{os.getcwd()}/upper"
+        syscalls.mount("overlay", f"{name}.merged", "overlay", 0, options)
+    yield Ratio(
+        "diff of stacks that share 200,000 entries / python -c 'import click'",
+        (*LAYERCTL, "diff", "one.merged", "two.merged"), IMPORT_CLICK, 3.0,
+    )  # fmt: skip
 
 
 def sparse() -> Iterator[Ratio]:
