@@ -18,6 +18,9 @@ _CONTAINERD = ("/var/lib/containerd", "/var/lib/rancher/k3s/agent/containerd")
 _STORAGE_CONF = ("/usr/share/containers/storage.conf", "/etc/containers/storage.conf")
 _HOMES = ".local/share/containers/storage"
 
+#: What was read already, by root: one command looks up several names and many layers.
+_READ: dict[str, list[Store]] = {}
+
 
 def stores(directory: str = "/") -> list[Store]:
     """Return what every store below a root holds; `directory` may also be a store.
@@ -27,9 +30,12 @@ def stores(directory: str = "/") -> list[Store]:
     root = Rooted(directory)
     try:
         if root.path:
-            places = [""] if _is_store(root, "") else _usual(root)
-            return [store for path in places for store in _read(root, path, _additional(root))]
-        places = _usual(root)
+            if root.path not in _READ:
+                places = [""] if _is_store(root, "") else list(_usual(root))
+                shared = _additional(root)
+                _READ[root.path] = [one for path in places for one in _read(root, path, shared)]
+            return _READ[root.path]
+        places = list(_usual(root))
     finally:
         root.close()
     return [store for path in places for store in at(path)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 
 from layerctl.codecs.request import Request
 from layerctl.errors import RequestError
@@ -62,6 +63,7 @@ def path_in_tree(path: str, target: str | None) -> str:
     return os.path.normpath("/" + path).strip("/")
 
 
+@lru_cache(maxsize=1)  # the choice of columns and the command itself ask for it
 def target_and_path(request: Request, arguments: tuple[str, ...]) -> tuple[Target, str | None]:
     """Return what TARGET means, and PATH relative to the merged tree; None if neither has a path.
 
