@@ -1,4 +1,7 @@
-"""From a stack to a resolver: open the layers, and determine how their markers are read."""
+"""From a stack to a resolver: open the layers, and determine how their markers are read.
+
+What only a live mount needs, or only an aufs, is imported there: scripts pay for every import.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +14,17 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from layerctl.errors import LayerctlError, NotFoundError, NotPermittedError, RequestError
-from layerctl.inspecting import agreement
 from layerctl.inspecting.resolvers import inodes
-from layerctl.inspecting.resolvers.aufs import Aufs, AufsSettings
 from layerctl.inspecting.resolvers.origins import Origins
 from layerctl.inspecting.resolvers.overlay import Overlay
 from layerctl.inspecting.resolvers.overlay_layers import identities
 from layerctl.inspecting.resolvers.resolver import Resolver, open_layers
-from layerctl.kernel import layers, live_layers, mounts
+from layerctl.kernel import layers, mounts
 from layerctl.kernel.facts import common
 from layerctl.kernel.facts.modules import parameters
-from layerctl.kernel.live_layers import Place
-from layerctl.model import Layer, MountEntry, Stack
+from layerctl.model import MountEntry, Stack
 from layerctl.rules import aufs as aufs_rules
 from layerctl.rules import overlay as overlay_rules
-from layerctl.rules.words import shell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,12 +64,12 @@ def opened(
             "no-layers", "no layers were given", hint="name the layers with -l, -u or -b"
         )
     layers.directories_at_once(len(paths))
-    top = None if mount is None else live_layers.open_top(mount)
+    top = None if mount is None else _open_top(mount)
     view: Opened | None = None
     roots: list[int] = []
     try:
         try:
-            roots = open_layers(paths) if mount is None else _of_mount(stack, mount, top)
+            roots = open_layers(paths) if mount is None else _open_live(stack, mount, top)
         except OSError as error:
             raise unopened(error) from None
         if stack.fstype == "aufs":
@@ -79,6 +78,8 @@ def opened(
             view = _overlay(stack, roots, paths, live=mount is not None, thorough=thorough)
         _look_beneath_mounts(view)
         if mount is not None and top is not None:
+            from layerctl.inspecting import agreement
+
             agreement.check(view.resolver, mount, top)
             view.resolver.ask(top)
         yield view
@@ -90,38 +91,16 @@ def opened(
             os.close(fd)
 
 
-def _of_mount(stack: Stack, mount: MountEntry, top: int | None) -> list[int]:
-    """Open the layers of a live mount. Raises LayerctlError if one is unknown."""
-    paths = [layer.path for layer in stack.layers]
-    places = live_layers.open_all(mount, paths, top)
-    for number, (layer, place) in enumerate(zip(stack.layers, places, strict=True)):
-        if place.fd < 0:
-            live_layers.close(places)
-            raise _unknown(number, layer, mount, place)
-    return [place.fd for place in places]
+def _open_top(mount: MountEntry) -> int | None:
+    from layerctl.kernel import live_layers
+
+    return live_layers.open_top(mount)
 
 
-def _unknown(number: int, layer: Layer, mount: MountEntry, place: Place) -> LayerctlError:
-    """Return the error for a layer that cannot be identified with certainty."""
-    what = f"layer {number} of {mount.target}, {layer.path}, is unknown"
-    if place.cover is None:
-        return NotFoundError(
-            "layer-unknown",
-            what,
-            why="the directory with this name is not the one that was mounted",
-            hint="name the current directories with -l, -u or -b",
-        )
-    cover = place.cover
-    why = f"the {cover.fstype or 'root'} mount on {cover.target} covers it"
-    if place.privilege:
-        return NotPermittedError(
-            "layer-covered", what, why=f"{why}; looking beneath it requires CAP_SYS_ADMIN",
-            commands=(shell("sudo", "layerctl", "inspect", "mount", mount.target),),
-        )  # fmt: skip
-    return NotFoundError(
-        "layer-unknown", what, why=f"{why}, and the layer cannot be found beneath it",
-        commands=(shell("findmnt", "-A", cover.target),),
-    )  # fmt: skip
+def _open_live(stack: Stack, mount: MountEntry, top: int | None) -> list[int]:
+    from layerctl.inspecting import live
+
+    return live.open_layers(stack, mount, top)
 
 
 def _look_beneath_mounts(view: Opened) -> None:
@@ -174,6 +153,8 @@ def unopened(error: OSError) -> LayerctlError:
 
 
 def _aufs(stack: Stack, roots: Sequence[int], paths: tuple[str, ...]) -> Opened:
+    from layerctl.inspecting.resolvers.aufs import Aufs, AufsSettings
+
     fstypes = {}
     if any(layer.permission is None for layer in stack.layers):
         by_id = {entry.mount_id: entry.fstype for entry in mounts.entries()}

@@ -42,20 +42,6 @@ class _Named(NamedTuple):
     containers: dict[str, dict[str, str]]
 
 
-def is_one(root: Rooted, path: str) -> bool:
-    """Tell whether a directory is containerd's, and has ever held a layer.
-
-    The one that Docker starts makes its directories even where Docker keeps its layers itself.
-    """
-    base = f"{path}/{SNAPSHOTTER}"
-    try:
-        return "metadata.db" in root.names(base) or bool(root.names(f"{base}/snapshots"))
-    except PermissionError:
-        return True
-    except OSError:
-        return False
-
-
 def read(root: Rooted, path: str, engine: str = "") -> Store:
     """Return what a store holds; `engine` is the data root of a Docker that keeps its images here.
 

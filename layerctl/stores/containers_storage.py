@@ -20,15 +20,10 @@ from layerctl.stores.store import Container, Image, Store, StoredLayer
 _PLAIN = re.compile(r"[.0-9a-z]*")
 
 
-def is_one(root: Rooted, path: str) -> bool:
-    """Tell whether a directory is such a store."""
-    return any(root.has(f"{path}/overlay-{part}") for part in ("layers", "containers"))
-
-
 def read(root: Rooted, path: str, shared: tuple[str, ...] = ()) -> Store:
     """Return what a store holds; `shared` are additional image stores beside it. Raises nothing."""
     own = _Storage(root, path)
-    others = [_Storage(root, one) for one in shared if is_one(root, one)]
+    others = [_Storage(root, one) for one in shared]
     parts = (own, *others)
     layers: dict[str, StoredLayer] = {}
     for part in reversed(parts):

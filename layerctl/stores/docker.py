@@ -16,11 +16,6 @@ from layerctl.stores.store import Container, Image, Store, StoredLayer
 DRIVERS = ("overlay2", "aufs")
 
 
-def is_one(root: Rooted, path: str) -> bool:
-    """Tell whether Docker keeps its own layers in a directory."""
-    return any(root.has(f"{path}/image/{driver}/layerdb") for driver in DRIVERS)
-
-
 def read(root: Rooted, path: str) -> Iterator[Store]:
     """Yield what each driver's part of a store holds. Raises nothing."""
     for driver in DRIVERS:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from layerctl.kernel.rooted import Rooted
-from layerctl.stores import containerd, containers_storage, docker
 from layerctl.stores.store import Store
 
+#: What tells a store of each kind.
+DOCKER = ("image/overlay2/layerdb", "image/aufs/layerdb")
+STORAGE = ("overlay-layers", "overlay-containers")
+CONTAINERD = "io.containerd.snapshotter.v1.overlayfs"
 _DOCKER, _STORAGE = "/var/lib/docker", "/var/lib/containers/storage"
 #: Where below Docker's data root a containerd that Docker itself started keeps its store.
 _OWN = "/containerd/daemon"
@@ -60,9 +63,29 @@ def at(directory: str) -> tuple[Store, ...]:
         return ()
 
 
+def _is(kind: Sequence[str], root: Rooted, path: str) -> bool:
+    """Tell whether a directory is a store of a kind, by a directory that those have."""
+    return any(root.has(f"{path}/{one}") for one in kind)
+
+
 def _is_store(root: Rooted, path: str) -> bool:
-    kinds = (docker, containers_storage, containerd)
-    return any(one.is_one(root, path) for one in kinds) or containerd.is_one(root, path + _OWN)
+    return _is((*DOCKER, *STORAGE), root, path) or any(
+        _is_containerd(root, place) for place in (path, path + _OWN)
+    )
+
+
+def _is_containerd(root: Rooted, path: str) -> bool:
+    """Tell whether a directory is containerd's, and has ever held a layer.
+
+    The one that Docker starts makes its directories even if Docker keeps its layers itself.
+    """
+    base = f"{path}/{CONTAINERD}"
+    try:
+        return "metadata.db" in root.names(base) or bool(root.names(f"{base}/snapshots"))
+    except PermissionError:
+        return True
+    except OSError:
+        return False
 
 
 def _usual(root: Rooted) -> list[str]:
@@ -137,11 +160,18 @@ def _additional(root: Rooted) -> tuple[str, ...]:
 
 
 def _read(root: Rooted, path: str, additional: tuple[str, ...]) -> Iterator[Store]:
-    if docker.is_one(root, path):
+    # Each reader is imported if there is a store for it: most machines have one engine.
+    if _is(DOCKER, root, path):
+        from layerctl.stores import docker
+
         yield from docker.read(root, path)
-    if containers_storage.is_one(root, path):
-        yield containers_storage.read(root, path, additional if path else ())
-    if containerd.is_one(root, path):
-        yield containerd.read(root, path, _data_root(root))
-    if containerd.is_one(root, path + _OWN):
-        yield containerd.read(root, path + _OWN, path)
+    if _is(STORAGE, root, path):
+        from layerctl.stores import containers_storage
+
+        shared = tuple(one for one in additional if path and _is(STORAGE, root, one))
+        yield containers_storage.read(root, path, shared)
+    for place, own in ((path, _data_root(root)), (path + _OWN, path)):
+        if _is_containerd(root, place):
+            from layerctl.stores import containerd
+
+            yield containerd.read(root, place, own)
