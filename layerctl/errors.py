@@ -196,10 +196,12 @@ ERRORS: dict[str, ErrorKind] = {
         ErrorKind(
             "layer-not-movable",
             EXIT_REFUSED,
-            "A marker means something only in its own layer",
+            "Something in the upper layer cannot be merged down",
             "Redirects, metadata-only files and whiteouts by attribute refer to the layers below "
-            "the one that they are in. Moved to another layer, they would mean something else.",
-            "Copy the files out through a mount of the layers.",
+            "their own; in another layer they would mean something else. Immutable and append-only "
+            "files cannot be renamed.",
+            "Copy the files out through a mount of the layers, or make one new layer of both.",
+            ("layerctl commit --into DIR -u UPPER -l LOWER",),
         ),
         ErrorKind(
             "layer-part-unreadable",

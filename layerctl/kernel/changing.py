@@ -23,6 +23,8 @@ _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 #: FS_IOC_GETFLAGS and FS_IOC_SETFLAGS (linux/fs.h), and the flags that chattr(1) sets at any time:
 #: sync, immutable, append-only, nodump, noatime, dirsync.
 _GETFLAGS, _SETFLAGS = 0x80086601, 0x40086602
+#: Immutable and append-only, with which a file cannot be renamed or removed.
+LOCKED = 0x10 | 0x20
 _NO_FLAGS = bytes(8)
 _FLAGS = 0x8 | 0x10 | 0x20 | 0x40 | 0x80 | 0x10000
 _FICLONE = 0x40049409

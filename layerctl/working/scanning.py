@@ -9,7 +9,7 @@ from itertools import chain
 from layerctl.errors import RefusedError
 from layerctl.inspecting.opening import Opened
 from layerctl.inspecting.resolvers.overlay import Overlay
-from layerctl.kernel import layers
+from layerctl.kernel import changing, layers
 
 #: Marks that mean something else, or nothing, in another layer.
 _BOUND = ("redirect", "metacopy", "whiteout", "protattr")
@@ -18,11 +18,11 @@ _BOUND = ("redirect", "metacopy", "whiteout", "protattr")
 def demand_movable(view: Opened, overlay: Overlay) -> None:
     """Raise RefusedError where the upper layer holds what cannot be merged down as it is."""
     prefix = overlay.settings.prefix
-    for path, what in chain(_bound(view, overlay, prefix), _denied(overlay)):
+    for path, what in chain(_bound(view, overlay, prefix), _denied(overlay), _locked(overlay)):
         raise RefusedError(
             "layer-not-movable",
             f"{view.layers[0]}/{path}: {what}",
-            why="it means something only in the layer that it is in",
+            why="it would mean something else in another layer, or cannot be renamed",
             hint="copy the files out through a mount of the layers",
         )
     if overlay.settings.verify:
@@ -63,6 +63,14 @@ def _bound(view: Opened, overlay: Overlay, prefix: str) -> Iterator[tuple[str, s
                     yield place, f"it has the attribute {prefix}{mark}"
             if opaque not in (None, b"y"):
                 yield place, f"{prefix}opaque has another value than 'y'"
+
+
+def _locked(overlay: Overlay) -> Iterator[tuple[str, str]]:
+    """Yield what chattr(1) has made immutable or append-only: it cannot be renamed or removed."""
+    for fd, path in layers.directories(overlay.roots[0], lambda _, __: None):
+        for name, letter in layers.scan(fd, layers.LETTER_OF).items():
+            if letter in "df" and changing.flags(fd, name) & changing.LOCKED:
+                yield f"{path}/{name}" if path else name, "it is immutable or append-only"
 
 
 def _denied(overlay: Overlay) -> Iterator[tuple[str, str]]:

@@ -224,6 +224,10 @@ ROWS: dict[str, Row] = {
         lambda lab: directory(lab / "w/work/incompat/newer"), {"workdir-incompat"}, ASK
     ),
     "37": Row(_deep, {"workdir-too-deep"}, SAFE),
+    "38": Row(
+        lambda lab: subprocess.run(["chattr", "+i", file(lab / "w/work/file")], check=True),
+        {"workdir-immutable"}, SAFE,
+    ),
     "39 name space": Row(
         lambda lab: os.setxattr(directory(lab / "u/d"), "user.overlay.opaque", b"y"),
         {"foreign-marker"}, REPORT,

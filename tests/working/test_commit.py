@@ -181,6 +181,33 @@ def test_what_cannot_be_done_is_refused_before_anything_is_touched(lab: Path, wh
 
 
 @pytest.mark.namespace
+@pytest.mark.parametrize("flag", ["i", "a"])
+def test_what_cannot_be_renamed_is_refused(lab: Path, flag: str) -> None:
+    layers(lab)
+    for name in ("a", "z"):
+        (lab / "u" / name).write_text("x")
+    subprocess.run(["chattr", f"+{flag}", lab / "u/z"], check=True)
+    done = layerctl("commit", "-u", "u", "-l", "l0", "-w", "w", "--json")
+    subprocess.run(["chattr", f"-{flag}", lab / "u/z"], check=True)
+    assert json.loads(done.stderr)["error"]["id"] == "layer-not-movable"
+    assert sorted(os.listdir(lab / "u")) == ["a", "z"]
+
+
+@pytest.mark.namespace
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["rename", "copy"])
+def test_flags_of_chattr_are_preserved(lab: Path, *, elsewhere: bool) -> None:
+    case = layers(lab, elsewhere=elsewhere)
+    (lab / "u/file").write_text("x")
+    (lab / "u/d").mkdir()
+    subprocess.run(["chattr", "+dA", lab / "u/file", lab / "u/d"], check=True)
+    before = shown(case)
+    assert before["file"].flags
+    kept(case)
+    assert look(str(lab / "l0"))["file"].flags == before["file"].flags
+    assert look(str(lab / "l0"))["d"].flags == before["d"].flags
+
+
+@pytest.mark.namespace
 def test_hard_links_are_not_copied_to_another_filesystem(lab: Path) -> None:
     layers(lab, elsewhere=True)
     (lab / "u/one").write_text("x")

@@ -114,7 +114,9 @@ class Mender:
             target = folder.inside(name) if name != "." else folder.path
 
             def run() -> None:
-                changing.set_flags(changing.flags(folder.fd, name) & ~0x30, folder.fd, name)
+                changing.set_flags(
+                    changing.flags(folder.fd, name) & ~changing.LOCKED, folder.fd, name
+                )
 
             words = ("chattr", "-ia", "--", target)
             yield Step(Verb.UNMARK, target, "immutable", run, (words,))

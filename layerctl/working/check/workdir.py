@@ -13,7 +13,6 @@ from layerctl.working.check.mending import Mender
 from layerctl.working.steps import Step
 
 _SAFE, _ASK = Mending.SAFE, Mending.ASK
-_IMMUTABLE = 0x10 | 0x20
 
 
 def check(overlay: Overlay, work: int) -> Iterator[Fault]:
@@ -60,7 +59,7 @@ def _locked(work: int) -> Iterator[Fault]:
 
     for fd, path in layers.directories(work, unread):
         for name, letter in sorted(layers.scan(fd, layers.LETTER_OF).items()):
-            if letter in "df" and changing.flags(fd, name) & _IMMUTABLE:
+            if letter in "df" and changing.flags(fd, name) & changing.LOCKED:
                 place = f"{path}/{name}" if path else name
                 yield Fault("workdir-immutable", WORK, place, "immutable", _SAFE, _unlock(place))
 
