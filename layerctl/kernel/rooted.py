@@ -20,7 +20,9 @@ from layerctl.kernel import beneath, syscalls
 LARGEST = 64 << 20
 #: As many links are followed as the kernel follows (path_resolution(7)).
 _MOST_LINKS = 40
-_NO_OPENAT2 = (errno.ENOSYS, errno.EPERM)
+#: Errors of openat2(2) that say nothing of the path: an old kernel, a seccomp filter, or a `..`
+#: while something is renamed or mounted anywhere on the machine (EAGAIN).
+_NO_ANSWER = (errno.ENOSYS, errno.EPERM, errno.EAGAIN)
 
 
 class Rooted:
@@ -47,7 +49,7 @@ class Rooted:
         try:
             return syscalls.openat2(self._fd, path, flags, rules)
         except OSError as error:
-            if error.errno not in _NO_OPENAT2:
+            if error.errno not in _NO_ANSWER:
                 raise
         return self._open_by_steps(path, flags)
 
