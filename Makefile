@@ -108,9 +108,9 @@ real-system: $(DEV)  ## compare the resolver with the kernel on a Debian in six 
 	@$(BIN)/python -m tools.real_system
 
 .PHONY: engines
-engines: $(DEV)  ## compare with what real Docker, podman and containerd report (as root)
+engines: $(DEV)  ## compare with what real Docker, podman and containerd (ENGINES=...) report (as root)
 	@tools/setup engines
-	@$(BIN)/python -m tools.engines
+	@$(BIN)/python -m tools.engines $(ENGINES)
 
 .PHONY: generate
 generate: $(DEV)  ## write the completions, manual pages and tables of the docs anew
@@ -126,7 +126,7 @@ golden: $(DEV)  ## write the expected outputs of the tests anew
 
 .PHONY: clean
 clean:  ## remove what the other targets made
-	@rm -rf .venv .venv-* .kernels .mutation build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .venv-* .kernels .mutation .engines build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find layerctl tests tools -name __pycache__ -prune -exec rm -rf {} +
 
 $(RUN): pyproject.toml tools/setup

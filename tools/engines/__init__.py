@@ -1,0 +1,1 @@
+"""Compare what layerctl says of containers and images with what real engines report."""
