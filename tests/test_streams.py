@@ -148,7 +148,7 @@ def test_colour_where_it_was_asked_for(
 
 
 def test_a_terminal_is_filled_and_not_passed() -> None:
-    """On a terminal of 40 columns a table is folded; no text is lost."""
+    """On a terminal of 40 columns each value has a line of its own, and none is longer."""
     master, terminal = pty.openpty()
     termios.tcsetwinsize(terminal, (24, 40))
     child = subprocess.Popen(

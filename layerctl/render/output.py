@@ -11,7 +11,7 @@ from layerctl.codecs.escape import printable
 from layerctl.errors import RequestError
 from layerctl.render import stream
 from layerctl.render.columns import Column, Listing
-from layerctl.render.elide import cut, fitting, short_hashes
+from layerctl.render.elide import SHORTEST, cut, fitting, short_hashes
 from layerctl.render.human import console, signs
 from layerctl.render.json import Document
 from layerctl.rules.options import nearest
@@ -174,7 +174,7 @@ def table(columns: tuple[Column, ...], rows: Iterable[Document], output: Output)
     styles = [[column.style_of(row) for column in columns] for row in rows]
     can_cut = any(column.elides for column in columns)
     if sys.stdout.isatty() and can_cut and not output.full and not _cut(columns, cells, output):
-        _print_records(columns, cells)
+        _print_records(columns, cells, output)
         return
     _print_table(columns, cells, styles, output)
 
@@ -206,18 +206,25 @@ def _cut(columns: tuple[Column, ...], cells: list[list[list[str]]], output: Outp
     return True
 
 
-def _print_records(columns: tuple[Column, ...], cells: list[list[list[str]]]) -> None:
-    """Print each row as lines of a name and a value, the rows apart."""
+def _print_records(
+    columns: tuple[Column, ...], cells: list[list[list[str]]], output: Output
+) -> None:
+    """Print each row as lines of a name and a value, the rows apart; long values are folded."""
     width = max(len(column.name) for column in columns)
+    room = max(SHORTEST, console(output.color).width - width - 2)
     texts = []
     for row in cells:
-        lines = [
-            f"{column.name:<{width}}  {line}"
-            for column, values in zip(columns, row, strict=True)
-            for line in values
-            if line
-        ]
-        texts.append("".join(f"{line}\n" for line in lines))
+        lines = []
+        for column, values in zip(columns, row, strict=True):
+            mark = signs().cut
+            side = column.elides
+            shown = [cut(one, room, side, mark) if side else one for one in values]
+            folded = [one[at : at + room] for one in shown for at in range(0, len(one), room)]
+            names = [column.name, *[""] * len(folded)]
+            lines += [
+                f"{name:<{width}}  {line}\n" for name, line in zip(names, folded, strict=False)
+            ]
+        texts.append("".join(lines))
     sys.stdout.write("\n".join(texts))
 
 
