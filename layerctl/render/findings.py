@@ -73,13 +73,14 @@ def lines(finding: Finding, *, colour: bool = False, note: str = "") -> list[str
 
 
 def check_lines(report: Report) -> Iterator[str]:
-    """Yield one line per check, marked with the worst severity of its findings."""
-    severities = {one.cause: one.severity for one in reversed(report.findings)}  # worst first
+    """Yield a line for each check that passed, and for each finding of one that did not."""
+    found = {one.cause: one for one in reversed(report.findings)}  # of several the worst
     for check in report.checks:
-        found = {severities[cause] for cause in check.causes if cause in severities}
-        mark = next((_mark(one) for one in Severity if one in found), signs().good)
-        causes = f"  [{', '.join(check.causes)}]" if check.causes else ""
-        yield f"{mark} {check.well}{causes}"
+        findings = [found[cause] for cause in check.causes if cause in found]
+        for one in findings:
+            yield f"{_mark(one.severity)} {one.title}  [{one.cause}]"
+        if not findings:
+            yield f"{signs().good} {check.well}"
 
 
 def state_lines(state: State, *, verbose: bool) -> list[str]:
