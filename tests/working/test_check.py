@@ -290,6 +290,22 @@ def test_what_the_kernel_refuses(lab: Path, name: str) -> None:
 
 
 @pytest.mark.namespace
+def test_whiteouts_are_not_judged_where_redirects_are_not_followed(lab: Path) -> None:
+    for name in ("l", "u", "w", "m"):
+        directory(lab / name)
+    file(lab / "l/a/x")
+    options = "redirect_dir=on"
+    with Mounted(make_case(str(lab), [f"{lab}/l"], upper=f"{lab}/u", options=options)):
+        (lab / "m/a").rename(lab / "m/b")
+        (lab / "m/b/x").unlink()
+    stack = ("-u", f"{lab}/u", "-l", f"{lab}/l", "-o", "redirect_dir=nofollow")
+    found = layerctl_json("check", *stack, code=1)["faults"]
+    assert {one["cause"] for one in found} == {"redirect-not-followed"}
+    assert layerctl("check", "--repair=ask", *stack).returncode == 1
+    assert os.path.lexists(lab / "u/b/x"), "it hides l/a/x once the redirect is followed"
+
+
+@pytest.mark.namespace
 @pytest.mark.parametrize("keep", [True, False])
 def test_what_is_removed_goes_to_a_quarantine(lab: Path, *, keep: bool) -> None:
     _, stack = prepare(lab, ROWS["15"])

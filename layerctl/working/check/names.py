@@ -47,6 +47,8 @@ def _device(folder: Folder, name: str) -> Iterator[Fault]:
     mend = remove(folder.layer, place)
     if name == aufs.OPAQUE:
         yield Fault("fuse-opaque-device", folder.layer, place, "a 0:0 device", _SAFE, mend)
+    elif not folder.reached:
+        return
     elif not folder.merged.whiteouts:
         seen = "its directory is not merged with a lower one"
         yield Fault("whiteout-not-merged", folder.layer, place, seen, _SAFE, mend)

@@ -22,9 +22,14 @@ def faults(view: Opened) -> Iterator[Fault]:
     if not isinstance(overlay, Overlay):
         yield from branches.check(view)
         return
+    found: list[Fault] = []
     for folder in Walk(view).folders():
-        yield from names.check(folder)
-        yield from content.check(folder, view.stack)
+        found += names.check(folder)
+        found += content.check(folder, view.stack)
+    if any(fault.cause == "redirect-not-followed" for fault in found):
+        # What lies below depends on redirects: with them followed, a whiteout may hide something.
+        found = [fault for fault in found if not fault.cause.startswith("whiteout-")]
+    yield from found
     yield from paths.check(overlay)
     with _opened_work(view) as work:
         if work >= 0:

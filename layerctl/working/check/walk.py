@@ -37,6 +37,8 @@ class Folder(NamedTuple):
     below: MergedDir
     names: dict[str, str]
     attributes: dict[str, list[str]]
+    #: Whether a lookup finds it; otherwise nobody knows what it would be merged with.
+    reached: bool = True
 
     @property
     def fd(self) -> int:
@@ -84,19 +86,19 @@ class Walk:
             yield from self._down(layer, resolver, root)
 
     def _down(self, layer: int, resolver: Overlay, first: MergedDir) -> Iterator[Folder]:
-        waiting = [first]
+        waiting = [(first, True)]
         while waiting:
-            directory = waiting.pop()
+            directory, reached = waiting.pop()
             resolver.reopen(directory)
             try:
-                folder = self._folder(layer, resolver, directory)
+                folder = self._folder(layer, resolver, directory)._replace(reached=reached)
                 yield folder
                 for name, letter in sorted(folder.names.items(), reverse=True):
                     if letter == "d":
-                        child = _child(resolver, directory, name)
+                        child, found = _child(resolver, directory, name)
                         if child is not None:
                             child.close()
-                            waiting.append(child)
+                            waiting.append((child, reached and found))
             finally:
                 directory.close()
 
@@ -116,16 +118,16 @@ class Walk:
         return Folder(layer, resolver, directory, below, names, found)
 
 
-def _child(resolver: Overlay, directory: MergedDir, name: str) -> MergedDir | None:
-    """Return a directory that the layer has; alone, where a lookup is refused or finds another."""
+def _child(resolver: Overlay, directory: MergedDir, name: str) -> tuple[MergedDir | None, bool]:
+    """Return a directory that the layer has, and whether a lookup finds it; else it is alone."""
     found = resolver.lookup(directory, name)
     if not found.error and found.letter == "d" and found.parts[0].layer == 0:
-        return resolver.directory(directory, name, found)
+        return resolver.directory(directory, name, found), True
     found.close()
     part = directory.parts[0]
     try:
         fd = layers.open_dir(name, part.fd)
     except OSError:
-        return None
+        return None, False
     path = f"{part.path}/{name}" if part.path else name
-    return MergedDir(directory.child_path(name), [Part(0, fd, path)])
+    return MergedDir(directory.child_path(name), [Part(0, fd, path)]), False
