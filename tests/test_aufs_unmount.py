@@ -46,7 +46,9 @@ def test_pseudo_links_are_made_whole(
     os.link(merged / "one", merged / "deep" / "other")
     os.link(merged / "twin", merged / "twin2")
     for name in ("one", "alone"):
-        (kept / f"{(merged / name).stat().st_ino}.4711").touch()
+        (kept / "new").touch()  # is called by its inode in the mount, and by its own
+        own = (kept / "new").stat().st_ino
+        (kept / "new").rename(kept / f"{(merged / name).stat().st_ino}.{own}")
     (kept / "nonsense.12").touch()
     told = tmp_path / "plink_maint"
     told.touch()
