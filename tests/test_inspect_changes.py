@@ -14,7 +14,7 @@ import pytest
 
 from layerctl.inspecting.changes import Changes
 from layerctl.inspecting.opening import opened
-from tests.support import in_namespace, layerctl, layerctl_json
+from tests.support import first_seed, in_namespace, layerctl, layerctl_json
 from tests.support.compare import kernel_tree, wrong_changes
 from tests.support.operations import Operations
 from tests.support.stacks import Mounted, make_case
@@ -162,7 +162,7 @@ def random_changes(seed: int, lab: Path, *, user: bool) -> list[str]:
 
 @pytest.mark.parametrize("user", [False, True], ids=["trusted", "user"])
 def test_random_changes(*, user: bool) -> None:
-    start = random.randrange(1 << 40)
+    start = first_seed()
 
     def body(lab: Path) -> list[str]:
         failed: list[str] = []

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import random
 from pathlib import Path
 
 import pytest
 
 from layerctl.kernel import syscalls
-from tests.support import in_namespace, layerctl_json
+from tests.support import first_seed, in_namespace, layerctl_json
 from tests.support.compare import compare
 from tests.support.stacks import Mounted, make_case
 from tools.fuzz.stacks import BUILDERS, differing
@@ -20,7 +19,7 @@ CASES = int(os.environ.get("LAYERCTL_CASES", "400"))
 @pytest.mark.parametrize("user", [False, True], ids=["trusted", "user"])
 @pytest.mark.parametrize("kind", list(BUILDERS))
 def test_the_kernel_agrees(kind: str, *, user: bool) -> None:
-    seed = random.randrange(1 << 40)
+    seed = first_seed()
 
     def body(lab: Path) -> object:
         return differing(lab, kind, user=user, seed=seed, cases=CASES, until=None)

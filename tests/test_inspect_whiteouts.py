@@ -14,7 +14,7 @@ import pytest
 from layerctl.inspecting.opening import opened
 from layerctl.inspecting.resolvers.markers import Whiteout
 from layerctl.inspecting.whiteouts import Whiteouts
-from tests.support import in_namespace, layerctl_json
+from tests.support import first_seed, in_namespace, layerctl_json
 from tests.support.compare import resolver_tree
 from tests.support.stacks import Case, build_by_hand
 
@@ -106,7 +106,7 @@ def copy_attributes(source: str, target: str) -> None:
 
 @pytest.mark.parametrize("user", [False, True], ids=["trusted", "user"])
 def test_an_effect_is_what_taking_the_marker_away_changes(*, user: bool) -> None:
-    start = random.randrange(1 << 40)
+    start = first_seed()
 
     def body(lab: Path) -> list[str]:
         for seed in range(start, start + CASES):

@@ -17,7 +17,7 @@ import pytest
 
 from layerctl.usecases import working
 from layerctl.working.check.fault import Mending
-from tests.support import in_namespace, layerctl, layerctl_json
+from tests.support import first_seed, in_namespace, layerctl, layerctl_json
 from tests.support.operations import build_by_operations
 from tests.support.stacks import Case, Mounted, make_case
 from tests.support.trees import look, shown
@@ -351,7 +351,7 @@ def test_user_markers(lab: Path) -> None:
 
 @pytest.mark.parametrize("user", [False, True], ids=["trusted", "user"])
 def test_stacks_that_mounts_made_have_no_faults(*, user: bool) -> None:
-    start = random.randrange(1 << 40)
+    start = first_seed()
 
     def body(lab: Path) -> list[str]:
         failed: list[str] = []

@@ -17,7 +17,7 @@ from layerctl.errors import LayerctlError
 from layerctl.model import Role
 from layerctl.usecases import working
 from layerctl.usecases.stacks import from_flags
-from tests.support import in_namespace, layerctl
+from tests.support import first_seed, in_namespace, layerctl
 from tests.support.stacks import Case, Mounted, make_case
 from tests.support.trees import differences, look, shown
 from tests.support.working import StoppedWorkError, build, every_change
@@ -65,7 +65,7 @@ done: list[int] = []
 
 
 def many(lab: Path, *, user: bool) -> list[str]:
-    start = random.randrange(1 << 40)
+    start = first_seed()
     for seed in range(start, start + int(os.environ.get("LAYERCTL_CASES", "60"))):
         found = one(seed, f"{lab}/case", user=user)
         if found:
