@@ -114,6 +114,14 @@ ERRORS: dict[str, ErrorKind] = {
             "output.",
         ),
         ErrorKind(
+            "copies-elsewhere",
+            EXIT_REFUSED,
+            "The upper layer has a copy of a lower file under another name",
+            "Overlay keeps one inode for a lower file and its copy. If the copy was renamed, and "
+            "what hides the lower file is removed, the lower file's name shows the copy as well.",
+            "Copy the renamed files to new ones through the mount, then run the command again.",
+        ),
+        ErrorKind(
             "data-layers-unsupported-old-kernel",
             EXIT_REFUSED,
             "The kernel does not support data-only layers",

@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterator
 
 from layerctl.errors import RefusedError
 from layerctl.inspecting.opening import Opened
+from layerctl.inspecting.resolvers.inodes import moved_copies
 from layerctl.inspecting.resolvers.overlay import Overlay
 from layerctl.inspecting.resolvers.tree import MergedDir, Part
 from layerctl.kernel import changing, layers
@@ -38,6 +39,13 @@ def demand(stack: Stack) -> None:
 def steps(view: Opened, *, ignore_times: bool = False) -> Iterator[Step]:
     """Yield the steps, each to be done before the next one is asked for, or none of them."""
     assert isinstance(view.resolver, Overlay)  # noqa: S101 - `demand` saw to that
+    if moved_copies(view.resolver):
+        raise RefusedError(
+            "copies-elsewhere",
+            f"{view.layers[0]} has a copy of a lower file under another name",
+            why="what hides the lower file must stay, or its name would show the copy as well",
+            hint="mount it and copy the renamed files to new ones, so that they are copies no more",
+        )
     trimmer = _Trimmer(view, view.resolver, ignore_times=ignore_times)
     root = view.resolver.root()
     try:

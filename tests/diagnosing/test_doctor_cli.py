@@ -120,7 +120,7 @@ def test_what_was_looked_at_is_told() -> None:
     assert "✓ The lower layers do not overlap\n" in shown
     assert not re.search(r"branch|[Uu]pper|xino|user namespace", shown), "what does not apply"
     shown = layerctl("doctor", "-v", "-l", "l", "-u", "nosuch", "m").stdout
-    assert "✗ Every layer can be reached  [missing-layer-directory]" in shown
+    assert "✗ A directory of the stack does not exist  [missing-layer-directory]" in shown
     assert "upper directory is on a writable mount" not in shown, "nothing is known of it"
 
 

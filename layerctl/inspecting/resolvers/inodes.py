@@ -78,11 +78,38 @@ def _put(table: Aliases, path: str, alias: Alias) -> None:
     table[above][name] = alias
 
 
+class _Copies(NamedTuple):
+    """What upper files say of where they were copied from.
+
+    `numbers` are the inode numbers of those lower files, `again` tells that one of them has another
+    path, too, `renamed` that an upper directory has a redirect.
+    """
+
+    numbers: set[int]
+    again: bool
+    renamed: bool
+
+
+def moved_copies(overlay: Overlay) -> bool:
+    """Tell whether a lower file that an upper one was copied from has another path.
+
+    If what hides it there is removed, that path shows the upper file.
+    """
+    origins = overlay.origins
+    return origins is not None and _copies(overlay, origins, every=True).again
+
+
 def _wanted(overlay: Overlay, origins: Origins) -> set[int] | None:
     """Search the upper layer for files that can have a second path.
 
     Returns None if there are none, else the inode numbers of lower files that could appear again.
     """
+    found = _copies(overlay, origins, every=overlay.thorough)
+    return found.numbers if found.again or found.renamed else None
+
+
+def _copies(overlay: Overlay, origins: Origins, *, every: bool) -> _Copies:
+    """Read where upper files were copied from; without `every`, as far as the kernel notes it."""
 
     def unread(path: str, error: OSError) -> None:
         overlay.reasons.add(0, path, error)
@@ -92,12 +119,11 @@ def _wanted(overlay: Overlay, origins: Origins) -> set[int] | None:
 
     metacopy, origin = (overlay.settings.prefix + name for name in ("metacopy", "origin"))
     seen: set[Identity] = set()
-    numbers: set[int] = set()
-    suspect = False
+    again = renamed = False
     for fd, path in layers.directories(overlay.roots[0], unread):
         attributes = overlay.attribute_names(fd, path)
-        suspect = suspect or "redirect" in attributes
-        if not (overlay.thorough or "impure" in attributes):
+        renamed = renamed or "redirect" in attributes
+        if not (every or "impure" in attributes):
             continue
         found = layers.with_attributes(fd, os.listdir(fd), (metacopy, origin), unread_in(path))
         for name, present in found.items():
@@ -110,11 +136,9 @@ def _wanted(overlay: Overlay, origins: Origins) -> set[int] | None:
             lower = lower or origins.of_file(fd, name, status)
             if lower is not None:
                 identity = (lower.st_dev, lower.st_ino)
-                again = identity in seen or not _stays(overlay, path, name, lower)
-                suspect = suspect or again
+                again = again or identity in seen or not _stays(overlay, path, name, lower)
                 seen.add(identity)
-                numbers.add(lower.st_ino)
-    return numbers if suspect else None
+    return _Copies({number for _, number in seen}, again, renamed)
 
 
 def _metadata_of(overlay: Overlay, path: str) -> os.stat_result | None:
