@@ -44,7 +44,7 @@ def steps(view: Opened, *, ignore_times: bool = False) -> Iterator[Step]:
             "copies-elsewhere",
             f"{view.layers[0]} has a copy of a lower file under another name",
             why="what hides the lower file must stay, or its name would show the copy as well",
-            hint="mount it and copy the renamed files to new ones, so that they no longer belong to lower files",
+            hint="mount it and copy the renamed files to new ones, which then have no lower file",
         )
     trimmer = _Trimmer(view, view.resolver, ignore_times=ignore_times)
     root = view.resolver.root()
