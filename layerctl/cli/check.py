@@ -11,6 +11,7 @@ from layerctl.cli.complete import targets
 from layerctl.cli.help import WithExamples
 from layerctl.cli.inspect_common import end
 from layerctl.cli.output import output_options
+from layerctl.cli.working import noted_target
 from layerctl.codecs.request import Request
 from layerctl.diagnosing.catalogue import marks
 from layerctl.errors import EXIT_FOUND, EXIT_OK, RequestError
@@ -21,7 +22,6 @@ from layerctl.render.output import Format, Output, write
 from layerctl.render.progress import watched
 from layerctl.render.tables import FAULTS
 from layerctl.render.working import fault_document, fault_lines, summary_lines
-from layerctl.usecases.targets import open_target
 from layerctl.usecases.working import checking, do, repairing
 from layerctl.working.check.fault import WORK, Fault
 
@@ -62,9 +62,7 @@ def command(
             f"'{repair}' is not a cause that check finds",
             hint="name the cause as check prints it, or use --repair=ask",
         )
-    asked = open_target(target, request)
-    for text in asked.notes:
-        note(text)
+    asked = noted_target(target, request)
     if repair is not None:
         with repairing(asked.stack, repair, quarantine=not no_quarantine) as steps:
             for line in summary_lines(do(steps), done=True):

@@ -7,12 +7,10 @@ import click
 from layerctl.cli.common import layer_flags
 from layerctl.cli.complete import directories, targets
 from layerctl.cli.help import WithExamples
-from layerctl.cli.working import carry_out, work_options
+from layerctl.cli.working import carry_out, noted_target, work_options
 from layerctl.codecs.request import Request
 from layerctl.errors import RequestError
-from layerctl.render.errors import note
 from layerctl.render.output import Output
-from layerctl.usecases.targets import open_target
 from layerctl.usecases.working import committing, flattening_into
 
 
@@ -55,9 +53,7 @@ def command(
             "--layer requires --into",
             hint="without --into, layer 0 is merged into layer 1",
         )
-    found = open_target(target, request)
-    for text in found.notes:
-        note(text)
+    found = noted_target(target, request)
     merging = committing(found.stack) if into is None else flattening_into(found.stack, run, into)
     with merging as steps:
         carry_out(steps, output, dry_run=dry_run, form=form)

@@ -7,11 +7,9 @@ import click
 from layerctl.cli.common import layer_flags
 from layerctl.cli.complete import directories, targets
 from layerctl.cli.help import WithExamples
-from layerctl.cli.working import carry_out, work_options
+from layerctl.cli.working import carry_out, noted_target, work_options
 from layerctl.codecs.request import Request
-from layerctl.render.errors import note
 from layerctl.render.output import Output
-from layerctl.usecases.targets import open_target
 from layerctl.usecases.working import flattening_into
 
 
@@ -38,8 +36,6 @@ def command(
     that do not know redirects. Nothing is mounted, and the old layers stay as they are. DIR must
     not exist.
     """
-    found = open_target(target, request)
-    for text in found.notes:
-        note(text)
+    found = noted_target(target, request)
     with flattening_into(found.stack, range(1), into) as steps:
         carry_out(steps, output, dry_run=dry_run, form=form)

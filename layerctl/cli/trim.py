@@ -7,11 +7,9 @@ import click
 from layerctl.cli.common import layer_flags
 from layerctl.cli.complete import targets
 from layerctl.cli.help import WithExamples
-from layerctl.cli.working import carry_out, work_options
+from layerctl.cli.working import carry_out, noted_target, work_options
 from layerctl.codecs.request import Request
-from layerctl.render.errors import note
 from layerctl.render.output import Output
-from layerctl.usecases.targets import open_target
 from layerctl.usecases.working import trimming
 
 
@@ -37,8 +35,6 @@ def command(
     content), whiteouts over nothing and opaque markers without effect. The merged tree stays the
     same at every step. The overlay must not be mounted. Files with several names stay.
     """
-    found = open_target(target, request)
-    for text in found.notes:
-        note(text)
+    found = noted_target(target, request)
     with trimming(found.stack, ignore_times=ignore_mtime) as steps:
         carry_out(steps, output, dry_run=dry_run, form=form)

@@ -16,7 +16,8 @@ from layerctl.render.named import answer_document, answer_line
 from layerctl.render.output import Format, Output, write
 from layerctl.render.tables import WHICH
 from layerctl.stores.known import Answer
-from layerctl.usecases.which import answers, known_stores
+from layerctl.usecases.named import stores_of
+from layerctl.usecases.which import answers
 
 
 @click.command("which", cls=WithExamples)
@@ -30,7 +31,7 @@ def command(*, output: Output, root: str | None, names: tuple[str, ...]) -> int:
     With -, read names from standard input, one per line (with -0, ended by NUL).
     """
     given = _given(names, by_nul=output.format is Format.NUL)
-    stores = known_stores(given, root)
+    stores = stores_of(root, given)
     found: list[Answer] = []
     code = EXIT_OK
     for name in given:

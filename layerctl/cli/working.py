@@ -9,10 +9,14 @@ import click
 
 from layerctl.cli.common import add_options
 from layerctl.cli.output import output_options
+from layerctl.codecs.request import Request
+from layerctl.render.errors import note
 from layerctl.render.output import Format, Output, write
 from layerctl.render.progress import watched
 from layerctl.render.tables import STEPS
 from layerctl.render.working import step_document, summary_lines, write_script
+from layerctl.usecases.stacks import Target
+from layerctl.usecases.targets import open_target
 from layerctl.usecases.working import do
 from layerctl.working.steps import Step
 
@@ -32,6 +36,14 @@ _OPTIONS = (
 def work_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the output options, --dry-run and --print."""
     return output_options(STEPS)(add_options(function, function, _OPTIONS))
+
+
+def noted_target(target: str | None, request: Request) -> Target:
+    """Open the target, and write its notes to standard error. Raises what `open_target` does."""
+    found = open_target(target, request)
+    for text in found.notes:
+        note(text)
+    return found
 
 
 def carry_out(steps: Iterator[Step], output: Output, *, dry_run: bool, form: str | None) -> None:

@@ -25,16 +25,17 @@ from layerctl.errors import (
     RefusedError,
     RequestError,
 )
-from layerctl.kernel import mounts, paths
+from layerctl.kernel import paths
 from layerctl.kernel.facts.gather import gather
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import MountEntry, Stack
 from layerctl.mounting import prepare
 from layerctl.rules.releases import release
 from layerctl.rules.words import shell
-from layerctl.stores import find, owners
+from layerctl.stores import owners
 from layerctl.stores.store import Store
 from layerctl.usecases.mount import to_make, with_default_work, with_more
+from layerctl.usecases.named import stores_of
 from layerctl.usecases.stacks import from_flags
 from layerctl.usecases.targets import named
 
@@ -107,16 +108,9 @@ def this_machine(*, probe: bool) -> State:
 
 def whole_host() -> State:
     """Return the state of every layered mount and every engine's store."""
-    stores = _all_stores()
+    stores = stores_of(None)
     states = [_state_of(store) for store in stores]
     return host.examine(_prove, states, _owner)
-
-
-def _all_stores() -> list[Store]:
-    """Return the stores in their usual places, and those that mounts are in."""
-    roots = {owners.root_of(layer.path) for one in mounts.layered() for layer in one.stack.layers}
-    found = [*find.stores(), *(store for root in roots if root for store in find.at(root))]
-    return list({(store.root, store.driver): store for store in found}.values())
 
 
 def _state_of(store: Store) -> StoreState:

@@ -86,7 +86,7 @@ def one_named(
     Raises NotFoundError if there is none, or several; `unknown` is raised for what looks like a
     path and is in no store.
     """
-    stores = stores_of(root, name)
+    stores = stores_of(root, (name,))
     found = names.find(on_the_disk(name, root), stores)
     if thing is not None:
         found = [one for one in found if isinstance(one.thing, thing)]
@@ -97,8 +97,8 @@ def one_named(
     raise nothing(name, root, stores, unknown)
 
 
-def stores_of(root: str | None, path: str = "/") -> Sequence[Store]:
-    """Return the stores of this machine, or of a disk; that in which a path lies, too.
+def stores_of(root: str | None, given: Iterable[str] = ()) -> Sequence[Store]:
+    """Return the stores of a disk, or those of this machine, its mounts and the given paths.
 
     Raises NotFoundError if the disk cannot be opened.
     """
@@ -110,17 +110,13 @@ def stores_of(root: str | None, path: str = "/") -> Sequence[Store]:
             f"{root}: {error.strerror}",
             hint="name the directory where the disk is mounted, or a store on it",
         ) from None
-    store = owners.root_of(path) if root is None and path.startswith("/") else None
-    others = () if store is None else find.at(store)
-    mounted = () if root is not None else _mounted_stores()
-    every = {(one.root, one.driver): one for one in (*usual, *others, *mounted)}
-    return list(every.values())
-
-
-def _mounted_stores() -> Iterable[Store]:
-    """Yield the stores in which the layers of live mounts lie."""
-    roots = {owners.root_of(layer.path) for one in mounts.layered() for layer in one.stack.layers}
-    return (store for root in roots if root is not None for store in find.at(root))
+    if root is not None:
+        return usual
+    layers = (layer.path for one in mounts.layered() for layer in one.stack.layers)
+    absolute = (path for path in given if path.startswith("/"))
+    roots = dict.fromkeys(filter(None, map(owners.root_of, (*absolute, *layers))))
+    others = (store for place in roots for store in find.at(place))
+    return list({(one.root, one.driver): one for one in (*usual, *others)}.values())
 
 
 def on_the_disk(name: str, root: str | None) -> str:

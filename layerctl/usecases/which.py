@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from layerctl.errors import LayerctlError, NotFoundError
 from layerctl.kernel.host import tree_size
 from layerctl.model import Stack
-from layerctl.stores import find, names, owners
+from layerctl.stores import names, owners
 from layerctl.stores.known import Answer, Fate
 from layerctl.stores.names import Named
 from layerctl.stores.reading import step
 from layerctl.stores.store import Container, Image, Store, StoredLayer
-from layerctl.usecases.named import nothing, on_the_disk, stores_of
+from layerctl.usecases.named import nothing, on_the_disk
 from layerctl.usecases.stacks import Target
 from layerctl.usecases.targets import named_here
 
@@ -32,16 +32,6 @@ def answers(name: str, root: str | None, stores: Sequence[Store]) -> list[Answer
     if not found:
         raise nothing(name, root, stores, unknown)
     return [_of_named(name, one) for one in found]
-
-
-def known_stores(given: Sequence[str], root: str | None) -> Sequence[Store]:
-    """Return the stores in which names are looked up: the usual ones, and those of paths."""
-    every = {(one.root, one.driver): one for one in stores_of(root)}
-    roots = {owners.root_of(name) for name in given if name.startswith("/")} if root is None else ()
-    for place in roots:
-        if place is not None:
-            every |= {(one.root, one.driver): one for one in find.at(place)}
-    return list(every.values())
 
 
 def _of_mount(name: str, target: Target) -> Answer:
