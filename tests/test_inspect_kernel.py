@@ -79,3 +79,15 @@ def test_hard_links_are_followed_into_the_index(lab: Path) -> None:
     assert (story["layer"], story["reachable"], story["cause"]) == (0, True, "indexed")
     assert [layer["state"] for layer in story["layers"]] == ["provides", "hidden"]
     assert "index" in story["layers"][0]["reason"]
+
+
+@pytest.mark.namespace
+def test_a_redirect_in_a_lower_layer_can_lead_to_a_directory_that_was_copied_up(lab: Path) -> None:
+    for name in ("one/new", "two/old/d", "upper", "w", "m"):
+        (lab / name).mkdir(parents=True)
+    os.setxattr(lab / "one/new", "trusted.overlay.redirect", b"old")
+    lowers = [f"{lab}/one", f"{lab}/two"]
+    case = make_case(str(lab), lowers, upper=f"{lab}/upper", options="redirect_dir=on")
+    with Mounted(case) as merged:
+        Path(merged, "new/d").chmod(0o700)
+    assert compare(case) == []

@@ -105,7 +105,18 @@ def _wanted(overlay: Overlay, origins: Origins) -> set[int] | None:
     Returns None if there are none, else the inode numbers of lower files that could appear again.
     """
     found = _copies(overlay, origins, every=overlay.thorough)
-    return found.numbers if found.again or found.renamed else None
+    if found.again or found.renamed or (overlay.thorough and _lower_renames(overlay)):
+        return found.numbers
+    return None
+
+
+def _lower_renames(overlay: Overlay) -> bool:
+    """Tell whether a lower directory has a redirect, so that two paths can lead to one below."""
+    return any(
+        "redirect" in overlay.attribute_names(fd, path)
+        for root in overlay.roots[overlay.first_lower :]
+        for fd, path in layers.directories(root, lambda _, __: None)
+    )
 
 
 def _copies(overlay: Overlay, origins: Origins, *, every: bool) -> _Copies:
