@@ -111,11 +111,16 @@ def _keep(case: Case, lab: Path, injection: str) -> list[Any]:
 def _watch(case: Case, lab: Path, injection: str, scratch: Path) -> list[Any]:
     before = _state(lab)
     gate, opener = os.pipe()
+    ready, announcer = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(opener)
-        _command(case, lab, gate, scratch)
+        os.close(ready)
+        _command(case, lab, gate, announcer, scratch)
     os.close(gate)
+    os.close(announcer)
+    os.read(ready, 1)  # until all is prepared: only the command's own calls count
+    os.close(ready)
     what = ["-e", f"trace={injection.partition(':')[0]}", "-e", f"inject={injection}"]
     strace = subprocess.Popen(
         ["strace", "-f", "-y", "-s", "200", "-o", str(scratch / "trace"), "-p", str(child),
@@ -164,7 +169,24 @@ def _orphans(strace: int) -> int:
     return left
 
 
-def _command(case: Case, lab: Path, gate: int, scratch: Path) -> NoReturn:
+def _command(case: Case, lab: Path, gate: int, ready: int, scratch: Path) -> NoReturn:
+    try:
+        _prepare(case, lab, scratch)
+        from layerctl.cli import main
+
+        poll = select.poll()
+        poll.register(gate, select.POLLHUP)
+        os.close(ready)
+        poll.poll()
+        main.program()
+    except SystemExit as end:  # click exits this way after completion
+        os._exit(end.code if isinstance(end.code, int) else 0)
+    except BaseException:
+        os.write(2, traceback.format_exc().encode())
+    os._exit(99)
+
+
+def _prepare(case: Case, lab: Path, scratch: Path) -> None:
     out = os.open(scratch / "out", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
     err = os.open(scratch / "err", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
     null = os.open("/dev/null", os.O_RDONLY)
@@ -176,18 +198,6 @@ def _command(case: Case, lab: Path, gate: int, scratch: Path) -> NoReturn:
     os.environ.update(case.environment, TMPDIR=str(lab / "tmp"), LC_ALL="C.UTF-8")
     case.patch()
     sys.argv = ["layerctl", *case.words.split()]
-    from layerctl.cli import main
-
-    poll = select.poll()
-    poll.register(gate, select.POLLHUP)
-    poll.poll()
-    try:
-        main.program()
-    except SystemExit as end:  # click exits this way after completion
-        os._exit(end.code if isinstance(end.code, int) else 0)
-    except BaseException:
-        os.write(2, traceback.format_exc().encode())
-    os._exit(99)
 
 
 class Site(NamedTuple):
