@@ -188,10 +188,29 @@ ERRORS: dict[str, ErrorKind] = {
         ErrorKind(
             "hard-link-elsewhere",
             EXIT_REFUSED,
-            "A file with several names cannot be merged into another filesystem",
-            "The lower layer is on another filesystem, so files are copied one by one. The names "
-            "of one file would be separate files until the last of them is there.",
-            "Copy the lower layer to the filesystem of the upper one first.",
+            "A file with several names would have to be copied",
+            "The lower layer is on another filesystem, or a redirect leads to the file, so files "
+            "are copied one by one. The names of one file would be separate files.",
+            "Copy the lower layer to the filesystem of the upper one first, or copy the files out "
+            "through a mount.",
+        ),
+        ErrorKind(
+            "file-without-data",
+            EXIT_REFUSED,
+            "A file has only metadata, and its data is missing",
+            "The file has the metacopy attribute, and no lower layer has the file that it leads "
+            "to. The kernel cannot read it either.",
+            "Mend the layers, or name the options that they were mounted with.",
+            ("layerctl check -u UPPER -l LOWER",),
+        ),
+        ErrorKind(
+            "steps-unknown",
+            EXIT_REFUSED,
+            "Steps depend on earlier ones, so that they cannot be shown",
+            "A redirect leads to files that are copied first, and the lower layer is on another "
+            "filesystem. What is copied there is only known then.",
+            "Run the command without -n and --print, or create a layer without redirects with "
+            "layerctl deref.",
         ),
         ErrorKind(
             "layer-indexed",

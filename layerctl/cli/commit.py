@@ -40,8 +40,8 @@ def command(
 
     The upper layer is empty afterwards. The merged tree stays the same at every step: an
     interrupted run is completed by running the command again. The overlay must not be mounted, and
-    no other mount may use the lower layer. Refuse, before anything is changed, layers with
-    redirects or metadata-only files, and indexed ones.
+    no other mount may use the lower layer. Directories with redirects and metadata-only files
+    become whole first. An indexed layer is refused before anything is changed.
 
     With --into, make one new layer of several, which shows the same in their place. Whiteouts stay
     where layers below have the name. DIR must not exist.

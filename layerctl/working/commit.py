@@ -9,7 +9,7 @@ layer is emptied. Whatever stops the work, running it again completes it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 
 from layerctl.errors import RefusedError
@@ -18,7 +18,7 @@ from layerctl.inspecting.resolvers.overlay import Overlay
 from layerctl.inspecting.resolvers.tree import MergedDir, Part
 from layerctl.kernel import changing, layers, mounts
 from layerctl.model import Role, Stack
-from layerctl.working import copying, lower, scanning
+from layerctl.working import copying, lower, scanning, unfolding
 from layerctl.working.emptying import empty, strip, uncover
 from layerctl.working.placing import Placer
 from layerctl.working.steps import Folder, Step, Verb
@@ -43,7 +43,10 @@ def steps(view: Opened) -> Iterator[Step]:
     scanning.demand_movable(view, view.resolver)
     if not same:
         scanning.demand_copiable(view, view.resolver)
-    committer = _Committer(view, view.resolver, same=same)
+    unfolding.demand(view, view.resolver)
+    unfolder = unfolding.Unfolder(view, view.resolver)
+    yield from unfolder.run()
+    committer = _Committer(view, view.resolver, unfolder.planned, same=same)
     yield from committer.run()
 
 
@@ -53,11 +56,13 @@ def renames_work(one: int, other: int) -> bool:
 
 
 class _Committer:
-    def __init__(self, view: Opened, resolver: Overlay, *, same: bool) -> None:
+    def __init__(
+        self, view: Opened, resolver: Overlay, planned: Collection[str], *, same: bool
+    ) -> None:
         self._view = view
         self._resolver = resolver
         self._prefix = resolver.settings.prefix
-        self._placer = Placer(resolver, same=same)
+        self._placer = Placer(resolver, planned, same=same)
         self._same = same
 
     def run(self) -> Iterator[Step]:
@@ -107,8 +112,9 @@ class _Committer:
     def _merged(self, directory: MergedDir, name: str) -> MergedDir | None:
         """Return a directory that is merged of both layers, None for one of the upper alone."""
         found = self._resolver.lookup(directory, name)
-        if found.error or [part.layer for part in found.parts[:2]] != [0, 1]:
-            found.close()
+        merged = [part.layer for part in found.parts[:2]] == [0, 1]
+        if found.error or not merged or "redirect" in found.parts[0].attributes:
+            found.close()  # a dry run still sees redirects
             return None
         return self._resolver.directory(directory, name, found)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 
 from layerctl.errors import RefusedError
 from layerctl.inspecting.opening import Opened
@@ -40,7 +41,7 @@ def steps(view: Opened, run: range, above: Folder, name: str) -> Iterator[Step]:
     if layers.status(part, above.fd) is not None:
         yield from remove_tree(above, part, "an earlier run was interrupted")
     top = overlay if run.start == 0 else overlay.below(run.start)
-    flattener = _Flattener(view, top, run, above)
+    flattener = Flattener(view, top, run, above)
     root = top.root()
     try:
         yield from flattener.directory(root, above, part, last=len(run) - 1, opaque=False)
@@ -55,13 +56,13 @@ def steps(view: Opened, run: range, above: Folder, name: str) -> Iterator[Step]:
     yield Step(Verb.MOVE, above.inside(part), f"to {name}, now that it is whole", rename, (words,))
 
 
-class _Flattener:
+class Flattener:
     """`overlay` reads the layers from the first of the run down: its numbers start there."""
 
     def __init__(self, view: Opened, overlay: Overlay, run: range, above: Folder) -> None:
         self._overlay = overlay
         self._prefix = overlay.settings.prefix
-        self._paths = view.layers[run.start :]
+        self.paths = view.layers[run.start :]
         self._last = len(run) - 1
         self._above = above
         #: Where the first name of a file with several went.
@@ -103,14 +104,14 @@ class _Flattener:
         found = self._overlay.lookup(directory, name)
         try:
             if found.error:
-                raise _denied(directory.child_path(name), found)
+                raise denied(directory.child_path(name), found)
             if not found.parts or found.parts[0].layer > last:
                 if lower.hides(self._overlay, below, name):
                     yield _whiteout(target, name)
             elif found.letter == "d":
                 yield from self._descend(directory, target, name, found, last)
             else:
-                yield from self._file(target, name, found)
+                yield from self.file(target, name, found)
         finally:
             found.close()
 
@@ -120,26 +121,26 @@ class _Flattener:
         below = lower.rest(directory, last)
         redirected = any(layer <= last for layer, _ in found.redirects)
         if redirected:
-            last = len(self._paths)
+            last = len(self.paths)
         child = self._overlay.directory(directory, name, found)
         cut = redirected or all(part.layer <= last for part in child.parts)
         opaque = cut and lower.hides(self._overlay, below, name)
         yield from self.directory(child, target, name, last=last, opaque=opaque)
 
-    def _file(self, target: Folder, name: str, found: Found) -> Iterator[Step]:
+    def file(self, target: Folder, name: str, found: Found) -> Iterator[Step]:
         """Yield the step for a file, whose data may lie in another layer than its metadata."""
         part = found.parts[0]
         source = part.layer, part.path
-        status = self._status(*source)
+        status = self.status(*source)
         if status.st_nlink > 1:
             if part.layer > self._last:
-                raise _link_elsewhere(f"{self._paths[part.layer]}/{part.path}")
+                raise _link_elsewhere(f"{self.paths[part.layer]}/{part.path}")
             key = status.st_dev, status.st_ino
             first = self._links.setdefault(key, target.inside(name))
             if first != target.inside(name):
                 yield self._link(first, target, name)
                 return
-        data = found.data if found.metacopy and found.data is not None else source
+        data = self.data(found)
         path = target.inside(name)
 
         def run() -> None:
@@ -148,10 +149,26 @@ class _Flattener:
         words = self._words(source, data, status, path)
         yield Step(Verb.COPY, path, f"from layer {part.layer}", run, words)
 
+    def data(self, found: Found) -> tuple[int, str]:
+        """Return the layer and path of what a file holds. Raises RefusedError if it is missing."""
+        part = found.parts[0]
+        if not found.metacopy:
+            return part.layer, part.path
+        if found.data is not None:
+            with suppress(OSError):
+                self.status(*found.data)
+                return found.data
+        raise RefusedError(
+            "file-without-data",
+            f"{self.paths[part.layer]}/{part.path} has only metadata, and its data is missing",
+            why="no lower layer has the file that it leads to",
+            hint="mend the layers, or name the options that they were mounted with",
+        )
+
     def _words(
         self, source: tuple[int, str], data: tuple[int, str], status: os.stat_result, path: str
     ) -> tuple[Words, ...]:
-        first = f"{self._paths[data[0]]}/{data[1]}"
+        first = f"{self.paths[data[0]]}/{data[1]}"
         if data == source:
             return (("cp", "-a", "--reflink=auto", "-T", "--", first, path),)
         fd, name = self._open(*source)
@@ -185,7 +202,8 @@ class _Flattener:
         above, _, name = path.rpartition("/")
         return layers.open_path(above, self._overlay.roots[layer]), name
 
-    def _status(self, layer: int, path: str) -> os.stat_result:
+    def status(self, layer: int, path: str) -> os.stat_result:
+        """Return the status of a file of a layer. Raises OSError."""
         fd, name = self._open(layer, path)
         try:
             return os.stat(name, dir_fd=fd, follow_symlinks=False)
@@ -225,7 +243,8 @@ def _whiteout(target: Folder, name: str) -> Step:
     )  # fmt: skip
 
 
-def _denied(path: str, found: Found) -> RefusedError:
+def denied(path: str, found: Found) -> RefusedError:
+    """Return the error for a path that the merged tree refuses to look up."""
     return RefusedError(
         "lookup-denied",
         f"the merged tree denies a lookup of {path}",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
+from layerctl.errors import RefusedError
 from layerctl.inspecting.resolvers.overlay import Overlay
 from layerctl.inspecting.resolvers.resolver import Found
 from layerctl.inspecting.resolvers.tree import MergedDir
@@ -18,10 +19,14 @@ from layerctl.working.steps import Folder, Later, Step, Verb
 
 
 class Placer:
-    """Moves on one filesystem, copies to another."""
+    """Moves on one filesystem, copies to another.
 
-    def __init__(self, resolver: Overlay, *, same: bool) -> None:
+    `planned` are paths that are whole and opaque only after steps that a dry run does not do.
+    """
+
+    def __init__(self, resolver: Overlay, planned: Collection[str], *, same: bool) -> None:
         self._resolver = resolver
+        self._planned = planned
         self._prefix = resolver.settings.prefix
         self._same = same
 
@@ -53,7 +58,7 @@ class Placer:
             yield from remove_tree(target, name, "it is hidden by a file")
             status = None
         if self._same:
-            yield from strip(source, name, self._prefix)
+            yield from self._strip(source, name)
             yield self._move(source, target, name)
             return
         if status is not None:
@@ -72,7 +77,8 @@ class Placer:
         """
         status = layers.status(name, target.fd)
         attribute = f"{self._prefix}opaque"
-        is_opaque = layers.attribute(attribute, source.fd, name) == b"y"
+        value = self._opaque(source, name)
+        is_opaque = value == b"y"
         hidden = lower.hides(self._resolver, below, name)
         needed = hidden and (is_opaque or status is not None)
         if needed and not is_opaque:
@@ -88,7 +94,7 @@ class Placer:
                 yield from self._copy_tree(source, target, name, deeper, opaque=needed)
                 return
             yield from self._strip_tree(source, name, deeper)
-        if is_opaque and not needed:
+        if value is not None and not needed:
             yield self._unmark(source, name, attribute)
         yield self._move(source, target, name)
 
@@ -107,6 +113,18 @@ class Placer:
         if status is None or status.st_size:
             return False
         return layers.attribute(f"{self._prefix}whiteout", fd, name) is not None
+
+    def _opaque(self, folder: Folder, name: str) -> bytes | None:
+        """Return the value of the opaque attribute, as it is once it is needed."""
+        if folder.inside(name) in self._planned:
+            return b"y"
+        return layers.attribute(f"{self._prefix}opaque", folder.fd, name)
+
+    def _strip(self, folder: Folder, name: str, keep: Collection[str] = ()) -> Iterator[Step]:
+        if folder.inside(name) not in self._planned:
+            yield from strip(folder, name, self._prefix, keep)
+        elif "opaque" not in keep and stat.S_ISDIR(os.lstat(name, dir_fd=folder.fd).st_mode):
+            yield self._unmark(folder, name, f"{self._prefix}opaque")
 
     # Steps
 
@@ -177,7 +195,7 @@ class Placer:
 
         A directory in it stays opaque where layers below have the name.
         """
-        yield from strip(source, name, self._prefix, keep=("opaque",))
+        yield from self._strip(source, name, keep=("opaque",))
         fd = layers.open_dir(name, source.fd)
         try:
             inner = Folder(fd, source.inside(name), self._prefix)
@@ -185,25 +203,26 @@ class Placer:
                 if letter == "w":
                     continue
                 if letter != "d":
-                    yield from strip(inner, one, self._prefix)
+                    yield from self._strip(inner, one)
                     continue
                 opaque = self._stays_opaque(inner, one, below)
                 if not opaque:
-                    yield from strip(inner, one, self._prefix)
+                    yield from self._strip(inner, one)
                 with self._beneath(below, one, opaque=opaque) as deeper:
                     yield from self._strip_tree(inner, one, deeper)
         finally:
             os.close(fd)
 
     def _stays_opaque(self, folder: Folder, name: str, below: MergedDir) -> bool:
-        value = layers.attribute(f"{self._prefix}opaque", folder.fd, name)
-        return value == b"y" and lower.hides(self._resolver, below, name)
+        return self._opaque(folder, name) == b"y" and lower.hides(self._resolver, below, name)
 
     def _copy_tree(
         self, source: Folder, target: Folder, name: str, below: MergedDir, *, opaque: bool
     ) -> Iterator[Step]:
         """Yield the steps that copy a directory with all that it holds."""
         path = target.inside(name)
+        if source.inside(name) in self._planned:
+            raise _unknown(source.inside(name))
         yield Step(Verb.CREATE, path, f"as {source.inside(name)}",
                    lambda: changing.mkdir(name, target.fd), (("mkdir", "--", path),))  # fmt: skip
         if opaque:
@@ -241,3 +260,13 @@ class Placer:
             lambda: copying.copy_attributes(*places, self._prefix, times),
             copying.attribute_words(*places, path, self._prefix, times),
         )  # fmt: skip
+
+
+def _unknown(path: str) -> RefusedError:
+    return RefusedError(
+        "steps-unknown",
+        f"the steps for {path} are not known before earlier ones are done",
+        why="a redirect leads to what it holds, and the lower layer is on another filesystem",
+        hint="run it without -n and --print, or create a layer without redirects first with "
+        "layerctl deref",
+    )

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
 from itertools import chain
 
+from layerctl.diagnosing.commands import layer_words
 from layerctl.errors import RefusedError
 from layerctl.inspecting.opening import Opened
 from layerctl.inspecting.resolvers.overlay import Overlay
 from layerctl.kernel import changing, layers
 
 #: Marks that mean something else, or nothing, in another layer.
-_BOUND = ("redirect", "metacopy", "whiteout", "protattr")
+_BOUND = ("whiteout", "protattr")
 
 
 def demand_movable(view: Opened, overlay: Overlay) -> None:
@@ -23,7 +25,8 @@ def demand_movable(view: Opened, overlay: Overlay) -> None:
             "layer-not-movable",
             f"{view.layers[0]}/{path}: {what}",
             why="it would mean something else in another layer, or cannot be renamed",
-            hint="copy the files out through a mount of the layers",
+            hint="see whether a repair mends it, else copy the files out through a mount",
+            commands=(shlex.join(("layerctl", "check", *layer_words(view.stack))),),
         )
     if overlay.settings.verify:
         raise _indexed("nfs_export=on checks each directory against the lower one")
@@ -49,20 +52,13 @@ def _bound(view: Opened, overlay: Overlay, prefix: str) -> Iterator[tuple[str, s
             hint="run the command as root",
         )
 
-    wanted = {f"{prefix}{mark}" for mark in (*_BOUND, "opaque")}
+    wanted = {f"{prefix}{mark}" for mark in _BOUND}
     for fd, path in layers.directories(overlay.roots[0], unread):
         names = layers.scan(fd, layers.LETTER_OF)
         for name, found in layers.with_attributes(fd, names, wanted, unread).items():
             place = f"{path}/{name}" if path else name
-            marks = {one.removeprefix(prefix) for one in found}
-            opaque = layers.attribute(f"{prefix}opaque", fd, name) if "opaque" in marks else None
-            if names[name] == "d" and opaque == b"y":
-                marks.discard("redirect")  # which the kernel does not read there
-            for mark in _BOUND:
-                if mark in marks:
-                    yield place, f"it has the attribute {prefix}{mark}"
-            if opaque not in (None, b"y"):
-                yield place, f"{prefix}opaque has another value than 'y'"
+            for attribute in found:
+                yield place, f"it has the attribute {attribute}"
 
 
 def _locked(overlay: Overlay) -> Iterator[tuple[str, str]]:
@@ -116,11 +112,16 @@ def demand_copiable(view: Opened, overlay: Overlay) -> None:
                     "files until the last of them is there",
                     hint="copy the lower layer to the filesystem of the upper one first",
                 )
-    room = os.statvfs(overlay.roots[1])
-    if blocks > room.f_bavail * room.f_frsize or (room.f_files and count > room.f_favail):
+    demand_room(overlay.roots[1], view.layers[1], blocks, count)
+
+
+def demand_room(fd: int, path: str, size: int, count: int) -> None:
+    """Raise RefusedError where an open directory has no room for so many bytes and files."""
+    room = os.statvfs(fd)
+    if size > room.f_bavail * room.f_frsize or (room.f_files and count > room.f_favail):
         raise RefusedError(
             "no-room",
-            f"{view.layers[1]} has no room for {blocks:,} bytes in {count:,} files",
-            why="the lower layer is on another filesystem, so that everything is copied",
+            f"{path} has no room for {size:,} bytes in {count:,} files",
+            why="everything is copied before the originals are removed",
             hint="free some room there; layerctl trim may make the upper layer smaller",
         )

@@ -40,13 +40,14 @@ def test_random_stacks(how: Work, check: Checking, *, user: bool) -> None:
     assert in_namespace(partial(of_many, check, how, user=user), user=user) == []
 
 
-def layers(lab: Path, *, lowers: int = 1, elsewhere: bool = False) -> Case:
+def layers(lab: Path, *, lowers: int = 1, elsewhere: bool = False, options: str = "") -> Case:
     """Make empty layers, the first lower one on another filesystem where that is asked for."""
     for name in ("u", "w", "m", "other", *(f"l{number}" for number in range(lowers))):
         (lab / name).mkdir()
     if elsewhere:
         syscalls.mount("other", f"{lab}/l0", "tmpfs", 0, "")
-    return make_case(str(lab), [f"{lab}/l{n}" for n in range(lowers)], upper=f"{lab}/u")
+    lower = [f"{lab}/l{number}" for number in range(lowers)]
+    return make_case(str(lab), lower, upper=f"{lab}/u", options=options)
 
 
 def kept(case: Case, how: Work = work) -> None:
@@ -160,7 +161,7 @@ def test_the_bottom_layer_gets_no_markers(lab: Path) -> None:
         assert not stat.S_ISCHR(path.lstat().st_mode)
 
 
-REFUSED = {"redirect": b"/x", "metacopy": b"", "whiteout": b"", "protattr": b"i"}
+REFUSED = {"whiteout": b"", "protattr": b"i"}
 
 
 @pytest.mark.namespace
@@ -169,8 +170,8 @@ def test_what_cannot_be_done_is_refused_before_anything_is_touched(lab: Path, wh
     case = layers(lab)
     for name in ("a", "b"):
         (lab / "u" / name).write_text("x")
-    marked = lab / "u/d" if what == "redirect" else lab / "u/f"
-    marked.mkdir() if what == "redirect" else marked.touch()
+    marked = lab / "u/f"
+    marked.touch()
     (lab / "l0/f").touch()
     os.setxattr(marked, f"trusted.overlay.{what}", REFUSED[what])
     before = look(str(lab / "u"))
@@ -178,6 +179,51 @@ def test_what_cannot_be_done_is_refused_before_anything_is_touched(lab: Path, wh
     assert (done.returncode, json.loads(done.stderr)["error"]["id"]) == (32, "layer-not-movable")
     assert look(str(lab / "u")) == before
     assert case.stack.upper == f"{lab}/u"
+
+
+def rename_and_change(case: Case) -> None:
+    """Rename a lower directory through a mount, and change only metadata of a lower file."""
+    lower = Path(case.stack.layers[1].path)
+    for name in ("old/deep", "other"):
+        (lower / name).mkdir(parents=True)
+    for name in ("old/kept", "old/gone", "old/deep/file", "other/file", "changed"):
+        (lower / name).write_text(name)
+    (lower / "old/kept").chmod(0o4755)
+    os.utime(lower / "old/deep", ns=(5, 6))
+    with Mounted(case) as merged:
+        os.rename(f"{merged}/old", f"{merged}/new")
+        os.unlink(f"{merged}/new/gone")
+        Path(f"{merged}/new/added").write_text("x")
+        os.rename(f"{merged}/other", f"{merged}/new/deep/other")
+        os.rename(f"{merged}/new/deep/other", f"{merged}/new/deep/again")
+        os.chmod(f"{merged}/changed", 0o600)
+        os.rename(f"{merged}/changed", f"{merged}/new/deep/changed")
+
+
+@pytest.mark.namespace
+@pytest.mark.parametrize("how", [work, work_by_copying], ids=["rename", "copy"])
+def test_redirects_and_metadata_only_files_become_whole(lab: Path, how: Work) -> None:
+    case = layers(lab, options="redirect_dir=on,metacopy=on")
+    rename_and_change(case)
+    kept(case, how)
+    assert sorted(os.listdir(lab / "l0")) == ["new"]
+    assert (lab / "l0/new/deep/changed").read_text() == "changed"
+    assert not [name for path in (lab / "l0").rglob("*") for name in os.listxattr(path)]
+    assert os.listdir(lab / "w") == ["work"]
+
+
+@pytest.mark.namespace
+def test_a_name_of_several_is_not_copied(lab: Path) -> None:
+    case = layers(lab, options="redirect_dir=on")
+    (lab / "l0/old").mkdir()
+    (lab / "l0/old/one").write_text("x")
+    os.link(lab / "l0/old/one", lab / "l0/two")
+    with Mounted(case) as merged:
+        os.rename(f"{merged}/old", f"{merged}/new")
+    words = ("-u", "u", "-l", "l0", "-w", "w", "-o", "redirect_dir=on")
+    done = layerctl("commit", *words, "--json")
+    assert json.loads(done.stderr)["error"]["id"] == "hard-link-elsewhere"
+    assert not (lab / "w/layerctl.part").exists()
 
 
 @pytest.mark.namespace
@@ -224,6 +270,20 @@ def test_a_full_filesystem_is_known_before(lab: Path) -> None:
     done = layerctl("commit", "-u", "u", "-l", "l0", "-w", "w", "--json")
     assert json.loads(done.stderr)["error"]["id"] == "no-room"
     assert os.listdir(lab / "l0") == []
+
+
+@pytest.mark.namespace
+def test_a_script_makes_redirects_whole(lab: Path) -> None:
+    case = layers(lab, options="redirect_dir=on,metacopy=on")
+    rename_and_change(case)
+    before = shown(case)
+    options = "redirect_dir=on,metacopy=on"
+    stack = ("-u", f"{lab}/u", "-l", f"{lab}/l0", "-w", f"{lab}/w", "-o", options)
+    script = layerctl("commit", "--print", "sh", *stack).stdout
+    assert list(differences(before, shown(case))) == []
+    subprocess.run(["sh", "-e"], input=script, text=True, check=True)
+    assert os.listdir(lab / "u") == []
+    assert list(differences(before, shown(case))) == []
 
 
 @pytest.mark.namespace
