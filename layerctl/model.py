@@ -23,12 +23,28 @@ class Role(StrEnum):
     BRANCH = "branch"
 
 
+#: One extent of a map, as in /proc/PID/uid_map: the first id on disk, the first id seen, how many.
+Extent = tuple[int, int, int]
+
+
+class IdMap(NamedTuple):
+    """Which owners are seen for those on disk, through an idmapped layer (user_namespaces(7))."""
+
+    uids: tuple[Extent, ...]
+    gids: tuple[Extent, ...]
+
+
 class Layer(NamedTuple):
-    """One directory of a stack; `permission` is for aufs (`rw`, `ro+wh`, ...), None the default."""
+    """One directory of a stack; `permission` is for aufs (`rw`, `ro+wh`, ...), None the default.
+
+    `map` changes the owners of an overlay's layer; mountinfo does not show it, so no live stack has
+    one.
+    """
 
     path: str
     role: Role
     permission: str | None = None
+    map: IdMap | None = None
 
 
 class Stack(NamedTuple):
@@ -52,6 +68,11 @@ class Stack(NamedTuple):
     def upper(self) -> str | None:
         """The upper directory of an overlay, or None."""
         return next((layer.path for layer in self.layers if layer.role is Role.UPPER), None)
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether any layer has its owners mapped."""
+        return any(layer.map is not None for layer in self.layers)
 
     @property
     def read_only(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import mmap
 import os
 import signal
 from collections.abc import Callable
@@ -24,6 +25,8 @@ CALLS: tuple[tuple[Any, str], ...] = (
     (syscalls, "fsmount"),
     (syscalls, "move_mount"),
     (syscalls, "mount"),
+    (syscalls, "open_tree"),
+    (syscalls, "mount_setattr"),
     (os, "mkdir"),
     (os, "open"),
     (os, "chdir"),
@@ -36,16 +39,23 @@ class Trouble:
     """Makes the n-th call fail, or be followed by an interrupt."""
 
     def __init__(self, number: int, *, interrupt: bool) -> None:
-        self.left = number
+        self._left = mmap.mmap(-1, 4)  # shared with the children of the program
+        self._left[:] = number.to_bytes(4, "little")
         self.interrupt = interrupt
-        self.fired = False
+
+    def is_next(self) -> bool:
+        left = int.from_bytes(self._left[:], "little", signed=True) - 1
+        self._left[:] = left.to_bytes(4, "little", signed=True)
+        return not left
+
+    @property
+    def fired(self) -> bool:
+        return int.from_bytes(self._left[:], "little", signed=True) <= 0
 
     def wrap(self, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **keywords: Any) -> Any:
-            self.left -= 1
-            if self.left:
+            if not self.is_next():
                 return real(*arguments, **keywords)
-            self.fired = True
             if not self.interrupt:
                 raise OSError(errno.ENOMEM, "made to fail")
             result = real(*arguments, **keywords)
@@ -75,6 +85,7 @@ ARGUMENTS = {
         "m",
     ],
     "string": ["mount", "--api", "mount", "-l", "l1", "-u", "u", "-w", "v/w", "--mkdir", "m"],
+    "mapped": ["mount", "--map", "0:0:9", "-l", "l1", "-u", "u", "-w", "v/w", "--mkdir", "m"],
 }
 
 

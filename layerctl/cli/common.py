@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from layerctl.cli.complete import directories, files, mount_options, types
+from layerctl.cli.help import WithExamples
 from layerctl.codecs.request import Request
 from layerctl.kernel import mounts
 
@@ -62,6 +63,23 @@ _LAYER_FLAGS: tuple[Decorator, ...] = (
     ROOT,
 )  # fmt: skip
 
+_MAP_FLAGS: tuple[Decorator, ...] = (
+    click.option(
+        "--map", "map", multiple=True, metavar="[u:|g:]UID:HOST:COUNT",
+        help="Show the owners of the layers after this option, from UID on disk, as HOST (COUNT of "
+        "them). It ends at the next --map, or --map none; several in a row are one map.",
+    ),
+    click.option(
+        "--map-file", "map_file", multiple=True, metavar="FILE", shell_complete=files,
+        help="Like --map, one map per line, as in /proc/PID/uid_map.",
+    ),
+    click.option(
+        "--map-of", "map_of", multiple=True, metavar="PID", type=int,
+        help="Like --map, with the maps of this process's user namespace.",
+    ),
+)  # fmt: skip
+_MAP_NAMES = ("map", "map_file", "map_of")
+
 _FLAG_NAMES = (
     "lowers", "data", "upper", "work", "branches", "options", "read_only", "root",
 )  # fmt: skip
@@ -87,6 +105,39 @@ def layer_flags(function: Callable[..., Any]) -> Callable[..., Any]:
     return _layer_flags(function, ())
 
 
+def mapped_layer_flags(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the layer flags, and those that map owners; for a command of the class MappedLayers."""
+    with_layers = layer_flags(function)
+
+    def wrapper(**arguments: Any) -> Any:
+        given = {name: arguments.pop(name) for name in _MAP_NAMES}
+        if any(given.values()):
+            from layerctl.usecases.idmaps import bound  # few mounts map owners
+
+            order = click.get_current_context().meta[MappedLayers.ORDER]
+            arguments["maps"] = bound(order)
+        return with_layers(**arguments)
+
+    return add_options(with_layers, wrapper, _MAP_FLAGS)
+
+
+class MappedLayers(WithExamples):
+    """A command that knows the order of its options: a map applies to the layers after it."""
+
+    ORDER = "layerctl.order"
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse, and keep the order, if there are maps."""
+        if any(word.startswith("--map") for word in args):
+            given, _, order = self.make_parser(ctx).parse_args(args=list(args))
+            left = {name: iter(value) for name, value in given.items() if isinstance(value, list)}
+            ctx.meta[self.ORDER] = [
+                (str(one.name), str(next(left[one.name])) if one.name in left else "")
+                for one in order
+            ]
+        return super().parse_args(ctx, args)
+
+
 def layer_flags_and(file_types: Collection[str]) -> Decorator:
     """Add the layer flags; the command gets, as `old_types`, the file types among those of --type.
 
@@ -103,6 +154,7 @@ def _layer_flags(function: Callable[..., Any], file_types: Collection[str]) -> C
             types = [one for one in types if one not in file_types]
         request = Request(
             fstype=types[-1] if types else None,
+            maps=arguments.pop("maps", ()),
             **{name: arguments.pop(name) for name in _FLAG_NAMES},
         )
         return function(request=request, **arguments)

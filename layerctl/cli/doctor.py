@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from layerctl.cli.common import layer_flags
+from layerctl.cli.common import MappedLayers, mapped_layer_flags
 from layerctl.cli.complete import files, targets
-from layerctl.cli.help import WithExamples
 from layerctl.cli.output import output_options
 from layerctl.codecs.request import Request
 from layerctl.diagnosing.checks.check import Report
@@ -38,8 +37,8 @@ if TYPE_CHECKING:
     from layerctl.diagnosing.reading.result import Reading
 
 
-@click.command("doctor", cls=WithExamples)
-@layer_flags
+@click.command("doctor", cls=MappedLayers)
+@mapped_layer_flags
 @output_options(
     FINDINGS, CHECKS, which=lambda _, given: CHECKS if given["list_checks"] else FINDINGS
 )

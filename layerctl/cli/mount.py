@@ -7,9 +7,8 @@ import sys
 
 import click
 
-from layerctl.cli.common import json_option, layer_flags
+from layerctl.cli.common import MappedLayers, json_option, mapped_layer_flags
 from layerctl.cli.complete import directories
-from layerctl.cli.help import WithExamples
 from layerctl.codecs.request import RemountWords, Request, as_remount
 from layerctl.errors import EXIT_FOUND, EXIT_OK, RefusedError, RequestError
 from layerctl.kernel.mounts import Mounted
@@ -20,8 +19,8 @@ from layerctl.render.errors import finding_line, note
 from layerctl.usecases.mount import MountRequest, carry_out, failing, plan_mount, prepare_mount
 
 
-@click.command("mount", cls=WithExamples)
-@layer_flags
+@click.command("mount", cls=MappedLayers)
+@mapped_layer_flags
 @click.option("--mkdir", is_flag=True, help="Create missing target, upper and work directories.")
 @click.option(
     "--aufs-xino",

@@ -100,7 +100,9 @@ def parse(text: str, *, base: Stack | None = None) -> Stack:
                 work = backslash_unescape(value)
             case _:
                 options[name] = _unquoted(value)
-    top = [Layer(upper, Role.UPPER)] if upper is not None else []
+    top = stack.of_role(Role.UPPER)
+    if upper != stack.upper:
+        top = (Layer(upper or "", Role.UPPER),)
     return Stack("overlay", (*top, *lowers), work, options, (*stack.flags, *flags))
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from layerctl.codecs import overlay
 from layerctl.codecs.escape import split_unescaped
 from layerctl.errors import RequestError
-from layerctl.model import Layer, Role, Stack
+from layerctl.model import IdMap, Layer, Role, Stack
 from layerctl.rules.options import TYPE_NAMES, nearest
 
 #: What counts as a branch permission after the last `=` of `-b`.
@@ -21,7 +21,11 @@ _OVERLAY_LAYERS = ("lowerdir", "lowerdir+", "datadir+", "upperdir", "workdir")
 
 
 class Request(NamedTuple):
-    """The layer flags as typed. `root` is the directory whose engines' stores know names."""
+    """The layer flags as typed. `root` is the directory whose engines' stores know names.
+
+    `maps` are the ID maps of layers, by the name of the flag and its number among these
+    (`codecs.idmap.bind`).
+    """
 
     fstype: str | None = None
     lowers: tuple[str, ...] = ()
@@ -32,6 +36,7 @@ class Request(NamedTuple):
     options: tuple[str, ...] = ()
     read_only: bool = False
     root: str | None = None
+    maps: tuple[tuple[tuple[str, int], IdMap], ...] = ()
 
     @property
     def names_layers(self) -> bool:
@@ -96,6 +101,10 @@ def build(request: Request) -> Stack:
     stack = _aufs(request) if fstype == "aufs" else _overlay(request)._replace(fstype=fstype)
     if request.read_only:
         stack = stack._replace(flags=(*stack.flags, "ro"))
+    if request.maps and not (fstype == "overlay" and stack.is_mapped):
+        from layerctl.codecs.idmap import without_layer  # few requests have maps
+
+        raise without_layer()
     return stack
 
 
@@ -148,8 +157,13 @@ def _overlay(request: Request) -> Stack:
     if request.branches:
         raise _misplaced("-b", "overlay", "-l DIR and -u DIR")
     stack = Stack("overlay", ())
-    for text in request.options:
-        stack = overlay.parse(text, base=stack)
+    maps = dict(request.maps)
+    for number, text in enumerate(request.options):
+        known, stack = stack.layers, overlay.parse(text, base=stack)
+        ids = maps.get(("options", number))
+        if ids is not None:
+            mapped = (one if one in known else one._replace(map=ids) for one in stack.layers)
+            stack = stack._replace(layers=tuple(mapped))
     _refuse_layers(stack, _AUFS_LAYERS, "-l DIR and -u DIR")
     below = [layer for layer in stack.layers if layer.role is not Role.UPPER]
     for what, flag, in_flags, in_options in (
@@ -163,16 +177,25 @@ def _overlay(request: Request) -> Stack:
                 f"{what} given both with {flag} and in -o",
                 hint=f"use only {flag}",
             )
-    upper = stack.upper if request.upper is None else request.upper
     layers = (
-        *([] if upper is None else [Layer(upper, Role.UPPER)]),
-        *(Layer(path, Role.LOWER) for path in request.lowers),
-        *(Layer(path, Role.DATA) for path in request.data),
+        *([] if request.upper is None else _flagged(request, "upper", (request.upper,))),
+        *(stack.of_role(Role.UPPER) if request.upper is None else ()),
+        *_flagged(request, "lowers", request.lowers),
+        *_flagged(request, "data", request.data),
         *below,
     )
     work = stack.work if request.work is None else request.work
     _refuse_empty(layers, work)
     return stack._replace(layers=layers, work=work)
+
+
+_ROLES = {"upper": Role.UPPER, "lowers": Role.LOWER, "data": Role.DATA}
+
+
+def _flagged(request: Request, flag: str, paths: Iterable[str]) -> Iterable[Layer]:
+    """Return the layers of one flag, each with its ID map."""
+    role, maps = _ROLES[flag], dict(request.maps)
+    return (Layer(path, role, None, maps.get((flag, n))) for n, path in enumerate(paths))
 
 
 def _refuse_empty(layers: Iterable[Layer], work: str | None) -> None:

@@ -12,11 +12,14 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from layerctl.errors import RefusedError
 from layerctl.kernel import beneath, child, syscalls, uncover
+
+if TYPE_CHECKING:
+    from layerctl.kernel.idmap import Mapped
 
 T = TypeVar("T")
 
@@ -42,18 +45,22 @@ def possible(paths: Iterable[str]) -> bool:
     return True
 
 
-def build(names: Mapping[str, int], make: Callable[[str], tuple[int, T]]) -> tuple[int, T]:
+def build(
+    names: Mapping[str, int],
+    make: Callable[[str], tuple[int, T]],
+    mapped: Sequence[Mapped] = (),
+) -> tuple[int, T]:
     """Call `make` where `names` lead to the given open directories; return its result.
 
-    `names` are absolute paths with descriptors. `make` gets the path of an empty directory and
-    returns a descriptor and any other result; it runs in a child (`child.run`), which has the same
-    descriptors. Raises RefusedError if a name leads to another directory by now, and what `make`
-    and `child.run` raise.
+    `names` are absolute paths with descriptors; those in `mapped` show other owners there. `make`
+    gets the path of an empty directory and returns a descriptor and any other result; it runs in a
+    child (`child.run`), which has the same descriptors. Raises RefusedError if a name leads to
+    another directory by now, and what `make` and `child.run` raise.
     """
-    return child.run(lambda: make(_enter(names)))
+    return child.run(lambda: make(_enter(names, mapped)))
 
 
-def _enter(names: Mapping[str, int]) -> str:
+def _enter(names: Mapping[str, int], mapped: Sequence[Mapped]) -> str:
     """Enter a namespace in which other users cannot replace the names; return an empty directory.
 
     Its name is empty if no name had to be protected.
@@ -66,6 +73,10 @@ def _enter(names: Mapping[str, int]) -> str:
             raise beneath.replaced(path)
         os.dup2(here, fd, inheritable=False)
         os.close(here)
+    if mapped:
+        from layerctl.kernel import idmap  # few mounts map owners
+
+        idmap.attach(names, mapped)
     swaps = [beneath.exposure(path).swap for path in names]
     covers = _outermost(os.path.dirname(swap.path) for swap in swaps if swap is not None)
     linked = [path for path in names if any(_is_in(path, cover) for cover in covers)]

@@ -31,6 +31,10 @@ FSCONFIG_CMD_CREATE = 6
 MOVE_MOUNT_F_EMPTY_PATH = 4
 MOVE_MOUNT_T_EMPTY_PATH = 0x40
 OPEN_TREE_CLONE = 1
+MOUNT_ATTR_IDMAP = 0x100000
+
+PR_SET_SECUREBITS = 28
+SECBIT_NO_SETUID_FIXUP = 4
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUSER = 0x10000000
@@ -50,6 +54,7 @@ _NR_FSOPEN = 430
 _NR_FSCONFIG = 431
 _NR_FSMOUNT = 432
 _NR_OPENAT2 = 437
+_NR_MOUNT_SETATTR = 442
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = (
@@ -153,6 +158,37 @@ def open_tree(path: str, flags: int = OPEN_TREE_CLONE) -> int:
         ),
         path,
     )
+
+
+class _MountAttr(ctypes.Structure):
+    _fields_ = (
+        ("attr_set", ctypes.c_uint64),
+        ("attr_clr", ctypes.c_uint64),
+        ("propagation", ctypes.c_uint64),
+        ("userns_fd", ctypes.c_uint64),
+    )
+
+
+def mount_setattr(fd: int, attributes: int, userns_fd: int = 0) -> None:
+    """mount_setattr(2) (5.12): set attributes of the mount whose root is open."""
+    how = _MountAttr(attributes, 0, 0, userns_fd)
+    _check(
+        _libc.syscall(
+            ctypes.c_long(_NR_MOUNT_SETATTR),
+            ctypes.c_int(fd),
+            b"",
+            ctypes.c_uint(AT_EMPTY_PATH),
+            ctypes.byref(how),
+            ctypes.c_size_t(ctypes.sizeof(how)),
+        )
+    )
+
+
+def set_filesystem_ids(uid: int, gid: int) -> None:
+    """setfsgid(2) and setfsuid(2), keeping capabilities (prctl(2), capabilities(7))."""
+    _check(_libc.prctl(PR_SET_SECUREBITS, ctypes.c_ulong(SECBIT_NO_SETUID_FIXUP), 0, 0, 0))
+    _libc.setfsgid(ctypes.c_uint(gid))
+    _libc.setfsuid(ctypes.c_uint(uid))
 
 
 class _OpenHow(ctypes.Structure):

@@ -52,6 +52,9 @@ def steps(plan: Plan, target: str, make: Sequence[str] = ()) -> list[MountStep]:
     out = [_make_directory(path, plan.stack) for path in make]
     number = len({*paths_of(plan.stack), *plan.opened, target})
     out.append((f"open {count(number, 'directory')}", _open_all))
+    if plan.stack.is_mapped:
+        layers = count(sum(one.map is not None for one in plan.stack.layers), "layer")
+        out.append((f"mount_setattr: map the owners of {layers}", _map_owners))
     if plan.apart:
         calls = "mount(2), open_tree" if plan.api == "mount" else "fsopen, fsconfig, fsmount"
         out.append((f"{calls}: build the mount in a namespace of its own", build.apart))
@@ -161,6 +164,12 @@ def _open_all(run: Run) -> None:
         run.enter(path)
 
 
+def _map_owners(run: Run) -> None:
+    from layerctl.mounting import owners  # few mounts map owners
+
+    owners.prepare(run)
+
+
 def _attach(run: Run) -> None:
     run.stage = "move_mount"
     syscalls.move_mount(run.mount_fd, run.enter(run.target), run.target)
@@ -216,11 +225,16 @@ def _read_back(run: Run) -> tuple[Mounted, tuple[str, ...]]:
                 mounted._replace(stack=literal._replace(flags=mounted.stack.flags)),
                 other,
             )
-    if found.differences:
+    differences = found.differences
+    if run.mapped:
+        from layerctl.mounting import owners  # as above
+
+        differences += owners.differences(run, run.mount_fd)
+    if differences:
         raise RefusedError(
             "not-as-asked",
             "the mount differs from the request; it was unmounted again",
-            why="; ".join(found.differences),
+            why="; ".join(differences),
             hint="compare it with the option string of a dry run (mount -n)",
         )
     return mounted, found.notes

@@ -39,7 +39,7 @@ def apart(run: Run) -> None:
 
     run.stage = STAGE
     names = {path: run.open[path] for path in paths_of(run.plan.stack)}
-    run.mount_fd, failed = private_names.build(names, lambda own: _try(run, own))
+    run.mount_fd, failed = private_names.build(names, lambda own: _try(run, own), run.mapped)
     if failed is not None:
         error, run.stage, run.judged, run.context_log = failed
         raise error
@@ -48,6 +48,10 @@ def apart(run: Run) -> None:
 def _try(run: Run, own: str) -> tuple[int, tuple[OSError, str, bool, list[str]] | None]:
     """Return the mount; or -1, and what the child knows of its failure."""
     try:
+        if run.mapped:
+            from layerctl.mounting import owners  # few mounts map owners
+
+            owners.act(run)
         if run.plan.api == "mount":
             _aside(run, own)
         else:
@@ -58,14 +62,14 @@ def _try(run: Run, own: str) -> tuple[int, tuple[OSError, str, bool, list[str]] 
 
 
 def _aside(run: Run, own: str) -> None:
-    """Mount by mount(2) in the child's own directory, and take the mount from there."""
-    stack = run.plan.stack
+    """Mount by mount(2) in the child's own directory, or on the target, and take it from there."""
+    stack, place = run.plan.stack, own or run.target
     run.stage = "mount"
-    data = uncut(run.plan.string)
-    with judging(run):
-        syscalls.mount(run.source, own, stack.fstype, flags.mount2_flags(stack.flags), data)
+    data = uncut(fill(run.plan.string, run.descriptors))
+    with judging(run), inside(run.plan.cwd):
+        syscalls.mount(run.source, place, stack.fstype, flags.mount2_flags(stack.flags), data)
     run.stage = "open_tree"
-    run.mount_fd = syscalls.open_tree(own)
+    run.mount_fd = syscalls.open_tree(place)
 
 
 def _configure(run: Run, context: int) -> None:

@@ -69,7 +69,7 @@ def choose(
         plan = attempt(stack)
         if plan is None:
             continue
-        if apart:
+        if apart or stack.is_mapped:
             plan = _apart(plan, swappable)
         written = [path for path in named(plan) if path in swappable and _is_written(path, stack)]
         if written:
@@ -100,7 +100,12 @@ def _aufs(stack: Stack, api: str | None) -> Plan:
 
 
 def _apart(plan: Plan, swappable: Collection[str]) -> Plan:
-    """Return a plan that gives no name away, where it gives one that another user can swap."""
+    """Return a plan that gives no name away, where it gives one that another user can swap.
+
+    Layers whose owners are mapped are mounted in a namespace of their own.
+    """
+    if plan.stack.is_mapped:
+        return plan._replace(apart=True)
     risky = next((path for path in named(plan) if path in swappable), None)
     if risky is None or plan.cwd is not None or plan.opened:
         return plan

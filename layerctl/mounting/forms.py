@@ -26,6 +26,7 @@ def option_string(stack: Stack) -> str:
 
     Raises RefusedError if mount(8) cannot express it.
     """
+    _refuse_maps(stack)
     if stack.fstype == "aufs":
         if len(stack.layers) > MAX_BRANCHES_A_CALL:
             raise cannot(
@@ -56,6 +57,15 @@ def option_string(stack: Stack) -> str:
         )
     words = spelled(stack.flags)
     return ",".join([*words, own] if own else words)
+
+
+def _refuse_maps(stack: Stack) -> None:
+    if stack.is_mapped:
+        raise cannot(
+            "the owners of its layers are mapped",
+            "mount(8) can map only the owners of a whole mount (X-mount.idmap), which overlay does "
+            "not support",
+        )
 
 
 def type_word(stack: Stack) -> str:

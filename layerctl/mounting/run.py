@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from layerctl.errors import BugError
 from layerctl.kernel import beneath, making
@@ -14,12 +15,16 @@ from layerctl.mounting.plan import Plan, size
 from layerctl.mounting.prepare import not_made
 from layerctl.rules.limits import MAX_STRING
 
+if TYPE_CHECKING:
+    from layerctl.kernel.idmap import Mapped
+
 
 class Run:
     """The state of carrying a plan out.
 
     Every directory is opened once, and what is `open` is what counts from then on. `checked` are
-    those that were checked before, by their paths; `always` closes what was opened.
+    those that were checked before, by their paths; `mapped` are those whose owners are mapped;
+    `always` closes what was opened.
     """
 
     def __init__(
@@ -32,6 +37,7 @@ class Run:
         self.undo = contextlib.ExitStack()
         self.always = contextlib.ExitStack()
         self.open: dict[str, int] = {}
+        self.mapped: Sequence[Mapped] = ()
         self.mount_fd = -1
         self.stage = ""
         self.judged = False

@@ -22,6 +22,10 @@ def layer_document(index: int, layer: Layer) -> Document:
     document |= path_fields("path", layer.path)
     if layer.permission is not None:
         document["permission"] = layer.permission
+    if layer.map is not None:
+        from layerctl.codecs.idmap import words  # few mounts map owners
+
+        document["map"] = words(layer.map)
     return document
 
 
@@ -109,8 +113,12 @@ def stack_lines(stack: Stack) -> list[str]:
     """Return a stack as lines of text: one per layer, then work, options and flags."""
     lines = []
     for index, layer in enumerate(stack.layers):
-        permission = "" if layer.permission is None else f" ({layer.permission})"
-        lines.append(f"  {index:>3}  {layer.role.value:<6} {printable(layer.path)}{permission}")
+        extra = "" if layer.permission is None else f" ({layer.permission})"
+        if layer.map is not None:
+            from layerctl.codecs.idmap import words  # as above
+
+            extra = f" (owners {' '.join(words(layer.map))})"
+        lines.append(f"  {index:>3}  {layer.role.value:<6} {printable(layer.path)}{extra}")
     return lines + option_lines(stack)
 
 

@@ -90,6 +90,7 @@ LAYER = (
         for_people=_place, elides="left"
     ),
     text("PERMISSION", "aufs permission of the branch", required=False),
+    texts("MAP", "how the owners of the layer are mapped, in a dry run", required=False),
     _DIRECTORY,
     _LABEL,
     _STEP,

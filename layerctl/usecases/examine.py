@@ -56,6 +56,10 @@ def _plan(asked: Stack, where: str | None, *, probe: bool) -> Report:
     stack, default_work = with_default_work(asked)
     make = to_make(default_work)
     facts = with_more(stack, gather(stack, where, make), probe=probe)
+    if stack.is_mapped and probe:
+        from layerctl.kernel.facts.idmaps import ask_maps
+
+        facts = ask_maps(stack, facts)
     report = preflight.run(stack, facts)
     found = [*request_findings(stack, where), *report.findings, *prepare.unmakable(make)]
     found += string_findings(stack, where)

@@ -104,6 +104,10 @@ def _prepare(asked: MountRequest) -> Prepared:
         from layerctl.kernel.facts.overlay import ask_for_room
 
         facts = ask_for_room(stack, facts)
+    if stack.is_mapped:
+        from layerctl.kernel.facts.idmaps import ask_maps
+
+        facts = ask_maps(stack, facts)
     if stack.fstype == "overlay" and any(find("overlay", name) is None for name in stack.options):
         from layerctl.kernel.facts import probes
 
@@ -213,7 +217,7 @@ def carry_out(prepared: Prepared, api: str | None, report: Report) -> None:
         notes = prepared.all_notes(mounted=True)
         report(plan, mounted, (*notes, *changes, *why, *mounted.notes))
 
-    plan = plan_mount(prepared, api)
+    plan, mapped = plan_mount(prepared, api), prepared.stack.is_mapped
     if plan is None:
         from layerctl.mounting import fuse
 
@@ -227,7 +231,7 @@ def carry_out(prepared: Prepared, api: str | None, report: Report) -> None:
             prepared.make,
             report=done,
             checked=prepared.facts.identities(),
-            otherwise=None if api is not None else lambda: _by_mount2(prepared),
+            otherwise=None if api is not None or mapped else lambda: _by_mount2(prepared),
         )
     except MountFailedError as error:
         raise _explained(error, prepared) from None

@@ -275,6 +275,33 @@ CAUSES = table(
         links=(OVERLAY_DOC,),
     ),
     Cause(
+        "idmap-filesystem-unsupported",
+        _F,
+        "The filesystem of a layer does not support idmapping",
+        "mount_setattr(2) with MOUNT_ATTR_IDMAP needs a filesystem that supports it "
+        "(FS_ALLOW_IDMAP): ext4, xfs, btrfs, f2fs, erofs and squashfs do, tmpfs since Linux 6.3; "
+        "overlay, NFS, procfs and most FUSE filesystems do not. The kernel answers EINVAL.",
+        "Move the layer to a filesystem that supports idmapping, or change the ownership of its "
+        "files instead.",
+        (),
+        ("findmnt -T {path}", "uname -r"),
+        since="5.12",
+        links=(OVERLAY_DOC,),
+    ),
+    Cause(
+        "idmap-owner-unmapped",
+        Severity.WARNING,
+        "The owner of a file is not in the ID map of its layer",
+        "Through an idmapped layer, an owner that the map does not contain is shown as nobody "
+        "(65534), and the kernel refuses to change the file (EOVERFLOW, or EACCES). The same "
+        "happens to a user whose id the map does not yield, such as root of the host: nothing can "
+        "be created in a mapped upper directory (EOVERFLOW).",
+        "Map every owner that the layer has, and write as a user whose id the map yields.",
+        ("layerctl mount --map 0:100000:65536 -l LOWER -u UPPER TARGET",),
+        ("ls -ln {path}", "find {path} -printf '%U:%G\\n' | sort | uniq -c"),
+        since="5.12",
+    ),
+    Cause(
         "idmap-of-overlay-unsupported",
         _F,
         "An overlay cannot be idmapped as a whole",

@@ -75,6 +75,10 @@ CHECKS: tuple[Check[[Stack, Facts]], ...] = (
         storage.idmapped, OVERLAY,
     ),
     Check(
+        "storage.mappable", "The owners of the layers can be mapped as requested",
+        storage.mappable, OVERLAY,
+    ),
+    Check(
         "storage.casefold", "No layer is case-insensitive, or all are",
         storage.casefold, OVERLAY,
     ),

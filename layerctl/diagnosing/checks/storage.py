@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from layerctl.diagnosing.checks.layers import INSIDE, command, inside_upper, roles
 from layerctl.diagnosing.clue import Clue
@@ -231,11 +232,70 @@ def idmapped(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """No layer is an idmapped mount, or the kernel supports that (5.19)."""
     if not before(facts.kernel, (5, 19)):
         return
+    asked = {layer.path for layer in stack.layers if layer.map is not None}
     for role, path in roles(stack):
         entry = facts.of(path).mount
-        if entry is not None and "idmapped" in entry.mount_options:
+        if path in asked:
+            seen = (f"the owners of {role} {path} are to be mapped", facts.kernel)
+        elif entry is not None and "idmapped" in entry.mount_options:
             seen = (f"{role} {path} is on {entry.target}, which is idmapped", facts.kernel)
-            yield Clue("idmapped-layers-unsupported", seen, {"path": path}, Severity.WARNING)
+        else:
+            continue
+        yield Clue("idmapped-layers-unsupported", seen, {"path": path}, Severity.WARNING)
+
+
+#: What mount_setattr(2) says to a map (can_idmap_mount of fs/namespace.c).
+_MAP_REFUSALS = {
+    errno.EINVAL: "idmap-filesystem-unsupported",
+    errno.EPERM: "idmapping-refused",
+    errno.ENOSYS: "idmapped-layers-unsupported",
+}
+
+
+def mappable(stack: Stack, facts: Facts) -> Iterator[Clue]:
+    """The owners of the layers can be mapped as requested: probed on clones of their mounts."""
+    for layer in stack.layers:
+        probe = facts.overlay.mapped.get(layer.path)
+        if probe is None or layer.map is None:
+            continue
+        values = {"path": layer.path, "lower": layer.path}
+        name = f"{layer.role} {layer.path}"
+        if probe.stage == "uid_map":
+            seen = f"a user namespace with the map cannot be created: {os.strerror(probe.error)}"
+            fix = "Map only ids that this user namespace has, or run the command as root on the "
+            yield Clue("idmapping-refused", (seen,), values, fix=f"{fix}host.")
+        elif probe.stage == "mount_setattr":
+            yield _unmappable(name, facts.of(layer.path), probe.error, values, facts)
+        elif probe.apart:
+            seen = f"upper {layer.path} and work {stack.work} have only / in common"
+            fix = "Put both into one directory, which is cloned and mapped as a whole."
+            yield Clue("idmapping-refused", (seen,), values, fix=fix, commands=())
+        elif probe.lost:
+            seen = f"{name} belongs to {' and '.join(probe.lost)}, not in its map"
+            # the kernel could create nothing in it, and would mount read-only
+            upper = Severity.FAILURE if layer.role is Role.UPPER else None
+            yield Clue("idmap-owner-unmapped", (seen,), values, upper)
+
+
+def _unmappable(
+    name: str, place: Directory, number: int, values: Mapping[str, str], facts: Facts
+) -> Clue:
+    seen = f"mount_setattr(2) refuses to map {name} on {_on(place)}: {os.strerror(number)}"
+    cause = _MAP_REFUSALS.get(number, "idmapping-refused")
+    if number != errno.EPERM:
+        return Clue(cause, (seen,), values)
+    if place.mount is not None and "idmapped" in place.mount.mount_options:
+        why = "that mount is idmapped already"
+        fix = "Name the layer on a mount of its filesystem that is not idmapped."
+    elif facts.caller.in_user_namespace:
+        why = "this is a user namespace, and the filesystem was mounted outside it"
+        fix = (
+            "Map layers on a filesystem that was mounted in this user namespace (such as a tmpfs), "
+            "or run the command as root on the host."
+        )
+    else:
+        return Clue(cause, (seen,), values)
+    return Clue(cause, (seen, why), values, fix=fix, commands=())
 
 
 def casefold(stack: Stack, facts: Facts) -> Iterator[Clue]:

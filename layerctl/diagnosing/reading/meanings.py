@@ -81,7 +81,7 @@ _USE: dict[str, str] = {
     "EMLINK": "hardlink-nlink-inconsistent",
     "EEXIST": "layer-modified-while-mounted",
     "ENOTEMPTY": "layer-modified-while-mounted old-kernel-overlay-bug",
-    "EOVERFLOW": "idmapped-layers-unsupported xino-off-inode-instability",
+    "EOVERFLOW": "idmap-owner-unmapped idmapped-layers-unsupported xino-off-inode-instability",
 }
 #: Unmounting, and removing a container or its layers.
 _REMOVE: dict[str, str] = {

@@ -14,6 +14,7 @@ from layerctl.model import MountEntry, Role, Stack
 
 if TYPE_CHECKING:  # most mounts need none of these
     from layerctl.kernel.facts.aufs import AufsFacts
+    from layerctl.kernel.facts.idmaps import MapProbe
     from layerctl.kernel.facts.index import Handles
     from layerctl.kernel.facts.probes import Probed
 
@@ -112,7 +113,8 @@ class OverlayFacts(NamedTuple):
     has them. `work_names` and `incompat` are in the work directory and in its `work/incompat`;
     `stuck` is what overlay could not clear there (`probes.stuck`). `joined` are names that exist if
     two neighbours of a list are joined with the colon between them. `foreign` are layers with names
-    of aufs's whiteouts, each with the first (`ignored_markers`).
+    of aufs's whiteouts, each with the first (`ignored_markers`). `mapped` are what mapping the
+    owners of layers showed, by their paths.
     """
 
     parameters: Mapping[str, str] = _NO_TEXTS
@@ -127,6 +129,7 @@ class OverlayFacts(NamedTuple):
     handles: Handles | None = None
     joined: frozenset[str] = frozenset()
     foreign: tuple[tuple[str, str], ...] = ()
+    mapped: Mapping[str, MapProbe] = {}
     probed: Probed | None = None
 
 
