@@ -122,6 +122,15 @@ ERRORS: dict[str, ErrorKind] = {
             "Copy the renamed files to new ones through the mount, then run the command again.",
         ),
         ErrorKind(
+            "conversion-unfinished",
+            EXIT_REFUSED,
+            "A conversion of the layer was interrupted",
+            "It has markers of two forms, which mean the same. What is missing can only be written "
+            "by a conversion to the same form.",
+            "Run the command again with the same form; then convert the layer to another one.",
+            ("layerctl convert LAYER --to FORM",),
+        ),
+        ErrorKind(
             "data-layers-unsupported-old-kernel",
             EXIT_REFUSED,
             "The kernel does not support data-only layers",
@@ -144,6 +153,15 @@ ERRORS: dict[str, ErrorKind] = {
             "Find out who can write to its parent directories, revoke that, and run the command "
             "again.",
             ("namei -l DIR",),
+        ),
+        ErrorKind(
+            "form-ambiguous",
+            EXIT_USAGE,
+            "A layer has markers of several filesystems",
+            "Each filesystem ignores the markers of the others, so which of them count depends on "
+            "the one that wrote the layer.",
+            "Name the filesystem that wrote the layer.",
+            ("layerctl convert LAYER --from aufs --to overlay",),
         ),
         ErrorKind(
             "fuse-overlayfs-failed",
@@ -219,6 +237,16 @@ ERRORS: dict[str, ErrorKind] = {
             "With index=on and nfs_export=on the upper layer refers to files of the lower layer "
             "by their handles. Merging it down would break that.",
             "Copy the files out through a mount with index=off.",
+        ),
+        ErrorKind(
+            "layer-not-convertible",
+            EXIT_REFUSED,
+            "Something in the layer cannot be expressed in another form",
+            "aufs and fuse-overlayfs have no redirects and no metadata-only files, reserve names "
+            "that start with '.wh.', and limit the length of names. What one filesystem shows as a "
+            "file may be a marker for another.",
+            "Mend what the message names. A layer without redirects is made by deref.",
+            ("layerctl deref --into NEW -u LAYER -l LOWER",),
         ),
         ErrorKind(
             "layer-not-movable",

@@ -118,6 +118,16 @@ EXAMPLES: dict[str, tuple[Example, Example]] = {
         Example("Show how two layers would be merged.", "layerctl commit -n -u upper -l lower"),
         Example("Merge them; upper is empty afterwards.", "layerctl commit -u upper -l lower"),
     ),
+    "convert": (
+        Example(
+            "Copy an upper layer as a branch of an aufs.",
+            "layerctl convert upper --to aufs --into branch",
+        ),
+        Example(
+            "Show how a branch of an aufs becomes a layer of an overlay.",
+            "layerctl convert -n branch --to overlay",
+        ),
+    ),
     "deref": (
         Example(
             "Copy an upper layer for a kernel that does not know redirects.",

@@ -50,6 +50,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "trim": ("layerctl.cli.trim", "Remove from an upper layer what changes nothing."),
     "commit": ("layerctl.cli.commit", "Merge an upper layer into the layer below it."),
     "deref": ("layerctl.cli.deref", "Copy a layer without redirects."),
+    "convert": ("layerctl.cli.convert", "Convert a layer for another filesystem."),
     "doctor": ("layerctl.cli.doctor", "Find out why a mount fails."),
     "explain": ("layerctl.cli.explain", "Explain a cause or an error."),
     "schema": ("layerctl.cli.schema", "Print the JSON Schema of a command's output."),

@@ -727,6 +727,7 @@ DOCUMENTS: dict[str, tuple[Listing | Single, ...]] = {
     "trim": (STEPS,),
     "commit": (STEPS,),
     "deref": (STEPS,),
+    "convert": (STEPS,),
     "doctor": (FINDINGS, CHECKS),
     "explain": (CAUSES, Single(CAUSE)),
     "error": (ERROR,),

@@ -49,21 +49,29 @@ def flattening_into(stack: Stack, run: range, into: str) -> Iterator[Steps]:
             f"the stack has no layers {run.start}..{run.stop - 1} to merge",
             hint=f"use numbers from 0 to {len(regular) - 1}; data-only layers cannot be merged",
         )
-    path = absolute(into)
-    above, name = os.path.split(path)
     with ExitStack() as closing:
-        fd = open_layer(above, closing)
-        if layers.status(name, fd) is not None:
-            raise RefusedError(
-                "target-exists",
-                f"{into} exists already",
-                why="a new layer is created as a directory of its own, so the name must be free",
-                hint="name a directory that does not exist",
-            )
+        folder, name = new_place(into, closing)
         upper = {0} if run.start == 0 and stack.upper is not None else ()
         view = closing.enter_context(taken(stack, upper))
-        folder = Folder(fd, above.rstrip("/"), view.prefix or "")
         yield flattening.steps(view, run, folder, name)
+
+
+def new_place(into: str, closing: ExitStack) -> tuple[Folder, str]:
+    """Return where a new layer is made: the open directory above it, and its name in there.
+
+    Raises LayerctlError, RefusedError if something has the name.
+    """
+    path = absolute(into)
+    above, name = os.path.split(path)
+    fd = open_layer(above, closing)
+    if layers.status(name, fd) is not None:
+        raise RefusedError(
+            "target-exists",
+            f"{into} exists already",
+            why="a new layer is created as a directory of its own, so the name must be free",
+            hint="name a directory that does not exist",
+        )
+    return Folder(fd, above.rstrip("/"), ""), name
 
 
 def do(steps: Iterator[Step]) -> Iterator[Step]:

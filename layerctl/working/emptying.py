@@ -72,10 +72,11 @@ def strip(folder: Folder, name: str, prefix: str, keep: Collection[str] = ()) ->
     for attribute in layers.attribute_names(folder.fd, name):
         mark = attribute.removeprefix(prefix)
         if is_marker(attribute, prefix) and mark not in (*keep, STAMP):
-            yield _unmark(folder, name, attribute)
+            yield unmark(folder, name, attribute)
 
 
-def _unmark(folder: Folder, name: str, attribute: str) -> Step:
+def unmark(folder: Folder, name: str, attribute: str) -> Step:
+    """Return the step that removes an attribute of a name, or of the directory itself."""
     path = folder.path if name == "." else folder.inside(name)
 
     def run() -> None:

@@ -39,7 +39,7 @@ def shown(case: Case) -> dict[str, Shown]:
 
 def look(target: str) -> dict[str, Shown]:
     """Look at everything below a directory; each name in order, each directory listed first."""
-    found: dict[str, Shown] = {"": _one(target)}
+    found: dict[str, Shown] = {"": look_at(target)}
     inodes: dict[tuple[int, int], set[str]] = {}
 
     def down(path: str) -> None:
@@ -52,7 +52,7 @@ def look(target: str) -> dict[str, Shown]:
             child = f"{path}/{name}" if path else name
             try:
                 status = os.lstat(f"{target}/{child}")
-                one = _one(f"{target}/{child}")
+                one = look_at(f"{target}/{child}")
             except OSError as error:
                 found[child] = Shown(error=error.errno or errno.EIO)
                 continue
@@ -74,7 +74,8 @@ def is_whiteout(status: os.stat_result) -> bool:
     return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
 
 
-def _one(path: str) -> Shown:
+def look_at(path: str) -> Shown:
+    """Return what the kernel shows of one file."""
     status = os.lstat(path)
     one = Shown(
         mode=status.st_mode,

@@ -1,0 +1,1 @@
+"""Write the markers of a layer in the form of another filesystem."""
