@@ -207,10 +207,17 @@ ERRORS: dict[str, ErrorKind] = {
             "hard-link-elsewhere",
             EXIT_REFUSED,
             "A file with several names would have to be copied",
-            "The lower layer is on another filesystem, or a redirect leads to the file, so files "
-            "are copied one by one. The names of one file would be separate files.",
-            "Copy the lower layer to the filesystem of the upper one first, or copy the files out "
-            "through a mount.",
+            "A redirect or the metacopy attribute leads to the file, so it must be copied. Its "
+            "copy would be a separate file.",
+            "Copy the files out through a mount of the layers.",
+        ),
+        ErrorKind(
+            "layer-is-mount",
+            EXIT_REFUSED,
+            "The layer is the root of a mount",
+            "A copy is made beside the layer, on the same filesystem, and takes its place, or "
+            "that of a file in it, in one step. Beside the root of a mount there is no such place.",
+            "Use a directory of that filesystem as the layer.",
         ),
         ErrorKind(
             "file-without-data",
@@ -225,10 +232,10 @@ ERRORS: dict[str, ErrorKind] = {
             "steps-unknown",
             EXIT_REFUSED,
             "Steps depend on earlier ones, so that they cannot be shown",
-            "A redirect leads to files that are copied first, and the lower layer is on another "
-            "filesystem. What is copied there is only known then.",
-            "Run the command without -n and --print, or create a layer without redirects with "
-            "layerctl deref.",
+            "Several layers are merged one after the other, or a redirect leads to files that are "
+            "copied first. What is to be done then is known only after that.",
+            "Run the command without -n and --print, one layer at a time, or create a layer "
+            "without redirects with layerctl deref first.",
         ),
         ErrorKind(
             "layer-indexed",

@@ -22,8 +22,9 @@ from layerctl.usecases.working import committing, flattening_into
     help="Create a new layer as this directory instead; change nothing.",
 )  # fmt: skip
 @click.option(
-    "--layer", "layers", metavar="N..M", default="0..1", show_default=True,
-    help="With --into, merge these layers; 0 is the topmost.",
+    "--layer", "layers", metavar="N[..M]",
+    help="Merge layer N, or each from N to M, into the next one; 0 is the topmost (default: 0). "
+    "With --into, make one layer of these (default: 0..1).",
 )  # fmt: skip
 @click.argument("target", required=False, shell_complete=targets)
 def command(
@@ -33,35 +34,34 @@ def command(
     dry_run: bool,
     form: str | None,
     into: str | None,
-    layers: str,
+    layers: str | None,
     target: str | None,
 ) -> None:
     """Merge the upper layer of an overlay into the layer below it.
 
     The upper layer is empty afterwards. The merged tree stays the same at every step: an
     interrupted run is completed by running the command again. The overlay must not be mounted, and
-    no other mount may use the lower layer. Directories with redirects and metadata-only files
-    become whole first. An indexed layer is refused before anything is changed.
+    no other mount may use the layers. Directories with redirects and metadata-only files become
+    whole first. An indexed layer is refused before anything is changed.
 
     With --into, make one new layer of several, which shows the same in their place. Whiteouts stay
     where layers below have the name. DIR must not exist.
     """
-    run = _run(layers)
-    if into is None and run != range(2):
-        raise RequestError(
-            "usage",
-            "--layer requires --into",
-            hint="without --into, layer 0 is merged into layer 1",
-        )
     found = noted_target(target, request)
-    merging = committing(found.stack) if into is None else flattening_into(found.stack, run, into)
-    with merging as steps:
+    if into is None:
+        work = committing(found.stack, _run(layers or "0"))
+    else:
+        work = flattening_into(found.stack, _run(layers or "0..1"), into)
+    with work as steps:
         carry_out(steps, output, dry_run=dry_run, form=form)
 
 
 def _run(text: str) -> range:
-    """Return the layers that N..M names."""
+    """Return the layers that N or N..M names. Raises RequestError."""
     first, dots, last = text.partition("..")
-    if not (dots and first.isdecimal() and last.isdecimal()):
-        raise RequestError("usage", f"'{text}' is not a run of layers", hint="write it as 0..2")
+    last = last if dots else first
+    if not (first.isdecimal() and last.isdecimal()):
+        raise RequestError(
+            "usage", f"'{text}' is not a layer or a run of layers", hint="write it as 0..2"
+        )
     return range(int(first), int(last) + 1)

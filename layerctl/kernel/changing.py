@@ -64,6 +64,15 @@ def mkdir(name: str, fd: int) -> None:
     attempt(os.mkdir, name, 0o700, dir_fd=fd)
 
 
+def open_made(name: str, fd: int) -> int:
+    """Open a directory that `mkdir` created. Raises FileExistsError if it is another user's."""
+    made = layers.open_dir(name, fd)
+    if os.fstat(made).st_uid != os.geteuid():
+        os.close(made)
+        raise FileExistsError(errno.EEXIST, "another user's directory took its place", name)
+    return made
+
+
 def mknod(name: str, fd: int, mode: int, device: int = 0) -> None:
     """Create a device, fifo or socket; a character device 0:0 is overlay's whiteout."""
     attempt(os.mknod, name, mode, device, dir_fd=fd)

@@ -29,11 +29,35 @@ def trimming(stack: Stack, *, ignore_times: bool) -> Iterator[Steps]:
 
 
 @contextmanager
-def committing(stack: Stack) -> Iterator[Steps]:
-    """Yield the steps that merge the upper layer into the next one. Raises LayerctlError."""
-    commit.demand(stack)
-    with taken(stack, {0, 1}) as view:
-        yield commit.steps(view)
+def committing(stack: Stack, run: range) -> Iterator[Steps]:
+    """Yield the steps that merge each layer of a run into the next one. Raises LayerctlError."""
+    _demand_layers(stack, run, range(run.start, run.stop + 1))
+    with taken(stack, range(run.start, run.stop + 1)) as view:
+        yield _merging(view, run)
+
+
+def _merging(view: Opened, run: range) -> Steps:
+    for top in run:
+        if top > run.start and layers.scan(view.resolver.roots[top - 1], layers.LETTER_OF):
+            raise RefusedError(
+                "steps-unknown",
+                f"the steps for layer {top} are not known before layer {top - 1} is merged into it",
+                why="what it holds then is merged further down",
+                hint=f"run it without -n and --print, or begin with --layer {run.start}",
+            )
+        yield from commit.steps(view, top)
+
+
+def _demand_layers(stack: Stack, run: range, needed: range) -> None:
+    """Raise RequestError unless a stack has the layers to work on, of which `run` was asked for."""
+    regular = [layer for layer in stack.layers if layer.role is not Role.DATA]
+    if stack.fstype != "overlay" or not run or needed.stop > len(regular):
+        raise RequestError(
+            "no-such-layer",
+            f"the stack has no layers {run.start}..{needed.stop - 1} to merge",
+            why="layers are counted from the topmost, 0; data-only layers cannot be merged",
+            hint="name the upper layer with -u and the lower ones with -l",
+        )
 
 
 @contextmanager
@@ -42,13 +66,7 @@ def flattening_into(stack: Stack, run: range, into: str) -> Iterator[Steps]:
 
     Raises LayerctlError.
     """
-    regular = [layer for layer in stack.layers if layer.role is not Role.DATA]
-    if stack.fstype != "overlay" or run.stop > len(regular) or run.start >= run.stop:
-        raise RequestError(
-            "no-such-layer",
-            f"the stack has no layers {run.start}..{run.stop - 1} to merge",
-            hint=f"use numbers from 0 to {len(regular) - 1}; data-only layers cannot be merged",
-        )
+    _demand_layers(stack, run, run)
     with ExitStack() as closing:
         folder, name = new_place(into, closing)
         upper = {0} if run.start == 0 and stack.upper is not None else ()

@@ -1,9 +1,9 @@
-"""Merge the upper layer down into the next one: the merged tree stays the same at every step.
+"""Merge a layer into the next one: the merged tree stays the same at every step.
 
-What the upper layer has covers what the lower one has, so that the lower one can be changed unseen:
+What the upper one of the two has covers what the lower one has, so that that can be changed unseen:
 what is hidden there is removed, then the upper file takes its place, by one rename on the same
-filesystem. On another one it is copied there, unseen, and only when all is on the disk the upper
-layer is emptied. Whatever stops the work, running it again completes it.
+filesystem. On another one it is copied there, unseen, and once all is on the disk an empty
+directory takes the place of the upper one. Whatever stops the work, running it again completes it.
 """
 
 from __future__ import annotations
@@ -12,42 +12,36 @@ import os
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 
-from layerctl.errors import RefusedError
 from layerctl.inspecting.opening import Opened
 from layerctl.inspecting.resolvers.overlay import Overlay
 from layerctl.inspecting.resolvers.tree import MergedDir, Part
 from layerctl.kernel import changing, layers, mounts
-from layerctl.model import Role, Stack
 from layerctl.working import copying, lower, scanning, unfolding
-from layerctl.working.emptying import empty, strip, uncover
+from layerctl.working.emptying import strip
+from layerctl.working.opening import beside
 from layerctl.working.placing import Placer
+from layerctl.working.replacing import Replacement
 from layerctl.working.steps import Folder, Step, Verb
 
 
-def demand(stack: Stack) -> None:
-    """Raise RefusedError where there is no upper layer to merge down."""
-    lowers = stack.of_role(Role.LOWER)
-    if stack.fstype != "overlay" or stack.upper is None or not lowers:
-        raise RefusedError(
-            "no-upper-layer",
-            "there is no upper layer above a lower one",
-            why="commit merges the upper layer of an overlay into the next one",
-            hint="name the upper layer with -u and the lower ones with -l",
-        )
+def steps(view: Opened, top: int) -> Iterator[Step]:
+    """Yield the steps that merge the layer `top` into the next one.
 
-
-def steps(view: Opened) -> Iterator[Step]:
-    """Yield the steps, each to be done before the next one is asked for, or none of them."""
-    assert isinstance(view.resolver, Overlay)  # noqa: S101 - `demand` saw to that
-    same = renames_work(*view.resolver.roots[:2])
-    scanning.demand_movable(view, view.resolver)
+    Each is to be done before the next one is requested, or none of them. Raises LayerctlError.
+    """
+    overlay = view.resolver
+    assert isinstance(overlay, Overlay)  # noqa: S101 - `demand` saw to that
+    scanning.demand_free(overlay)
+    if top:
+        overlay = overlay.below(top)
+    same = renames_work(*overlay.roots[:2])
+    scanning.demand_movable(view, overlay, top)
     if not same:
-        scanning.demand_copiable(view, view.resolver)
-    unfolding.demand(view, view.resolver)
-    unfolder = unfolding.Unfolder(view, view.resolver)
+        scanning.demand_copiable(view, overlay, top)
+    unfolding.demand(view, overlay, top)
+    unfolder = unfolding.Unfolder(view, overlay, top)
     yield from unfolder.run()
-    committer = _Committer(view, view.resolver, unfolder.planned, same=same)
-    yield from committer.run()
+    yield from _Committer(view, overlay, unfolder.planned, same=same, top=top).run()
 
 
 def renames_work(one: int, other: int) -> bool:
@@ -56,36 +50,46 @@ def renames_work(one: int, other: int) -> bool:
 
 
 class _Committer:
+    """Merges the first two layers of `resolver`, that of `view` from the layer `top` down."""
+
     def __init__(
-        self, view: Opened, resolver: Overlay, planned: Collection[str], *, same: bool
+        self, view: Opened, resolver: Overlay, planned: Collection[str], *, same: bool, top: int
     ) -> None:
-        self._view = view
+        self._stack = view.stack
+        self._paths = view.layers[top : top + 2]
+        self._is_upper = top == 0 and view.stack.upper is not None
         self._resolver = resolver
         self._prefix = resolver.settings.prefix
-        self._placer = Placer(resolver, planned, same=same)
+        target = Folder(resolver.roots[1], self._paths[1], self._prefix)
+        self._placer = Placer(resolver, planned, target, same=same)
         self._same = same
 
     def run(self) -> Iterator[Step]:
-        root = self._resolver.root()
-        try:
-            yield from self._whole(root)
+        """Yield the steps."""
+        with ExitStack() as closing:
+            root = self._resolver.root()
+            closing.callback(root.close)
+            folder = self._folder(root.parts[0], 0)
+            if self._same:
+                yield from self._whole(root, folder)
+                yield from strip(folder, ".", self._prefix)
+                yield from folder.restore()
+            else:
+                above, name = beside(folder.fd, self._prefix, closing)
+                instead = Replacement(folder, above, name, self._prefix)
+                yield from instead.begin()
+                yield from self._whole(root, folder)
+                yield self._barrier()
+                yield from instead.finish()
+        if self._is_upper:
             yield from self._work_anew()
-        finally:
-            root.close()
 
-    def _whole(self, root: MergedDir) -> Iterator[Step]:
-        folder = self._folder(root.parts[0], 0)
+    def _whole(self, root: MergedDir, folder: Folder) -> Iterator[Step]:
         yield from self._pair(root, folder)
         yield self._attributes(folder, self._folder(root.parts[1], 1))
-        if not self._same:
-            yield self._barrier()
-            yield from uncover(folder, self._prefix)
-            yield from empty(folder, self._prefix)
-        yield from strip(folder, ".", self._prefix)
-        yield from folder.restore()
 
     def _folder(self, part: Part, layer: int) -> Folder:
-        return Folder(part.fd, f"{self._view.layers[layer]}/{part.path}".rstrip("/"), self._prefix)
+        return Folder(part.fd, f"{self._paths[layer]}/{part.path}".rstrip("/"), self._prefix)
 
     def _pair(self, directory: MergedDir, folder: Folder) -> Iterator[Step]:
         """Yield the steps for a directory that both layers have, and that is merged of them."""
@@ -135,14 +139,14 @@ class _Committer:
 
     def _barrier(self) -> Step:
         fd = self._resolver.roots[1]
-        path = self._view.layers[1]
+        path = self._paths[1]
         words = (("sync", "-f", "--", path),)
-        return Step(Verb.SYNC, path, "before the upper layer is emptied",
+        return Step(Verb.SYNC, path, "before the layer above is emptied",
                     lambda: changing.sync(fd), words)  # fmt: skip
 
     def _work_anew(self) -> Iterator[Step]:
         """Yield the steps that remove an index of what the upper layer held."""
-        work = self._view.stack.work or ""
+        work = self._stack.work or ""
         with ExitStack() as closing:
             try:
                 fd = layers.open_root(work)

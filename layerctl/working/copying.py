@@ -7,7 +7,7 @@ import stat
 
 from layerctl.kernel import changing, layers
 from layerctl.working.sameness import is_marker, own
-from layerctl.working.steps import Words, touch
+from layerctl.working.steps import Folder, Step, Verb, Words, touch
 
 #: A name in an open directory.
 Place = tuple[str, int]
@@ -27,6 +27,21 @@ def copy_file(source: Place, target: Place, prefix: str) -> None:
     else:
         changing.mknod(to, to_fd, stat.S_IFMT(status.st_mode) | 0o600, status.st_rdev)
     copy_attributes(source, target, prefix, (status.st_atime_ns, status.st_mtime_ns))
+
+
+def another_name(first: str, root: Folder, target: Folder, name: str) -> Step:
+    """Return the step that gives a name to the file at `first`, a path below `root`."""
+    path = target.inside(name)
+
+    def run() -> None:
+        above, _, base = first.removeprefix(f"{root.path}/").rpartition("/")
+        fd = layers.open_path(above, root.fd)
+        try:
+            changing.link(base, fd, name, target.fd)
+        finally:
+            os.close(fd)
+
+    return Step(Verb.COPY, path, "another name", run, (("ln", "-P", "-T", "--", first, path),))
 
 
 def copy_attributes(source: Place, target: Place, prefix: str, times: tuple[int, int]) -> None:

@@ -10,9 +10,12 @@ from layerctl.working.sameness import is_marker
 from layerctl.working.steps import STAMP, Folder, Step, Verb
 
 
-def remove_tree(folder: Folder, name: str, why: str) -> Iterator[Step]:
-    """Yield the steps that remove a directory with all that it holds, from the bottom up."""
-    fd = layers.open_dir(name, folder.fd)
+def remove_tree(folder: Folder, name: str, why: str, known: int | None = None) -> Iterator[Step]:
+    """Yield the steps that remove a directory with all that it holds, from the bottom up.
+
+    `known` is the directory itself, open, if it has the name only once earlier steps are done.
+    """
+    fd = layers.open_dir(name, folder.fd) if known is None else os.dup(known)
     try:
         inner = Folder(fd, folder.inside(name), "")
         for one, letter in sorted(layers.scan(fd, layers.LETTER_OF).items()):
@@ -31,40 +34,6 @@ def _unlink(folder: Folder, name: str, why: str) -> Step:
     path = folder.inside(name)
     return Step(Verb.REMOVE, path, why, lambda: changing.unlink(name, folder.fd),
                 (("rm", "-f", "--", path),))  # fmt: skip
-
-
-def uncover(folder: Folder, prefix: str) -> Iterator[Step]:
-    """Yield the steps that merge each opaque directory with the full copy below it.
-
-    All of them before any name is removed: a second run then knows that the copies are whole.
-    """
-    for name, letter in sorted(layers.scan(folder.fd, layers.LETTER_OF).items()):
-        if letter != "d":
-            continue
-        yield from strip(folder, name, prefix)
-        fd = layers.open_dir(name, folder.fd)
-        try:
-            yield from uncover(Folder(fd, folder.inside(name), prefix), prefix)
-        finally:
-            os.close(fd)
-
-
-def empty(folder: Folder, prefix: str) -> Iterator[Step]:
-    """Yield the steps that empty a directory of which the lower layer has a full copy."""
-    why = "it is in the lower layer"
-    for name, letter in sorted(layers.scan(folder.fd, layers.LETTER_OF).items()):
-        status = layers.status(name, folder.fd)
-        if status is None:
-            continue
-        if letter != "d":
-            yield folder.remove(name, status, why)
-            continue
-        fd = layers.open_dir(name, folder.fd)
-        try:
-            yield from empty(Folder(fd, folder.inside(name), prefix), prefix)
-        finally:
-            os.close(fd)
-        yield folder.rmdir(name, why)
 
 
 def strip(folder: Folder, name: str, prefix: str, keep: Collection[str] = ()) -> Iterator[Step]:

@@ -20,10 +20,7 @@ from layerctl.inspecting.resolvers.tree import MergedDir
 from layerctl.kernel import changing, layers
 from layerctl.working import copying, lower
 from layerctl.working.emptying import remove_tree
-from layerctl.working.steps import Folder, Later, Step, Verb, Words
-
-#: What is made is called so until it is whole.
-_PART = ".layerctl-part"
+from layerctl.working.steps import PART, Folder, Later, Step, Verb, Words
 
 
 def steps(view: Opened, run: range, above: Folder, name: str) -> Iterator[Step]:
@@ -37,7 +34,7 @@ def steps(view: Opened, run: range, above: Folder, name: str) -> Iterator[Step]:
             why="names of one file may lie in several layers",
             hint="copy the files out through a mount with index=off",
         )
-    part = name + _PART
+    part = name + PART
     if layers.status(part, above.fd) is not None:
         yield from remove_tree(above, part, "an earlier run was interrupted")
     top = overlay if run.start == 0 else overlay.below(run.start)
@@ -138,7 +135,7 @@ class Flattener:
             key = status.st_dev, status.st_ino
             first = self._links.setdefault(key, target.inside(name))
             if first != target.inside(name):
-                yield self._link(first, target, name)
+                yield copying.another_name(first, self._above, target, name)
                 return
         data = self.data(found)
         path = target.inside(name)
@@ -209,19 +206,6 @@ class Flattener:
             return os.stat(name, dir_fd=fd, follow_symlinks=False)
         finally:
             os.close(fd)
-
-    def _link(self, first: str, target: Folder, name: str) -> Step:
-        path = target.inside(name)
-
-        def run() -> None:
-            above, _, base = first.removeprefix(f"{self._above.path}/").rpartition("/")
-            fd = layers.open_path(above, self._above.fd)
-            try:
-                changing.link(base, fd, name, target.fd)
-            finally:
-                os.close(fd)
-
-        return Step(Verb.COPY, path, "another name", run, (("ln", "-P", "-T", "--", first, path),))
 
     def _attributes(
         self, source: copying.Place, above: Folder, name: str, times: tuple[int, int]

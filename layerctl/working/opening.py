@@ -10,9 +10,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from layerctl.diagnosing.commands import layer_words
 from layerctl.errors import LayerctlError, NotFoundError, NotPermittedError, RefusedError
 from layerctl.inspecting.opening import Opened, opened, unopened
-from layerctl.kernel import beneath, in_use, locks
+from layerctl.kernel import beneath, in_use, layers, locks, mounts
 from layerctl.model import Stack
 from layerctl.rules.aliasing import Aliasing
+from layerctl.working.steps import Folder
 
 
 @contextmanager
@@ -53,6 +54,27 @@ def open_layer(path: str, closing: ExitStack) -> int:
         os.close(above)
     closing.callback(os.close, fd)
     return fd
+
+
+def beside(fd: int, prefix: str, closing: ExitStack) -> tuple[Folder, str]:
+    """Open the directory that a layer is in; return it, and the layer's name there.
+
+    Raises LayerctlError: if the layer is the root of a mount, where nothing is beside it.
+    """
+    path = layers.real_path(fd)
+    above, name = os.path.split(path)
+    around = open_layer(above, closing)
+    status = layers.status(name, around) if name else None
+    if status is None or mounts.mount_id_of(around) != mounts.mount_id_of(fd):
+        raise RefusedError(
+            "layer-is-mount",
+            f"{path} is the root of a mount",
+            why="a copy is made beside the layer, and renamed into it once it is whole",
+            hint="use a directory of that filesystem as the layer",
+        )
+    if (status.st_dev, status.st_ino) != beneath.identity(fd):
+        raise _swapped(path)
+    return Folder(around, above.rstrip("/"), prefix), name
 
 
 def _lock(path: str, fd: int, *, exclusive: bool) -> None:

@@ -21,11 +21,17 @@ from layerctl.working.steps import Folder, Later, Step, Verb
 class Placer:
     """Moves on one filesystem, copies to another.
 
-    `planned` are paths that are whole and opaque only after steps that a dry run does not do.
+    `planned` are paths that are whole and opaque only after steps that a dry run does not do;
+    `root` is the layer in which it puts everything.
     """
 
-    def __init__(self, resolver: Overlay, planned: Collection[str], *, same: bool) -> None:
+    def __init__(
+        self, resolver: Overlay, planned: Collection[str], root: Folder, *, same: bool
+    ) -> None:
         self._resolver = resolver
+        self._root = root
+        #: Where the first name of a file with several was copied to.
+        self._links: dict[tuple[int, int], str] = {}
         self._planned = planned
         self._prefix = resolver.settings.prefix
         self._same = same
@@ -165,6 +171,10 @@ class Placer:
         )  # fmt: skip
 
     def _copy(self, source: Folder, target: Folder, name: str) -> Step:
+        first = self._first(source, target, name)
+        if first is not None:
+            return copying.another_name(first, self._root, target, name)
+
         def run() -> None:
             copying.copy_file((name, source.fd), (name, target.fd), self._prefix)
 
@@ -172,11 +182,23 @@ class Placer:
         words = ("cp", "-a", "--reflink=auto", "-T", "--", source.inside(name), path)
         return Step(Verb.COPY, path, f"from {source.path}", run, (words,))
 
+    def _first(self, source: Folder, target: Folder, name: str) -> str | None:
+        """Return where another name of the file has been copied to, if there is one."""
+        status = os.stat(name, dir_fd=source.fd, follow_symlinks=False)
+        if status.st_nlink == 1:
+            return None
+        path = target.inside(name)
+        first = self._links.setdefault((status.st_dev, status.st_ino), path)
+        return None if first == path else first
+
     def _is_copied(self, source: Folder, target: Folder, name: str, status: os.stat_result) -> bool:
-        """Tell whether an earlier run has copied a file already."""
+        """Tell whether an earlier run has copied a file already.
+
+        One of several names is copied again: which of the others it is a name of is not known.
+        """
         one = os.stat(name, dir_fd=source.fd, follow_symlinks=False)
         ours, theirs = File(name, source.fd, one), File(name, target.fd, status)
-        return same_file(ours, theirs, self._prefix)
+        return one.st_nlink == 1 and same_file(ours, theirs, self._prefix)
 
     # Whole trees
 

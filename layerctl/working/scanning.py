@@ -17,21 +17,28 @@ from layerctl.kernel import changing, layers
 _BOUND = ("whiteout", "protattr")
 
 
-def demand_movable(view: Opened, overlay: Overlay) -> None:
-    """Raise RefusedError where the upper layer holds what cannot be merged down as it is."""
-    prefix = overlay.settings.prefix
-    for path, what in chain(_bound(view, overlay, prefix), _denied(overlay), _locked(overlay)):
-        raise RefusedError(
-            "layer-not-movable",
-            f"{view.layers[0]}/{path}: {what}",
-            why="it would mean something else in another layer, or cannot be renamed",
-            hint="see whether a repair mends it, else copy the files out through a mount",
-            commands=(shlex.join(("layerctl", "check", *layer_words(view.stack))),),
-        )
+def demand_free(overlay: Overlay) -> None:
+    """Raise RefusedError where the upper layer refers to files of the lower ones themselves."""
     if overlay.settings.verify:
         raise _indexed("nfs_export=on checks each directory against the lower one")
     if overlay.origins is not None and overlay.origins.names:
         raise _indexed("the index links names of lower files to the upper layer")
+
+
+def demand_movable(view: Opened, overlay: Overlay, top: int) -> None:
+    """Raise RefusedError where the layer `top` holds what cannot be merged down as it is.
+
+    It is the first of `overlay`.
+    """
+    prefix = overlay.settings.prefix
+    for path, what in chain(_bound(overlay, prefix), _denied(overlay), _locked(overlay)):
+        raise RefusedError(
+            "layer-not-movable",
+            f"{view.layers[top]}/{path}: {what}",
+            why="it would mean something else in another layer, or cannot be renamed",
+            hint="see whether a repair mends it, else copy the files out through a mount",
+            commands=(shlex.join(("layerctl", "check", *layer_words(view.stack))),),
+        )
 
 
 def _indexed(why: str) -> RefusedError:
@@ -43,11 +50,11 @@ def _indexed(why: str) -> RefusedError:
     )
 
 
-def _bound(view: Opened, overlay: Overlay, prefix: str) -> Iterator[tuple[str, str]]:
+def _bound(overlay: Overlay, prefix: str) -> Iterator[tuple[str, str]]:
     def unread(path: str, error: OSError) -> None:
         raise RefusedError(
             "layer-part-unreadable",
-            f"{view.layers[0]}/{path} cannot be read: {error.strerror}",
+            f"{layers.real_path(overlay.roots[0])}/{path} cannot be read: {error.strerror}",
             why="what is not known cannot be merged",
             hint="run the command as root",
         )
@@ -91,28 +98,16 @@ def _denied(overlay: Overlay) -> Iterator[tuple[str, str]]:
             directory.close()
 
 
-def demand_copiable(view: Opened, overlay: Overlay) -> None:
-    """Raise RefusedError where the upper layer cannot be copied to another filesystem.
-
-    There is no room, or files have several names: these would be two files for a while.
-    """
+def demand_copiable(view: Opened, overlay: Overlay, top: int) -> None:
+    """Raise RefusedError where there is no room for the layer `top` in the next one."""
     blocks = count = 0
-    for fd, path in layers.directories(overlay.roots[0], lambda _, __: None):
-        for name, letter in layers.scan(fd, layers.LETTER_OF).items():
+    for fd, _ in layers.directories(overlay.roots[0], lambda _, __: None):
+        for name in layers.scan(fd, layers.LETTER_OF):
             status = layers.status(name, fd)
-            if status is None:
-                continue
-            blocks += status.st_blocks * 512
-            count += 1
-            if status.st_nlink > 1 and letter not in "dw":
-                raise RefusedError(
-                    "hard-link-elsewhere",
-                    f"{view.layers[0]}/{path}/{name} has several names",
-                    why="the lower layer is on another filesystem, and the names would be separate "
-                    "files until the last of them is there",
-                    hint="copy the lower layer to the filesystem of the upper one first",
-                )
-    demand_room(overlay.roots[1], view.layers[1], blocks, count)
+            if status is not None:
+                blocks += status.st_blocks * 512
+                count += 1
+    demand_room(overlay.roots[1], view.layers[top + 1], blocks, count)
 
 
 def demand_room(fd: int, path: str, size: int, count: int) -> None:

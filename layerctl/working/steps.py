@@ -19,6 +19,10 @@ from layerctl.kernel import changing, layers
 Words = tuple[str, ...]
 
 
+#: What is made beside a layer is called as that, and so, until it is whole.
+PART = ".layerctl-part"
+
+
 class Verb(StrEnum):
     """The kind of a step."""
 
@@ -172,7 +176,9 @@ class Later:
         path = self._above.inside(self._name)
         if self._fd < 0:
             try:
-                self._fd = layers.open_dir(self._name, self._above.fd)
+                self._fd = changing.open_made(self._name, self._above.fd)
+            except FileExistsError:
+                raise changed(path) from None
             except OSError:
                 return Folder(-1, path, prefix)
         return Folder(self._fd, path, prefix)

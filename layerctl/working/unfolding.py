@@ -1,7 +1,7 @@
 """Give an upper layer what its redirects and metadata-only files lead to, so that they can go.
 
-Unseen, in the work directory, a copy is made of each name that a redirected directory shows from
-below; renamed into the upper layer it covers what it was copied from. Once the directory has all of
+Unseen, beside the layer, a copy is made of each name that a redirected directory shows from below;
+renamed into the layer it covers what it was copied from. Once the directory has all of
 them, it becomes opaque in one step, so that its redirect no longer counts (ovl_lookup_single). A
 metadata-only file is replaced by a full copy in one step.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 from layerctl.errors import RefusedError
 from layerctl.inspecting.opening import Opened
@@ -20,22 +21,21 @@ from layerctl.kernel import changing, layers
 from layerctl.working import scanning
 from layerctl.working.emptying import remove_tree, strip
 from layerctl.working.flattening import Flattener, denied
+from layerctl.working.opening import beside
 from layerctl.working.sameness import is_marker
-from layerctl.working.steps import Folder, Later, Step, Verb
+from layerctl.working.steps import PART, Folder, Later, Step, Verb
 
-#: Where copies are made, in the work directory, until they are whole and on the disk.
-_HIDDEN = "layerctl.part"
 #: So many directories and copies are waiting for one write to the disk at most.
 _FOLDERS, _COPIES = 64, 1000
 
 
-def demand(view: Opened, overlay: Overlay) -> None:
-    """Raise RefusedError where something cannot be copied; reads the layers, changes nothing."""
-    unfolder = Unfolder(view, overlay)
+def demand(view: Opened, overlay: Overlay, top: int) -> None:
+    """Raise LayerctlError where something cannot be copied; reads the layers, changes nothing."""
+    unfolder = Unfolder(view, overlay, top)
     for _ in unfolder.run():
         pass
     copier = unfolder.copier
-    scanning.demand_room(overlay.roots[0], view.layers[0], copier.bytes, copier.count)
+    scanning.demand_room(overlay.roots[0], view.layers[top], copier.bytes, copier.count)
 
 
 class _Copier(Flattener):
@@ -61,42 +61,56 @@ class _Copier(Flattener):
 
 
 class Unfolder:
-    """Makes the steps.
+    """Makes the steps for the layer `top`, which is the first of `overlay`.
 
     `planned` are the paths that the steps would free of markers and, if they are directories, make
     opaque: it is empty unless this is a dry run.
     """
 
-    def __init__(self, view: Opened, overlay: Overlay) -> None:
+    def __init__(self, view: Opened, overlay: Overlay, top: int) -> None:
         self.planned: set[str] = set()
-        work = view.stack.work or f"{view.layers[0]}.work"
-        self._top = view.layers[0]
+        self._top = view.layers[top]
         self._overlay = overlay
         self._prefix = overlay.settings.prefix
-        self._fd = layers.open_root(work)
-        self._work = Folder(self._fd, work, self._prefix)
-        self._hidden = Later(self._work, _HIDDEN)
+        self._closing = ExitStack()
+        self._hidden: tuple[Folder, str, Later] | None = None
         self._waiting: dict[str, tuple[Folder, list[tuple[str, str]]]] = {}
         self._made = 0
-        self.copier = _Copier(view, overlay, range(len(view.layers)), self._work)
+        self.copier = _Copier(view, overlay, range(top, len(view.layers)), Folder(-1, "", ""))
 
     def run(self) -> Iterator[Step]:
-        """Yield the steps, each to be done before the next one is requested, or none of them."""
-        root = self._overlay.root()
-        try:
-            if layers.status(_HIDDEN, self._fd) is not None:
-                yield from remove_tree(self._work, _HIDDEN, "an earlier run was interrupted")
+        """Yield the steps, each to be done before the next one is requested, or none of them.
+
+        Raises LayerctlError.
+        """
+        with self._closing:
+            root = self._overlay.root()
+            self._closing.callback(root.close)
             yield from self._directory(root)
             yield from self._place()
-            if self._made:
-                yield self._work.rmdir(_HIDDEN, "all copies are in the upper layer")
+            if self._hidden is not None:
+                above, part, _ = self._hidden
+                yield above.rmdir(part, "all copies are in their places")
                 yield self._sync("before what was copied is changed")
-        finally:
-            root.close()
-            self._hidden.close()
             for folder, _ in self._waiting.values():
                 os.close(folder.fd)
-            os.close(self._fd)
+
+    def _start(self) -> Iterator[Step]:
+        """Yield the steps that create the directory for copies, beside the layer."""
+        above, name = beside(self._overlay.roots[0], self._prefix, self._closing)
+        part = name + PART
+        later = Later(above, part)
+        self._closing.callback(later.close)
+        self._hidden = above, part, later
+        if layers.status(part, above.fd) is not None:
+            yield from remove_tree(above, part, "an earlier run was interrupted")
+        path = above.inside(part)
+        yield Step(Verb.CREATE, path, "for copies, unseen",
+                   lambda: changing.mkdir(part, above.fd), (("mkdir", "--", path),))  # fmt: skip
+
+    def _place_for_copies(self) -> Folder:
+        assert self._hidden is not None  # noqa: S101 - `_start` came first
+        return self._hidden[2].folder(self._prefix)
 
     def _folder(self, directory: MergedDir, fd: int) -> Folder:
         path = directory.parts[0].path
@@ -195,13 +209,10 @@ class Unfolder:
 
     def _copy(self, directory: MergedDir, name: str, found: Found) -> Iterator[Step]:
         """Yield the steps that copy a name to the hidden place; it is put in its own later."""
-        if not self._made:
-            path = self._work.inside(_HIDDEN)
-            yield Step(Verb.CREATE, path, "for copies, unseen",
-                       lambda: changing.mkdir(_HIDDEN, self._fd),
-                       (("mkdir", "--", path),))  # fmt: skip
+        if self._hidden is None:
+            yield from self._start()
         self._made += 1
-        copy, hidden = str(self._made), self._hidden.folder(self._prefix)
+        copy, hidden = str(self._made), self._place_for_copies()
         if found.letter == "d":
             child = self._overlay.directory(directory, name, found)
             last = len(self._overlay.roots)
@@ -221,7 +232,7 @@ class Unfolder:
         if not self._waiting:
             return
         yield self._sync("before the copies are used")
-        hidden = self._hidden.folder(self._prefix)
+        hidden = self._place_for_copies()
         while self._waiting:
             path, (folder, pairs) = next(iter(self._waiting.items()))
             for copy, name in pairs:

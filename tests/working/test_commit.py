@@ -14,6 +14,7 @@ from unittest import mock
 import pytest
 
 from layerctl.kernel import syscalls
+from layerctl.model import Role
 from layerctl.usecases import working
 from layerctl.working import commit
 from tests.support import in_namespace, layerctl
@@ -23,7 +24,14 @@ from tests.support.working import Checking, Work, check_killed, check_view, of_m
 
 
 def work(case: Case) -> None:
-    with working.committing(case.stack) as steps:
+    with working.committing(case.stack, range(1)) as steps:
+        list(working.do(steps))
+
+
+def work_on_all(case: Case) -> None:
+    """Merge all layers but the lowest into the next one, from the topmost down."""
+    lowers = sum(layer.role is Role.LOWER for layer in case.stack.layers)
+    with working.committing(case.stack, range(lowers)) as steps:
         list(working.do(steps))
 
 
@@ -35,7 +43,7 @@ def work_by_copying(case: Case) -> None:
 
 @pytest.mark.parametrize("user", [False, True], ids=["trusted", "user"])
 @pytest.mark.parametrize("check", [check_view, check_killed])
-@pytest.mark.parametrize("how", [work, work_by_copying], ids=["rename", "copy"])
+@pytest.mark.parametrize("how", [work, work_by_copying, work_on_all], ids=["rename", "copy", "all"])
 def test_random_stacks(how: Work, check: Checking, *, user: bool) -> None:
     assert in_namespace(partial(of_many, check, how, user=user), user=user) == []
 
@@ -254,12 +262,39 @@ def test_flags_of_chattr_are_preserved(lab: Path, *, elsewhere: bool) -> None:
 
 
 @pytest.mark.namespace
-def test_hard_links_are_not_copied_to_another_filesystem(lab: Path) -> None:
-    layers(lab, elsewhere=True)
+def test_names_of_one_file_stay_one_file_elsewhere(lab: Path) -> None:
+    case = layers(lab, elsewhere=True)
+    (lab / "u/d").mkdir()
     (lab / "u/one").write_text("x")
-    os.link(lab / "u/one", lab / "u/two")
-    done = layerctl("commit", "-u", "u", "-l", "l0", "-w", "w", "--json")
-    assert json.loads(done.stderr)["error"]["id"] == "hard-link-elsewhere"
+    os.link(lab / "u/one", lab / "u/d/two")
+    kept(case)
+    assert (lab / "l0/one").samefile(lab / "l0/d/two")
+
+
+@pytest.mark.namespace
+def test_a_directory_of_layers_may_hold_other_things(lab: Path) -> None:
+    case = layers(lab, elsewhere=True)
+    (lab / "u/file").write_text("x")
+    os.chown(lab / "u", 5, 6)
+    (lab / "u").chmod(0o2750)
+    before = (lab / "u").stat()
+    names = sorted(os.listdir(lab))
+    kept(case)
+    assert sorted(os.listdir(lab)) == names
+    after = (lab / "u").stat()
+    assert (after.st_uid, after.st_mode, after.st_mtime_ns) == (
+        before.st_uid, before.st_mode, before.st_mtime_ns,
+    )  # fmt: skip
+
+
+@pytest.mark.namespace
+def test_a_layer_that_is_a_mount_cannot_be_replaced(lab: Path) -> None:
+    layers(lab, lowers=2, elsewhere=True)
+    (lab / "l0/file").write_text("x")
+    words = ("-u", "u", "-l", "l0", "-l", "l1", "-w", "w", "--layer", "1")
+    done = layerctl("commit", *words, "--json")
+    assert (done.returncode, json.loads(done.stderr)["error"]["id"]) == (32, "layer-is-mount")
+    assert os.listdir(lab / "l1") == []
 
 
 @pytest.mark.namespace

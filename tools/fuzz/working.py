@@ -28,7 +28,7 @@ def _steps(what: str, case: Case) -> AbstractContextManager[working.Steps]:
     if what == "trim":
         return working.trimming(case.stack, ignore_times=False)
     if what == "commit":
-        return working.committing(case.stack)
+        return working.committing(case.stack, range(1))
     return working.repairing(case.stack, "safe", quarantine=False)
 
 
