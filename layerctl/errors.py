@@ -171,6 +171,14 @@ ERRORS: dict[str, ErrorKind] = {
             "Read its messages; most causes of overlay failures apply to it as well.",
         ),
         ErrorKind(
+            "holds-changes",
+            EXIT_REFUSED,
+            "A directory to restore holds changes",
+            "To restore a directory is to drop everything that the upper layer has in it.",
+            "Drop it with -r, or name the paths in the directory instead.",
+            ("layerctl inspect changes TARGET PATH",),
+        ),
+        ErrorKind(
             "interrupted",
             EXIT_INTERRUPTED,
             "The program was interrupted",
@@ -357,6 +365,14 @@ ERRORS: dict[str, ErrorKind] = {
             "Mount with layerctl, which passes each layer to the kernel separately.",
         ),
         ErrorKind(
+            "no-aside",
+            EXIT_REFUSED,
+            "There is no place for what is dropped",
+            "A dropped directory is moved to the work directory, or beside the upper layer, before "
+            "it is removed. That must be on the mount of the upper layer, and nobody else's.",
+            "Name the work directory of the overlay with -w.",
+        ),
+        ErrorKind(
             "no-aufs-sysfs",
             EXIT_NOT_FOUND,
             "The sysfs directory of this aufs cannot be read",
@@ -491,6 +507,15 @@ ERRORS: dict[str, ErrorKind] = {
             "The kernel shows the names as they were given, but not the directory that they start "
             "from.",
             "Run the command in the directory where it was mounted.",
+        ),
+        ErrorKind(
+            "not-restorable",
+            EXIT_REFUSED,
+            "A path cannot be restored alone",
+            "Only the named paths may change. What is below a deleted directory, and what was "
+            "renamed from or to another path, cannot change without the other one.",
+            "Name the other path as well.",
+            ("layerctl inspect merged TARGET PATH",),
         ),
         ErrorKind(
             "not-at-remount",

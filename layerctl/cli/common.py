@@ -32,6 +32,7 @@ ROOT = click.option(
     "--root", **_DIR,
     help="Look names up in the container stores of this disk or store, not of this machine.",
 )  # fmt: skip
+_READ_ONLY = click.option("-r", "--read-only", "read_only", is_flag=True, help="Mount read-only.")
 _LAYER_FLAGS: tuple[Decorator, ...] = (
     click.option(
         "-t", "--type", "fstypes", multiple=True, metavar="TYPE", shell_complete=types,
@@ -59,7 +60,7 @@ _LAYER_FLAGS: tuple[Decorator, ...] = (
         "-o", "--options", "options", multiple=True, metavar="OPTIONS",
         shell_complete=mount_options, help="Mount options as for mount(8), including layers.",
     ),
-    click.option("-r", "--read-only", "read_only", is_flag=True, help="Mount read-only."),
+    _READ_ONLY,
     ROOT,
 )  # fmt: skip
 
@@ -138,6 +139,11 @@ class MappedLayers(WithExamples):
         return super().parse_args(ctx, args)
 
 
+def writable_layer_flags(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the layer flags except --read-only to a command, whose own -r means something else."""
+    return _layer_flags(function, (), [flag for flag in _LAYER_FLAGS if flag is not _READ_ONLY])
+
+
 def layer_flags_and(file_types: Collection[str]) -> Decorator:
     """Add the layer flags; the command gets, as `old_types`, the file types among those of --type.
 
@@ -146,7 +152,11 @@ def layer_flags_and(file_types: Collection[str]) -> Decorator:
     return lambda function: _layer_flags(function, file_types)
 
 
-def _layer_flags(function: Callable[..., Any], file_types: Collection[str]) -> Callable[..., Any]:
+def _layer_flags(
+    function: Callable[..., Any],
+    file_types: Collection[str],
+    flags: Iterable[Decorator] = _LAYER_FLAGS,
+) -> Callable[..., Any]:
     def wrapper(**arguments: Any) -> Any:
         types = arguments.pop("fstypes")
         if file_types:
@@ -155,11 +165,11 @@ def _layer_flags(function: Callable[..., Any], file_types: Collection[str]) -> C
         request = Request(
             fstype=types[-1] if types else None,
             maps=arguments.pop("maps", ()),
-            **{name: arguments.pop(name) for name in _FLAG_NAMES},
+            **{name: arguments.pop(name) for name in _FLAG_NAMES if name in arguments},
         )
         return function(request=request, **arguments)
 
-    return add_options(function, wrapper, _LAYER_FLAGS)
+    return add_options(function, wrapper, flags)
 
 
 def source_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -110,6 +110,16 @@ EXAMPLES: dict[str, tuple[Example, Example]] = {
             "layerctl check --repair -u upper -l lower",
         ),
     ),
+    "restore": (
+        Example(
+            "Bring a file back that was deleted or changed.",
+            "layerctl restore -u upper -l lower etc/fstab",
+        ),
+        Example(
+            "Show what would be dropped of a directory.",
+            "layerctl restore -n -r -u upper -l lower etc",
+        ),
+    ),
     "trim": (
         Example("Show what an upper layer holds needlessly.", "layerctl trim -n -u upper -l lower"),
         Example("Remove it; the merged tree stays as it is.", "layerctl trim -u upper -l lower"),

@@ -47,6 +47,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "diff": ("layerctl.cli.diff", "Compare the merged trees of two stacks."),
     "du": ("layerctl.cli.du", "Show what layers take up, and what of it is hidden."),
     "check": ("layerctl.cli.check", "Find and mend wrong markers in layers."),
+    "restore": ("layerctl.cli.restore", "Bring back what an upper layer deleted or changed."),
     "trim": ("layerctl.cli.trim", "Remove from an upper layer what changes nothing."),
     "commit": ("layerctl.cli.commit", "Merge an upper layer into the layer below it."),
     "deref": ("layerctl.cli.deref", "Copy a layer without redirects."),

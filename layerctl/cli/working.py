@@ -46,15 +46,17 @@ def noted_target(target: str | None, request: Request) -> Target:
     return found
 
 
-def carry_out(steps: Iterator[Step], output: Output, *, dry_run: bool, form: str | None) -> None:
-    """Do the steps, or show what they are."""
+def carry_out(
+    steps: Iterator[Step], output: Output, *, dry_run: bool, form: str | None, each: bool = False
+) -> None:
+    """Do the steps, or show what they are; people see `each` when it is done as well."""
     if form is not None:
         write_script(steps)
         return
     chosen = steps if dry_run else do(steps)
     counted = watched(chosen, lambda _: 1, shown_as_found=False)
     if output.format is Format.HUMAN and output.whole:
-        lines = list(summary_lines(counted, done=not dry_run))
+        lines = list(summary_lines(counted, done=not dry_run, each=each))
         click.echo("\n".join(lines))
         return
     rows = list(map(step_document, counted))  # nothing is written where a step fails

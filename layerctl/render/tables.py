@@ -724,6 +724,7 @@ DOCUMENTS: dict[str, tuple[Listing | Single, ...]] = {
     "branch list": (BRANCHES,),
     **{f"branch {word}": (CHANGED,) for word in ("add", "append", "prepend", "del", "mod")},
     "check": (FAULTS,),
+    "restore": (STEPS,),
     "trim": (STEPS,),
     "commit": (STEPS,),
     "deref": (STEPS,),

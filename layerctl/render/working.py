@@ -47,15 +47,18 @@ def write_script(steps: Iterable[Step]) -> None:
             out.write(os.fsencode(line) + b"\n")
 
 
-def summary_lines(steps: Iterable[Step], *, done: bool) -> Iterator[str]:
-    """Yield the lines for people: the first steps, if none is done yet, and how many there are."""
+def summary_lines(steps: Iterable[Step], *, done: bool, each: bool = False) -> Iterator[str]:
+    """Yield the lines for people: the first steps, if none is done yet, and how many there are.
+
+    With `each`, the first steps that are done as well.
+    """
     counts: Counter[Verb] = Counter()
     for number, step in enumerate(steps):
         counts[step.verb] += 1
-        if not done and number < _FIRST:
+        if (each or not done) and number < _FIRST:
             yield f"{step.verb.value:<10} {printable(step.path)}  ({step.why})"
     total = sum(counts.values())
-    if not done and total > _FIRST:
+    if (each or not done) and total > _FIRST:
         yield f"... and {total - _FIRST:,} more steps"
     words = ", ".join(f"{counts[verb]:,} {_DONE[verb]}" for verb in Verb if counts[verb])
     if done:

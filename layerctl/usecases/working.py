@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from layerctl.errors import RefusedError, RequestError
@@ -11,10 +11,11 @@ from layerctl.inspecting.opening import Opened, opened
 from layerctl.kernel import layers
 from layerctl.kernel.paths import absolute
 from layerctl.model import MountEntry, Role, Stack
-from layerctl.working import commit, flattening, trim
+from layerctl.working import commit, flattening, restore, trim
 from layerctl.working.check import run
 from layerctl.working.check.fault import Fault, Mending
 from layerctl.working.opening import open_layer, taken
+from layerctl.working.sites import Wish
 from layerctl.working.steps import Folder, Step
 
 Steps = Iterator[Step]
@@ -58,6 +59,18 @@ def _demand_layers(stack: Stack, run: range, needed: range) -> None:
             why="layers are counted from the topmost, 0; data-only layers cannot be merged",
             hint="name the upper layer with -u and the lower ones with -l",
         )
+
+
+@contextmanager
+def restoring(stack: Stack, wish: Wish) -> Iterator[tuple[Sequence[str], Steps]]:
+    """Yield the paths that no layer has, and the steps that restore the others.
+
+    Raises LayerctlError.
+    """
+    restore.demand(stack, wish)
+    with taken(stack, {0}) as view, ExitStack() as closing:
+        restoring = restore.Restoring(view, wish, closing)
+        yield restoring.missing, restoring.steps()
 
 
 @contextmanager

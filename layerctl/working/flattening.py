@@ -15,7 +15,7 @@ from contextlib import suppress
 from layerctl.errors import RefusedError
 from layerctl.inspecting.opening import Opened
 from layerctl.inspecting.resolvers.overlay import Overlay
-from layerctl.inspecting.resolvers.resolver import Found
+from layerctl.inspecting.resolvers.resolver import Found, descend
 from layerctl.inspecting.resolvers.tree import MergedDir
 from layerctl.kernel import changing, layers
 from layerctl.working import copying, lower
@@ -54,16 +54,33 @@ def steps(view: Opened, run: range, above: Folder, name: str) -> Iterator[Step]:
 
 
 class Flattener:
-    """`overlay` reads the layers from the first of the run down: its numbers start there."""
+    """Copies what a run of layers shows together into the directory `above`.
+
+    `overlay` reads the layers from the first of the run down: its numbers start there.
+    """
 
     def __init__(self, view: Opened, overlay: Overlay, run: range, above: Folder) -> None:
         self._overlay = overlay
         self._prefix = overlay.settings.prefix
         self.paths = view.layers[run.start :]
-        self._last = len(run) - 1
+        self._first, self._last = run.start, len(run) - 1
         self._above = above
         #: Where the first name of a file with several went.
         self._links: dict[tuple[int, int], str] = {}
+
+    def at(self, path: str, name: str) -> Iterator[Step]:
+        """Yield the steps that copy what is at a path, whole, to a name; a directory is opaque."""
+        directory, base, found = descend(self._overlay, path)
+        try:
+            if found is None:
+                last = self._last
+                yield from self.directory(directory, self._above, name, last=last, opaque=True)
+            elif found.error or directory.child_path(base) != path:
+                raise denied(path, found)
+            else:
+                yield from self.file(self._above, name, found)
+        finally:
+            directory.close()
 
     def directory(
         self, directory: MergedDir, above: Folder, name: str, *, last: int, opaque: bool
@@ -144,7 +161,7 @@ class Flattener:
             self._copy(source, data, target, name)
 
         words = self._words(source, data, status, path)
-        yield Step(Verb.COPY, path, f"from layer {part.layer}", run, words)
+        yield Step(Verb.COPY, path, f"from layer {self._first + part.layer}", run, words)
 
     def data(self, found: Found) -> tuple[int, str]:
         """Return the layer and path of what a file holds. Raises RefusedError if it is missing."""

@@ -6,22 +6,26 @@ import errno
 import os
 import random
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from layerctl.errors import LayerctlError
 from layerctl.inspecting.opening import opened
 from layerctl.inspecting.resolvers.overlay import Overlay
-from layerctl.kernel import changing
 from tests.support import first_seed
+from tests.support.killing import (
+    HOWS,
+    Trial,
+    Work,
+    disturbed,
+    every_change,
+    refused,
+    same_view,
+    undisturbed,
+)
 from tests.support.operations import build_by_operations
 from tests.support.stacks import NAMES, Case, build_by_hand, stamp
-from tests.support.trees import Shown, differences, look, shown
-
-#: Does all the work on the stack of a case. Raises LayerctlError if it refuses.
-Work = Callable[[Case], None]
+from tests.support.trees import differences, shown
 
 
 class Checking(Protocol):
@@ -29,34 +33,6 @@ class Checking(Protocol):
 
     def __call__(self, seed: int, where: str, work: Work, *, user: bool) -> list[str]:
         """Build the stack of a seed at `where`, and work on it."""
-
-
-_Layers = list[dict[str, tuple[object, ...]]]
-
-
-class StoppedWorkError(BaseException):
-    """The work was stopped, as by a signal."""
-
-
-@contextmanager
-def every_change(hook: Callable[[int, bool], None]) -> Iterator[list[str]]:
-    """Call `hook` with a number before (False) and after (True) each change of a layer."""
-    calls: list[str] = []
-    plain = changing.attempt
-
-    def attempt(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-        number = len(calls)
-        calls.append(f"{call.__name__} {arguments}")
-        hook(number, False)
-        answer = plain(call, *arguments, **named)
-        hook(number, True)
-        return answer
-
-    changing.attempt = attempt
-    try:
-        yield calls
-    finally:
-        changing.attempt = plain
 
 
 def build(seed: int, where: str, *, user: bool, moves: bool = True) -> Case:
@@ -78,6 +54,8 @@ def _is_sound(case: Case) -> bool:
     """Tell whether the kernel shows the same each time, and refuses no lookup."""
     one = shown(case)
     if any(entry.error not in (0, errno.ENOENT) for entry in one.values()):
+        return False
+    if any(isinstance(entry.content, int) for entry in one.values()):  # a listing that fails
         return False
     with opened(case.stack) as view:
         aliases = view.resolver.aliases if isinstance(view.resolver, Overlay) else {}
@@ -140,15 +118,6 @@ def of_many(check: Checking, work: Work, lab: Path, *, user: bool) -> list[str]:
     return []
 
 
-def refused(work: Work, case: Case) -> str:
-    """Do the work; return the id of the error if it refuses."""
-    try:
-        work(case)
-    except LayerctlError as error:
-        return error.id
-    return ""
-
-
 def check_view(seed: int, where: str, work: Work, *, user: bool, each: bool = True) -> list[str]:
     """Return how the merged tree differs after the work, and with `each` after every change."""
     case = build(seed, where, user=user)
@@ -176,63 +145,16 @@ def check_killed(seed: int, where: str, work: Work, *, user: bool) -> list[str]:
 
     A second run ends as an undisturbed one does.
     """
-    case = build(seed, where, user=user)
-    with every_change(lambda *_: None) as calls:
-        refused(work, case)
-    whole = _layers(case)
-    shutil.rmtree(where)
+    trial = Trial(where, partial(build, seed, where, user=user), work, same_view)
+    return sampled(trial, seed)
+
+
+def sampled(trial: Trial, seed: int) -> list[str]:
+    """Disturb the work at a few random changes; return what is wrong then, if any."""
+    usual = undisturbed(trial)
     rng = random.Random(seed)
-    found: list[str] = []
-    for number in sorted(rng.sample(range(len(calls)), min(6, len(calls)))):
-        how = rng.choice(["before", "after", "ENOSPC", "EIO"])
-        found += _killed(seed, where, work, number, how, whole, user=user)
+    for number in sorted(rng.sample(range(len(usual.calls)), min(6, len(usual.calls)))):
+        found = disturbed(trial, number, rng.choice(["after", *HOWS]), usual)
         if found:
-            break
-    return [f"seed {seed}: {line}" for line in found[:6]]
-
-
-def _killed(
-    seed: int, where: str, work: Work, number: int, how: str, whole: _Layers, *, user: bool
-) -> list[str]:
-    case = build(seed, where, user=user)
-    before = shown(case)
-
-    def stop(at: int, done: bool) -> None:
-        if at == number and done == (how == "after"):
-            if how in ("before", "after"):
-                raise StoppedWorkError
-            code = errno.ENOSPC if how == "ENOSPC" else errno.EIO
-            raise OSError(code, os.strerror(code))
-
-    with every_change(stop) as calls, suppress(StoppedWorkError, OSError):
-        refused(work, case)
-    at = f"{how} at {number} ({calls[-1] if calls else ''})"
-    found = [f"{at}: {x}" for x in differences(before, shown(case), between=True)]
-    refused(work, case)
-    found += [f"{at}, run again: {x}" for x in differences(before, shown(case))]
-    if not found:
-        layers = zip(whole, _layers(case), strict=True)
-        found += [
-            f"{at}, run again: layer {number}, {path}: {one.get(path)} became {other.get(path)}"
-            for number, (one, other) in enumerate(layers)
-            for path in one.keys() | other.keys()
-            if one.get(path) != other.get(path)
-        ]
-    shutil.rmtree(where)
-    return found
-
-
-def _layers(case: Case) -> _Layers:
-    """Return the layers without what differs between two builds: times, and what a mount writes."""
-    return [_plain(look(layer.path)) for layer in case.stack.layers]
-
-
-def _plain(tree: dict[str, Shown]) -> dict[str, tuple[object, ...]]:
-    passing = ("overlay.origin", "overlay.impure", "overlay.uuid")
-    return {
-        path: (
-            one.mode, one.owner, one.size, one.names,
-            [pair for pair in one.attributes if not pair[0].endswith(passing)],
-        )
-        for path, one in tree.items()
-    }  # fmt: skip
+            return [f"seed {seed}: {line}" for line in found[:6]]
+    return []

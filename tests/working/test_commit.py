@@ -18,9 +18,10 @@ from layerctl.model import Role
 from layerctl.usecases import working
 from layerctl.working import commit
 from tests.support import in_namespace, layerctl
+from tests.support.killing import Work
 from tests.support.stacks import Case, Mounted, make_case
 from tests.support.trees import differences, look, shown
-from tests.support.working import Checking, Work, check_killed, check_view, of_many
+from tests.support.working import Checking, check_killed, check_view, of_many
 
 
 def work(case: Case) -> None:

@@ -22,9 +22,9 @@ from layerctl.model import Layer, Role, Stack
 from tests.support import in_namespace, layerctl
 from tests.support.branches import resolved
 from tests.support.converting import Things, build, convert, meaning, things
+from tests.support.killing import StoppedWorkError, every_change
 from tests.support.stacks import Case, make_case
 from tests.support.trees import Shown, differences, look, shown
-from tests.support.working import StoppedWorkError, every_change
 
 QUIET = settings(
     max_examples=int(os.environ.get("LAYERCTL_CASES", "60")),

@@ -18,9 +18,10 @@ from layerctl.model import Role
 from layerctl.usecases import working
 from layerctl.usecases.stacks import from_flags
 from tests.support import first_seed, in_namespace, layerctl
+from tests.support.killing import StoppedWorkError, every_change
 from tests.support.stacks import Case, Mounted, make_case
 from tests.support.trees import differences, look, shown
-from tests.support.working import StoppedWorkError, build, every_change
+from tests.support.working import build
 
 
 def replaced(case: Case, where: str, run: range) -> Case:
