@@ -25,9 +25,14 @@ def remove_tree(folder: Folder, name: str, why: str, known: int | None = None) -
                 yield _unlink(inner, one, why)
     finally:
         os.close(fd)
+    yield remove_empty(folder, name, why)
+
+
+def remove_empty(folder: Folder, name: str, why: str) -> Step:
+    """Return the step that removes an empty directory, where the times around it do not matter."""
     path = folder.inside(name)
-    yield Step(Verb.REMOVE, path, why, lambda: changing.rmdir(name, folder.fd),
-               (("rmdir", "--", path),))  # fmt: skip
+    return Step(Verb.REMOVE, path, why, lambda: changing.rmdir(name, folder.fd),
+                (("rmdir", "--", path),))  # fmt: skip
 
 
 def _unlink(folder: Folder, name: str, why: str) -> Step:

@@ -19,7 +19,7 @@ from layerctl.inspecting.resolvers.resolver import Found
 from layerctl.inspecting.resolvers.tree import MergedDir
 from layerctl.kernel import changing, layers
 from layerctl.working import scanning
-from layerctl.working.emptying import remove_tree, strip
+from layerctl.working.emptying import remove_empty, remove_tree, strip
 from layerctl.working.flattening import Flattener, denied
 from layerctl.working.opening import beside
 from layerctl.working.sameness import is_marker
@@ -90,7 +90,7 @@ class Unfolder:
             yield from self._place()
             if self._hidden is not None:
                 above, part, _ = self._hidden
-                yield above.rmdir(part, "all copies are in their places")
+                yield remove_empty(above, part, "all copies are in their places")
                 yield self._sync("before what was copied is changed")
             for folder, _ in self._waiting.values():
                 os.close(folder.fd)
