@@ -73,9 +73,9 @@ def command(
 def _report(stack: Stack, mount: MountEntry | None, output: Output) -> int:
     """Write what is wrong; return the exit code."""
     with checking(stack, mount) as (view, faults):
+        found: Sequence[Fault] = list(watched(faults, lambda _: 1, shown_as_found=False))
         for text in view.notes:
             note(text)
-        found: Sequence[Fault] = list(watched(faults, lambda _: 1, shown_as_found=False))
         places = dict(enumerate(view.layers)) | {WORK: stack.work or ""}
         if output.format is Format.HUMAN and output.whole:
             click.echo("\n".join(fault_lines(found, places)))

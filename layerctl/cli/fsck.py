@@ -10,11 +10,13 @@ from collections.abc import Sequence
 import click
 
 from layerctl.codecs.request import Request
+from layerctl.diagnosing.catalogue.marks import CAUSES
 from layerctl.errors import LayerctlError, RequestError
+from layerctl.model import Severity
 from layerctl.render.errors import report
 from layerctl.render.working import fault_lines
 from layerctl.usecases.stacks import from_flags
-from layerctl.usecases.working import checking, do, repairing, wanted
+from layerctl.usecases.working import checking, do, repairing
 from layerctl.working.check.fault import WORK, Fault
 
 #: The bits of fsck(8).
@@ -22,7 +24,9 @@ OK, CORRECTED, UNCORRECTED, FAILED, USAGE, CANCELLED = 0, 1, 4, 8, 16, 32
 
 
 @click.command("fsck.overlay", context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("-o", "options", required=True, metavar="OPTIONS", help="The overlay's options.")
+@click.option(
+    "-o", "options", required=True, multiple=True, metavar="OPTIONS", help="The overlay's options."
+)
 @click.option("-p", "-a", "safe", is_flag=True, help="Mend what is safe, without asking.")
 @click.option("-n", "nothing", is_flag=True, help="Change nothing.")
 @click.option("-y", "everything", is_flag=True, help="Mend all that can be mended.")
@@ -30,7 +34,7 @@ OK, CORRECTED, UNCORRECTED, FAILED, USAGE, CANCELLED = 0, 1, 4, 8, 16, 32
 @click.argument("ignored", nargs=-1, metavar="[NAME]...")
 def command(
     *,
-    options: str,
+    options: tuple[str, ...],
     safe: bool,
     nothing: bool,
     everything: bool,
@@ -41,10 +45,10 @@ def command(
     del ignored  # mount(8) names a source, which an overlay does not have
     if nothing + safe + everything > 1:
         raise RequestError("usage", "-n, -p and -y cannot be combined", hint="use one of them")
-    stack = from_flags(Request(fstype="overlay", options=(options,)))
+    stack = from_flags(Request(fstype="overlay", options=options))
     code, repair = OK, "ask" if everything else "safe" if safe else None
     if repair is not None:
-        with repairing(stack, repair, quarantine=True) as steps:
+        with repairing(stack, repair, quarantine=True, healed=True) as steps:
             code = CORRECTED if list(do(steps)) else OK
     with checking(stack, None) as (view, faults):
         found: list[Fault] = list(faults)
@@ -52,7 +56,7 @@ def command(
         unread = view.resolver.reasons.kept
     if verbose or found:
         click.echo("\n".join(fault_lines(found, places)))
-    open_ = [fault for fault in found if fault.mend is not None or wanted("ask")(fault)]
+    open_ = [fault for fault in found if CAUSES[fault.cause].severity is not Severity.INFO]
     return code | (UNCORRECTED if open_ else OK) | (FAILED if unread else OK)
 
 

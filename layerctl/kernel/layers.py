@@ -306,6 +306,11 @@ def names(path: str) -> list[str]:
         os.close(fd)
 
 
+def is_read_only(fd: int) -> bool:
+    """Tell whether an open directory is on a filesystem, or a mount, that cannot be written to."""
+    return bool(os.fstatvfs(fd).f_flag & os.ST_RDONLY)
+
+
 def real_path(fd: int) -> str:
     """Return the path of an open directory, as the kernel names it."""
     return os.readlink(f"/proc/self/fd/{fd}")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 
 from layerctl.errors import RefusedError, RequestError
 from layerctl.inspecting.opening import Opened, opened
@@ -131,10 +131,35 @@ def wanted(repair: str) -> Callable[[Fault], bool]:
     return lambda fault: fault.cause == repair
 
 
+#: How often a repair looks again: what it mends may let another marker hide nothing any more.
+_ROUNDS = 3
+
+
 @contextmanager
-def repairing(stack: Stack, repair: str, *, quarantine: bool) -> Iterator[Steps]:
-    """Yield the steps that mend faults; only the layers that have some are demanded unused."""
-    with checking(stack, None) as (_, faults):
-        layers = {max(fault.layer, 0) for fault in faults if wanted(repair)(fault)}
-    with taken(stack, layers, ambiguous=True) as view:
-        yield run.repair(view, wanted(repair), quarantine=quarantine)
+def repairing(
+    stack: Stack, repair: str, *, quarantine: bool, healed: bool = False
+) -> Iterator[Steps]:
+    """Yield the steps that mend faults; only the layers that have some are demanded unused.
+
+    With `healed`, also those that the kernel mends itself at the next lookup. The steps raise
+    LayerctlError.
+    """
+    with closing(_rounds(stack, repair, quarantine=quarantine, healed=healed)) as steps:
+        yield steps
+
+
+def _rounds(
+    stack: Stack, repair: str, *, quarantine: bool, healed: bool
+) -> Generator[Step, None, None]:
+    is_wanted, before = wanted(repair), set[tuple[str, int, str]]()
+    for _ in range(_ROUNDS):
+        with taken(stack, (), ambiguous=True) as view:
+            found = [one for one in run.faults(view, healed=healed) if is_wanted(one) and one.mend]
+        same = {(fault.cause, fault.layer, fault.path) for fault in found}
+        if same == before:
+            return
+        before = same
+        changed = {max(fault.layer, 0) for fault in found}
+        with taken(stack, changed, ambiguous=True) as view:
+            found = [one for one in run.faults(view, healed=healed) if is_wanted(one) and one.mend]
+            yield from run.repair(view, found, quarantine=quarantine)

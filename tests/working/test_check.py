@@ -6,250 +6,30 @@ import json
 import os
 import random
 import shutil
-import stat
-import subprocess
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 
+from layerctl.kernel import syscalls
 from layerctl.usecases import working
-from layerctl.working.check.fault import Mending
 from tests.support import first_seed, in_namespace, layerctl, layerctl_json
+from tests.support.faults import (
+    ASK,
+    REFUSED,
+    REPORT,
+    ROWS,
+    directory,
+    file,
+    mark,
+    prepare,
+    whiteout,
+)  # fmt: skip
 from tests.support.operations import build_by_operations
 from tests.support.stacks import Case, Mounted, make_case
 from tests.support.trees import look, shown
 from tests.support.working import Checking, check_killed, check_view, of_many
-
-PREFIX = "trusted.overlay."
-
-
-def mark(path: Path, name: str, value: bytes = b"y") -> None:
-    os.setxattr(path, PREFIX + name, value, follow_symlinks=False)
-
-
-def whiteout(path: Path) -> Path:
-    os.mknod(path, stat.S_IFCHR, 0)
-    return path
-
-
-def directory(path: Path, **marks: bytes) -> Path:
-    path.mkdir(parents=True, exist_ok=True)
-    for name, value in marks.items():
-        mark(path, name, value)
-    return path
-
-
-def file(path: Path, text: str = "", **marks: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    for name, value in marks.items():
-        mark(path, name, value)
-    return path
-
-
-class Row(NamedTuple):
-    """A fault: how it is built, what is found, and what the merged tree is once it is mended."""
-
-    build: Callable[[Path], object]
-    causes: set[str]
-    mending: Mending
-    options: str = ""
-    mended: Callable[[dict[str, Any]], bool] = bool
-
-
-def _deep(lab: Path) -> None:
-    directory(lab / "w/work/x/y/z")
-
-
-def _two_origins(lab: Path) -> None:
-    file(lab / "l/one", "x")
-    with Mounted(make_case(str(lab), [f"{lab}/l"], upper=f"{lab}/u")):
-        (lab / "m/one").chmod(0o600)
-    subprocess.run(["cp", "-a", lab / "u/one", lab / "u/two"], check=True)
-
-
-def _other_lower(lab: Path) -> None:
-    with Mounted(make_case(str(lab), [f"{lab}/l"], upper=f"{lab}/u", options="index=on")):
-        (lab / "m/new").touch()
-    shutil.rmtree(lab / "l")
-    directory(lab / "spare")
-    directory(lab / "l")
-    file(lab / "l/file", "x")
-
-
-def _copied_upper(lab: Path) -> None:
-    with Mounted(make_case(str(lab), [f"{lab}/l"], upper=f"{lab}/u", options="index=on")):
-        (lab / "m/new").touch()
-    subprocess.run(["cp", "-a", lab / "u", lab / "copy"], check=True)
-    shutil.rmtree(lab / "u")
-    (lab / "copy").rename(lab / "u")
-
-
-def _foreign_in_index(lab: Path) -> None:
-    with Mounted(make_case(str(lab), [f"{lab}/l"], upper=f"{lab}/u", options="index=on")):
-        (lab / "m/new").touch()
-    file(lab / "w/index/stranger")
-
-
-def _other_type(lab: Path) -> None:
-    file(lab / "l/one", "x")
-    directory(lab / "l/dir")
-    with Mounted(make_case(str(lab), [f"{lab}/l"], upper=f"{lab}/u")):
-        (lab / "m/dir").chmod(0o700)
-    origin = os.getxattr(lab / "u/dir", PREFIX + "origin")
-    file(lab / "u/one", "y", origin=origin)
-
-
-def _impure(lab: Path) -> None:
-    file(lab / "l/one", "x")
-    with Mounted(make_case(str(lab), [f"{lab}/l"], upper=f"{lab}/u")):
-        (lab / "m/new").mkdir()
-        (lab / "m/one").rename(lab / "m/new/one")
-    os.removexattr(lab / "u/new", PREFIX + "impure")
-
-
-SAFE, ASK, REPORT = Mending.SAFE, Mending.ASK, Mending.REPORT
-ROWS: dict[str, Row] = {
-    "1 new directory": Row(
-        lambda lab: whiteout(directory(lab / "u/new") / "x"),
-        {"whiteout-not-merged"}, SAFE, mended=lambda tree: "new/x" not in tree,
-    ),
-    "1 opaque directory": Row(
-        lambda lab: (file(lab / "l/d/x"), whiteout(directory(lab / "u/d", opaque=b"y") / "x")),
-        {"whiteout-not-merged"}, SAFE, mended=lambda tree: "d/x" not in tree,
-    ),
-    "1 lower directory": Row(
-        lambda lab: whiteout(directory(lab / "l/d") / "x"),
-        {"whiteout-not-merged"}, SAFE, mended=lambda tree: "d/x" not in tree,
-    ),
-    "2": Row(lambda lab: whiteout(lab / "u/x"), {"whiteout-over-nothing"}, SAFE),
-    "3": Row(
-        lambda lab: (file(lab / "l/x"), file(lab / "u/x", whiteout=b"")),
-        {"xattr-whiteout-in-upper"}, SAFE, mended=lambda tree: "x" not in tree,
-    ),
-    "4": Row(
-        lambda lab: file(lab / "u/x", "data", whiteout=b""), {"xattr-whiteout-not-empty"}, REPORT
-    ),
-    "5": Row(
-        lambda lab: (file(lab / "l/d/x"), directory(lab / "u/d", opaque=b"1")),
-        {"opaque-value"}, ASK, mended=lambda tree: "d/x" in tree,
-    ),
-    "6 file": Row(
-        lambda lab: file(lab / "u/x", "y", opaque=b"y"), {"opaque-without-effect"}, SAFE
-    ),
-    "6 root": Row(lambda lab: mark(lab / "u", "opaque"), {"opaque-without-effect"}, SAFE),
-    "7": Row(
-        lambda lab: directory(lab / "u/d", redirect=b"/nothing"),
-        {"redirect-to-nothing"}, SAFE, "redirect_dir=on",
-    ),
-    "7 same name": Row(
-        lambda lab: (file(lab / "l/d/x"), directory(lab / "u/d", redirect=b"/nothing")),
-        {"redirect-to-nothing"}, ASK, "redirect_dir=on", lambda tree: "d/x" not in tree,
-    ),
-    "7 file": Row(
-        lambda lab: (file(lab / "l/f"), directory(lab / "u/d", redirect=b"/f")),
-        {"redirect-to-nothing"}, SAFE, "redirect_dir=on",
-    ),
-    **{
-        f"8 {value!r}": Row(
-            lambda lab, value=value: directory(lab / "u/d", redirect=value),  # type: ignore[misc]
-            {"redirect-invalid"}, ASK, "redirect_dir=on", lambda tree: not tree["d"].error,
-        )
-        for value in (b"", b"//b", b"a/b")
-    },
-    "9": Row(
-        lambda lab: (directory(lab / "l/a"), directory(lab / "u/d", redirect=b"/a"),
-                     whiteout(lab / "u/a")),
-        {"redirect-not-followed"}, REPORT, "redirect_dir=nofollow",
-    ),
-    "10": Row(
-        lambda lab: (file(lab / "l/a/x"), directory(lab / "u/b", redirect=b"a")),
-        {"redirect-uncovered"}, SAFE, "redirect_dir=on",
-        lambda tree: "a" not in tree and not tree["b"].error and "b/x" in tree,
-    ),
-    "11": Row(
-        lambda lab: (file(lab / "l/a/x"), whiteout(lab / "u/a"),
-                     directory(lab / "u/b", redirect=b"a"), directory(lab / "u/c", redirect=b"a")),
-        {"redirect-twice"}, REPORT, "redirect_dir=on",
-    ),
-    "13": Row(
-        lambda lab: file(lab / "u/f", metacopy=b""), {"metacopy-without-data"}, ASK, "metacopy=on",
-        lambda tree: "f" not in tree,
-    ),
-    "13 directory": Row(
-        lambda lab: (directory(lab / "l/f"), file(lab / "u/f", metacopy=b"")),
-        {"metacopy-without-data"}, ASK, "metacopy=on", lambda tree: not tree["f"].error,
-    ),
-    "14": Row(
-        lambda lab: (file(lab / "l/f"), file(lab / "u/f", metacopy=b"")),
-        {"metacopy-not-followed"}, REPORT, "metacopy=off",
-    ),
-    "15": Row(
-        lambda lab: (file(lab / "l/f", "x"), file(lab / "u/f", metacopy=b"ab")),
-        {"metacopy-too-short"}, ASK, "metacopy=on", lambda tree: tree["f"].content == b"x",
-    ),
-    "16": Row(
-        lambda lab: (file(lab / "l/f"), file(lab / "u/f", metacopy=b"\1\4\0\0")),
-        {"metacopy-invalid"}, ASK, "metacopy=on",
-    ),
-    "17": Row(
-        lambda lab: (file(lab / "l/f", "long"), file(lab / "u/f", metacopy=b"")),
-        {"metacopy-size"}, REPORT, "metacopy=on",
-    ),
-    "18": Row(
-        lambda lab: (file(lab / "l/f", "1234"), file(lab / "u/f", "abcd", metacopy=b"")),
-        {"metacopy-over-data"}, ASK, "metacopy=on", lambda tree: tree["f"].content == b"1234",
-    ),
-    "20": Row(
-        lambda lab: (file(lab / "l/f"), file(lab / "u/f", metacopy=b"")),
-        {"verity-digest-missing"}, REPORT, "metacopy=on,verity=require",
-    ),
-    "21": Row(lambda lab: file(lab / "u/f", "x", origin=b"garbage"), {"origin-invalid"}, SAFE),
-    "22": Row(_other_type, {"origin-of-another-type"}, SAFE),
-    "23": Row(
-        _two_origins, {"origin-twice"}, SAFE,
-        mended=lambda tree: not tree["one"].error and not tree["two"].error,
-    ),
-    "26": Row(_impure, {"impure-missing"}, SAFE),
-    "27": Row(_other_lower, {"index-other-lower"}, ASK, "index=on"),
-    "28": Row(_copied_upper, {"index-other-upper"}, ASK, "index=on"),
-    "29": Row(_foreign_in_index, {"index-foreign-name"}, ASK, "index=on"),
-    "32": Row(lambda lab: file(lab / "u/f", "x", nlink=b"many"), {"nlink-invalid"}, ASK),
-    "33": Row(lambda lab: file(lab / "u/f", "x", protattr=b"z"), {"protattr-invalid"}, ASK),
-    "34": Row(lambda lab: mark(lab / "u", "uuid", b"short"), {"uuid-invalid"}, SAFE),
-    "36": Row(
-        lambda lab: directory(lab / "w/work/incompat/newer"), {"workdir-incompat"}, ASK
-    ),
-    "37": Row(_deep, {"workdir-too-deep"}, SAFE),
-    "38": Row(
-        lambda lab: subprocess.run(["chattr", "+i", file(lab / "w/work/file")], check=True),
-        {"workdir-immutable"}, SAFE,
-    ),
-    "39 name space": Row(
-        lambda lab: os.setxattr(directory(lab / "u/d"), "user.overlay.opaque", b"y"),
-        {"foreign-marker"}, REPORT,
-    ),
-    "39 unknown": Row(lambda lab: mark(file(lab / "u/f"), "news"), {"unknown-marker"}, REPORT),
-    "39 aufs": Row(lambda lab: file(lab / "u/.wh.x"), {"aufs-name-in-overlay"}, REPORT),
-    "40": Row(
-        lambda lab: whiteout(directory(lab / "u/d", opaque=b"y") / ".wh..wh..opq"),
-        {"fuse-opaque-device"}, SAFE,
-    ),
-}  # fmt: skip
-#: Rows of which the kernel does not mount before they are mended.
-REFUSED = {"27", "28", "29", "36"}
-
-
-def prepare(lab: Path, row: Row) -> tuple[Case, tuple[str, ...]]:
-    for name in ("l", "u", "w", "m"):
-        directory(lab / name)
-    row.build(lab)
-    case = make_case(str(lab), [f"{lab}/l"], upper=f"{lab}/u", options=row.options)
-    arguments = ("-u", f"{lab}/u", "-l", f"{lab}/l", "-w", f"{lab}/w")
-    return case, (*arguments, *(("-o", row.options) if row.options else ()))
 
 
 @pytest.mark.namespace
@@ -414,3 +194,31 @@ def test_a_healthy_aufs_has_no_faults(lab: Path) -> None:
         directory(lab / "b0" / name)
     file(lab / "b1/gone")
     assert layerctl("check", "-b", "b0=rw", "-b", "b1=ro").returncode == 0
+
+
+@pytest.mark.namespace
+def test_the_markers_of_a_layer_alone_may_hide_something(lab: Path) -> None:
+    whiteout(directory(lab / "u/d") / "gone")
+    directory(lab / "u/moved", redirect=b"/elsewhere")
+    found = layerctl_json("check", "-l", "u", "-o", "redirect_dir=on", code=1)
+    assert found["faults"] == []
+    assert "2 markers" in found["notes"][0]
+    assert layerctl("check", "--repair=ask", "-l", "u").returncode == 1
+    assert os.path.lexists(lab / "u/d/gone"), "what it hides is not known"
+    mark(lab / "u/d", "opaque")
+    assert [one["cause"] for one in layerctl_json("check", "-l", "u", code=1)["faults"]] == [
+        "whiteout-not-merged"
+    ]
+
+
+@pytest.mark.namespace
+def test_a_read_only_lower_layer_is_reported_and_the_rest_is_mended(lab: Path) -> None:
+    directory(lab / "u")
+    whiteout(lab / "u/x")
+    whiteout(directory(lab / "l/d") / "x")
+    syscalls.mount(f"{lab}/l", f"{lab}/l", "", syscalls.MS_BIND, "")
+    flags = syscalls.MS_BIND | syscalls.MS_REMOUNT | os.ST_RDONLY
+    syscalls.mount("", f"{lab}/l", "", flags, "")
+    found = layerctl_json("check", "--repair", "-u", "u", "-l", "l", code=1)["faults"]
+    assert [(one["cause"], one["class"]) for one in found] == [("whiteout-not-merged", "report")]
+    assert not os.path.lexists(lab / "u/x")

@@ -65,3 +65,35 @@ def test_wrong_usage_and_missing_layers(lab: Path) -> None:
     assert fsck(lab, "-p", "-y") == 16
     assert fsck(lab, "--bogus") == 16
     assert fsck(lab, options=f"lowerdir={lab}/none,upperdir={lab}/u,workdir={lab}/w") == 8
+
+
+@pytest.mark.namespace
+def test_each_option_may_have_its_own_o(lab: Path) -> None:
+    layers(lab)
+    os.mknod(lab / "u/gone", stat.S_IFCHR, 0)
+    words = ("-o", f"upperdir={lab}/u", "-o", f"workdir={lab}/w")
+    assert fsck(lab, "-n", *words, options=f"lowerdir={lab}/l") == 4
+
+
+@pytest.mark.namespace
+def test_what_the_kernel_would_mend_itself_is_mended_too(lab: Path) -> None:
+    layers(lab)
+    for layer in "lu":
+        (lab / layer / "d").mkdir()
+    assert fsck(lab, "-n") == 0
+    assert fsck(lab, "-p") == 1
+    assert os.getxattr(lab / "u", "trusted.overlay.impure") == b"y"
+    assert fsck(lab, "-p") == 0
+
+
+@pytest.mark.namespace
+@pytest.mark.parametrize(("name", "expected"), [("metacopy", 4), ("news", 0)])
+def test_what_cannot_be_corrected_counts_unless_it_is_harmless(
+    lab: Path, name: str, expected: int
+) -> None:
+    layers(lab)
+    (lab / "u/f").touch()
+    (lab / "l/f").write_text("longer")
+    os.setxattr(lab / "u/f", f"trusted.overlay.{name}", b"")
+    options = f"lowerdir={lab}/l,upperdir={lab}/u,workdir={lab}/w,metacopy=on"
+    assert fsck(lab, "-y", options=options) == expected

@@ -30,7 +30,7 @@ CAUSES = table(
     _cause(
         "whiteout-not-merged",
         _W,
-        "A whiteout lies in a directory that is not merged",
+        "A whiteout is in a directory that is not merged",
         "The kernel filters whiteouts out of a listing only where it merges layers. In a directory "
         "of one layer the 0:0 device is listed, a lookup of it fails with ENOENT, and rmdir(2) of "
         "the directory fails with ENOTEMPTY.",
@@ -49,10 +49,20 @@ CAUSES = table(
     _cause(
         "xattr-whiteout-in-upper",
         _W,
-        "A whiteout by attribute lies in the upper layer",
+        "A whiteout by attribute is in the upper layer",
         "Whiteouts by attribute are meant for lower layers whose directories are marked with "
         "opaque=x. In the upper layer the file is listed, and a lookup of it fails with ENOENT.",
         "Replace it with a 0:0 device.",
+        _WHITEOUTS,
+    ),
+    _cause(
+        "xattr-whiteout-not-announced",
+        _W,
+        "A whiteout by attribute is in a directory that does not announce it",
+        "A listing leaves such files out only in a merged directory that is marked with opaque=x, "
+        "in this or another layer. Without it, the file is listed, and a lookup of it fails with "
+        "ENOENT.",
+        "Replace it with a 0:0 device, or remove it if it hides nothing.",
         _WHITEOUTS,
     ),
     _cause(
@@ -138,10 +148,10 @@ CAUSES = table(
         _F,
         "Two paths lead to one directory of a lower layer",
         "Two directories redirect to it, as after copying a renamed directory within an upper "
-        "layer. The kernel shows the one that is looked up first, and the other fails with ESTALE.",
-        "Keep one of the two, and copy the other out through a mount that shows it alone.",
+        "layer, or one redirects to it that another one is merged with. The kernel shows the one "
+        "that is looked up first, and the other fails with ESTALE.",
+        "Keep one of the two: a repair lets the other show only what its own layer holds.",
         _REDIRECTS,
-        mends=False,
     ),
     # Files with metadata only
     _cause(
@@ -219,6 +229,17 @@ CAUSES = table(
         OVERLAY_DOC + "#fs-verity-support",
         mends=False,
     ),
+    _cause(
+        "verity-digest-wrong",
+        _F,
+        "The digest of a file is not that of its data",
+        "With verity=on or verity=require the kernel compares the digest in the metacopy attribute "
+        "with the fs-verity digest of the data. If they differ, or the data have none, opening the "
+        "file fails with EIO ('wrong fs-verity digest', 'no fs-verity digest').",
+        "Restore the data file and enable fs-verity on it, as the maker of the layer did.",
+        OVERLAY_DOC + "#fs-verity-support",
+        mends=False,
+    ),
     # Origins and the index
     _cause(
         "origin-invalid",
@@ -281,9 +302,10 @@ CAUSES = table(
         "nlink-invalid",
         _W,
         "The number of names of an indexed file cannot be read",
-        "The attribute must be U or L, a sign and a number. The kernel logs 'failed to get index "
-        "nlink' and falls back to the number of links of the file.",
-        "Remove the attribute.",
+        "For a file with several names, an index holds one copy, whose attribute must be U or L, a "
+        "sign and a number. If it is missing or not, the kernel logs 'failed to get index nlink' "
+        "and shows the number of links of the copy.",
+        "Write it again for a file in the index; remove it from any other, where nothing reads it.",
     ),
     _cause(
         "protattr-invalid",
@@ -301,6 +323,15 @@ CAUSES = table(
         "Remove the attribute: the kernel writes a new one.",
     ),
     # The work directory
+    _cause(
+        "uuid-twice",
+        _W,
+        "Two layers have the same UUID",
+        "The upper layer was copied with its attributes. Mounts of the two have the same file "
+        "system id (statfs(2), f_fsid), so that programs take them for one. Only the layers of the "
+        "stack, and directories near the upper layer, are compared.",
+        "Give the upper layer a new UUID.",
+    ),
     _cause(
         "workdir-incompat",
         _F,
@@ -348,7 +379,7 @@ CAUSES = table(
     _cause(
         "aufs-name-in-overlay",
         _I,
-        "A name of aufs lies in an overlay",
+        "A name of aufs is in an overlay",
         "Names that begin with .wh. are whiteouts and opaque markers to aufs, and in OCI layers. "
         "To overlay they are files like any other, and visible.",
         "Convert the markers, or remove the file.",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from layerctl.errors import RefusedError
+from layerctl.inspecting.resolvers.resolver import Found
 from layerctl.kernel import beneath, changing, layers
+from layerctl.working.copying import copy_attributes
 from layerctl.working.steps import Folder, Step, Verb
 
 _NAME = "{}.layerctl-quarantine"
@@ -35,6 +37,11 @@ class Mender:
         for fd in self._opened.values():
             os.close(fd)
         self._opened.clear()
+
+    def demand_room(self, layer: int) -> None:
+        """Raise RefusedError if there can be no quarantine beside a layer, and one is wanted."""
+        if self._quarantine:
+            os.close(self._above(layer))
 
     def remove_any(self, layer: int, path: str) -> Iterator[Step]:
         """Move a name out of its layer, a directory with all that it holds."""
@@ -82,6 +89,67 @@ class Mender:
             words = (("rm", "-f", "--", target), ("mknod", "--", target, "c", "0", "0"))
             yield folder.step(Verb.CREATE, name, "a whiteout belongs there", run, *words)
             yield from folder.restore()
+
+    def cover(self, layer: int, path: str, shown: Callable[[str], Found]) -> Iterator[Step]:
+        """Put a whiteout at a path of a layer, which may lack the directories that it is in.
+
+        They are created as `shown` finds them below, and get their name when they are complete.
+        """
+        names = path.split("/")
+        depth = self._depth(layer, names[:-1])
+        if depth == len(names) - 1:
+            yield from self.whiteout(layer, path)
+            return
+        missing = "/".join(names[: depth + 1])
+        with self._folder(layer, missing) as (folder, name):
+
+            def run() -> None:
+                beside = self._beside(layer)
+                spare = self._spare(beside)
+                self._build(spare, beside, names[depth:], missing, shown)
+                changing.rename(spare, beside, name, folder.fd)
+
+            target = f"{self._paths[layer]}/{path}"
+            words = (("mkdir", "-p", "--", os.path.dirname(target)),
+                     ("mknod", "--", target, "c", "0", "0"))  # fmt: skip
+            yield folder.step(Verb.CREATE, name, "a whiteout belongs in it", run, *words)
+            yield from folder.restore()
+
+    def _depth(self, layer: int, names: Sequence[str]) -> int:
+        """Return how many directories of a path a layer has."""
+        here = os.dup(self._roots[layer])
+        try:
+            for number, name in enumerate(names):
+                if layers.status(name, here) is None:
+                    return number
+                below = layers.open_dir(name, here)
+                os.close(here)
+                here = below
+        finally:
+            os.close(here)
+        return len(names)
+
+    def _build(
+        self, name: str, fd: int, names: Sequence[str], path: str, shown: Callable[[str], Found]
+    ) -> None:
+        """Create a directory with the attributes of a lower one, and a whiteout below it."""
+        changing.mkdir(name, fd)
+        made = layers.open_dir(name, fd)
+        try:
+            if len(names) == 2:
+                changing.mknod(names[1], made, stat.S_IFCHR)
+            else:
+                self._build(names[1], made, names[1:], f"{path}/{names[1]}", shown)
+            found = shown(path)
+            try:
+                source = found.parts[0].fd
+                status = os.fstat(source)
+                times = status.st_atime_ns, status.st_mtime_ns
+                copy_attributes((".", source), (".", made), self._prefix, times)
+            finally:
+                found.close()
+        finally:
+            os.close(made)
 
     def mark(self, layer: int, path: str, attribute: str, value: bytes) -> Iterator[Step]:
         """Set an attribute."""
@@ -173,16 +241,26 @@ class Mender:
         """Return the open quarantine directory beside a layer, which is created where missing."""
         if layer not in self._opened:
             path = self._paths[layer]
-            above = beneath.open_directory(os.path.dirname(path) or "/")
+            above = self._above(layer)
             try:
-                if os.fstat(above).st_dev != os.fstat(self._roots[layer]).st_dev:
-                    raise _no_room(path)
                 self._opened[layer] = _open_quarantine(_NAME.format(os.path.basename(path)), above)
             except OSError as error:
                 raise _no_room(path) from error
             finally:
                 os.close(above)
         return self._opened[layer]
+
+    def _above(self, layer: int) -> int:
+        """Open the directory that a layer is in, which must be on its filesystem."""
+        path = self._paths[layer]
+        try:
+            above = beneath.open_directory(os.path.dirname(path) or "/")
+        except OSError as error:
+            raise _no_room(path) from error
+        if os.fstat(above).st_dev != os.fstat(self._roots[layer]).st_dev:
+            os.close(above)
+            raise _no_room(path)
+        return above
 
 
 def _open_quarantine(name: str, above: int) -> int:

@@ -1,17 +1,16 @@
-"""Faults of one name in a layer: whiteouts, opaque directories, redirects, foreign markers."""
+"""Faults of one name in a layer: whiteouts, opaque directories, origins, foreign markers."""
 
 from __future__ import annotations
 
-import errno
 import os
-import re
 from collections.abc import Iterator
 
 from layerctl.codecs.handles import Handle
 from layerctl.inspecting.resolvers import aufs
 from layerctl.kernel import handles, layers
 from layerctl.rules.overlay import FUSE, TRUSTED, USER
-from layerctl.working.check.fault import Fault, Mending, both, mark, remove, unmark
+from layerctl.working.check.fault import Fault, Mending, mark, remove, unmark
+from layerctl.working.check.index import is_valid_nlink
 from layerctl.working.check.walk import Folder
 from layerctl.working.steps import STAMP
 
@@ -25,11 +24,13 @@ _KNOWN = frozenset(
 )  # fmt: skip
 #: Markers that mean something to a mount that reads the other name space.
 _MEANT = ("opaque", "redirect", "whiteout", "metacopy")
-_NLINK = re.compile(rb"[LU][+-][0-9]+")
 
 
-def check(folder: Folder) -> Iterator[Fault]:
-    """Yield the faults of the names in one directory, and of the directory of the layer itself."""
+def check(folder: Folder, indexed: frozenset[int]) -> Iterator[Fault]:
+    """Yield the faults of the names in one directory, and of the directory of the layer itself.
+
+    `indexed` are the inodes in the index, whose number of links is checked there.
+    """
     if not folder.path:
         yield from _of_root(folder)
     for name, letter in sorted(folder.names.items()):
@@ -39,36 +40,46 @@ def check(folder: Folder) -> Iterator[Fault]:
             yield Fault("aufs-name-in-overlay", folder.layer, folder.place(name), f"'{name}'")
         attributes = folder.attributes.get(name)
         if attributes:
-            yield from _attributes(folder, name, letter)
+            yield from _attributes(folder, name, letter, indexed)
 
 
 def _device(folder: Folder, name: str) -> Iterator[Fault]:
-    place = folder.place(name)
-    mend = remove(folder.layer, place)
     if name == aufs.OPAQUE:
+        place = folder.place(name)
+        mend = remove(folder.layer, place)
         yield Fault("fuse-opaque-device", folder.layer, place, "a 0:0 device", _SAFE, mend)
-    elif not folder.reached:
+    else:
+        yield from _idle(folder, name)
+
+
+def _idle(folder: Folder, name: str) -> Iterator[Fault]:
+    """Yield a whiteout that hides nothing."""
+    layer, place = folder.layer, folder.place(name)
+    if not folder.reached:
         return
+    if folder.alone:
+        folder.unsure(name)
     elif not folder.merged.whiteouts:
         seen = "its directory is not merged with a lower one"
-        yield Fault("whiteout-not-merged", folder.layer, place, seen, _SAFE, mend)
+        yield Fault("whiteout-not-merged", layer, place, seen, _SAFE, remove(layer, place))
     elif not folder.hidden(name):
         seen = "no lower layer has the name"
-        yield Fault("whiteout-over-nothing", folder.layer, place, seen, _SAFE, mend)
+        yield Fault("whiteout-over-nothing", layer, place, seen, _SAFE, remove(layer, place))
 
 
-def _attributes(folder: Folder, name: str, letter: str) -> Iterator[Fault]:
+def _attributes(folder: Folder, name: str, letter: str, indexed: frozenset[int]) -> Iterator[Fault]:
     marks = folder.marks(name)
     if letter == "f" and "whiteout" in marks:
         yield from _by_attribute(folder, name)
     if "opaque" in marks:
         yield from _opaque(folder, name, letter)
-    if letter == "d" and "redirect" in marks:
-        yield from _redirect(folder, name)
-    if "origin" in marks and folder.resolver.settings.has_upper and folder.layer == 0:
+    if "origin" in marks and folder.is_upper:
         yield from _origin(folder, name, letter)
-    yield from _values(folder, name, marks)
-    yield from _foreign(folder, name, marks)
+    if "protattr" in marks:
+        yield from _protected(folder, name)
+    if "nlink" in marks and not is_valid_nlink(folder.value("nlink", name)):
+        yield from _nlink(folder, name, indexed)
+    yield from _foreign(folder, name)
 
 
 def _by_attribute(folder: Folder, name: str) -> Iterator[Fault]:
@@ -79,13 +90,15 @@ def _by_attribute(folder: Folder, name: str) -> Iterator[Fault]:
     if status.st_size:
         seen = f"it holds {status.st_size} bytes"
         yield Fault("xattr-whiteout-not-empty", folder.layer, place, seen)
-    elif folder.resolver.is_upper(0) and folder.layer == 0:
-        seen = "it lies in the upper layer"
-        mend = remove(folder.layer, place)
+    elif folder.is_upper or not (folder.alone or folder.hides_by_attribute):
+        seen = "it is in the upper layer" if folder.is_upper else "no opaque=x announces it"
+        cause = "xattr-whiteout-in-upper" if folder.is_upper else "xattr-whiteout-not-announced"
+        layer, mend = folder.layer, remove(folder.layer, place)
         if folder.merged.whiteouts and folder.hidden(name):
-            layer = folder.layer
             mend = lambda mender: mender.whiteout(layer, place)  # noqa: E731
-        yield Fault("xattr-whiteout-in-upper", folder.layer, place, seen, _SAFE, mend)
+        yield Fault(cause, layer, place, seen, _SAFE, mend)
+    else:
+        yield from _idle(folder, name)
 
 
 def _opaque(folder: Folder, name: str, letter: str) -> Iterator[Fault]:
@@ -97,30 +110,6 @@ def _opaque(folder: Folder, name: str, letter: str) -> Iterator[Fault]:
     elif value not in (b"y", b"x"):
         seen = f"the value is '{os.fsdecode(value)}', which the kernel ignores"
         yield Fault("opaque-value", folder.layer, place, seen, _ASK, mend)
-
-
-def _redirect(folder: Folder, name: str) -> Iterator[Fault]:
-    place, layer = folder.place(name), folder.layer
-    value = folder.value("redirect", name)
-    if "opaque" in folder.marks(name) and folder.value("opaque", name) == b"y":
-        return  # the kernel reads no redirect of an opaque directory
-    attribute = f"{folder.resolver.settings.prefix}redirect"
-    mend = unmark(layer, place, attribute)
-    seen = f"the redirect is '{os.fsdecode(value)}'"
-    found = folder.resolver.lookup(folder.merged, name)
-    parts, error = len(found.parts), found.error
-    found.close()
-    if error == errno.EINVAL:
-        yield Fault("redirect-invalid", layer, place, seen, _ASK, mend)
-    elif not folder.resolver.settings.follow:
-        yield Fault("redirect-not-followed", layer, place, seen)
-    elif not error and parts == 1:
-        if folder.hidden(name):
-            opaque = mark(layer, place, f"{folder.resolver.settings.prefix}opaque", b"y")
-            seen += ", and a lower layer has a directory of the same name"
-            yield Fault("redirect-to-nothing", layer, place, seen, _ASK, both(opaque, mend))
-        else:
-            yield Fault("redirect-to-nothing", layer, place, seen, _SAFE, mend)
 
 
 def _origin(folder: Folder, name: str, letter: str) -> Iterator[Fault]:
@@ -156,30 +145,32 @@ def _type_of(folder: Folder, handle: Handle) -> str | None:
     return None
 
 
-def _values(folder: Folder, name: str, marks: set[str]) -> Iterator[Fault]:
-    prefix = folder.resolver.settings.prefix
-    for mark_, cause, is_valid in (
-        ("protattr", "protattr-invalid", lambda value: not value.strip(b"ai") and value),
-        ("nlink", "nlink-invalid", _NLINK.fullmatch),
-    ):
-        if mark_ in marks:
-            value = folder.value(mark_, name)
-            if not is_valid(value):
-                mend = unmark(folder.layer, folder.place(name), prefix + mark_)
-                seen = f"the value is '{os.fsdecode(value)}'"
-                yield Fault(cause, folder.layer, folder.place(name), seen, _ASK, mend)
+def _protected(folder: Folder, name: str) -> Iterator[Fault]:
+    value, place = folder.value("protattr", name), folder.place(name)
+    if not value or value.strip(b"ai"):
+        mend = unmark(folder.layer, place, f"{folder.resolver.settings.prefix}protattr")
+        seen = f"the value is '{os.fsdecode(value)}'"
+        yield Fault("protattr-invalid", folder.layer, place, seen, _ASK, mend)
 
 
-def _foreign(folder: Folder, name: str, marks: set[str]) -> Iterator[Fault]:
+def _nlink(folder: Folder, name: str, indexed: frozenset[int]) -> Iterator[Fault]:
+    status, place = layers.status(name, folder.fd), folder.place(name)
+    if status is None or (folder.is_upper and status.st_ino in indexed):
+        return
+    mend = unmark(folder.layer, place, f"{folder.resolver.settings.prefix}nlink")
+    seen = f"the value is '{os.fsdecode(folder.value('nlink', name))}', and it is not in the index"
+    yield Fault("nlink-invalid", folder.layer, place, seen, _SAFE, mend)
+
+
+def _foreign(folder: Folder, name: str) -> Iterator[Fault]:
     """Yield markers that this mount does not read, or that nobody knows."""
-    prefix = folder.resolver.settings.prefix
+    prefix, place = folder.resolver.settings.prefix, folder.place(name)
     others = (USER if prefix == TRUSTED else TRUSTED, FUSE)
-    for attribute in folder.attributes[name]:
+    for attribute in folder.attributes.get(name, ()):
         for other in others:
             if attribute.startswith(other) and attribute.removeprefix(other) in _MEANT:
-                yield Fault("foreign-marker", folder.layer, folder.place(name), attribute)
-    for unknown in sorted(marks - _KNOWN):
-        place = folder.place(name)
+                yield Fault("foreign-marker", folder.layer, place, attribute)
+    for unknown in sorted(folder.marks(name) - _KNOWN):
         if unknown == STAMP:
             yield _unfinished(folder, place)
         else:
@@ -195,13 +186,13 @@ def _unfinished(folder: Folder, place: str) -> Fault:
 def _of_root(folder: Folder) -> Iterator[Fault]:
     marks, layer = folder.marks("."), folder.layer
     prefix = folder.resolver.settings.prefix
-    is_upper = folder.resolver.is_upper(0) and layer == 0
-    if is_upper and "opaque" in marks:
+    if "opaque" in marks and (folder.is_upper or folder.value("opaque", ".") == b"y"):
         mend = unmark(layer, "", f"{prefix}opaque")
         seen = "it is on the layer's own directory"
-        yield Fault("opaque-without-effect", layer, "", seen, _SAFE, mend)
-    if is_upper and "uuid" in marks and len(folder.value("uuid", ".")) != 16:
+        # In a lower layer somebody may have meant it.
+        mending = _SAFE if folder.is_upper else _ASK
+        yield Fault("opaque-without-effect", layer, "", seen, mending, mend)
+    if folder.is_upper and "uuid" in marks and len(folder.value("uuid", ".")) != 16:
         mend = unmark(layer, "", f"{prefix}uuid")
         yield Fault("uuid-invalid", layer, "", "it is not 16 bytes long", _SAFE, mend)
-    if STAMP in marks:
-        yield _unfinished(folder, "")
+    yield from _foreign(folder, ".")

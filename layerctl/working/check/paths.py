@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 from layerctl.inspecting.resolvers.overlay import Overlay
-from layerctl.inspecting.resolvers.overlay_lookup import OverlayLookup
-from layerctl.kernel import layers
-from layerctl.working.check.fault import Fault, Mending, mark
+from layerctl.inspecting.resolvers.resolver import Found
+from layerctl.working.check.fault import Fault, Mending, mark, remove
+from layerctl.working.check.redirects import Redirects, cover, look
+
+_ASK = Mending.ASK
 
 
-def check(overlay: Overlay) -> Iterator[Fault]:
-    """Yield each pair of paths of which the kernel shows the one that is looked up first."""
+def check(overlay: Overlay, moved: Redirects) -> Iterator[Fault]:
+    """Yield each pair of paths of which the kernel shows the one that is looked up first.
+
+    Those of directories that `moved` has found already are left out.
+    """
     seen: set[frozenset[str]] = set()
     for directory, names in sorted(overlay.aliases.items()):
         for name, alias in sorted(names.items()):
@@ -20,81 +24,45 @@ def check(overlay: Overlay) -> Iterator[Fault]:
             pair = frozenset((path, alias.other))
             if alias.of_two and pair not in seen:
                 seen.add(pair)
-                yield from _of_two(overlay, path, alias.other)
+                yield from _of_two(overlay, moved, *sorted(pair))
 
 
-def _of_two(overlay: Overlay, one: str, other: str) -> Iterator[Fault]:
-    places = {path: _place(overlay, path) for path in (one, other)}
-    redirected = [path for path, place in places.items() if place.redirect is not None]
-    if not places[one].is_directory:
-        upper = sorted(path for path, place in places.items() if place.layer == 0)
-        last = upper[-1] if upper else one
-        attribute = f"{overlay.settings.prefix}origin"
-        seen = f"the same origin as '{one if last == other else other}'"
-        if redirected or not upper:
-            yield Fault("origin-twice", places[last].layer, places[last].path, seen)
-            return
-        mend = mark(0, places[last].path, attribute, b"")
-        yield Fault("origin-twice", 0, places[last].path, seen, Mending.SAFE, mend)
-    elif len(redirected) == 1:
-        place = places[redirected[0]]
-        old = other if redirected[0] == one else one
-        layer = place.redirect if place.redirect is not None else place.layer
-        seen = f"'{old}' still shows the directory that '{redirected[0]}' redirects to"
-        if _has_parent(overlay, layer, old):
-            yield Fault(
-                "redirect-uncovered", layer, place.path, seen, Mending.SAFE,
-                lambda mender: mender.whiteout(layer, old),
-            )  # fmt: skip
-        else:
-            yield Fault("redirect-uncovered", layer, place.path, seen)
+def _of_two(overlay: Overlay, moved: Redirects, *pair: str) -> Iterator[Fault]:
+    found = {path: look(overlay, path) for path in pair}
+    for one in found.values():
+        one.close()
+    if all(one.letter == "d" for one in found.values()):
+        if not moved.explains(*pair):
+            yield from _directories(overlay, found)
+        return
+    upper = [path for path, one in found.items() if one.parts and one.parts[0].layer == 0]
+    redirected = [path for path in upper if found[path].redirects]
+    plain = [path for path in upper if path not in redirected]
+    last = (plain or upper or pair)[-1]
+    other = pair[0] if last == pair[1] else pair[1]
+    place = found[last].parts[0].layer, found[last].parts[0].path
+    seen = f"the same origin as '{other}'"
+    if plain:
+        mend = mark(*place, f"{overlay.settings.prefix}origin", b"")
+        yield Fault("origin-twice", *place, seen, Mending.SAFE, mend)
+    elif len(redirected) > 1:
+        seen = f"'{other}' and '{last}' have their data in one file"
+        yield Fault("redirect-twice", *place, seen, _ASK, remove(*place))
+    elif redirected:
+        seen = f"'{other}' still shows the file that '{last}' has its data in"
+        yield Fault("redirect-uncovered", *place, seen, Mending.SAFE, cover(overlay, 0, other))
+    else:
+        yield Fault("origin-twice", *place, seen)
+
+
+def _directories(overlay: Overlay, found: dict[str, Found]) -> Iterator[Fault]:
+    """Yield two directories that a redirect of a directory above them, or a copy, makes one."""
+    upper = [path for path, one in found.items() if one.parts[0].layer == 0]
+    one, other = found if not upper or next(iter(found)) in upper else reversed(found)
+    place = found[one].parts[0].layer, found[one].parts[0].path
+    if len(upper) == 1 and found[one].redirects:
+        seen = f"'{other}' still shows the directory that '{one}' redirects to"
+        yield Fault("redirect-uncovered", *place, seen, Mending.SAFE, cover(overlay, 0, other))
     else:
         seen = f"'{one}' and '{other}' lead to one directory"
-        layer = places[one].layer
-        yield Fault("redirect-twice", layer, places[one].path, seen)
-
-
-class _Place:
-    """Where a path is found: its topmost layer, the path in it, and the layer of a redirect."""
-
-    def __init__(self, layer: int, path: str, redirect: int | None, *, is_directory: bool) -> None:
-        self.layer = layer
-        self.path = path
-        self.redirect = redirect
-        self.is_directory = is_directory
-
-
-def _place(overlay: Overlay, path: str) -> _Place:
-    """Look a path up without regard to other paths."""
-    directory = overlay.root()
-    redirect: int | None = None
-    *above, last = path.split("/")
-    for name in above:
-        found = OverlayLookup(overlay, overlay.origins, name).run(directory)
-        directory.close()
-        redirect = found.redirects[0][0] if found.redirects else redirect
-        directory = overlay.directory(directory, name, found)
-    found = OverlayLookup(overlay, overlay.origins, last).run(directory)
-    directory.close()
-    redirect = found.redirects[0][0] if found.redirects else redirect
-    part = found.parts[0] if found.parts else None
-    found.close()
-    return _Place(
-        0 if part is None else part.layer,
-        path if part is None else part.path,
-        redirect,
-        is_directory=found.letter == "d",
-    )
-
-
-def _has_parent(overlay: Overlay, layer: int, path: str) -> bool:
-    """Tell whether a layer has the directory that a path is in, and not the path itself."""
-    above, _, name = path.rpartition("/")
-    try:
-        fd = layers.open_path(above, overlay.roots[layer])
-    except OSError:
-        return False
-    try:
-        return layers.status(name, fd) is None
-    finally:
-        os.close(fd)
+        yield Fault("redirect-twice", *place, seen)

@@ -3,37 +3,61 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from layerctl.inspecting.opening import Opened
 from layerctl.inspecting.resolvers.overlay import Overlay
 from layerctl.kernel import beneath, layers
-from layerctl.working.check import branches, content, names, paths, workdir
-from layerctl.working.check.fault import WORK, Fault
+from layerctl.working.check import branches, content, index, names, paths, redirects, twins, workdir
+from layerctl.working.check.fault import WORK, Fault, Mending
 from layerctl.working.check.mending import Mender
 from layerctl.working.check.walk import Walk
 from layerctl.working.steps import Step
 
 
-def faults(view: Opened) -> Iterator[Fault]:
-    """Yield every fault, layer by layer, then those of the work directory."""
+def faults(view: Opened, *, healed: bool = False) -> Iterator[Fault]:
+    """Yield every fault, layer by layer, then those of the work directory.
+
+    With `healed`, also what the kernel mends itself at the next lookup.
+    """
     overlay = view.resolver
     if not isinstance(overlay, Overlay):
         yield from branches.check(view)
         return
+    read_only = {number for number, root in enumerate(overlay.roots) if layers.is_read_only(root)}
+    for fault in _of_overlay(view, overlay, healed=healed):
+        if fault.layer in read_only and fault.mend is not None:
+            seen = f"{fault.evidence} (its layer is read-only)"
+            yield fault._replace(mending=Mending.REPORT, mend=None, evidence=seen)
+        else:
+            yield fault
+
+
+def _of_overlay(view: Opened, overlay: Overlay, *, healed: bool) -> Iterator[Fault]:
     found: list[Fault] = []
-    for folder in Walk(view).folders():
-        found += names.check(folder)
-        found += content.check(folder, view.stack)
+    walk, moved, indexed = Walk(view), redirects.Redirects(), index.inodes(overlay)
+    for folder in walk.folders():
+        found += names.check(folder, indexed)
+        found += moved.check(folder)
+        found += content.check(folder, view.stack, healed=healed)
     if any(fault.cause == "redirect-not-followed" for fault in found):
         # What lies below depends on redirects: with them followed, a whiteout may hide something.
         found = [fault for fault in found if not fault.cause.startswith("whiteout-")]
+    if walk.unsure:
+        view.notes.append(
+            f"no layer below is named, so that the effect of {len(walk.unsure):,} markers is "
+            f"unknown, the first one at {walk.unsure[0]}"
+        )
     yield from found
-    yield from paths.check(overlay)
+    yield from moved.check_all(overlay)
+    yield from paths.check(overlay, moved)
+    yield from twins.check(view, overlay)
     with _opened_work(view) as work:
         if work >= 0:
-            yield from workdir.check(overlay, work)
+            yield from workdir.check(work)
+            if overlay.settings.indexed:
+                yield from index.check(overlay, work)
 
 
 @contextmanager
@@ -57,8 +81,8 @@ def _opened_work(view: Opened) -> Iterator[int]:
             os.close(fd)
 
 
-def repair(view: Opened, wanted: Callable[[Fault], bool], *, quarantine: bool) -> Iterator[Step]:
-    """Yield the steps that mend what is wanted; each is to be done before the next one is asked."""
+def repair(view: Opened, found: Sequence[Fault], *, quarantine: bool) -> Iterator[Step]:
+    """Yield the steps that mend faults; each is to be done before the next one is asked."""
     with _opened_work(view) as work:
         numbered = dict(enumerate(view.layers))
         roots = dict(enumerate(view.resolver.roots))
@@ -66,7 +90,9 @@ def repair(view: Opened, wanted: Callable[[Fault], bool], *, quarantine: bool) -
             numbered[WORK], roots[WORK] = view.stack.work or "", work
         mender = Mender(numbered, roots, view.prefix or "", quarantine=quarantine)
         try:
-            for fault in [one for one in faults(view) if wanted(one)]:
+            for layer in sorted({fault.layer for fault in found}):
+                mender.demand_room(layer)
+            for fault in found:
                 if fault.mend is not None:
                     yield from fault.mend(mender)
         finally:

@@ -6,7 +6,7 @@ for, whatever the layers above it hide.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from layerctl.inspecting.opening import Opened
@@ -39,11 +39,26 @@ class Folder(NamedTuple):
     attributes: dict[str, list[str]]
     #: Whether a lookup finds it; otherwise nobody knows what it would be merged with.
     reached: bool = True
+    #: Whether its layer was named alone, so that nobody knows what is below it.
+    alone: bool = False
+    unsure: Callable[[str], None] = lambda _: None
 
     @property
     def fd(self) -> int:
         """The open directory."""
         return self.merged.parts[0].fd
+
+    @property
+    def is_upper(self) -> bool:
+        """Whether it is in the upper layer of the stack."""
+        return self.layer == 0 and self.resolver.settings.has_upper
+
+    @property
+    def hides_by_attribute(self) -> bool:
+        """Whether the kernel leaves out whiteouts by attribute of its own layer in a listing."""
+        merged = self.merged
+        announced = 0 in self.resolver.xwhiteout_layers
+        return merged.xattr_whiteouts and merged.whiteouts and announced
 
     @property
     def path(self) -> str:
@@ -52,6 +67,8 @@ class Folder(NamedTuple):
 
     def place(self, name: str) -> str:
         """Return where a name in it is in the layer."""
+        if name == ".":
+            return self.path
         return f"{self.path}/{name}" if self.path else name
 
     def marks(self, name: str) -> set[str]:
@@ -71,12 +88,16 @@ class Folder(NamedTuple):
 
 
 class Walk:
-    """Walks the layers of an overlay."""
+    """Walks the layers of an overlay.
+
+    `unsure` are the markers whose effect depends on layers that were not named.
+    """
 
     def __init__(self, view: Opened) -> None:
         assert isinstance(view.resolver, Overlay)  # noqa: S101 - aufs has no markers of this kind
         self.whole = view.resolver
         self.last = view.resolver.last_lower
+        self.unsure: list[str] = []
 
     def folders(self) -> Iterator[Folder]:
         """Yield every directory of every layer but data-only ones, the layers' own first."""
@@ -86,21 +107,25 @@ class Walk:
             yield from self._down(layer, resolver, root)
 
     def _down(self, layer: int, resolver: Overlay, first: MergedDir) -> Iterator[Folder]:
-        waiting = [(first, True)]
+        waiting = [(first, True, len(self.whole.roots) == 1)]
         while waiting:
-            directory, reached = waiting.pop()
+            directory, reached, alone = waiting.pop()
             resolver.reopen(directory)
             try:
-                folder = self._folder(layer, resolver, directory)._replace(reached=reached)
-                yield folder
+                folder = self._folder(layer, resolver, directory)
+                yield folder._replace(reached=reached, alone=alone, unsure=self._noted(folder))
                 for name, letter in sorted(folder.names.items(), reverse=True):
                     if letter == "d":
                         child, found = _child(resolver, directory, name)
                         if child is not None:
                             child.close()
-                            waiting.append((child, reached and found))
+                            is_alone = alone and folder.value("opaque", name) != b"y"
+                            waiting.append((child, reached and found, is_alone))
             finally:
                 directory.close()
+
+    def _noted(self, folder: Folder) -> Callable[[str], None]:
+        return lambda name: self.unsure.append(folder.place(name))
 
     def _folder(self, layer: int, resolver: Overlay, directory: MergedDir) -> Folder:
         part = directory.parts[0]
