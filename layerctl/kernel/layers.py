@@ -112,8 +112,33 @@ def directories(root: int, unread: Callable[[str, OSError], None]) -> Iterator[t
     Most are opened from their parents; only those with subdirectories are opened again. What cannot
     be read is reported to `unread`.
     """
+    return _tree(root, lambda fd, path: _directories_in(fd, path, unread), unread)
+
+
+def listed(
+    root: int, unread: Callable[[str, OSError], None]
+) -> Iterator[tuple[int, str, dict[str, str]]]:
+    """Like `directories`, with the names in each and the letters of their types: it is read once.
+
+    What cannot be read is reported to `unread`, and has no names.
+    """
+    below: list[str] = []
+    for fd, path in _tree(root, lambda _, __: below.copy(), unread):
+        names = {}
+        try:
+            names = scan(fd, LETTER_OF)
+        except OSError as error:
+            unread(path, error)
+        below[:] = [name for name, letter in names.items() if letter == "d"]
+        yield fd, path, names
+
+
+def _tree(
+    root: int, below_of: Callable[[int, str], list[str]], unread: Callable[[str, OSError], None]
+) -> Iterator[tuple[int, str]]:
+    """Yield the directories of a tree; `below_of` is asked after each for those in it."""
     yield root, ""
-    waiting = [("", _directories_in(root, "", unread))]
+    waiting = [("", below_of(root, ""))]
     while waiting:
         path, names = waiting.pop()
         above = _tried(open_path, path, root, path, unread)
@@ -127,7 +152,7 @@ def directories(root: int, unread: Callable[[str, OSError], None]) -> Iterator[t
                     continue
                 try:
                     yield fd, place
-                    if below := _directories_in(fd, place, unread):
+                    if below := below_of(fd, place):
                         waiting.append((place, below))
                 finally:
                     os.close(fd)
@@ -260,6 +285,12 @@ def status(name: str, dir_fd: int) -> os.stat_result | None:
         if error.errno == errno.ENAMETOOLONG:
             return None
         raise
+
+
+def letter_at(name: str, dir_fd: int) -> str | None:
+    """Return the letter of the type of a name in a directory, None if there is no such name."""
+    found = status(name, dir_fd)
+    return None if found is None else letter_of(found)
 
 
 def attribute_names(fd: int, name: str | None = None) -> list[str]:

@@ -23,6 +23,9 @@ from layerctl.working.placing import Placer
 from layerctl.working.replacing import Replacement
 from layerctl.working.steps import Folder, Step, Verb
 
+#: With more names than this, those of the lower directory are listed, not looked up.
+_FEW = 8
+
 
 def steps(view: Opened, top: int) -> Iterator[Step]:
     """Yield the steps that merge the layer `top` into the next one.
@@ -35,13 +38,17 @@ def steps(view: Opened, top: int) -> Iterator[Step]:
     if top:
         overlay = overlay.below(top)
     same = renames_work(*overlay.roots[:2])
-    scanning.demand_movable(view, overlay, top)
+    scanning.demand_movable(view, overlay, top, same=same)
     if not same:
         scanning.demand_copiable(view, overlay, top)
-    unfolding.demand(view, overlay, top)
-    unfolder = unfolding.Unfolder(view, overlay, top)
-    yield from unfolder.run()
-    yield from _Committer(view, overlay, unfolder.planned, same=same, top=top).run()
+    planned: Collection[str] = ()
+    if overlay.marks.first.keys() & {"redirect", "metacopy"}:
+        unfolding.demand(view, overlay, top)
+        unfolder = unfolding.Unfolder(view, overlay, top)
+        yield from unfolder.run()
+        planned = unfolder.planned
+        overlay.forget()
+    yield from _Committer(view, overlay, planned, same=same, top=top).run()
 
 
 def renames_work(one: int, other: int) -> bool:
@@ -61,7 +68,8 @@ class _Committer:
         self._resolver = resolver
         self._prefix = resolver.settings.prefix
         target = Folder(resolver.roots[1], self._paths[1], self._prefix)
-        self._placer = Placer(resolver, planned, target, same=same)
+        marks = None if planned else resolver.marks
+        self._placer = Placer(resolver, planned, target, marks, same=same)
         self._same = same
 
     def run(self) -> Iterator[Step]:
@@ -95,23 +103,35 @@ class _Committer:
         """Yield the steps for a directory that both layers have, and that is merged of them."""
         target = self._folder(directory.parts[1], 1)
         below = lower.rest(directory, 1)
-        for name, letter in sorted(layers.scan(folder.fd, layers.LETTER_OF).items()):
+        names = layers.scan(folder.fd, layers.LETTER_OF)
+        there = layers.scan(target.fd, layers.LETTER_OF) if len(names) > _FEW else None
+        marked = self._placer.has_marked_files(directory.path)
+        for name, letter in sorted(names.items()):
             if letter == "w":
                 needed = lower.hides(self._resolver, below, name)
                 yield from self._placer.whiteout(folder, target, name, needed=needed)
             elif letter != "d":
-                yield from self._placer.file(folder, target, name)
+                now = layers.letter_at(name, target.fd) if there is None else there.get(name)
+                yield from self._placer.file(folder, target, name, now, marked=marked)
             else:
-                child = self._merged(directory, name)
-                if child is None:
-                    yield from self._placer.directory(folder, target, name, below)
-                    continue
-                try:
-                    yield from self._merge(child, folder, name)
-                finally:
-                    child.close()
+                yield from self._directory(directory, folder, target, name, below)
         if not below.parts and directory.path:
-            yield from self._placer.without_devices(folder, target)
+            yield from self._placer.without_devices(names, target)
+
+    def _directory(
+        self, above: MergedDir, folder: Folder, target: Folder, name: str, below: MergedDir
+    ) -> Iterator[Step]:
+        child = self._merged(above, name)
+        if child is None:
+            yield from self._placer.directory(folder, target, name, below)
+            return
+        try:
+            if self._same and lower.is_moved(child):
+                yield from self._placer.whole(folder, target, name, child)
+            else:
+                yield from self._merge(child, folder, name)
+        finally:
+            child.close()
 
     def _merged(self, directory: MergedDir, name: str) -> MergedDir | None:
         """Return a directory that is merged of both layers, None for one of the upper alone."""

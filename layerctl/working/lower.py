@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from layerctl.inspecting.resolvers.overlay import Overlay
 from layerctl.inspecting.resolvers.resolver import Found
 from layerctl.inspecting.resolvers.tree import MergedDir, Part
@@ -23,6 +25,19 @@ def hides(resolver: Overlay, below: MergedDir, name: str) -> bool:
     found = look(resolver, below, name)
     found.close()
     return found.letter is not None or bool(found.parts) or bool(found.error)
+
+
+def is_moved(directory: MergedDir) -> bool:
+    """Tell whether one rename puts a directory of the first layer in its place in the second.
+
+    It does if that has nothing there, or an empty directory without a redirect.
+    """
+    kept = {"origin", "impure", "opaque"} if directory.opaque == 1 else {"origin", "impure"}
+    for part in directory.parts[1:2]:
+        if part.layer == 1:
+            with os.scandir(part.fd) as entries:
+                return kept.issuperset(part.attributes) and next(entries, None) is None
+    return True
 
 
 def part_of(directory: MergedDir, layer: int) -> Part | None:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from layerctl.errors import RefusedError
+from layerctl.inspecting.resolvers.marks import Marks
 from layerctl.inspecting.resolvers.overlay import Overlay
 from layerctl.inspecting.resolvers.resolver import Found
 from layerctl.inspecting.resolvers.tree import MergedDir
@@ -22,17 +23,25 @@ class Placer:
     """Moves on one filesystem, copies to another.
 
     `planned` are paths that are whole and opaque only after steps that a dry run does not do;
-    `root` is the layer in which it puts everything.
+    `root` is the layer in which it puts everything. `marks` tell where the upper layer has markers,
+    None if they may be anywhere.
     """
 
     def __init__(
-        self, resolver: Overlay, planned: Collection[str], root: Folder, *, same: bool
+        self,
+        resolver: Overlay,
+        planned: Collection[str],
+        root: Folder,
+        marks: Marks | None,
+        *,
+        same: bool,
     ) -> None:
         self._resolver = resolver
         self._root = root
         #: Where the first name of a file with several was copied to.
         self._links: dict[tuple[int, int], str] = {}
         self._planned = planned
+        self._marks = marks
         self._prefix = resolver.settings.prefix
         self._same = same
 
@@ -57,18 +66,26 @@ class Placer:
             if above is not None:
                 yield source.remove(name, above, "nothing is left to hide")
 
-    def file(self, source: Folder, target: Folder, name: str) -> Iterator[Step]:
-        """Yield the steps that put a file that is not a directory in its place."""
-        status = layers.status(name, target.fd)
-        if status is not None and stat.S_ISDIR(status.st_mode):
+    def has_marked_files(self, path: str) -> bool:
+        """Tell whether a directory of the upper layer may have files with markers."""
+        return self._marks is None or self._marks.in_files(path)
+
+    def file(
+        self, source: Folder, target: Folder, name: str, there: str | None, *, marked: bool
+    ) -> Iterator[Step]:
+        """Yield the steps that put a file that is not a directory in its place.
+
+        `there` is the letter of what has the name, `marked` whether the file may have markers.
+        """
+        if there == "d":
             yield from remove_tree(target, name, "it is hidden by a file")
-            status = None
         if self._same:
-            yield from self._strip(source, name)
+            if marked:
+                yield from self._strip(source, name)
             yield self._move(source, target, name)
             return
-        if status is not None:
-            if self._is_copied(source, target, name, status):
+        if there not in (None, "d"):
+            if self._is_copied(source, target, name):
                 return
             yield self._unlink(target, name, "it is hidden by a file")
         yield self._copy(source, target, name)
@@ -104,9 +121,27 @@ class Placer:
             yield self._unmark(source, name, attribute)
         yield self._move(source, target, name)
 
-    def without_devices(self, source: Folder, target: Folder) -> Iterator[Step]:
-        """Yield the steps that remove whiteouts which a listing would show without the upper."""
-        above = layers.scan(source.fd, layers.LETTER_OF)
+    def whole(
+        self, source: Folder, target: Folder, name: str, directory: MergedDir
+    ) -> Iterator[Step]:
+        """Yield the steps for a directory that is merged with an empty one of the lower layer.
+
+        It takes its place in one rename, opaque if that one is.
+        """
+        attribute = f"{self._prefix}opaque"
+        value = self._opaque(source, name)
+        yield from self._strip_tree(source, name, lower.rest(directory, 1))
+        if directory.opaque == 1:
+            yield self._mark(source, name, attribute)
+        elif value is not None:
+            yield self._unmark(source, name, attribute)
+        yield self._move(source, target, name)
+
+    def without_devices(self, above: Collection[str], target: Folder) -> Iterator[Step]:
+        """Yield the steps that remove whiteouts which a listing would show without the upper.
+
+        `above` are the names that the upper layer had there.
+        """
         for name, letter in sorted(layers.scan(target.fd, layers.LETTER_OF).items()):
             if name in above:
                 continue
@@ -191,13 +226,14 @@ class Placer:
         first = self._links.setdefault((status.st_dev, status.st_ino), path)
         return None if first == path else first
 
-    def _is_copied(self, source: Folder, target: Folder, name: str, status: os.stat_result) -> bool:
+    def _is_copied(self, source: Folder, target: Folder, name: str) -> bool:
         """Tell whether an earlier run has copied a file already.
 
         One of several names is copied again: which of the others it is a name of is not known.
         """
         one = os.stat(name, dir_fd=source.fd, follow_symlinks=False)
-        ours, theirs = File(name, source.fd, one), File(name, target.fd, status)
+        other = os.stat(name, dir_fd=target.fd, follow_symlinks=False)
+        ours, theirs = File(name, source.fd, one), File(name, target.fd, other)
         return one.st_nlink == 1 and same_file(ours, theirs, self._prefix)
 
     # Whole trees
@@ -215,25 +251,39 @@ class Placer:
     def _strip_tree(self, source: Folder, name: str, below: MergedDir) -> Iterator[Step]:
         """Yield the steps that take the markers off a tree that is moved as a whole.
 
-        A directory in it stays opaque where layers below have the name.
+        A directory in it stays opaque where layers below have the name, a whiteout stays where it
+        hides something: the others go before what lets a listing leave them out.
         """
-        yield from self._strip(source, name, keep=("opaque",))
+        if self._marks is not None and not self._marks.in_tree(below.path):
+            return
         fd = layers.open_dir(name, source.fd)
         try:
             inner = Folder(fd, source.inside(name), self._prefix)
+            marked = self.has_marked_files(below.path)
             for one, letter in sorted(layers.scan(fd, layers.LETTER_OF).items()):
                 if letter == "w":
-                    continue
-                if letter != "d":
-                    yield from self._strip(inner, one)
-                    continue
-                opaque = self._stays_opaque(inner, one, below)
-                if not opaque:
-                    yield from self._strip(inner, one)
-                with self._beneath(below, one, opaque=opaque) as deeper:
-                    yield from self._strip_tree(inner, one, deeper)
+                    yield from self._without_effect(inner, one, below)
+                elif letter != "d":
+                    if marked:
+                        yield from self._strip(inner, one)
+                else:
+                    yield from self._strip_below(inner, one, below)
+            yield from inner.restore()
         finally:
             os.close(fd)
+        yield from self._strip(source, name, keep=("opaque",))
+
+    def _strip_below(self, folder: Folder, name: str, below: MergedDir) -> Iterator[Step]:
+        opaque = self._stays_opaque(folder, name, below)
+        with self._beneath(below, name, opaque=opaque) as deeper:
+            yield from self._strip_tree(folder, name, deeper)
+        if not opaque:
+            yield from self._strip(folder, name)
+
+    def _without_effect(self, folder: Folder, name: str, below: MergedDir) -> Iterator[Step]:
+        status = layers.status(name, folder.fd)
+        if status is not None and not lower.hides(self._resolver, below, name):
+            yield folder.remove(name, status, "nothing is left to hide")
 
     def _stays_opaque(self, folder: Folder, name: str, below: MergedDir) -> bool:
         return self._opaque(folder, name) == b"y" and lower.hides(self._resolver, below, name)

@@ -11,7 +11,9 @@ from layerctl.diagnosing.commands import layer_words
 from layerctl.errors import RefusedError
 from layerctl.inspecting.opening import Opened
 from layerctl.inspecting.resolvers.overlay import Overlay
+from layerctl.inspecting.resolvers.tree import MergedDir
 from layerctl.kernel import changing, layers
+from layerctl.working import lower
 
 #: Marks that mean something else, or nothing, in another layer.
 _BOUND = ("whiteout", "protattr")
@@ -25,13 +27,19 @@ def demand_free(overlay: Overlay) -> None:
         raise _indexed("the index links names of lower files to the upper layer")
 
 
-def demand_movable(view: Opened, overlay: Overlay, top: int) -> None:
+def demand_movable(view: Opened, overlay: Overlay, top: int, *, same: bool) -> None:
     """Raise RefusedError where the layer `top` holds what cannot be merged down as it is.
 
-    It is the first of `overlay`.
+    It is the first of `overlay`; `same` tells that the next one is on the same filesystem.
     """
-    prefix = overlay.settings.prefix
-    for path, what in chain(_bound(overlay, prefix), _denied(overlay), _locked(overlay)):
+    for path, error in overlay.marks.unread:
+        raise RefusedError(
+            "layer-part-unreadable",
+            f"{view.layers[top]}/{path} cannot be read: {error.strerror}",
+            why="what is not known cannot be merged",
+            hint="run the command as root",
+        )
+    for path, what in chain(_bound(overlay), _fixed(overlay, same=same)):
         raise RefusedError(
             "layer-not-movable",
             f"{view.layers[top]}/{path}: {what}",
@@ -50,40 +58,30 @@ def _indexed(why: str) -> RefusedError:
     )
 
 
-def _bound(overlay: Overlay, prefix: str) -> Iterator[tuple[str, str]]:
-    def unread(path: str, error: OSError) -> None:
-        raise RefusedError(
-            "layer-part-unreadable",
-            f"{layers.real_path(overlay.roots[0])}/{path} cannot be read: {error.strerror}",
-            why="what is not known cannot be merged",
-            hint="run the command as root",
-        )
-
-    wanted = {f"{prefix}{mark}" for mark in _BOUND}
-    for fd, path in layers.directories(overlay.roots[0], unread):
-        names = layers.scan(fd, layers.LETTER_OF)
-        for name, found in layers.with_attributes(fd, names, wanted, unread).items():
-            place = f"{path}/{name}" if path else name
-            for attribute in found:
-                yield place, f"it has the attribute {attribute}"
+def _bound(overlay: Overlay) -> Iterator[tuple[str, str]]:
+    for mark in _BOUND:
+        if mark in overlay.marks.first:
+            yield overlay.marks.first[mark], f"it has the attribute {overlay.settings.prefix}{mark}"
 
 
-def _locked(overlay: Overlay) -> Iterator[tuple[str, str]]:
-    """Yield what chattr(1) has made immutable or append-only: it cannot be renamed or removed."""
-    for fd, path in layers.directories(overlay.roots[0], lambda _, __: None):
-        for name, letter in layers.scan(fd, layers.LETTER_OF).items():
-            if letter in "df" and changing.flags(fd, name) & changing.LOCKED:
-                yield f"{path}/{name}" if path else name, "it is immutable or append-only"
+def _fixed(overlay: Overlay, *, same: bool) -> Iterator[tuple[str, str]]:
+    """Yield what the kernel denies a lookup of, and what chattr(1) has fixed in its place.
 
-
-def _denied(overlay: Overlay) -> Iterator[tuple[str, str]]:
-    """Yield the directories of the upper layer that the kernel denies a lookup of."""
+    A directory without markers that is moved as a whole may hold what is fixed.
+    """
     waiting = [overlay.root()]
     while waiting:
         directory = waiting.pop()
         overlay.reopen(directory)
         try:
-            for name, letter in layers.scan(directory.parts[0].fd, layers.LETTER_OF).items():
+            whole = same and bool(directory.path) and lower.is_moved(directory)
+            plain = not overlay.marks.in_tree(directory.path)
+            if whole and plain and directory.parts[-1].layer < 2 and not overlay.traps:
+                continue
+            names = layers.scan(directory.parts[0].fd, layers.LETTER_OF)
+            if not (whole and plain):
+                yield from _locked(directory, names)
+            for name, letter in names.items():
                 if letter != "d":
                     continue
                 found = overlay.lookup(directory, name)
@@ -96,6 +94,14 @@ def _denied(overlay: Overlay) -> Iterator[tuple[str, str]]:
                 waiting.append(child)
         finally:
             directory.close()
+
+
+def _locked(directory: MergedDir, names: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield what is immutable or append-only: it cannot be renamed, changed or removed."""
+    fd = directory.parts[0].fd
+    for name, letter in names.items():
+        if letter in "df" and changing.flags(fd, name) & changing.LOCKED:
+            yield directory.child_path(name), "it is immutable or append-only"
 
 
 def demand_copiable(view: Opened, overlay: Overlay, top: int) -> None:

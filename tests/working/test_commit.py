@@ -17,6 +17,7 @@ from layerctl.kernel import syscalls
 from layerctl.model import Role
 from layerctl.usecases import working
 from layerctl.working import commit
+from layerctl.working.steps import Verb
 from tests.support import in_namespace, layerctl
 from tests.support.killing import Work
 from tests.support.stacks import Case, Mounted, make_case
@@ -149,6 +150,88 @@ def test_a_directory_over_a_whiteout_or_a_file_becomes_opaque(lab: Path) -> None
     kept(case)
     opaque = [name for name in os.listdir(lab / "l0") if os.listxattr(lab / "l0" / name)]
     assert sorted(opaque) == ["file", "white"]
+
+
+def make_many(layer: Path) -> None:
+    """Make directories with files."""
+    for directory in range(3):
+        for number in range(20):
+            file = layer / f"d{directory}/in/{number}"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(f"{file}")
+
+
+@pytest.mark.namespace
+@pytest.mark.parametrize("shared", [False, True], ids=["new", "shared"])
+def test_a_directory_over_nothing_is_moved_as_a_whole(lab: Path, *, shared: bool) -> None:
+    case = layers(lab)
+    make_many(lab / "u")
+    if shared:
+        for directory in range(3):
+            (lab / f"l0/d{directory}/in").mkdir(parents=True, mode=0o700)
+    before = shown(case)
+    with working.committing(case.stack, range(1)) as steps:
+        done = list(working.do(steps))
+    assert list(differences(before, shown(case))) == []
+    assert [step.verb for step in done].count(Verb.MOVE) == 3
+    assert os.listdir(lab / "u") == []
+
+
+@pytest.mark.namespace
+def test_a_directory_becomes_opaque_as_the_empty_one_was(lab: Path) -> None:
+    case = layers(lab, lowers=2)
+    for layer in ("u", "l0", "l1"):
+        (lab / layer / "d").mkdir()
+        (lab / layer / "d" / f"of {layer}").write_text("x")
+    (lab / "l0/d/of l0").unlink()
+    os.setxattr(lab / "l0/d", "trusted.overlay.opaque", b"y")
+    kept(case)
+    assert os.listxattr(lab / "l0/d") == ["trusted.overlay.opaque"]
+
+
+@pytest.mark.namespace
+def test_a_redirect_of_the_empty_one_is_kept(lab: Path) -> None:
+    case = layers(lab, lowers=2, options="redirect_dir=on")
+    (lab / "l1/old").mkdir()
+    (lab / "l1/old/file").write_text("x")
+    (lab / "l0/d").mkdir()
+    os.mknod(lab / "l0/old", stat.S_IFCHR, 0)
+    os.setxattr(lab / "l0/d", "trusted.overlay.redirect", b"old")
+    (lab / "u/d").mkdir()
+    (lab / "u/d/new").write_text("y")
+    kept(case)
+    assert shown(case).keys() == {"", "d", "d/file", "d/new"}
+
+
+@pytest.mark.namespace
+def test_an_immutable_file_is_moved_with_its_directory(lab: Path) -> None:
+    case = layers(lab)
+    (lab / "u/new").mkdir()
+    (lab / "u/new/file").write_text("x")
+    subprocess.run(["chattr", "+i", lab / "u/new/file"], check=True)
+    kept(case)
+    assert look(str(lab / "l0"))["new/file"].flags == 0x10
+    subprocess.run(["chattr", "-i", lab / "l0/new/file"], check=True)
+
+
+@pytest.mark.namespace
+@pytest.mark.parametrize("below", ["nothing", "directory", "whiteout"])
+def test_a_listing_shows_no_whiteout_over_nothing(lab: Path, below: str) -> None:
+    case = layers(lab, lowers=2)
+    for path in (lab / "u/d/in", lab / "u/d"):
+        path.mkdir(parents=True, exist_ok=True)
+        os.setxattr(path, "trusted.overlay.origin", b"")
+        os.mknod(path / "gone", stat.S_IFCHR, 0)
+    if below == "directory":
+        (lab / "l0/d").mkdir()
+    elif below == "whiteout":
+        os.mknod(lab / "l0/d", stat.S_IFCHR, 0)
+    os.utime(lab / "u/d/in", ns=(1, 2))
+    with Mounted(case) as merged:
+        assert [names for _, _, names in os.walk(merged)] == [[], [], []]
+    kept(case)
+    with Mounted(case) as merged:
+        assert [names for _, _, names in os.walk(merged)] == [[], [], []]
 
 
 @pytest.mark.namespace

@@ -131,10 +131,12 @@ def _copies(overlay: Overlay, origins: Origins, *, every: bool) -> _Copies:
     metacopy, origin = (overlay.settings.prefix + name for name in ("metacopy", "origin"))
     seen: set[Identity] = set()
     again = renamed = False
+    if every and not overlay.marks.first.keys() & {"metacopy", "origin", "redirect"}:
+        return _Copies(set(), again, renamed)
     for fd, path in layers.directories(overlay.roots[0], unread):
         attributes = overlay.attribute_names(fd, path)
         renamed = renamed or "redirect" in attributes
-        if not (every or "impure" in attributes):
+        if not (overlay.marks.in_files(path) if every else "impure" in attributes):
             continue
         found = layers.with_attributes(fd, os.listdir(fd), (metacopy, origin), unread_in(path))
         for name, present in found.items():

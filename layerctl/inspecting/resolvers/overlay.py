@@ -12,6 +12,8 @@ import os
 from collections.abc import Callable, Sequence
 from operator import itemgetter
 
+from layerctl.inspecting.resolvers import marks
+from layerctl.inspecting.resolvers.marks import Marks
 from layerctl.inspecting.resolvers.origins import Origins
 from layerctl.inspecting.resolvers.overlay_layers import OverlayLayers
 from layerctl.inspecting.resolvers.overlay_lookup import OverlayLookup
@@ -62,6 +64,7 @@ class Overlay(OverlayLayers):
         self.origins: Origins | None = None
         self.find_aliases: Callable[[Overlay], Aliases] = lambda _: {}
         self._aliases: Aliases | None = None
+        self._marks: Marks | None = None
         #: The open root of the live mount, -1 without one.
         self.mount = -1
 
@@ -72,6 +75,19 @@ class Overlay(OverlayLayers):
             self._aliases = {}  # lookups meanwhile ignore them
             self._aliases = self.find_aliases(self)
         return self._aliases
+
+    @property
+    def marks(self) -> Marks:
+        """Where the first layer has markers; computed on first use, by reading all of it."""
+        if self._marks is None:
+            self._marks = marks.read(self.roots[0], self.settings.prefix)
+            for path, error in self._marks.unread:
+                self.reasons.add(0, path, error)
+        return self._marks
+
+    def forget(self) -> None:
+        """Forget where the markers are, after they were changed."""
+        self._marks = None
 
     @property
     def index(self) -> int:
