@@ -70,6 +70,15 @@ ERRORS: dict[str, ErrorKind] = {
     row.id: row
     for row in (
         ErrorKind(
+            "layer-unreachable",
+            EXIT_NOT_FOUND,
+            "A layer is reachable only through its mount",
+            "It is on a tmpfs that mount --tmpfs created and that only the mount holds. It is gone "
+            "with the mount.",
+            "To look into an upper layer, mount a tmpfs, and use directories of it with -u and -w.",
+            ("mount -t tmpfs -o mode=0755 tmpfs DIR",),
+        ),
+        ErrorKind(
             "ambiguous-name",
             EXIT_NOT_FOUND,
             "Several things have this name",
@@ -226,6 +235,14 @@ ERRORS: dict[str, ErrorKind] = {
             "A copy is made beside the layer, on the same filesystem, and takes its place, or "
             "that of a file in it, in one step. Beside the root of a mount there is no such place.",
             "Use a directory of that filesystem as the layer.",
+        ),
+        ErrorKind(
+            "tmpfs-not-mounted",
+            EXIT_REFUSED,
+            "The tmpfs of mount --tmpfs cannot be mounted",
+            "The kernel refused it, or there is no directory for it.",
+            "Mount a tmpfs, and use directories of it with -u and -w.",
+            ("mount -t tmpfs -o mode=0755 tmpfs DIR",),
         ),
         ErrorKind(
             "file-without-data",

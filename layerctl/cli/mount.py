@@ -8,7 +8,7 @@ import sys
 import click
 
 from layerctl.cli.common import MappedLayers, json_option, mapped_layer_flags
-from layerctl.cli.complete import directories
+from layerctl.cli.complete import directories, targets
 from layerctl.codecs.request import RemountWords, Request, as_remount
 from layerctl.errors import EXIT_FOUND, EXIT_OK, RefusedError, RequestError
 from layerctl.kernel.mounts import Mounted
@@ -18,8 +18,23 @@ from layerctl.mounting.prepare import Prepared
 from layerctl.render.errors import finding_line, note
 from layerctl.usecases.mount import MountRequest, carry_out, failing, plan_mount, prepare_mount
 
+_VOLATILE = (
+    "volatile: nothing is synced, so the upper layer must be discarded after a crash (layerctl "
+    "explain volatile-upper)"
+)
 
-@click.command("mount", cls=MappedLayers)
+
+class _Mount(MappedLayers):
+    """The size of --tmpfs follows a `=`, so that a TARGET after it is none."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse, with an empty size for --tmpfs alone."""
+        end = args.index("--") if "--" in args else len(args)
+        plain = ["--tmpfs=" if word == "--tmpfs" else word for word in args[:end]]
+        return super().parse_args(ctx, plain + args[end:])
+
+
+@click.command("mount", cls=_Mount)
 @mapped_layer_flags
 @click.option("--mkdir", is_flag=True, help="Create missing target, upper and work directories.")
 @click.option(
@@ -33,6 +48,21 @@ from layerctl.usecases.mount import MountRequest, carry_out, failing, plan_mount
     type=click.Choice(FORMS),
     help="Print the mount in this form; do not mount.",
 )
+@click.option(
+    "--tmpfs",
+    metavar="[=SIZE]",
+    help="Write to a tmpfs of the mount's own, which is gone with the mount (default: half of the "
+    "memory).",
+)
+@click.option(
+    "--volatile", is_flag=True, help="Never sync: fast, but a crash loses the upper layer."
+)
+@click.option(
+    "--like",
+    metavar="TARGET",
+    shell_complete=targets,
+    help="Mount the layers of another mount or name read-only.",
+)
 @click.option("--container", metavar="NAME", help="Mount the layers of this container read-only.")
 @click.option("--image", metavar="NAME", help="Mount the layers of this image read-only.")
 @click.option("--api", type=click.Choice(APIS), help="Force this mount API.")
@@ -45,30 +75,66 @@ def command(
     mkdir: bool,
     aufs_xino: str | None,
     form: str | None,
-    container: str | None,
-    image: str | None,
+    tmpfs: str | None,
+    volatile: bool,
     api: str | None,
     dry_run: bool,
     as_json: bool,
     where: tuple[str, ...],
+    **names: str | None,
 ) -> int:
     """Mount layers on TARGET and verify the result.
 
-    Give the layers topmost first, as options or in -o as for mount(8). With -o remount, change the
-    options of an existing mount. With --container or --image, -u DIR adds a new writable layer.
+    Give the layers topmost first, as options or in -o as for mount(8), also as findmnt(8),
+    /proc/mounts or docker inspect show them. With -o remount, change the options of an existing
+    mount. With --like, --container or --image, -u DIR or --tmpfs adds a new writable layer.
     """
     source, target = _where(where)
     changes = as_remount(request)
     if changes is not None:
-        return _remount(changes, target, (mkdir, aufs_xino, form, api), dry_run, as_json)
-    notes: tuple[str, ...] = ()
-    if container is not None or image is not None:
-        from layerctl.usecases.named import stored_layers  # reads stores, which few mounts need
+        others = (mkdir, aufs_xino, form, api, tmpfs is not None, volatile, *names.values())
+        return _remount(changes, target, others, dry_run, as_json)
+    request, notes = _named_layers(request, names, written=tmpfs is not None)
+    if volatile:
+        request = request._replace(options=(*request.options, "volatile"))
+        notes = (*notes, _VOLATILE)
+    asked = MountRequest(request, source, target, mkdir, aufs_xino, notes)
+    if tmpfs is None:
+        return _mount(asked, form, api, dry_run=dry_run, as_json=as_json)
+    from layerctl.usecases.own_upper import on_tmpfs  # few mounts have one
 
-        request, notes = stored_layers(container, image, request)
-    prepared = prepare_mount(MountRequest(request, source, target, mkdir, aufs_xino, notes))
-    if form is not None:
+    with on_tmpfs(asked, tmpfs, apart=dry_run or form is not None) as asked:
+        return _mount(asked, form, api, dry_run=dry_run, as_json=as_json)
+
+
+def _named_layers(
+    request: Request, names: dict[str, str | None], *, written: bool
+) -> tuple[Request, tuple[str, ...]]:
+    """Return the request with the layers that a name stands for, and notes.
+
+    Without a writable layer it is read-only; `written` tells that there will be one.
+    """
+    if not any(name is not None for name in names.values()):
+        return request, ()
+    from layerctl.usecases.borrowing import layers_of  # reads stores, which few mounts need
+
+    found, notes = layers_of(request=request, **names)
+    return found._replace(read_only=request.read_only) if written else found, notes
+
+
+def _mount(
+    asked: MountRequest, form: str | None, api: str | None, *, dry_run: bool, as_json: bool
+) -> int:
+    prepared = prepare_mount(asked)
+    if form is not None and not asked.own_upper:
         return _print(prepared, form)
+    if form is not None:
+        raise RequestError(
+            "usage",
+            "--tmpfs cannot be combined with --print",
+            why="the tmpfs has no name that another program could use",
+            hint="mount a tmpfs, and use directories of it with -u and -w",
+        )
     if dry_run:
         return _dry_run(prepared, api, as_json=as_json)
 
@@ -89,7 +155,7 @@ def _remount(
     if any(others):
         raise RequestError(
             "usage",
-            "--mkdir, --aufs-xino, --print and --api cannot be combined with -o remount",
+            "-o remount cannot be combined with the options of a new mount, such as --mkdir",
             why="a remount changes an existing mount with mount(2)",
             hint="remove them, or remove remount",
         )

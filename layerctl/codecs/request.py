@@ -97,6 +97,10 @@ def build(request: Request) -> Stack:
 
     `layerctl.rules.validity.problems` finds what is wrong with the stack itself.
     """
+    if any(text.startswith(("{", "[", " ")) or "\\" in text for text in request.options):
+        from layerctl.codecs.pasted import plain  # few strings have escapes
+
+        request = request._replace(options=tuple(map(plain, request.options)))
     fstype = fstype_of(request)
     stack = _aufs(request) if fstype == "aufs" else _overlay(request)._replace(fstype=fstype)
     if request.read_only:

@@ -9,10 +9,11 @@ from layerctl.diagnosing.checks.mounted import CHECKS, Live
 from layerctl.kernel import holders, live_layers, uncover
 from layerctl.kernel.facts import ignored_markers
 from layerctl.kernel.facts.gather import gather
-from layerctl.kernel.facts.overlay import ask_for_room
+from layerctl.kernel.facts.overlay import ask_for_room, storage
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import MountEntry, Stack
 from layerctl.rules.engines import of_mount
+from layerctl.rules.overlay import is_own_tmpfs
 
 
 def examine(mounted: Mounted, stack: Stack, container: str = "", *, probe: bool = False) -> Report:
@@ -49,6 +50,9 @@ def _examine(
     probe: bool,
 ) -> Report:
     facts = gather(stack, None)
+    if stack.upper is not None and is_own_tmpfs(stack.upper):
+        left = storage(mounted.entry.target)  # that of the upper layer, which nothing else reaches
+        facts = facts._replace(overlay=facts.overlay._replace(storage=left))
     if probe:
         facts = ask_for_room(stack, facts)
     live = Live(mounted, stack, facts, held, ignored_markers.find(stack), covers)

@@ -144,6 +144,14 @@ def unopened(error: OSError) -> LayerctlError:
             why="layerctl needs to read the layers themselves",
             hint="run the command as root, or as the owner of the layers",
         )
+    if overlay_rules.is_own_tmpfs(path):
+        return NotFoundError(
+            "layer-unreachable",
+            f"layer {path} is reachable only through its mount",
+            why="it is on a tmpfs of the mount's own (mount --tmpfs)",
+            hint="to look into an upper layer, mount a tmpfs, and use directories of it with -u "
+            "and -w",
+        )
     return NotFoundError(
         "missing-layer-directory",
         f"layer {path} cannot be opened: {error.strerror}",

@@ -165,3 +165,13 @@ def default_work(stack: Stack) -> str | None:
     if stack.fstype == "aufs" or stack.upper is None or stack.work is not None:
         return None
     return work_beside(stack.upper)
+
+
+#: What the name of a tmpfs that a mount has for its own begins with, and how long it is.
+OWN_TMPFS, _OWN_LENGTH = "tmpfs-", 22
+
+
+def is_own_tmpfs(path: str) -> bool:
+    """Tell whether a layer's name is below a tmpfs of the mount's own (`kernel.own_places`)."""
+    parts = (part.removeprefix("layerctl.") for part in path.split("/"))
+    return any(part.startswith(OWN_TMPFS) and len(part) == _OWN_LENGTH for part in parts)

@@ -35,7 +35,8 @@ class MountRequest(NamedTuple):
     """A request: layers and options, names, and which defaults may be chosen.
 
     `mkdir` permits to create directories. `aufs_xino` is `auto`, `default`, `none` or a path; None
-    if not given. `notes` say where the layers come from.
+    if not given. `notes` say where the layers come from. `own_upper` means that the upper
+    and work directories are created, on a tmpfs that only this mount will hold.
     """
 
     layers: Request
@@ -44,6 +45,7 @@ class MountRequest(NamedTuple):
     mkdir: bool = False
     aufs_xino: str | None = None
     notes: tuple[str, ...] = ()
+    own_upper: bool = False
 
 
 def prepare_mount(asked: MountRequest) -> Prepared:
@@ -98,7 +100,8 @@ def to_make(*wanted: str | None) -> tuple[str, ...]:
 def _prepare(asked: MountRequest) -> Prepared:
     stack, default_work, notes = _settled(asked)
     place = paths.absolute(asked.target)
-    make = to_make(place, stack.upper, stack.work) if asked.mkdir else to_make(default_work)
+    wanted = (stack.upper, stack.work) if asked.mkdir or asked.own_upper else (default_work,)
+    make = to_make(place if asked.mkdir else None, *wanted)
     facts = gather(stack, place, make)
     if stack.upper is not None:
         from layerctl.kernel.facts.overlay import ask_for_room

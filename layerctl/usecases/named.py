@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from layerctl.codecs.request import Request
-from layerctl.errors import NotFoundError, RefusedError, RequestError
+from layerctl.errors import NotFoundError, RefusedError
 from layerctl.kernel import mounts, paths
 from layerctl.kernel.mounts import Mounted
 from layerctl.rules.options import nearest
@@ -35,44 +34,9 @@ def stored_target(name: str, root: str | None, unknown: NotFoundError | None) ->
     try:
         stack = found.store.stack(found.layers, writable=writable)
     except KeyError as error:
-        raise _incomplete(found, str(error.args[0])) from None
+        raise incomplete(found, str(error.args[0])) from None
     container = found.thing if isinstance(found.thing, Container) else None
     return Target(stack, (), None, found.path, container)
-
-
-def stored_layers(
-    container: str | None, image: str | None, request: Request
-) -> tuple[Request, tuple[str, ...]]:
-    """Return a request with the layers of a container or an image as lower ones, and notes.
-
-    The upper layer of a container becomes the topmost lower one, so that nothing of the engine's is
-    written. Raises RequestError if other layers are named too, and what `one_named` does.
-    """
-    if (container is None) == (image is None) or request.lowers or request.data or request.options:
-        raise RequestError(
-            "usage",
-            "--container, --image, and other lower layers or -o cannot be combined",
-            hint="use -u DIR to add a new writable layer",
-        )
-    found = one_named(
-        container or image or "", request.root, thing=Container if container else Image
-    )
-    try:
-        stack = found.store.stack(found.layers, writable=False)
-    except KeyError as error:
-        raise _incomplete(found, str(error.args[0])) from None
-    layers = [layer.path for layer in stack.layers]
-    notes = [f"the layers are those of {found.spelled} in {found.store.root}"]
-    if isinstance(found.thing, Container) and found.thing.state in ("running", "paused"):
-        notes.append(f"{found.thing.label} is {found.thing.state}: do not rely on what it changes")
-    if stack.fstype == "aufs":
-        branches = (*request.branches, *(f"{path}=ro+wh" for path in layers))
-        read_only = request.read_only or not request.branches
-        asked = request._replace(fstype="aufs", branches=branches, read_only=read_only)
-    else:
-        read_only = request.read_only or request.upper is None
-        asked = request._replace(lowers=tuple(layers), read_only=read_only)
-    return asked, tuple(notes)
 
 
 def one_named(
@@ -177,7 +141,8 @@ def nothing(
     )
 
 
-def _incomplete(found: Named, layer: str) -> RefusedError:
+def incomplete(found: Named, layer: str) -> RefusedError:
+    """Return the error for a thing of which a store lacks a layer."""
     owner = found.spelled
     what = "layer" if isinstance(found.thing, StoredLayer) else "one of its layers"
     return RefusedError(

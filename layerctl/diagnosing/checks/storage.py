@@ -13,7 +13,7 @@ from layerctl.kernel.facts import FS_CASEFOLD_FL, Directory, Facts, Storage
 from layerctl.kernel.facts.overlay import FEW_INODES, FULL, LITTLE_SPACE
 from layerctl.model import Role, Severity, Stack
 from layerctl.rules import filesystems
-from layerctl.rules.overlay import work_beside
+from layerctl.rules.overlay import is_own_tmpfs, work_beside
 from layerctl.rules.releases import before
 from layerctl.rules.words import count
 
@@ -157,17 +157,18 @@ def upper_features(stack: Stack, facts: Facts) -> Iterator[Clue]:
 def space(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """The upper filesystem has free space and inodes."""
     upper, left = _upper(stack, facts), facts.overlay.storage
-    if upper is None or left is None or is_read_only(upper):
+    own = upper is None and stack.upper is not None and is_own_tmpfs(stack.upper)
+    if left is None or (is_read_only(upper) if upper is not None else not own):
         return
-    full = False
-    seen: list[str] = []
+    on = "the tmpfs of the mount's own" if upper is None else _on(upper)
+    full, seen = False, list[str]()
     if left.bytes_free < LITTLE_SPACE:
-        seen.append(f"{count(left.bytes_free, 'byte')} free on {_on(upper)}")
+        seen.append(f"{count(left.bytes_free, 'byte')} free on {on}")
         if not left.bytes_free and left.bytes_for_root:
             seen.append(f"{count(left.bytes_for_root, 'byte')} reserved for root")
         full = not left.bytes_free and _no_room(left, facts)
     if left.inodes_free is not None and left.inodes_free < FEW_INODES:
-        seen.append(f"{count(left.inodes_free, 'inode')} free on {_on(upper)}")
+        seen.append(f"{count(left.inodes_free, 'inode')} free on {on}")
         full = full or not left.inodes_free
     if left.refused:
         seen.append(f"tried: writing 64 KiB: {os.strerror(left.refused)}")
@@ -179,14 +180,17 @@ def space(stack: Stack, facts: Facts) -> Iterator[Clue]:
         full = True
     if not seen:
         return
-    mountpoint = upper.mount.target if upper.mount is not None else upper.path
+    path = stack.upper or ""
+    mountpoint = upper.mount.target if upper is not None and upper.mount is not None else path
     commands: tuple[str, ...] = ("mount -o remount,size=2G,nr_inodes=1M {mountpoint}",)
-    if upper.fstype != "tmpfs":
+    if upper is None:
+        commands = ("layerctl mount --tmpfs=2g -l LOWER TARGET",)
+    elif upper.fstype != "tmpfs":
         commands = ("df -h {upper}", "df -i {upper}")
     yield Clue(
         "upper-enospc",
         tuple(seen),
-        {"upper": upper.path, "mountpoint": mountpoint},
+        {"upper": path, "mountpoint": mountpoint},
         Severity.FAILURE if full and not stack.read_only else None,
         commands=commands,
     )
