@@ -85,8 +85,9 @@ fuzz: $(DEV)  ## compare the resolver with the kernel, and work on layers, for S
 	@$(BIN)/python -m tools.fuzz.working --seconds $(SECONDS)
 
 .PHONY: inject
-inject: $(DEV) $(SYSTEM)  ## make every call fail, of all commands or COMMANDS (as root, hours)
+inject: $(DEV) $(SYSTEM)  ## make every call fail, of all commands or COMMANDS, and kill work on layers (as root, hours)
 	@$(BIN)/python -m tools.inject $(COMMANDS) $(INJECT)
+	@test -n "$(COMMANDS)" || $(BIN)/python -m tools.inject.kills
 
 .PHONY: mutation
 COUNT ?= 100

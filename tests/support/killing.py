@@ -90,10 +90,22 @@ def undisturbed(trial: Trial) -> Undisturbed:
     return Undisturbed(calls, left)
 
 
+def at_every_change(trial: Trial, every: int = 1) -> tuple[int, list[str]]:
+    """Stop the work before each change, and make each fail; or only at each of so many points.
+
+    Returns how many points there are, and what is wrong at one of them.
+    """
+    usual = undisturbed(trial)
+    points = [(number, how) for number in range(len(usual.calls)) for how in HOWS][::every]
+    for number, how in points:
+        found = disturbed(trial, number, how, usual)
+        if found:
+            return len(points), found[:6]
+    return len(points), []
+
+
 def disturbed(trial: Trial, number: int, how: str, usual: Undisturbed) -> list[str]:
     """Disturb the work at one change; return what is wrong then, and after a second run."""
-    case = trial.build()
-    wrong = trial.judge(case)
 
     def stop(at: int, done: bool) -> None:
         if at == number and done == (how == "after"):
@@ -102,9 +114,19 @@ def disturbed(trial: Trial, number: int, how: str, usual: Undisturbed) -> list[s
             code = errno.ENOSPC if how == "ENOSPC" else errno.EIO
             raise OSError(code, os.strerror(code))
 
-    with every_change(stop) as calls, suppress(StoppedWorkError, OSError):
-        refused(trial.work, case)
-    at = f"{how} at {number} ({calls[-1] if calls else ''})"
+    def disturb(case: Case) -> str:
+        with every_change(stop) as calls, suppress(StoppedWorkError, OSError):
+            refused(trial.work, case)
+        return f"{how} at {number} ({calls[-1] if calls else ''})"
+
+    return after(trial, disturb, usual)
+
+
+def after(trial: Trial, disturb: Callable[[Case], str], usual: Undisturbed) -> list[str]:
+    """Return what is wrong after a disturbance, which tells its name, and after a second run."""
+    case = trial.build()
+    wrong = trial.judge(case)
+    at = disturb(case)
     found = [f"{at}: {line}" for line in wrong(True)]
     answer = refused(trial.work, case)
     found += [f"{at}, run again ({answer}): {line}" for line in wrong(False)]

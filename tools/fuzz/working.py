@@ -1,7 +1,8 @@
 """Work on random stacks until the time is up: `make fuzz` runs this too.
 
 The kernel must show the same merged tree before, after and at every step between; where the work is
-stopped, and where a call fails, as well. Prints the seed of what differs.
+stopped, and where a call fails, as well. What is restored is as before or as asked, and nothing
+else changes. Prints the seed of what differs.
 """
 
 from __future__ import annotations
@@ -11,17 +12,19 @@ import os
 import random
 import sys
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
 from layerctl.usecases import working
 from tests.support import in_namespace
+from tests.support.killing import Trial, Work, at_every_change, same_view
+from tests.support.restoring import check_restore_killed, check_restored
 from tests.support.stacks import Case
-from tests.support.working import check_killed, check_view
+from tests.support.working import build, check_killed, check_view
 
-CHECKS = {"view": check_view, "killed": check_killed}
-WORKS = ("trim", "commit", "repair")
+Check = Callable[..., list[str]]
 
 
 def _steps(what: str, case: Case) -> AbstractContextManager[working.Steps]:
@@ -39,7 +42,30 @@ def work(what: str, case: Case) -> None:
             pass
 
 
-def run(lab: Path, what: str, check: str, seed: int, until: float, *, user: bool) -> list[str]:
+def everywhere(seed: int, where: str, work: Work, *, user: bool) -> list[str]:
+    """Stop the work at every change, and make each fail."""
+    trial = Trial(where, partial(build, seed, where, user=user), work, same_view)
+    return [f"seed {seed}: {line}" for line in at_every_change(trial)[1]]
+
+
+def _restored(check: Check, seed: int, where: str, *, user: bool) -> list[str]:
+    return check(seed, where, user=user)[1:]  # the first line tells how it ended
+
+
+_CHECKS = {"view": check_view, "killed": check_killed, "everywhere": everywhere}
+#: By name: checks the stack of a seed in a directory.
+CHECKS: dict[str, Check] = {
+    "restore, view": partial(_restored, check_restored),
+    "restore, killed": partial(_restored, check_restore_killed),
+    **{
+        f"{what}, {name}": partial(check, work=partial(work, what))
+        for what in ("trim", "commit", "repair")
+        for name, check in _CHECKS.items()
+    },
+}
+
+
+def run(lab: Path, check: str, seed: int, until: float, *, user: bool) -> list[str]:
     """Check stacks from a seed on, until a time (time.monotonic).
 
     Returns a line that says how many, and what was wrong with the last.
@@ -47,9 +73,9 @@ def run(lab: Path, what: str, check: str, seed: int, until: float, *, user: bool
     found: list[str] = []
     count = 0
     while time.monotonic() < until and not found:
-        found = CHECKS[check](seed + count, f"{lab}/case", partial(work, what), user=user)
+        found = CHECKS[check](seed + count, f"{lab}/case", user=user)
         count += 1
-    return [f"{what}, {check}, user {user}: {count} stacks", *found]
+    return [f"{check}, user {user}: {count} stacks", *found]
 
 
 def main() -> int:
@@ -59,11 +85,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 40))
     arguments = parser.parse_args()
     users = [False, True] if os.geteuid() == 0 else [True]
-    turns = [(what, check, user) for what in WORKS for check in CHECKS for user in users]
+    turns = [(check, user) for check in CHECKS for user in users]
     failed = False
-    for what, check, user in turns:
+    for check, user in turns:
         until = time.monotonic() + arguments.seconds / len(turns)
-        body = partial(run, what=what, check=check, seed=arguments.seed, until=until, user=user)
+        body = partial(run, check=check, seed=arguments.seed, until=until, user=user)
         lines = in_namespace(body, user=user)
         failed = failed or len(lines) > 1
         sys.stdout.write("".join(f"{line}\n" for line in lines))
