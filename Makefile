@@ -113,6 +113,18 @@ engines: $(DEV)  ## compare with what real Docker, podman and containerd (ENGINE
 	@tools/setup engines
 	@$(BIN)/python -m tools.engines $(ENGINES)
 
+.PHONY: xfstests
+xfstests: $(DEV)  ## run the overlay group of XFSTESTS=path, built, with check as fsck.overlay (as root, an hour)
+	@test -n "$(XFSTESTS)" || { echo "name a built checkout: make xfstests XFSTESTS=path" \
+		"TESTS='overlay/045 overlay/046 overlay/056'" >&2; exit 2; }
+	@$(BIN)/python -m tools.oracles.xfstests "$(XFSTESTS)" $(TESTS)
+
+.PHONY: unionmount
+unionmount: $(DEV)  ## judge what the suite in UNIONMOUNT=path leaves, also after commit, deref and trim (as root)
+	@test -n "$(UNIONMOUNT)" || { echo "name a checkout of unionmount-testsuite:" \
+		"make unionmount UNIONMOUNT=path" >&2; exit 2; }
+	@$(BIN)/python -m tools.oracles.unionmount "$(UNIONMOUNT)" $(ARGUMENTS)
+
 .PHONY: generate
 generate: $(DEV)  ## write the completions, manual pages and tables of the docs anew
 	@$(BIN)/python tools/generate.py

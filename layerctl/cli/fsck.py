@@ -12,7 +12,7 @@ import click
 from layerctl.codecs.request import Request
 from layerctl.diagnosing.catalogue.marks import CAUSES
 from layerctl.errors import LayerctlError, RequestError
-from layerctl.model import Severity
+from layerctl.model import Severity, Stack
 from layerctl.render.errors import report
 from layerctl.render.working import fault_lines
 from layerctl.usecases.stacks import from_flags
@@ -48,16 +48,30 @@ def command(
     stack = from_flags(Request(fstype="overlay", options=options))
     code, repair = OK, "ask" if everything else "safe" if safe else None
     if repair is not None:
-        with repairing(stack, repair, quarantine=True, healed=True) as steps:
-            code = CORRECTED if list(do(steps)) else OK
-    with checking(stack, None) as (view, faults):
-        found: list[Fault] = list(faults)
-        places = dict(enumerate(view.layers)) | {WORK: stack.work or ""}
-        unread = view.resolver.reasons.kept
+        code = _mend(stack, repair, healed=False)
+    found, places, unread = _find(stack)
+    if repair is not None and not any(map(_counts, found)):
+        code |= _mend(stack, repair, healed=True)
     if verbose or found:
         click.echo("\n".join(fault_lines(found, places)))
-    open_ = [fault for fault in found if CAUSES[fault.cause].severity is not Severity.INFO]
-    return code | (UNCORRECTED if open_ else OK) | (FAILED if unread else OK)
+    return code | (UNCORRECTED if any(map(_counts, found)) else OK) | (FAILED if unread else OK)
+
+
+def _mend(stack: Stack, repair: str, *, healed: bool) -> int:
+    with repairing(stack, repair, quarantine=True, healed=healed) as steps:
+        return CORRECTED if list(do(steps)) else OK
+
+
+def _find(stack: Stack) -> tuple[list[Fault], dict[int, str], bool]:
+    """Return the faults, the places of layers, and whether something could not be read."""
+    with checking(stack, None) as (view, faults):
+        found = list(faults)
+        places = dict(enumerate(view.layers)) | {WORK: stack.work or ""}
+        return found, places, bool(view.resolver.reasons.kept)
+
+
+def _counts(fault: Fault) -> bool:
+    return CAUSES[fault.cause].severity is not Severity.INFO
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -222,3 +222,18 @@ def test_a_read_only_lower_layer_is_reported_and_the_rest_is_mended(lab: Path) -
     found = layerctl_json("check", "--repair", "-u", "u", "-l", "l", code=1)["faults"]
     assert [(one["cause"], one["class"]) for one in found] == [("whiteout-not-merged", "report")]
     assert not os.path.lexists(lab / "u/x")
+
+
+@pytest.mark.namespace
+def test_a_directory_that_was_renamed_back_has_no_fault(lab: Path) -> None:
+    for name in ("u", "w", "m"):
+        directory(lab / name)
+    file(lab / "l/d/x")
+    options = "redirect_dir=on"
+    with Mounted(make_case(str(lab), [f"{lab}/l"], upper=f"{lab}/u", options=options)):
+        directory(lab / "m/other")
+        (lab / "m/d").rename(lab / "m/other/d")
+        (lab / "m/other/d").rename(lab / "m/d")
+    assert os.getxattr(lab / "u/d", "trusted.overlay.redirect") == b"/d"
+    stack = ("-u", f"{lab}/u", "-l", f"{lab}/l", "-o", options)
+    assert layerctl("check", *stack).stdout == "no faults found\n"

@@ -83,15 +83,17 @@ class Redirects:
         by_end: dict[Place, list[_Redirected]] = {}
         for one in self._found:
             by_end.setdefault(one.end, []).append(one)
-            yield from self._uncovered(overlay, one)
         for some in by_end.values():
             first, *others = sorted(some, key=lambda one: (-one.layer, one.place))
+            yield from self._uncovered(overlay, first, sure=not others)
             for one in others:
-                self._pairs.append((first.path, one.path))
+                self._pairs += [(first.path, one.path), (one.old, one.path)]
                 seen = f"'{first.path}' and '{one.path}' lead to one directory"
                 yield Fault("redirect-twice", one.layer, one.place, seen, _ASK, one.drop)
 
-    def _uncovered(self, overlay: Overlay, one: _Redirected) -> Iterator[Fault]:
+    def _uncovered(self, overlay: Overlay, one: _Redirected, *, sure: bool) -> Iterator[Fault]:
+        if one.old == one.path:  # it was renamed back
+            return
         resolver = overlay if one.layer == 0 else overlay.below(one.layer)
         found = look(resolver, one.old)
         found.close()
@@ -105,7 +107,8 @@ class Redirects:
         if found.parts[0].layer > 0:
             mend = cover(resolver, one.layer, one.old)
             # Without an upper copy the kernel shows both, and two redirects may be meant otherwise.
-            mending = _ASK if one.layer >= overlay.first_lower or found.redirects else _SAFE
+            sure = sure and one.layer < overlay.first_lower and not found.redirects
+            mending = _SAFE if sure else _ASK
             yield Fault("redirect-uncovered", one.layer, one.place, seen, mending, mend)
         else:  # a directory of the same layer is merged with it
             yield Fault("redirect-twice", one.layer, one.place, seen, _ASK, one.drop)

@@ -1,0 +1,1 @@
+"""Foreign test suites as judges: each takes a checkout of the suite by path."""
