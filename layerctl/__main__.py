@@ -20,6 +20,10 @@ def program() -> NoReturn:
             from layerctl.cli import fsck  # here, so that other commands do not load it
 
             raise SystemExit(fsck.main(sys.argv[1:]))
+        if sys.argv[0].endswith("mount.layerctl"):
+            from layerctl.cli import mount_helper  # as above
+
+            raise SystemExit(mount_helper.main(sys.argv[1:]))
         from layerctl.cli import main  # here, so that a missing library can be reported
     except ImportError as failed:
         from layerctl.cli.libraries import missing

@@ -30,6 +30,10 @@ program()
 """
 
 
+#: What mount(8) runs for `mount -t layerctl`.
+HELPER = "mount.layerctl"
+
+
 def version() -> str:
     """Return the version, without importing the program."""
     match = re.search(r'__version__ = "(.*)"', (ROOT / "layerctl" / "__init__.py").read_text())
@@ -46,6 +50,11 @@ def library(prefix: Path) -> tuple[Path, bool]:
     return prefix / "lib" / f"python3.{sys.version_info.minor}" / names[0], False
 
 
+def programs(prefix: Path) -> Path:
+    """Return where helpers of mount(8) go, which it looks for in /sbin alone."""
+    return Path("/sbin") if prefix in (Path("/usr"), Path("/usr/local")) else prefix / "sbin"
+
+
 def files(prefix: Path) -> Iterator[tuple[Path, bytes, int]]:
     """Yield every file's installed path, content and mode."""
     where, found = library(prefix)
@@ -60,6 +69,7 @@ def files(prefix: Path) -> Iterator[tuple[Path, bytes, int]]:
     path = "" if found else f"\nsys.path.insert(0, {str(where)!r})"
     script = SCRIPT.format(python=sys.executable, path=path)
     yield prefix / "bin" / "layerctl", script.encode(), 0o755
+    yield programs(prefix) / HELPER, script.encode(), 0o755
     shared = WHEEL["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
     for name, target in shared.items():
         source = ROOT / name
@@ -128,6 +138,10 @@ def main() -> int:
         # themselves.
         compileall.compile_dir(library(prefix)[0] / "layerctl", quiet=1)
         sys.stderr.write(f"install: installed {prefix}/bin/layerctl, for {sys.executable}\n")
+        helper = programs(prefix) / HELPER
+        sys.stderr.write(f"install: installed {helper}, for mount -t layerctl\n")
+        if helper.parent != Path("/sbin"):
+            sys.stderr.write(f"install: mount(8) looks for helpers in /sbin: link {helper} there\n")
         if str(prefix / "bin") not in os.environ.get("PATH", "").split(os.pathsep):
             sys.stderr.write(f"install: {prefix}/bin is not in PATH\n")
     return 0

@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 
-from layerctl.kernel import beneath
+from layerctl.kernel import beneath, syscalls
 
 _WAITING_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 #: The limit of open files to assume if it cannot be read.
@@ -76,6 +76,15 @@ def inside(directory: str | None) -> Iterator[None]:
     finally:
         os.fchdir(here)
         os.close(here)
+
+
+def enter_mounts_of(name: str) -> None:
+    """Enter a mount namespace (setns(2)): a file that stands for it, or a process id."""
+    fd = os.open(f"/proc/{name}/ns/mnt" if name.isdecimal() else name, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        syscalls.setns(fd, syscalls.CLONE_NEWNS)
+    finally:
+        os.close(fd)
 
 
 def close(fd: int) -> None:

@@ -10,15 +10,17 @@ import os.path
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from layerctl.codecs import helper
 from layerctl.codecs.escape import backslash_escape, octal_encode
 from layerctl.codecs.words import split_options
 from layerctl.errors import RefusedError
 from layerctl.kernel.facts import Facts
 from layerctl.model import Role, Stack
-from layerctl.mounting.forms import cannot, for_mount8, long_values, type_word
+from layerctl.mounting.forms import cannot, for_mount8, long_values, refuse_quotes, type_word
 from layerctl.mounting.plan import paths_of, size
 from layerctl.rules.aufs import is_writable, with_permissions
 from layerctl.rules.filesystems import IN_MEMORY
+from layerctl.rules.flags import spelled
 from layerctl.rules.limits import MAX_VALUE
 
 #: systemd takes unit names of up to 255 bytes (UNIT_NAME_MAX).
@@ -60,8 +62,8 @@ def fstab(stack: Stack, source: str, target: str, lost: Sequence[str] = ()) -> s
     It waits for the mounts that each directory is on. `lost` are directories that are created at
     each boot: with them it waits for tmpfiles.d too.
     """
-    options = for_mount8(stack)
-    if long_values(options):
+    options, kind = _by_mount8(stack)
+    if kind != helper.TYPE and long_values(options):
         raise cannot(
             f"an option is longer than {MAX_VALUE} bytes",
             "util-linux 2.39 and later pass each option to fsconfig(2), which has that limit",
@@ -70,10 +72,19 @@ def fstab(stack: Stack, source: str, target: str, lost: Sequence[str] = ()) -> s
     asked = split_options(options, escapes=stack.fstype != "aufs")
     words = [word for word in _waiting(stack, lost) if word not in asked]
     fields = [octal_encode(source, _BLANKS + "#")]  # a line that begins with it is a comment
-    others = (target, type_word(stack), ",".join([*filter(None, [options]), *words]))
+    others = (target, kind, ",".join([*filter(None, [options]), *words]))
     # systemd reads by getmntent(3), which undoes no other escapes
     fields += [octal_encode(field, _BLANKS) for field in others]
     return " ".join([*fields, "0", "0"])
+
+
+def _by_mount8(stack: Stack) -> tuple[str, str]:
+    """Return the options and the type for mount(8); layerctl is its helper where it must be."""
+    if not stack.is_mapped:
+        return for_mount8(stack), type_word(stack)
+    options = ",".join([*spelled(stack.flags), *helper.encode(stack)])
+    refuse_quotes(options)
+    return options, helper.TYPE
 
 
 def _waiting(stack: Stack, lost: Sequence[str]) -> list[str]:
@@ -96,7 +107,7 @@ def unit(stack: Stack, source: str, target: str, lost: Sequence[str] = ()) -> st
 
     Raises RefusedError if a unit cannot hold the names.
     """
-    options = for_mount8(stack)
+    options, kind = _by_mount8(stack)
     name = unit_name(target)
     if size(name) > _MAX_UNIT_NAME:
         raise _no_unit(f"its name would have {size(name)} bytes; the limit is {_MAX_UNIT_NAME}")
@@ -105,7 +116,7 @@ def unit(stack: Stack, source: str, target: str, lost: Sequence[str] = ()) -> st
             "a name contains control characters or invalid UTF-8, or ends in a space or backslash, "
             "which a unit file cannot express"
         )
-    if long_values(options):
+    if kind != helper.TYPE and long_values(options):
         raise _no_unit(
             f"an option is longer than {MAX_VALUE} bytes, the limit of newer versions of mount(8)"
         )
@@ -124,7 +135,7 @@ def unit(stack: Stack, source: str, target: str, lost: Sequence[str] = ()) -> st
             "[Mount]",
             f"What={_specifiers(source)}",
             f"Where={_specifiers(target)}",
-            f"Type={type_word(stack)}",
+            f"Type={kind}",
             f"Options={_specifiers(options)}",
             "",
             "[Install]",

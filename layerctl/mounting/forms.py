@@ -76,12 +76,17 @@ def type_word(stack: Stack) -> str:
 def for_mount8(stack: Stack) -> str:
     """Return an option string that mount(8) passes on unchanged. Raises RefusedError."""
     options = option_string(stack)
-    if any(word.count('"') % 2 for word in split_options(options, escapes=stack.fstype != "aufs")):
+    refuse_quotes(options, escapes=stack.fstype != "aufs")
+    return options
+
+
+def refuse_quotes(options: str, *, escapes: bool = True) -> None:
+    """Raise RefusedError for options that mount(8) would not split where they should be."""
+    if any(word.count('"') % 2 for word in split_options(options, escapes=escapes)):
         raise cannot(
             "a name contains a double quote",
             "mount(8) takes it for the start of a quoted value, and has no escape for it",
         )
-    return options
 
 
 def _comma_guarded(path: str) -> str:

@@ -66,6 +66,8 @@ def form_notes(prepared: Prepared, form: str) -> tuple[str, ...]:
             f"create before mounting: {names} (with mkdir -p, or with the output of --print "
             "tmpfiles)"
         )
+    if prepared.stack.is_mapped and form in ("fstab", "unit"):
+        out.append("mount(8) needs /sbin/mount.layerctl for this type (make install installs it)")
     if missing and form == "tmpfiles":
         out.append(
             "create them now with systemd-tmpfiles --create FILE; at boot it runs after the mounts "
