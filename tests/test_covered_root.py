@@ -14,6 +14,7 @@ from tests.support import import_everything
 from tests.support.mounting import grow
 
 BIND = syscalls.MS_BIND
+MOVE = 8192
 
 
 def _chroot(root: Path, body: Callable[[], None]) -> None:
@@ -21,6 +22,7 @@ def _chroot(root: Path, body: Callable[[], None]) -> None:
     import traceback
 
     import_everything()
+    import encodings.ascii  # noqa: F401 - as above
     child = os.fork()
     if child == 0:
         try:
@@ -123,3 +125,32 @@ def test_over_the_root_after_pivot_root(lab: Path) -> None:
     _chroot(lab / "root", body)
     rows = {tuple(line.split()[:2]) for line in (lab / "out").read_text().splitlines()[1:]}
     assert rows == {("etc/a.x", "deleted"), ("new.x", "added")}
+
+
+@pytest.mark.namespace
+def test_a_root_whose_layers_were_moved_into_it(
+    lab: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As an initramfs leaves it: the mounts of the layers are older than the root."""
+    from layerctl.cli.main import main
+
+    grow(lab, "run", "new", "proc")
+    syscalls.mount("run", str(lab / "run"), "tmpfs", 0, "")
+    grow(lab, "run/low/a.x", "run/low/b.x", "run/low/run", "run/low/proc", "run/changes", "proc")
+    syscalls.mount("changes", str(lab / "run/changes"), "tmpfs", 0, "")
+    grow(lab, "run/changes/u", "run/changes/w")
+    syscalls.mount("proc", str(lab / "proc"), "proc", 0, "")
+
+    def body() -> None:
+        options = "lowerdir=/run/low,upperdir=/run/changes/u,workdir=/run/changes/w"
+        syscalls.mount("overlay", "/new", "overlay", 0, options)
+        for name in ("run", "proc"):
+            syscalls.mount(f"/{name}", f"/new/{name}", "", MOVE, "")
+        os.chroot("/new")
+        os.chdir("/")
+        os.unlink("/a.x")
+        assert main(["inspect", "changes", "/", "--raw", "--noheadings"]) == 0
+        assert main(["doctor", "/"]) == 0
+
+    _chroot(lab, body)
+    assert "a.x" in capfd.readouterr().out

@@ -86,8 +86,10 @@ class MountTable:
 
     def cover(self, path: str) -> MountEntry | None:
         """Return a younger mount that may cover a path, or None."""
-        if self._root.mount_id in self._own:
-            return self._root
+        if self._root.mount_id in self._own:  # what is older was moved to it, with its name
+            moved = self.walk(path, lambda _: True)
+            older = self._order.get(moved.mount_id, self._since) < self._since
+            return None if older else self._root
         then = self.walk(path, lambda one: not self.is_younger(one))
         now = self.walk(path, lambda _: True)
         return None if then.mount_id == now.mount_id else now
@@ -123,6 +125,8 @@ class MountTable:
         """
         gone = set() if gone is None else gone
         targets: list[str] = []
+        if self._root.mount_id in self._own:
+            return targets
         while True:
             first = next((one for one in self._chain(path, gone) if unwanted(one)), None)
             if first is None:
