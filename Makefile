@@ -49,6 +49,11 @@ test-aufs: $(DEV)  ## run the aufs tests on KERNEL=path/to/bzImage (as root)
 		"aufs6.1, configured with AUFS_FS, ext4, xfs, loop, 9p and virtio as y)" >&2; exit 2; }
 	@tools/kernels "$(abspath $(KERNEL))" -- tests/test_live_aufs.py
 
+BOOTS = systemd initramfs-tools dracut
+.PHONY: test-boot
+test-boot: $(DEV)  ## boot a Debian: fstab lines and units by systemd, an overlayed root (BOOTS=..., as root)
+	@$(BIN)/python -m tools.boot $(BOOTS)
+
 .PHONY: check
 check: $(DEV)  ## run ruff, mypy --strict, import-linter, vulture and the rules of the house
 	@$(BIN)/ruff check --quiet
@@ -139,7 +144,7 @@ golden: $(DEV)  ## write the expected outputs of the tests anew
 
 .PHONY: clean
 clean:  ## remove what the other targets made
-	@rm -rf .venv .venv-* .kernels .mutation .engines build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .venv-* .kernels .mutation .engines .boot build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find layerctl tests tools -name __pycache__ -prune -exec rm -rf {} +
 
 $(RUN): pyproject.toml tools/setup

@@ -18,6 +18,9 @@ from layerctl.errors import RefusedError
 from layerctl.kernel import beneath, child, mounts, syscalls
 from layerctl.model import Extent, IdMap
 
+#: The file name in the error of a user namespace that cannot be created.
+UNSHARE = "unshare"
+
 
 class Owner(NamedTuple):
     """The user and group id of a file."""
@@ -29,7 +32,8 @@ class Owner(NamedTuple):
 def namespace(ids: IdMap) -> int:
     """Return a descriptor of a user namespace with these maps.
 
-    Raises OSError: EPERM if the caller may not map such ids, EINVAL if the kernel refuses a map.
+    Raises OSError, of UNSHARE if there can be no new user namespace here; EPERM if the caller may
+    not map such ids.
     """
     reader, writer = os.pipe()
     pid = child.fork(reader, writer)
@@ -45,7 +49,7 @@ def namespace(ids: IdMap) -> int:
     try:
         answer = os.read(reader, 1) or b"\xff"
         if answer != b"\0":
-            raise OSError(answer[0], os.strerror(answer[0]))
+            raise OSError(answer[0], os.strerror(answer[0]), UNSHARE)
         for name, found in (("uid_map", ids.uids), ("gid_map", ids.gids)):
             _write(f"/proc/{pid}/{name}", found)
         return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)

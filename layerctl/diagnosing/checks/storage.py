@@ -264,7 +264,15 @@ def mappable(stack: Stack, facts: Facts) -> Iterator[Clue]:
             continue
         values = {"path": layer.path, "lower": layer.path}
         name = f"{layer.role} {layer.path}"
-        if probe.stage == "uid_map":
+        if probe.stage == "unshare":
+            seen = f"no user namespace can be created here: {os.strerror(probe.error)}"
+            fix = (
+                "Run the command outside of chroot(8), where the kernel creates no user namespace, "
+                "and where a policy does not forbid them."
+            )
+            commands = ("cat /proc/sys/user/max_user_namespaces",)
+            yield Clue("idmapping-refused", (seen,), values, fix=fix, commands=commands)
+        elif probe.stage == "uid_map":
             seen = f"a user namespace with the map cannot be created: {os.strerror(probe.error)}"
             fix = "Map only ids that this user namespace has, or run the command as root on the "
             yield Clue("idmapping-refused", (seen,), values, fix=f"{fix}host.")

@@ -54,7 +54,8 @@ def _namespace(ids: IdMap) -> int | OSError:
 
 def _probe(path: str, ids: IdMap, space: int | OSError) -> MapProbe:
     if isinstance(space, OSError):
-        return MapProbe("uid_map", space.errno or 0)
+        stage = "unshare" if space.filename == idmap.UNSHARE else "uid_map"
+        return MapProbe(stage, space.errno or 0)
     try:
         with beneath.opened(path) as name:
             fd = os.open(name, os.O_PATH | os.O_CLOEXEC)
