@@ -18,11 +18,11 @@ MOVE = 8192
 
 
 def _chroot(root: Path, body: Callable[[], None]) -> None:
-    import resource  # noqa: F401 - cannot be imported inside
+    import encodings.ascii  # noqa: F401 - cannot be imported inside
+    import resource  # noqa: F401 - as above
     import traceback
 
     import_everything()
-    import encodings.ascii  # noqa: F401 - as above
     child = os.fork()
     if child == 0:
         try:
