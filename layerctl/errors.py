@@ -70,6 +70,15 @@ ERRORS: dict[str, ErrorKind] = {
     row.id: row
     for row in (
         ErrorKind(
+            "no-such-partition",
+            EXIT_NOT_FOUND,
+            "A disk image does not have the partition",
+            "FILE:NUMBER is a partition of a disk image, as counted by GPT or MBR; logical ones "
+            "begin at 5.",
+            "List the partitions.",
+            ("sfdisk --list FILE",),
+        ),
+        ErrorKind(
             "layer-unreachable",
             EXIT_NOT_FOUND,
             "A layer is reachable only through its mount",
@@ -237,12 +246,22 @@ ERRORS: dict[str, ErrorKind] = {
             "Use a directory of that filesystem as the layer.",
         ),
         ErrorKind(
-            "tmpfs-not-mounted",
+            "not-attached",
             EXIT_REFUSED,
-            "The tmpfs of mount --tmpfs cannot be mounted",
-            "The kernel refused it, or there is no directory for it.",
-            "Mount a tmpfs, and use directories of it with -u and -w.",
-            ("mount -t tmpfs -o mode=0755 tmpfs DIR",),
+            "An image, or the tmpfs of mount --tmpfs, cannot be mounted",
+            "The kernel refused it, or there is no loop device or directory for it. An image whose "
+            "journal must be replayed cannot be mounted read-only.",
+            "Read the kernel log; repair an image with the fsck program of its filesystem.",
+            ("dmesg | tail",),
+        ),
+        ErrorKind(
+            "image-unknown",
+            EXIT_REFUSED,
+            "A file has no filesystem that can be a layer",
+            "Images of squashfs, erofs, ext4, xfs, btrfs and iso9660 are recognised, and the "
+            "partitions of GPT and MBR disks, as FILE:NUMBER.",
+            "Mount it, and name the directory.",
+            ("blkid FILE",),
         ),
         ErrorKind(
             "file-without-data",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,13 +12,15 @@ from pathlib import Path
 import pytest
 
 from layerctl.kernel import mounts, own_places
-from layerctl.rules.overlay import is_own_tmpfs
+from layerctl.rules.overlay import own_place
 from tests.support import layerctl, layerctl_json
+from tests.support.images import own_run
 
 PLACES = Path("/run/layerctl")
 
 
 def layers(lab: Path) -> None:
+    own_run()
     for name in ("a", "b", "m", "again"):
         (lab / name).mkdir()
     (lab / "a/file").write_text("x")
@@ -27,7 +30,7 @@ def layers(lab: Path) -> None:
 def left() -> list[str]:
     """Return the places and mounts that exist."""
     names = os.listdir(PLACES) if PLACES.exists() else []
-    return names + [one.target for one in mounts.entries() if is_own_tmpfs(one.target)]
+    return names + [one.target for one in mounts.entries() if own_place(one.target)]
 
 
 @pytest.mark.namespace
@@ -44,10 +47,11 @@ def test_only_the_mount_holds_the_tmpfs(lab: Path) -> None:
 
 @pytest.mark.namespace(user=True)
 def test_in_a_user_namespace(lab: Path) -> None:
-    layers(lab)
+    for name in ("a", "m"):
+        (lab / name).mkdir()
     assert layerctl("mount", "--tmpfs", "-l", "a", "m").returncode == 0
     (lab / "m/new").write_text("x")
-    assert not [one for one in mounts.entries() if is_own_tmpfs(one.target)]
+    assert not [one for one in mounts.entries() if own_place(one.target)]
 
 
 @pytest.mark.namespace
@@ -83,14 +87,16 @@ def test_a_failure_leaves_nothing(words: tuple[str, ...], code: int, error: str,
 def test_what_a_killed_run_left_is_removed(lab: Path) -> None:
     layers(lab)
     code = (
-        "import os, signal\n"
+        "import contextlib, os, signal\n"
         "from layerctl.kernel import own_places\n"
-        "with own_places.tmpfs(''): os.kill(os.getpid(), signal.SIGKILL)"
+        "own_places.tmpfs('', contextlib.ExitStack())\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
     )
     killed = subprocess.run([sys.executable, "-c", code], check=False)
     assert killed.returncode == -signal.SIGKILL
     assert len(left()) == 2
-    with own_places.tmpfs(""):
+    with contextlib.ExitStack() as closing:
+        own_places.tmpfs("", closing)
         assert len(left()) == 2
         assert layerctl("mount", "--tmpfs", "-l", "a", "m").returncode == 0
         assert len(left()) == 2  # that of this process, which is in use

@@ -16,7 +16,14 @@ from layerctl.model import Severity
 from layerctl.mounting.plan import APIS, FORMS, Plan
 from layerctl.mounting.prepare import Prepared
 from layerctl.render.errors import finding_line, note
-from layerctl.usecases.mount import MountRequest, carry_out, failing, plan_mount, prepare_mount
+from layerctl.usecases.mount import (
+    MountRequest,
+    carry_out,
+    failing,
+    names_images,
+    plan_mount,
+    prepare_mount,
+)
 
 _VOLATILE = (
     "volatile: nothing is synced, so the upper layer must be discarded after a crash (layerctl "
@@ -99,11 +106,11 @@ def command(
         request = request._replace(options=(*request.options, "volatile"))
         notes = (*notes, _VOLATILE)
     asked = MountRequest(request, source, target, mkdir, aufs_xino, notes)
-    if tmpfs is None:
+    if tmpfs is None and not names_images(request):
         return _mount(asked, form, api, dry_run=dry_run, as_json=as_json)
-    from layerctl.usecases.own_upper import on_tmpfs  # few mounts have one
+    from layerctl.usecases.holding import held  # few mounts hold more than directories
 
-    with on_tmpfs(asked, tmpfs, apart=dry_run or form is not None) as asked:
+    with held(asked, tmpfs, apart=dry_run or form is not None) as asked:
         return _mount(asked, form, api, dry_run=dry_run, as_json=as_json)
 
 
@@ -126,15 +133,15 @@ def _mount(
     asked: MountRequest, form: str | None, api: str | None, *, dry_run: bool, as_json: bool
 ) -> int:
     prepared = prepare_mount(asked)
-    if form is not None and not asked.own_upper:
-        return _print(prepared, form)
-    if form is not None:
+    if form is not None and (asked.own_upper or asked.places):
         raise RequestError(
             "usage",
-            "--tmpfs cannot be combined with --print",
-            why="the tmpfs has no name that another program could use",
-            hint="mount a tmpfs, and use directories of it with -u and -w",
+            "--tmpfs and images cannot be combined with --print",
+            why="what only this mount holds has no name that another program could use",
+            hint="mount a tmpfs or the image with a line of its own, and name directories of it",
         )
+    if form is not None:
+        return _print(prepared, form)
     if dry_run:
         return _dry_run(prepared, api, as_json=as_json)
 

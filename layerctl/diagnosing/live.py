@@ -13,7 +13,7 @@ from layerctl.kernel.facts.overlay import ask_for_room, storage
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import MountEntry, Stack
 from layerctl.rules.engines import of_mount
-from layerctl.rules.overlay import is_own_tmpfs
+from layerctl.rules.overlay import own_place
 
 
 def examine(mounted: Mounted, stack: Stack, container: str = "", *, probe: bool = False) -> Report:
@@ -50,7 +50,7 @@ def _examine(
     probe: bool,
 ) -> Report:
     facts = gather(stack, None)
-    if stack.upper is not None and is_own_tmpfs(stack.upper):
+    if stack.upper is not None and own_place(stack.upper):
         left = storage(mounted.entry.target)  # that of the upper layer, which nothing else reaches
         facts = facts._replace(overlay=facts.overlay._replace(storage=left))
     if probe:

@@ -144,7 +144,7 @@ def unopened(error: OSError) -> LayerctlError:
             why="layerctl needs to read the layers themselves",
             hint="run the command as root, or as the owner of the layers",
         )
-    if overlay_rules.is_own_tmpfs(path):
+    if overlay_rules.own_place(path):
         return NotFoundError(
             "layer-unreachable",
             f"layer {path} is reachable only through its mount",

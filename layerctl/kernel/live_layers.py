@@ -26,6 +26,7 @@ from layerctl.kernel.mount_table import MountTable
 from layerctl.kernel.mounts import Mounted
 from layerctl.kernel.processes import mount_namespace, pids
 from layerctl.model import MountEntry
+from layerctl.rules.overlay import OWN_LOOP, own_place
 
 #: How many names of a layer, and of one directory in it, are compared with the mount before the
 #: search gives up.
@@ -268,6 +269,9 @@ def _attempts(table: MountTable, path: str, *, everywhere: bool) -> Iterator[_At
 
     Unless `everywhere`, only beneath the mounts that cover the path.
     """
+    place = own_place(path)
+    if place is not None and place.startswith(OWN_LOOP):
+        yield True, lambda: _in_image(int(place.removeprefix(OWN_LOOP)))
     mount = table.then(path)
     if mount is not None and everywhere:
         yield True, uncover.copying(mount, path[len(mount.target.rstrip("/")) :])
@@ -284,6 +288,16 @@ def _attempts(table: MountTable, path: str, *, everywhere: bool) -> Iterator[_At
             yield False, _opening(f"{one.target}{path}")
     for root in _other_roots():
         yield False, _opening(f"{root}{path}")
+
+
+def _in_image(number: int) -> int:
+    from layerctl.kernel import disk_images  # few layers are images
+
+    mount = disk_images.reopen(number)
+    try:
+        return layers.open_root(f"/proc/self/fd/{mount}")
+    finally:
+        os.close(mount)
 
 
 def _opening(path: str) -> Callable[[], int]:

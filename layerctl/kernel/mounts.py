@@ -124,6 +124,8 @@ def describe(entry: MountEntry, sysfs: str = AUFS_SYSFS) -> Mounted:
                 notes.append(f"the branches cannot be read: {error.strerror}: {error.filename}")
     else:
         stack = _overlay_stack(entry.super_options)
+        if "layerctl" in entry.super_options:
+            notes += _images(stack)
     flags = [flag for flag in entry.mount_options if flag not in ("rw", "ro")]
     flags += [flag for flag in stack.flags if flag not in ("rw", "ro")]
     read_only = "ro" in stack.flags or "ro" in entry.mount_options
@@ -164,6 +166,14 @@ def find(target: str, mountinfo_path: str = SELF_MOUNTINFO) -> MountEntry:
                 return entry
             raise _not_mounted(target, entry)
     raise _not_mounted(target, None)
+
+
+def _images(stack: Stack) -> list[str]:
+    """Return a note for each layer that is an image which only the mount holds."""
+    from layerctl.kernel import disk_images  # few layers are images
+
+    images = ((number, disk_images.named(one.path)) for number, one in enumerate(stack.layers))
+    return [f"layer {number} is the image {image}" for number, image in images if image]
 
 
 def find_below(target: str) -> tuple[MountEntry, str]:

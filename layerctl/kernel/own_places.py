@@ -10,35 +10,52 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from typing import NamedTuple
 
 from layerctl.kernel import beneath, locks, syscalls
-from layerctl.rules.overlay import OWN_TMPFS, is_own_tmpfs
+from layerctl.rules.overlay import OWN_LOOP, OWN_TMPFS, own_place
 
 #: Where root has them; other users have them in the directory for temporary files.
 _ROOT = "/run/layerctl"
 
 
-@contextlib.contextmanager
-def tmpfs(size: str) -> Iterator[str]:
-    """Mount a tmpfs; yield the directory, which is gone afterwards. Raises OSError.
+def tmpfs(size: str, closing: contextlib.ExitStack) -> str:
+    """Mount a tmpfs; return the directory, which is gone when `closing` is closed. Raises OSError.
 
     `size` is what tmpfs(5) takes for its option of that name; empty for half of the memory.
     """
     options = "mode=0755" + (f",size={size}" if size else "")
-    with contextlib.ExitStack() as closing:
-        above, prefix = _above(closing)
-        _sweep(above, prefix)
-        name = f"{prefix}{OWN_TMPFS}{os.urandom(8).hex()}"
-        made = beneath.make(name, above, 0o700)
-        closing.callback(os.close, made)
-        identity = beneath.identity(made)
-        closing.callback(beneath.remove, name, above, identity)
-        _lock(".", made, closing)
-        syscalls.mount("layerctl", beneath.name_of(made), "tmpfs", 0, options)
-        closing.callback(_detach, name, above)
-        _lock(name, above, closing)
-        yield f"{os.readlink(beneath.name_of(above)).rstrip('/')}/{name}"
+    return _mount(OWN_TMPFS, _Mount("layerctl", "tmpfs", 0, options), closing)
+
+
+def image(number: int, fstype: str, options: str, closing: contextlib.ExitStack) -> str:
+    """Mount a loop device read-only, as `tmpfs` does a tmpfs."""
+    source = f"/dev/{OWN_LOOP}{number}"
+    mount = _Mount(source, fstype, syscalls.MS_RDONLY, options)
+    return _mount(f"{OWN_LOOP}{number}", mount, closing)
+
+
+class _Mount(NamedTuple):
+    """What is mounted, as mount(2) has it."""
+
+    source: str
+    fstype: str
+    flags: int
+    options: str
+
+
+def _mount(kind: str, mount: _Mount, closing: contextlib.ExitStack) -> str:
+    above, prefix = _above(closing)
+    _sweep(above, prefix)
+    name = f"{prefix}{kind}-{os.urandom(8).hex()}"
+    made = beneath.make(name, above, 0o700)
+    closing.callback(os.close, made)
+    closing.callback(beneath.remove, name, above, beneath.identity(made))
+    _lock(".", made, closing)
+    syscalls.mount(mount.source, beneath.name_of(made), mount.fstype, mount.flags, mount.options)
+    closing.callback(_detach, name, above)
+    _lock(name, above, closing)
+    return f"{os.readlink(beneath.name_of(above)).rstrip('/')}/{name}"
 
 
 def _above(closing: contextlib.ExitStack) -> tuple[int, str]:
@@ -61,7 +78,7 @@ def _above(closing: contextlib.ExitStack) -> tuple[int, str]:
 def _sweep(above: int, prefix: str) -> None:
     """Remove what killed runs have left: places that nobody has locked."""
     for name in os.listdir(beneath.name_of(above)):
-        if is_own_tmpfs(name) and name.startswith(prefix):
+        if own_place(name) is not None and name.startswith(prefix):
             with contextlib.suppress(OSError), contextlib.ExitStack() as closing:
                 if _lock(name, above, closing):
                     _detach(name, above)

@@ -110,6 +110,14 @@ def is_directory(path: str) -> bool:
     return os.path.isdir(path)
 
 
+def is_image(path: str) -> bool:
+    """Tell whether a path is a regular file, or names a partition of one (FILE:NUMBER)."""
+    if os.path.isdir(path):
+        return False
+    file, colon, number = path.rpartition(":")
+    return os.path.isfile(path) or bool(colon and number.isdecimal() and os.path.isfile(file))
+
+
 def is_plain_directory(path: str) -> bool:
     """Tell whether a name is that of a directory, and of no link to one."""
     try:

@@ -14,6 +14,7 @@ AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
 
 # Flags that are mount options are in layerctl.rules.flags.
+MS_RDONLY = 1
 MS_REMOUNT = 32
 MS_BIND = 4096
 MS_REC = 16384

@@ -167,11 +167,19 @@ def default_work(stack: Stack) -> str | None:
     return work_beside(stack.upper)
 
 
-#: What the name of a tmpfs that a mount has for its own begins with, and how long it is.
-OWN_TMPFS, _OWN_LENGTH = "tmpfs-", 22
+#: What the names of places begin with that only one mount holds, before 16 hexadecimal digits.
+OWN_TMPFS, OWN_LOOP = "tmpfs", "loop"
 
 
-def is_own_tmpfs(path: str) -> bool:
-    """Tell whether a layer's name is below a tmpfs of the mount's own (`kernel.own_places`)."""
-    parts = (part.removeprefix("layerctl.") for part in path.split("/"))
-    return any(part.startswith(OWN_TMPFS) and len(part) == _OWN_LENGTH for part in parts)
+def own_place(path: str) -> str | None:
+    """Return what a layer's name is below if only its mount holds that (`kernel.own_places`).
+
+    That is `tmpfs`, or the name of the loop device of an image (`loop3`); None for other layers.
+    """
+    for part in path.split("/"):
+        kind, dash, digits = part.removeprefix("layerctl.").rpartition("-")
+        if dash and len(digits) == 16:
+            number = kind.removeprefix(OWN_LOOP)
+            if kind == OWN_TMPFS or (number != kind and number.isdecimal()):
+                return kind
+    return None

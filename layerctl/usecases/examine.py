@@ -30,11 +30,18 @@ from layerctl.kernel.facts.gather import gather
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import MountEntry, Stack
 from layerctl.mounting import prepare
+from layerctl.mounting.plan import renamed
 from layerctl.rules.releases import release
 from layerctl.rules.words import shell
 from layerctl.stores import owners
 from layerctl.stores.store import Store
-from layerctl.usecases.mount import to_make, with_default_work, with_more
+from layerctl.usecases.mount import (
+    MountRequest,
+    names_images,
+    to_make,
+    with_default_work,
+    with_more,
+)
 from layerctl.usecases.named import stores_of
 from layerctl.usecases.stacks import from_flags
 from layerctl.usecases.targets import named
@@ -46,10 +53,18 @@ if TYPE_CHECKING:
 def planned_mount(request: Request, target: str | None, *, probe: bool) -> Report:
     """Check a requested mount, whichever program mounts it. Raises RequestError.
 
-    Therefore only the work directory gets a default. With `probe`, filesystems are probed.
+    Therefore only the work directory gets a default. With `probe`, filesystems are probed. Images
+    are attached for it, as `layerctl mount` does, in a mount namespace of this process.
     """
     where = None if target is None else paths.absolute(target)
-    return _plan(from_flags(request), where, probe=probe)
+    stack = from_flags(request)
+    if not names_images(request):
+        return _plan(stack, where, probe=probe)
+    from layerctl.usecases.holding import held  # few mounts hold more than directories
+
+    with held(MountRequest(request, None, "/"), None, apart=True) as asked:
+        stack = renamed(stack, lambda path: asked.places.get(path, path))
+        return _plan(stack, where, probe=probe)
 
 
 def _plan(asked: Stack, where: str | None, *, probe: bool) -> Report:

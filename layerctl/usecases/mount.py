@@ -5,7 +5,7 @@ What few mounts need is imported where they need it: a script pays for every imp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from layerctl.codecs.request import Request, build
@@ -20,7 +20,7 @@ from layerctl.model import Finding, Severity, Stack
 from layerctl.mounting import apply, prepare
 from layerctl.mounting.apply import MountFailedError
 from layerctl.mounting.choose import choose
-from layerctl.mounting.plan import Plan, paths_of
+from layerctl.mounting.plan import Plan, paths_of, renamed
 from layerctl.mounting.prepare import Prepared
 from layerctl.rules import overlay, validity
 from layerctl.rules.options import find
@@ -31,12 +31,16 @@ from layerctl.usecases.stacks import absolute_stack
 Report = Callable[[Plan | None, Mounted, tuple[str, ...]], None]
 
 
+_NO_PLACES: Mapping[str, str] = {}
+
+
 class MountRequest(NamedTuple):
     """A request: layers and options, names, and which defaults may be chosen.
 
     `mkdir` permits to create directories. `aufs_xino` is `auto`, `default`, `none` or a path; None
     if not given. `notes` say where the layers come from. `own_upper` means that the upper
-    and work directories are created, on a tmpfs that only this mount will hold.
+    and work directories are created, on a tmpfs that only this mount will hold; `places` are the
+    directories on which images among the layers are mounted for it.
     """
 
     layers: Request
@@ -46,6 +50,7 @@ class MountRequest(NamedTuple):
     aufs_xino: str | None = None
     notes: tuple[str, ...] = ()
     own_upper: bool = False
+    places: Mapping[str, str] = _NO_PLACES
 
 
 def prepare_mount(asked: MountRequest) -> Prepared:
@@ -61,6 +66,13 @@ def prepare_mount(asked: MountRequest) -> Prepared:
         return prepared
     further = _further(prepared.stack, prepared.facts, prepared.findings)
     return prepared._replace(findings=(*prepared.findings, *further))
+
+
+def names_images(request: Request) -> bool:
+    """Tell whether an image may be among the layers; a word of -o may name one."""
+    layers = (*request.lowers, *request.data)
+    words = any("lowerdir" in text or "datadir" in text for text in request.options)
+    return words or any(map(paths.is_image, layers))
 
 
 def with_more(stack: Stack, facts: Facts, *, probe: bool) -> Facts:
@@ -132,6 +144,8 @@ def _settled(asked: MountRequest) -> tuple[Stack, str | None, tuple[str, ...]]:
             hint="remove it, or use -t aufs",
         )
     stack, default_work = with_default_work(absolute_stack(built))
+    if asked.places:
+        stack = renamed(stack, lambda path: asked.places.get(path, path))
     stack, *notes = prepare.user_xattr(stack, caller())
     _refuse(stack, asked.target)
     if stack.fstype == "aufs":

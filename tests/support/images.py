@@ -49,3 +49,8 @@ def mount_packed(tree: Path, fstype: str, target: Path) -> None:
     else:
         run("mkfs.erofs", "--quiet", image, tree)
     run("mount", "-o", "loop", "-t", fstype, image, target)
+
+
+def own_run() -> None:
+    """Cover /run, in which other tests mount images at the same time."""
+    run("mount", "-t", "tmpfs", "lab", "/run")

@@ -16,7 +16,7 @@ from layerctl.kernel.facts.ignored_markers import IgnoredMarkers
 from layerctl.kernel.holders import Holders
 from layerctl.kernel.mounts import Mounted
 from layerctl.model import MountEntry, Severity, Stack
-from layerctl.rules.overlay import is_own_tmpfs, settings
+from layerctl.rules.overlay import own_place, settings
 from layerctl.rules.words import count
 
 
@@ -68,7 +68,7 @@ def layers_there(live: Live) -> Iterator[Clue]:
     """Find layers that are no longer at their paths."""
     for role, path in roles(live.stack):
         place = live.facts.of(path)
-        if place.error is not None and path.startswith("/") and not is_own_tmpfs(path):
+        if place.error is not None and path.startswith("/") and own_place(path) is None:
             seen = (f"{role} {path}: {os.strerror(place.error)}",)
             yield Clue("layer-gone", seen, {"path": path})
 

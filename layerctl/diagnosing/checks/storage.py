@@ -13,7 +13,7 @@ from layerctl.kernel.facts import FS_CASEFOLD_FL, Directory, Facts, Storage
 from layerctl.kernel.facts.overlay import FEW_INODES, FULL, LITTLE_SPACE
 from layerctl.model import Role, Severity, Stack
 from layerctl.rules import filesystems
-from layerctl.rules.overlay import is_own_tmpfs, work_beside
+from layerctl.rules.overlay import own_place, work_beside
 from layerctl.rules.releases import before
 from layerctl.rules.words import count
 
@@ -157,7 +157,7 @@ def upper_features(stack: Stack, facts: Facts) -> Iterator[Clue]:
 def space(stack: Stack, facts: Facts) -> Iterator[Clue]:
     """The upper filesystem has free space and inodes."""
     upper, left = _upper(stack, facts), facts.overlay.storage
-    own = upper is None and stack.upper is not None and is_own_tmpfs(stack.upper)
+    own = upper is None and stack.upper is not None and own_place(stack.upper)
     if left is None or (is_read_only(upper) if upper is not None else not own):
         return
     on = "the tmpfs of the mount's own" if upper is None else _on(upper)
