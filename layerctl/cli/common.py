@@ -40,8 +40,8 @@ _LAYER_FLAGS: tuple[Decorator, ...] = (
     ),
     click.option(
         "-l", "--lower", "lowers", multiple=True, **_DIR,
-        help="Add a lower layer of an overlay, topmost first. For mount and doctor, DIR may also be an "
-        "image of a filesystem, or FILE:N for partition N of a disk image.",
+        help="Add a lower layer of an overlay, topmost first. To mount, DIR may be an image, or "
+        "FILE:N for partition N of one.",
     ),
     click.option(
         "--data", "data", multiple=True, **_DIR, help="Add a data-only layer, below all lower "

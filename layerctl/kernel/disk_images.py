@@ -211,7 +211,7 @@ def reopen(number: int) -> int:
 
 
 def named(path: str) -> str | None:
-    """Return the image that a layer of a live mount is, None if it is none that is attached."""
+    """Return the image that a layer of a live mount is on, None for other layers."""
     place = own_place(path)
     if place is None or place == OWN_TMPFS:
         return None

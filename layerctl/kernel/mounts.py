@@ -12,6 +12,7 @@ from layerctl.codecs import mountinfo, overlay
 from layerctl.errors import NotFoundError
 from layerctl.kernel.paths import absolute
 from layerctl.model import Layer, MountEntry, Role, Stack
+from layerctl.rules.overlay import OWN_LOOP
 from layerctl.rules.words import with_article
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def describe(entry: MountEntry, sysfs: str = AUFS_SYSFS) -> Mounted:
                 notes.append(f"the branches cannot be read: {error.strerror}: {error.filename}")
     else:
         stack = _overlay_stack(entry.super_options)
-        if "layerctl" in entry.super_options:
+        if any(f"layerctl{end}{OWN_LOOP}" in entry.super_options for end in "/."):
             notes += _images(stack)
     flags = [flag for flag in entry.mount_options if flag not in ("rw", "ro")]
     flags += [flag for flag in stack.flags if flag not in ("rw", "ro")]

@@ -110,7 +110,7 @@ def _unknown(path: str, fd: int, *, whole: bool) -> LayerctlError:
         why = f"it is a disk with partitions: {', '.join(map(str, sorted(known)))}"
         hint = f"name one of them, as {path}:{min(known)}"
     else:
-        why = f"it is none of {', '.join(disk_images.FSTYPES)}"
+        why = f"these are recognised: {', '.join(disk_images.FSTYPES)}"
         hint = "mount it, and name the directory"
     return RefusedError(
         "image-unknown", f"{path} has no filesystem that can be a layer", why=why, hint=hint
