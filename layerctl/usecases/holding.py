@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,6 +17,7 @@ from layerctl.errors import (
 )
 from layerctl.kernel import disk_images, own_places, paths, uncover
 from layerctl.kernel.disk_images import Span
+from layerctl.kernel.process import close
 from layerctl.model import Role
 from layerctl.rules.words import shell
 from layerctl.usecases.mount import MountRequest
@@ -68,11 +68,11 @@ def _images(asked: MountRequest, closing: ExitStack) -> dict[str, str]:
 
 def _attach(path: str, closing: ExitStack) -> str:
     """Mount an image, or a partition of one; return the directory."""
-    numbered = None if os.path.lexists(path) else _PARTITION.fullmatch(path)
+    numbered = None if paths.taken(path) else _PARTITION.fullmatch(path)
     file = path if numbered is None else numbered[1]
     try:
         fd = disk_images.open_image(file)
-        closing.callback(os.close, fd)
+        closing.callback(close, fd)
         span = disk_images.whole(fd)
         if numbered is not None:
             span = _partition(fd, file, int(numbered[2]))
@@ -80,7 +80,7 @@ def _attach(path: str, closing: ExitStack) -> str:
         if fstype is None:
             raise _unknown(path, fd, whole=numbered is None)
         number, device = disk_images.attach(fd, span)
-        closing.callback(os.close, device)
+        closing.callback(close, device)
         options = disk_images.OPTIONS.get(fstype, "")
         return own_places.image(number, fstype, options, closing)
     except OSError as error:
