@@ -9,24 +9,40 @@ from layerctl.kernel import changing, layers
 from layerctl.working.sameness import is_marker, own
 from layerctl.working.steps import Folder, Step, Verb, Words, touch
 
-#: A name in an open directory.
-Place = tuple[str, int]
+#: A name in an open directory; without a name, an open file itself.
+Place = tuple[str | None, int]
 
 
-def copy_file(source: Place, target: Place, prefix: str) -> None:
+def copy_file(
+    source: tuple[str, int],
+    target: tuple[str, int],
+    prefix: str,
+    data: tuple[str, int] | None = None,
+) -> None:
     """Create a copy of what is not a directory, without overlay's own attributes.
 
-    Raises OSError, FileExistsError where the name is taken.
+    `data` is the file with its content, if that is another one. Raises OSError, FileExistsError
+    where the name is taken.
     """
     (name, fd), (to, to_fd) = source, target
     status = os.stat(name, dir_fd=fd, follow_symlinks=False)
-    if stat.S_ISREG(status.st_mode):
-        changing.copy_content(name, fd, to, to_fd)
-    elif stat.S_ISLNK(status.st_mode):
-        changing.symlink(os.readlink(name, dir_fd=fd), to, to_fd)
-    else:
-        changing.mknod(to, to_fd, stat.S_IFMT(status.st_mode) | 0o600, status.st_rdev)
-    copy_attributes(source, target, prefix, (status.st_atime_ns, status.st_mtime_ns))
+    times = status.st_atime_ns, status.st_mtime_ns
+    if not stat.S_ISREG(status.st_mode):
+        if stat.S_ISLNK(status.st_mode):
+            changing.symlink(os.readlink(name, dir_fd=fd), to, to_fd)
+        else:
+            changing.mknod(to, to_fd, stat.S_IFMT(status.st_mode) | 0o600, status.st_rdev)
+        copy_attributes(source, target, prefix, times)
+        return
+    opened = layers.open_file(*(data or source))
+    try:
+        made = changing.copy_content(opened, to, to_fd)
+        try:
+            copy_attributes(source if data else (None, opened), (None, made), prefix, times)
+        finally:
+            os.close(made)
+    finally:
+        os.close(opened)
 
 
 def another_name(first: str, root: Folder, target: Folder, name: str) -> Step:
@@ -51,7 +67,7 @@ def copy_attributes(source: Place, target: Place, prefix: str, times: tuple[int,
     immutable come last. Raises OSError.
     """
     (name, fd), (to, to_fd) = source, target
-    status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+    status = _status(source)
     changing.set_owner(status.st_uid, status.st_gid, to_fd, to)
     if not stat.S_ISLNK(status.st_mode):
         changing.set_mode(status.st_mode, to_fd, to)
@@ -78,7 +94,7 @@ def attribute_words(
     The target may not exist yet: its descriptor is -1 then, in a dry run.
     """
     (name, fd), (to, to_fd) = source, target
-    status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+    status = _status(source)
     words: list[Words] = [
         ("chown", "-h", f"{status.st_uid}:{status.st_gid}", "--", path),
         ("chmod", f"{stat.S_IMODE(status.st_mode):05o}", "--", path),
@@ -96,3 +112,8 @@ def attribute_words(
         if there.get(attribute) != value
     ]
     return (*words, touch(path, times[1]))
+
+
+def _status(place: Place) -> os.stat_result:
+    name, fd = place
+    return os.fstat(fd) if name is None else os.stat(name, dir_fd=fd, follow_symlinks=False)

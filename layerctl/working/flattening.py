@@ -201,14 +201,12 @@ class Flattener:
             if data == source:
                 copying.copy_file((base, fd), (name, target.fd), self._prefix)
                 return
-            status = os.stat(base, dir_fd=fd, follow_symlinks=False)
             data_fd, data_name = self._open(*data)
             try:
-                changing.copy_content(data_name, data_fd, name, target.fd)
+                place = data_name, data_fd
+                copying.copy_file((base, fd), (name, target.fd), self._prefix, place)
             finally:
                 os.close(data_fd)
-            times = status.st_atime_ns, status.st_mtime_ns
-            copying.copy_attributes((base, fd), (name, target.fd), self._prefix, times)
         finally:
             os.close(fd)
 

@@ -169,21 +169,22 @@ class Later:
     def __init__(self, above: Folder, name: str) -> None:
         self._above = above
         self._name = name
-        self._fd = -1
+        self._folder: Folder | None = None
 
     def folder(self, prefix: str) -> Folder:
         """Return the directory; without a descriptor while it does not exist."""
-        path = self._above.inside(self._name)
-        if self._fd < 0:
+        if self._folder is None:
+            path = self._above.inside(self._name)
             try:
-                self._fd = changing.open_made(self._name, self._above.fd)
+                fd = changing.open_made(self._name, self._above.fd)
             except FileExistsError:
                 raise changed(path) from None
             except OSError:
                 return Folder(-1, path, prefix)
-        return Folder(self._fd, path, prefix)
+            self._folder = Folder(fd, path, prefix)
+        return self._folder
 
     def close(self) -> None:
         """Close it."""
-        if self._fd >= 0:
-            os.close(self._fd)
+        if self._folder is not None:
+            os.close(self._folder.fd)
