@@ -71,52 +71,6 @@ def kept(case: Case, how: Work = work) -> None:
 
 
 @pytest.mark.namespace
-@pytest.mark.parametrize("elsewhere", [False, True], ids=["rename", "copy"])
-def test_everything_is_preserved(lab: Path, *, elsewhere: bool) -> None:
-    case = layers(lab, elsewhere=elsewhere)
-    make_everything(lab / "u")
-    before = look(str(lab / "u"))
-    os.setxattr(lab / "u/d", "trusted.overlay.origin", b"")
-    kept(case)
-    after = look(str(lab / "l0"))
-    assert list(differences(before, after)) == []
-    assert (lab / "l0/holes").stat().st_blocks < 100
-    assert after["capable"].attributes[0][0] == "security.capability"
-    assert not [one for one in os.listxattr(lab / "l0/d") if one.endswith("overlay.origin")]
-    assert "trusted.overlay.overlay.opaque" in os.listxattr(lab / "l0/d")
-
-
-def make_everything(lab: Path) -> None:
-    """Make one file of each kind, with all that a file can have."""
-    (lab / "suid").write_text("x")
-    os.chown(lab / "suid", 7, 8)
-    (lab / "suid").chmod(0o6755)
-    os.symlink("nowhere", lab / "link")
-    os.chown(lab / "link", 5, 6, follow_symlinks=False)
-    os.mknod(lab / "fifo", stat.S_IFIFO | 0o640)
-    os.mknod(lab / "socket", stat.S_IFSOCK | 0o604)
-    os.mknod(lab / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
-    os.mknod(lab / "disk", stat.S_IFBLK | 0o660, os.makedev(7, 3))
-    with (lab / "holes").open("wb") as file:
-        file.seek(10**7)
-        file.write(b"end")
-    (lab / "capable").write_text("x")
-    os.setxattr(
-        lab / "capable", "security.capability", bytes.fromhex("0100000200200000" + "00" * 12)
-    )
-    (lab / os.fsdecode(b"bad \xff\n\\name")).write_text("x")
-    (lab / "d").mkdir()
-    (lab / "d/inside").write_text("x")
-    for name, value in (("user.note", b"x"), ("trusted.note", b"y")):
-        os.setxattr(lab / "d", name, value)
-    os.setxattr(lab / "d", "trusted.overlay.overlay.opaque", b"y")
-    subprocess.run(["setfacl", "-m", "u:7:rx", "-m", "d:u:8:r", lab / "d"], check=True)
-    (lab / "d").chmod(0o1770)
-    for number, path in enumerate(sorted(lab.rglob("*"), reverse=True)):
-        os.utime(path, ns=(number, 10**18 + number), follow_symlinks=False)
-
-
-@pytest.mark.namespace
 def test_names_of_one_file_stay_one_file(lab: Path) -> None:
     case = layers(lab)
     (lab / "u/one").write_text("x")
@@ -330,20 +284,6 @@ def test_what_cannot_be_renamed_is_refused(lab: Path, flag: str) -> None:
     subprocess.run(["chattr", f"-{flag}", lab / "u/z"], check=True)
     assert json.loads(done.stderr)["error"]["id"] == "layer-not-movable"
     assert sorted(os.listdir(lab / "u")) == ["a", "z"]
-
-
-@pytest.mark.namespace
-@pytest.mark.parametrize("elsewhere", [False, True], ids=["rename", "copy"])
-def test_flags_of_chattr_are_preserved(lab: Path, *, elsewhere: bool) -> None:
-    case = layers(lab, elsewhere=elsewhere)
-    (lab / "u/file").write_text("x")
-    (lab / "u/d").mkdir()
-    subprocess.run(["chattr", "+dA", lab / "u/file", lab / "u/d"], check=True)
-    before = shown(case)
-    assert before["file"].flags
-    kept(case)
-    assert look(str(lab / "l0"))["file"].flags == before["file"].flags
-    assert look(str(lab / "l0"))["d"].flags == before["d"].flags
 
 
 @pytest.mark.namespace
