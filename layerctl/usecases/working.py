@@ -38,6 +38,8 @@ def committing(stack: Stack, run: range) -> Iterator[Steps]:
 
 
 def _merging(view: Opened, run: range) -> Steps:
+    for top in run[1:]:  # what layers hold already is refused before any is merged
+        commit.demand(view, top)
     for top in run:
         if top > run.start and layers.scan(view.resolver.roots[top - 1], layers.LETTER_OF):
             raise RefusedError(

@@ -32,8 +32,24 @@ def steps(view: Opened, top: int) -> Iterator[Step]:
 
     Each is to be done before the next one is requested, or none of them. Raises LayerctlError.
     """
+    overlay = demand(view, top)
+    planned: Collection[str] = ()
+    if _has_folded(overlay):
+        unfolder = unfolding.Unfolder(view, overlay, top)
+        yield from unfolder.run()
+        planned = unfolder.planned
+        overlay.forget()
+    same = renames_work(*overlay.roots[:2])
+    yield from _Committer(view, overlay, planned, same=same, top=top).run()
+
+
+def demand(view: Opened, top: int) -> Overlay:
+    """Return the resolver for the layer `top` and those below it.
+
+    Raises LayerctlError if the layer cannot be merged into the next one as they are now.
+    """
     overlay = view.resolver
-    assert isinstance(overlay, Overlay)  # noqa: S101 - `demand` saw to that
+    assert isinstance(overlay, Overlay)  # noqa: S101 - the caller saw to that
     scanning.demand_free(overlay)
     if top:
         overlay = overlay.below(top)
@@ -41,14 +57,16 @@ def steps(view: Opened, top: int) -> Iterator[Step]:
     scanning.demand_movable(view, overlay, top, same=same)
     if not same:
         scanning.demand_copiable(view, overlay, top)
-    planned: Collection[str] = ()
-    if overlay.marks.first.keys() & {"redirect", "metacopy"}:
+        with ExitStack() as closing:
+            beside(overlay.roots[0], overlay.settings.prefix, closing)
+    if _has_folded(overlay):
         unfolding.demand(view, overlay, top)
-        unfolder = unfolding.Unfolder(view, overlay, top)
-        yield from unfolder.run()
-        planned = unfolder.planned
-        overlay.forget()
-    yield from _Committer(view, overlay, planned, same=same, top=top).run()
+    return overlay
+
+
+def _has_folded(overlay: Overlay) -> bool:
+    """Tell whether the first layer has files or directories that lower layers are needed for."""
+    return bool(overlay.marks.first.keys() & {"redirect", "metacopy"})
 
 
 def renames_work(one: int, other: int) -> bool:

@@ -274,6 +274,18 @@ def test_a_name_of_several_is_not_copied(lab: Path) -> None:
 
 
 @pytest.mark.namespace
+def test_a_run_is_refused_before_its_first_layer_is_merged(lab: Path) -> None:
+    layers(lab, lowers=2)
+    (lab / "u/file").write_text("x")
+    (lab / "l0/whiteout").touch()
+    os.setxattr(lab / "l0/whiteout", "trusted.overlay.whiteout", b"")
+    stack = ("-u", "u", "-l", "l0", "-l", "l1", "-w", "w")
+    done = layerctl("commit", *stack, "--layer", "0..1", "--json")
+    assert json.loads(done.stderr)["error"]["id"] == "layer-not-movable"
+    assert os.listdir(lab / "u") == ["file"]
+
+
+@pytest.mark.namespace
 @pytest.mark.parametrize("flag", ["i", "a"])
 def test_what_cannot_be_renamed_is_refused(lab: Path, flag: str) -> None:
     layers(lab)
