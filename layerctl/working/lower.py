@@ -30,13 +30,14 @@ def hides(resolver: Overlay, below: MergedDir, name: str) -> bool:
 def is_moved(directory: MergedDir) -> bool:
     """Tell whether one rename puts a directory of the first layer in its place in the second.
 
-    It does if that has nothing there, or an empty directory without a redirect.
+    It does if that has nothing there, or an empty directory without markers that matter.
     """
-    kept = {"origin", "impure", "opaque"} if directory.opaque == 1 else {"origin", "impure"}
     for part in directory.parts[1:2]:
         if part.layer == 1:
             with os.scandir(part.fd) as entries:
-                return kept.issuperset(part.attributes) and next(entries, None) is None
+                return {"origin", "impure"}.issuperset(part.attributes) and next(
+                    entries, None
+                ) is None
     return True
 
 

@@ -126,15 +126,11 @@ class Placer:
     ) -> Iterator[Step]:
         """Yield the steps for a directory that is merged with an empty one of the lower layer.
 
-        It takes its place in one rename, opaque if that one is.
+        It takes its place in one rename.
         """
-        attribute = f"{self._prefix}opaque"
-        value = self._opaque(source, name)
         yield from self._strip_tree(source, name, lower.rest(directory, 1))
-        if directory.opaque == 1:
-            yield self._mark(source, name, attribute)
-        elif value is not None:
-            yield self._unmark(source, name, attribute)
+        if self._opaque(source, name) is not None:  # with another value than y
+            yield self._unmark(source, name, f"{self._prefix}opaque")
         yield self._move(source, target, name)
 
     def without_devices(self, above: Collection[str], target: Folder) -> Iterator[Step]:

@@ -132,7 +132,7 @@ def test_a_directory_over_nothing_is_moved_as_a_whole(lab: Path, *, shared: bool
 
 
 @pytest.mark.namespace
-def test_a_directory_becomes_opaque_as_the_empty_one_was(lab: Path) -> None:
+def test_the_empty_one_stays_opaque(lab: Path) -> None:
     case = layers(lab, lowers=2)
     for layer in ("u", "l0", "l1"):
         (lab / layer / "d").mkdir()
