@@ -303,9 +303,9 @@ ERRORS: dict[str, ErrorKind] = {
             "layer-not-movable",
             EXIT_REFUSED,
             "Something in the upper layer cannot be merged down",
-            "Redirects, metadata-only files and whiteouts by attribute refer to the layers below "
-            "their own; in another layer they would mean something else. Immutable and append-only "
-            "files cannot be renamed.",
+            "Overlay reads the attribute protattr only in an upper layer, and some directories "
+            "cannot be looked up with these options. Immutable and append-only files cannot be "
+            "renamed.",
             "Copy the files out through a mount of the layers, or make one new layer of both.",
             ("layerctl commit --into DIR -u UPPER -l LOWER",),
         ),

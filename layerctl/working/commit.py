@@ -121,7 +121,7 @@ class _Committer:
         """Yield the steps for a directory that both layers have, and that is merged of them."""
         target = self._folder(directory.parts[1], 1)
         below = lower.rest(directory, 1)
-        names = layers.scan(folder.fd, layers.LETTER_OF)
+        names = self._placer.scan(folder, directory.path)
         there = layers.scan(target.fd, layers.LETTER_OF) if len(names) > _FEW else None
         marked = self._placer.has_marked_files(directory.path)
         for name, letter in sorted(names.items()):

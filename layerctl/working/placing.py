@@ -66,6 +66,20 @@ class Placer:
             if above is not None:
                 yield source.remove(name, above, "nothing is left to hide")
 
+    def scan(self, folder: Folder, path: str) -> dict[str, str]:
+        """Return the letters of the names in a directory of the upper layer.
+
+        That of a whiteout by attribute is that of a whiteout: it may be moved, but not changed.
+        """
+        names = layers.scan(folder.fd, layers.LETTER_OF)
+        if self.has_marked_files(path):
+            files = [name for name, letter in names.items() if letter == "f"]
+            wanted = (f"{self._prefix}whiteout",)
+            for name in layers.with_attributes(folder.fd, files, wanted, _unread):
+                if self._resolver.is_xattr_whiteout(name, folder.fd):
+                    names[name] = "w"
+        return names
+
     def has_marked_files(self, path: str) -> bool:
         """Tell whether a directory of the upper layer may have files with markers."""
         return self._marks is None or self._marks.in_files(path)
@@ -256,7 +270,7 @@ class Placer:
         try:
             inner = Folder(fd, source.inside(name), self._prefix)
             marked = self.has_marked_files(below.path)
-            for one, letter in sorted(layers.scan(fd, layers.LETTER_OF).items()):
+            for one, letter in sorted(self.scan(inner, below.path).items()):
                 if letter == "w":
                     yield from self._without_effect(inner, one, below)
                 elif letter != "d":
@@ -299,7 +313,7 @@ class Placer:
         made = Later(target, name)
         try:
             inner = Folder(fd, source.inside(name), self._prefix)
-            for one, letter in sorted(layers.scan(fd, layers.LETTER_OF).items()):
+            for one, letter in sorted(self.scan(inner, below.path).items()):
                 yield from self._copy_one(inner, made.folder(self._prefix), one, letter, below)
             yield self._directory_attributes(source, target, name, inner.times)
         finally:
@@ -338,3 +352,7 @@ def _unknown(path: str) -> RefusedError:
         hint="run it without -n and --print, or create a layer without redirects first with "
         "layerctl deref",
     )
+
+
+def _unread(_: str, error: OSError) -> None:
+    raise error

@@ -16,7 +16,7 @@ from layerctl.kernel import changing, layers
 from layerctl.working import lower
 
 #: Marks that mean something else, or nothing, in another layer.
-_BOUND = ("whiteout", "protattr")
+_BOUND = ("protattr",)
 
 
 def demand_free(overlay: Overlay) -> None:

@@ -207,24 +207,37 @@ def test_the_bottom_layer_gets_no_markers(lab: Path) -> None:
         assert not stat.S_ISCHR(path.lstat().st_mode)
 
 
-REFUSED = {"whiteout": b"", "protattr": b"i"}
-
-
 @pytest.mark.namespace
-@pytest.mark.parametrize("what", REFUSED)
-def test_what_cannot_be_done_is_refused_before_anything_is_touched(lab: Path, what: str) -> None:
+def test_what_cannot_be_done_is_refused_before_anything_is_touched(lab: Path) -> None:
     case = layers(lab)
-    for name in ("a", "b"):
+    for name in ("a", "b", "f", "z"):
         (lab / "u" / name).write_text("x")
-    marked = lab / "u/f"
-    marked.touch()
-    (lab / "l0/f").touch()
-    os.setxattr(marked, f"trusted.overlay.{what}", REFUSED[what])
+    os.setxattr(lab / "u/f", "trusted.overlay.protattr", b"i")
     before = look(str(lab / "u"))
     done = layerctl("commit", "-u", "u", "-l", "l0", "-w", "w", "--json")
     assert (done.returncode, json.loads(done.stderr)["error"]["id"]) == (32, "layer-not-movable")
     assert look(str(lab / "u")) == before
     assert case.stack.upper == f"{lab}/u"
+
+
+@pytest.mark.namespace
+@pytest.mark.parametrize("how", [work, work_by_copying], ids=["rename", "copy"])
+def test_whiteouts_by_attribute_are_whiteouts(lab: Path, how: Work) -> None:
+    case = layers(lab, lowers=2)
+    for layer in ("u", "l0", "l1"):
+        for name in ("d", "new/in" if layer == "u" else "d"):
+            (lab / layer / name).mkdir(parents=True, exist_ok=True)
+    (lab / "l1/new/in").mkdir(parents=True)
+    for name in ("l0/d/next", "l1/d/below", "l1/new/in/below"):
+        (lab / name).write_text("x")
+    for name in ("next", "below", "nothing", "text"):
+        for directory in ("d", "new/in"):
+            (lab / "u" / directory / name).write_text("x" if name == "text" else "")
+            os.setxattr(lab / "u" / directory / name, "trusted.overlay.whiteout", b"")
+    kept(case, how)
+    assert sorted(os.listdir(lab / "l0/d")) == ["below", "text"]
+    assert sorted(os.listdir(lab / "l0/new/in")) == ["below", "text"]
+    assert os.listxattr(lab / "l0/d/text") == []
 
 
 def rename_and_change(case: Case) -> None:
@@ -277,8 +290,8 @@ def test_a_name_of_several_is_not_copied(lab: Path) -> None:
 def test_a_run_is_refused_before_its_first_layer_is_merged(lab: Path) -> None:
     layers(lab, lowers=2)
     (lab / "u/file").write_text("x")
-    (lab / "l0/whiteout").touch()
-    os.setxattr(lab / "l0/whiteout", "trusted.overlay.whiteout", b"")
+    (lab / "l0/marked").touch()
+    os.setxattr(lab / "l0/marked", "trusted.overlay.protattr", b"i")
     stack = ("-u", "u", "-l", "l0", "-l", "l1", "-w", "w")
     done = layerctl("commit", *stack, "--layer", "0..1", "--json")
     assert json.loads(done.stderr)["error"]["id"] == "layer-not-movable"
