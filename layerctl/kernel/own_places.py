@@ -8,11 +8,13 @@ mounted, and goes when that goes. mountinfo goes on showing the names.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 from typing import NamedTuple
 
 from layerctl.kernel import beneath, locks, syscalls
+from layerctl.kernel.process import close
 from layerctl.rules.overlay import OWN_LOOP, OWN_TMPFS, own_place
 
 #: Where root has them; other users have them in the directory for temporary files.
@@ -49,8 +51,8 @@ def _mount(kind: str, mount: _Mount, closing: contextlib.ExitStack) -> str:
     _sweep(above, prefix)
     name = f"{prefix}{kind}-{os.urandom(8).hex()}"
     made = beneath.make(name, above, 0o700)
-    closing.callback(os.close, made)
-    closing.callback(beneath.remove, name, above, beneath.identity(made))
+    closing.callback(close, made)
+    closing.callback(_remove, name, above, beneath.identity(made))
     _lock(".", made, closing)
     syscalls.mount(mount.source, beneath.name_of(made), mount.fstype, mount.flags, mount.options)
     closing.callback(_detach, name, above)
@@ -58,21 +60,34 @@ def _mount(kind: str, mount: _Mount, closing: contextlib.ExitStack) -> str:
     return f"{os.readlink(beneath.name_of(above)).rstrip('/')}/{name}"
 
 
+#: Why root cannot have its places in /run: in a user namespace, or where that is read-only.
+_NOT_THERE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT)
+
+
 def _above(closing: contextlib.ExitStack) -> tuple[int, str]:
     """Open the directory for such places; return it and what their names begin with."""
     if os.geteuid() == 0:
-        with contextlib.suppress(OSError):
-            run = beneath.open_directory(os.path.dirname(_ROOT))
-            closing.callback(os.close, run)
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(os.path.basename(_ROOT), 0o755, dir_fd=run)
-            fd = beneath.enter(os.path.basename(_ROOT), run)
-            closing.callback(os.close, fd)
-            if os.fstat(fd).st_uid == 0 and os.access(beneath.name_of(fd), os.W_OK):
-                return fd, ""
+        try:
+            return _of_root(closing), ""
+        except OSError as error:
+            if error.errno not in _NOT_THERE:
+                raise
     fd = beneath.open_directory(tempfile.gettempdir())
-    closing.callback(os.close, fd)
+    closing.callback(close, fd)
     return fd, "layerctl."
+
+
+def _of_root(closing: contextlib.ExitStack) -> int:
+    above, name = os.path.split(_ROOT)
+    run = beneath.open_directory(above)
+    closing.callback(close, run)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, 0o755, dir_fd=run)
+    fd = beneath.enter(name, run)
+    closing.callback(close, fd)
+    if os.fstat(fd).st_uid != 0:
+        raise PermissionError(errno.EACCES, "it is another user's", _ROOT)
+    return fd
 
 
 def _sweep(above: int, prefix: str) -> None:
@@ -89,11 +104,24 @@ def _sweep(above: int, prefix: str) -> None:
 def _lock(name: str, above: int, closing: contextlib.ExitStack) -> bool:
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(name, flags, dir_fd=above)
-    closing.callback(os.close, fd)
+    closing.callback(close, fd)
     return locks.lock(fd, exclusive=True)
 
 
+#: How often removing is tried: a system short of memory may recover.
+_TRIES = 3
+
+
 def _detach(name: str, above: int) -> None:
-    with contextlib.suppress(OSError):
-        place = f"{beneath.name_of(above)}/{name}"
-        syscalls.umount2(place, syscalls.MNT_DETACH | syscalls.UMOUNT_NOFOLLOW)
+    place = f"{beneath.name_of(above)}/{name}"
+    for _ in range(_TRIES):
+        with contextlib.suppress(OSError):
+            syscalls.umount2(place, syscalls.MNT_DETACH | syscalls.UMOUNT_NOFOLLOW)
+            return
+
+
+def _remove(name: str, above: int, expected: beneath.Identity) -> None:
+    for _ in range(_TRIES):
+        with contextlib.suppress(OSError):
+            if beneath.remove(name, above, expected):
+                return

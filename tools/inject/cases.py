@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +31,8 @@ CASES: dict[str, Case] = {
     "mount": Case("mount -l l1 -l l2 -u u -w w m"),
     "mount-string": Case("mount --api mount -l l1 -l l2 -u u -w w m"),
     "mount-mkdir": Case("mount --mkdir -l l1 -u new/u new/m --json"),
+    "mount-tmpfs": Case("mount --tmpfs=1m -l l1 m"),
+    "mount-image": Case("mount -l image -l l1 m"),
     "mount-remount": Case("mount -o remount,ro m", mounted=True),
     "dry-run": Case("mount --dry-run -l l1 -u u -w w m"),
     "print-fstab": Case("mount --print fstab -l l1 -u u -w w m"),
@@ -85,6 +88,10 @@ def build(lab: Path, *, mounted: bool) -> None:
     (lab / "u/link").symlink_to("d")
     os.mknod(lab / "u/top", 0o600 | 0o020000, 0)
     os.setxattr(lab / "u/new", "trusted.overlay.opaque", b"y")
+    subprocess.run(
+        ["mksquashfs", lab / "l2", lab / "image", "-quiet", "-no-progress"],
+        check=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
     (lab / "log").write_text("overlayfs: failed to resolve '/a': -2\n")
     sysfs = lab / "sys/si_0123456789abcdef"
     (lab / "sys/si_1").rmdir()

@@ -12,6 +12,7 @@ and not those of the interpreter's start-up. What must hold of a run:
 from __future__ import annotations
 
 import collections
+import contextlib
 import ctypes
 import errno
 import json
@@ -88,14 +89,26 @@ def _state(lab: Path) -> list[str]:
         if entry.fstype == "overlay":  # in whatever way the options were passed
             stack = overlay.from_super_options(entry.super_options)
             what = (stack.layers, stack.work)
-        found.append(f"mount {entry.target} {entry.mount_options} {entry.fstype} {what}")
+        text = f"mount {entry.target} {entry.mount_options} {entry.fstype} {what}"
+        found.append(_OWN_PLACE.sub("place", text))
+    found += os.listdir("/run/layerctl") if os.path.isdir("/run/layerctl") else []
+    for device in Path("/sys/block").glob("loop*/loop/backing_file"):
+        with contextlib.suppress(OSError):
+            file = device.read_text().strip()
+            if file.startswith(str(lab)):
+                found.append(f"loop {file}")
     return sorted(found)
+
+
+#: A place that only one mount holds, whose name is new every time.
+_OWN_PLACE = re.compile(r"/\S*/layerctl[/.]\w+-[0-9a-f]{16}")
 
 
 def _keep(case: Case, lab: Path, injection: str) -> list[Any]:
     syscalls.unshare(syscalls.CLONE_NEWNS)
     syscalls.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE, "")
     syscalls.mount("lab", str(lab), "tmpfs", 0, "")
+    syscalls.mount("run", "/run", "tmpfs", 0, "")
     ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: adopt orphans
     os.chdir(lab)
     build(lab, mounted=case.mounted)
