@@ -29,6 +29,9 @@ EXIT_REFUSED = 32
 EXIT_BUG = 70
 EXIT_SYSTEM = 71
 EXIT_OUTPUT = 74
+EXIT_RUN = 125
+EXIT_NOT_EXECUTABLE = 126
+EXIT_NO_COMMAND = 127
 EXIT_INTERRUPTED = 130
 
 EXIT_CODES: tuple[ExitCode, ...] = (
@@ -50,6 +53,9 @@ EXIT_CODES: tuple[ExitCode, ...] = (
     ExitCode(EXIT_BUG, "a bug in layerctl"),
     ExitCode(EXIT_SYSTEM, "the system failed: a call that must succeed did not"),
     ExitCode(EXIT_OUTPUT, "the output could not be written"),
+    ExitCode(EXIT_RUN, "layerctl run itself failed, for whatever reason"),
+    ExitCode(EXIT_NOT_EXECUTABLE, "layerctl run cannot execute the command"),
+    ExitCode(EXIT_NO_COMMAND, "layerctl run cannot find the command"),
     ExitCode(EXIT_INTERRUPTED, "interrupted"),
 )
 
@@ -132,6 +138,20 @@ ERRORS: dict[str, ErrorKind] = {
             "output.",
         ),
         ErrorKind(
+            "command-not-executable",
+            EXIT_NOT_EXECUTABLE,
+            "The command cannot be executed",
+            "execve(2) failed in the layers: the file is not executable, or is no program.",
+            "Check the mode and the first line of the file.",
+        ),
+        ErrorKind(
+            "command-not-found",
+            EXIT_NO_COMMAND,
+            "The command cannot be found",
+            "No directory of PATH has it, or the path does not exist in the layers.",
+            "Check the spelling, and PATH.",
+        ),
+        ErrorKind(
             "copies-elsewhere",
             EXIT_REFUSED,
             "The upper layer has a copy of a lower file under another name",
@@ -195,6 +215,15 @@ ERRORS: dict[str, ErrorKind] = {
             "To restore a directory is to drop everything that the upper layer has in it.",
             "Drop it with -r, or name the paths in the directory instead.",
             ("layerctl inspect changes TARGET PATH",),
+        ),
+        ErrorKind(
+            "host-changed",
+            EXIT_REFUSED,
+            "The host changed what the run changed as well",
+            "Applying a run replaces files. What was changed, created or removed on the host since "
+            "the run began would be lost. Nothing was changed.",
+            "Look at both versions; then apply the other paths only, or use --force.",
+            ("layerctl apply DIR PATH", "layerctl apply --force DIR"),
         ),
         ErrorKind(
             "interrupted",
@@ -457,6 +486,14 @@ ERRORS: dict[str, ErrorKind] = {
             "Free some room there; layerctl trim may make the upper layer smaller.",
         ),
         ErrorKind(
+            "not-a-kept-run",
+            EXIT_REFUSED,
+            "The directory does not hold a run",
+            "layerctl run --keep writes run.json into a directory that is new or empty, and only "
+            "its owner may work on it.",
+            "Name the directory that was given to --keep.",
+        ),
+        ErrorKind(
             "no-such-branch",
             EXIT_REFUSED,
             "The directory is not a branch of this aufs",
@@ -537,6 +574,15 @@ ERRORS: dict[str, ErrorKind] = {
             "Free some space, or write somewhere else.",
         ),
         ErrorKind(
+            "place-changed",
+            EXIT_REFUSED,
+            "A directory that was layered is not there any more",
+            "The layers of a run hold changes of certain directories, known by their device and "
+            "inode. Another one has the name now, or its filesystem is not mounted. Nothing was "
+            "changed.",
+            "Mount what was mounted there, then run the command again.",
+        ),
+        ErrorKind(
             "relative-layers",
             EXIT_NOT_FOUND,
             "The mount has relative layer names",
@@ -613,6 +659,14 @@ ERRORS: dict[str, ErrorKind] = {
             "The records of the engine name a layer whose directory is gone or not recorded.",
             "Inspect the layers that are left, or restore the missing one.",
             ("layerctl list --all",),
+        ),
+        ErrorKind(
+            "run-failed",
+            EXIT_RUN,
+            "The layers of a run cannot be set up",
+            "A system call failed while the namespaces or the mounts were created.",
+            "Run the command with -n to see what would be layered, and read the kernel log.",
+            ("dmesg | tail",),
         ),
         ErrorKind(
             "system-error",
@@ -735,6 +789,24 @@ class StoppedError(LayerctlError):
     """The user interrupted it."""
 
     exit_code = EXIT_INTERRUPTED
+
+
+class RunError(LayerctlError):
+    """A run could not be set up."""
+
+    exit_code = EXIT_RUN
+
+
+class NotExecutableError(LayerctlError):
+    """The command of a run cannot be executed."""
+
+    exit_code = EXIT_NOT_EXECUTABLE
+
+
+class NoCommandError(LayerctlError):
+    """The command of a run does not exist."""
+
+    exit_code = EXIT_NO_COMMAND
 
 
 class BugError(LayerctlError):

@@ -43,7 +43,7 @@ ROOMS: dict[str, str | None] = {
     "kernel": None,
     "inspecting": READING,
     "stores": READING + "pread",  # a database of pages
-    "usecases": "open",  # a file named by the user
+    "usecases": "fstat open",  # a file named by the user
     "layerctl/diagnosing/reading/errnos.py": "open",  # its own table
     "working": READING,
     "cli": PROCESS,

@@ -148,6 +148,18 @@ EXAMPLES: dict[str, tuple[Example, Example]] = {
             "layerctl deref -n --into other -u upper -l lower",
         ),
     ),
+    "run": (
+        Example("See what a command would change.", "layerctl run --stat -- touch lower/new"),
+        Example("Keep the changes, to decide later.", "layerctl run --keep try -- rm -r lower"),
+    ),
+    "apply": (
+        Example("See what would be done.", "layerctl apply -n try"),
+        Example("Apply only what changed in one directory.", "layerctl apply try lower/new"),
+    ),
+    "drop": (
+        Example("Forget a run.", "layerctl drop try"),
+        Example("Forget another one, in a script.", "layerctl drop --json /srv/try", 3),
+    ),
     "branch": (
         Example("List the branches of an aufs.", "layerctl branch list /srv/aufs", 3),
         Example("Add a branch at the bottom.", "layerctl branch append /srv/aufs base=ro", 3),

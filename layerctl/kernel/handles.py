@@ -20,7 +20,12 @@ _UUID_BYTES = 16
 def remembered(attribute: str, fd: int, name: str | None = None) -> Handle | None:
     """Return the handle in an attribute of a directory, or of a name in it; None without one."""
     raw = layers.attribute(attribute, fd, name)
-    return None if raw is None else handles.parse(raw, big_endian=_BIG_ENDIAN)
+    return None if raw is None else parsed(raw)
+
+
+def parsed(raw: bytes) -> Handle | None:
+    """Return the handle in the value of an attribute; None if it says that it is unknown."""
+    return handles.parse(raw, big_endian=_BIG_ENDIAN)
 
 
 def named(name: str) -> Handle | None:

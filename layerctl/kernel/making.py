@@ -110,6 +110,17 @@ def _make_like(fd: int, model: str) -> None:
     os.chmod(beneath.name_of(fd), status.st_mode & 0o7777)
 
 
+def resemble(fd: int, model: str) -> None:
+    """Give a directory the mode of another, whose owner has no number in this user namespace.
+
+    It stays as closed to the caller as the other one is.
+    """
+    with contextlib.suppress(OSError):
+        mode = os.stat(model).st_mode & 0o7777
+        writable = os.access(model, os.W_OK, effective_ids=True)
+        os.chmod(beneath.name_of(fd), mode | 0o700 if writable else (mode | 0o500) & ~0o222)
+
+
 def _remove(name: str, above: int, expected: Identity, *, is_work: bool) -> None:
     if is_work:  # just created by us: its contents were created by the filesystem
         if _in_use(expected):

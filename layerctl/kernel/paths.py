@@ -105,6 +105,15 @@ def names(directory: str) -> list[tuple[str, bool]]:
         return []
 
 
+def directories_in(directory: str) -> list[str]:
+    """Return the names of the directories in a directory, without links; none if unreadable."""
+    try:
+        with os.scandir(directory) as entries:
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
+
+
 def is_directory(path: str) -> bool:
     """Tell whether a name leads to a directory."""
     return os.path.isdir(path)

@@ -87,6 +87,11 @@ def enter_mounts_of(name: str) -> None:
         os.close(fd)
 
 
+def user() -> tuple[int, int]:
+    """Return the effective user and group."""
+    return os.geteuid(), os.getegid()
+
+
 def close(fd: int) -> None:
     """Close a descriptor; an error does not matter."""
     with contextlib.suppress(OSError):  # it is closed all the same (close(2))

@@ -32,6 +32,7 @@ FSCONFIG_CMD_CREATE = 6
 MOVE_MOUNT_F_EMPTY_PATH = 4
 MOVE_MOUNT_T_EMPTY_PATH = 0x40
 OPEN_TREE_CLONE = 1
+AT_RECURSIVE = 0x8000
 MOUNT_ATTR_IDMAP = 0x100000
 
 PR_SET_SECUREBITS = 28
@@ -39,6 +40,10 @@ SECBIT_NO_SETUID_FIXUP = 4
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+PR_SET_PDEATHSIG = 1
 
 RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_NO_SYMLINKS = 0x04
@@ -92,6 +97,16 @@ def umount2(target: str, flags: int) -> None:
 def unshare(flags: int) -> None:
     """unshare(2)."""
     _check(_libc.unshare(flags))
+
+
+def pivot_root(new_root: str, put_old: str) -> None:
+    """pivot_root(2)."""
+    _check(_libc.pivot_root(os.fsencode(new_root), os.fsencode(put_old)), new_root)
+
+
+def prctl(option: int, value: int) -> None:
+    """prctl(2) with one argument."""
+    _check(_libc.prctl(ctypes.c_int(option), ctypes.c_ulong(value)))
 
 
 def setns(fd: int, nstype: int) -> None:
@@ -170,15 +185,18 @@ class _MountAttr(ctypes.Structure):
     )
 
 
-def mount_setattr(fd: int, attributes: int, userns_fd: int = 0) -> None:
-    """mount_setattr(2) (5.12): set attributes of the mount whose root is open."""
+def mount_setattr(fd: int, attributes: int, userns_fd: int = 0, flags: int = 0) -> None:
+    """mount_setattr(2) (5.12): set attributes of the mount whose root is open.
+
+    With AT_RECURSIVE in `flags`, also of all mounts in it.
+    """
     how = _MountAttr(attributes, 0, 0, userns_fd)
     _check(
         _libc.syscall(
             ctypes.c_long(_NR_MOUNT_SETATTR),
             ctypes.c_int(fd),
             b"",
-            ctypes.c_uint(AT_EMPTY_PATH),
+            ctypes.c_uint(AT_EMPTY_PATH | flags),
             ctypes.byref(how),
             ctypes.c_size_t(ctypes.sizeof(how)),
         )

@@ -699,6 +699,7 @@ STEPS = Listing(
                 "unmark",
                 "attributes",
                 "times",
+                "sync",
             ),
         ),
         path("PATH", "file or directory of a layer that it changes"),
@@ -707,6 +708,26 @@ STEPS = Listing(
     ("STEP", "PATH", "WHY"),
     alone="PATH",
 )
+
+_POINT = (
+    path("TARGET", "the mount point"),
+    text("HOW", "what the run has there"),
+    text("WHY", "why; may be empty"),
+    texts("FLAGS", "flags of its mount that are kept"),
+)
+POINTS = Listing("points", _POINT, ("TARGET", "HOW", "WHY"))
+RUN = Single(
+    (
+        texts("COMMAND", "the command and its arguments"),
+        number("EXIT_CODE", "exit code of the command"),
+        choice("RESULT", "what became of the changes", ("applied", "kept", "dropped")),
+        path("KEPT", "the directory that they are kept in", nullable=True),
+        objects("NOT_LAYERED", "mount points that are not layered", _POINT),
+        objects("CHANGES", "the changes, deletions first", CHANGES.columns[:7]),
+        _NOTES,
+    )
+)
+DROPPED = Single((path("DROPPED", "the directory that was removed"),))
 
 #: The --json documents of every command; `error` is what any of them writes when it fails.
 DOCUMENTS: dict[str, tuple[Listing | Single, ...]] = {
@@ -728,6 +749,9 @@ DOCUMENTS: dict[str, tuple[Listing | Single, ...]] = {
     "trim": (STEPS,),
     "commit": (STEPS,),
     "deref": (STEPS,),
+    "run": (RUN, POINTS),
+    "apply": (STEPS,),
+    "drop": (DROPPED,),
     "convert": (STEPS,),
     "doctor": (FINDINGS, CHECKS),
     "explain": (CAUSES, Single(CAUSE)),
