@@ -326,7 +326,7 @@ class Builder:
 
     def _copy(self, point: Point, place: str) -> None:
         """Mount a copy of a file that is a mount point of its own."""
-        name = f"file{len(os.listdir('.'))}"
+        name = f"file{len(os.listdir())}"
         made = os.open(name, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         try:
             _fill(point.target, made)
@@ -342,7 +342,7 @@ class Builder:
         """Cover a path with an empty directory or file that cannot be written."""
         fd = syscalls.openat2(self._root, path.lstrip("/"), _PATH, _INSIDE)
         try:
-            name = f"hidden{fd}"
+            name = f"hidden{len(os.listdir())}"
             if stat.S_ISDIR(os.fstat(fd).st_mode):
                 os.mkdir(name, 0o555)
             else:

@@ -69,6 +69,7 @@ class Session:
         """Start it. Raises OSError if no process can be started."""
         self._mask = {int(one) for one in signal.pthread_sigmask(signal.SIG_BLOCK, _TAKEN)}
         self._foreground = _foreground()
+        self._stays = job.keep_processes
         self._pid = self._init = 0
         self._raw = b""
         self.built_fd = -1
@@ -116,10 +117,10 @@ class Session:
             if fd >= 0:
                 close(fd)
         self._reader = self._writer = self.built_fd = -1
-        if self._pid:
+        if self._pid and not self._stays:
             with suppress(ChildProcessError):
                 os.waitpid(self._pid, 0)
-            self._pid = 0
+        self._pid = 0
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
 
     def _wait(self, wanted: str) -> tuple[Any, ...]:
@@ -229,8 +230,7 @@ class _Outer:
             self._end_with(here)
             self._be_init()
         _send(self._writer, ("init", init))
-        os.close(self._reader)
-        os.close(self._writer)
+        self._let_go()
         os.waitpid(init, 0)
         os._exit(0)
 
@@ -327,13 +327,17 @@ class _Outer:
                 with suppress(ProcessLookupError):
                     os.kill(pid, taken.si_signo)
 
-    def _outlive(self) -> NoReturn:
-        """Stay the init of what is left, without the caller."""
+    def _let_go(self) -> None:
+        """Close what the caller may wait for the end of: the pipes and the standard streams."""
         os.close(self._reader)
         os.close(self._writer)
         null = os.open(os.devnull, os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(null, fd)
+
+    def _outlive(self) -> NoReturn:
+        """Stay the init of what is left, without the caller."""
+        self._let_go()
         with suppress(ChildProcessError):
             while True:
                 os.waitpid(-1, 0)

@@ -303,7 +303,7 @@ class Applier:
         key = ours.st_dev, ours.st_ino
         first = self._links.get(key) if ours.st_nlink > 1 else None
         one = File(name, source.fd, ours)
-        same = status is not None and same_content(one, File(name, target.fd, status))
+        same = status is not None and self._holds(one, File(name, target.fd, status))
         if first is not None:
             if not (same and status is not None and _is_link(first, status)):
                 yield from self._cleared(target, name, status)
@@ -317,6 +317,15 @@ class Applier:
             yield self._copy(source, target, name)
         if ours.st_nlink > 1 and target.fd >= 0:
             self._links[key] = self._held_open(target.fd), name
+
+    def _holds(self, one: File, other: File) -> bool:
+        """Tell whether a file on the host holds the same, so that its attributes may be set.
+
+        One with several names is only the same if it is the one that was copied up.
+        """
+        if one.status.st_rdev != other.status.st_rdev or not same_content(one, other):
+            return False
+        return other.status.st_nlink == 1 or self._origin(one.fd, one.name) is not None
 
     def _held_open(self, fd: int) -> int:
         """Return a descriptor of a directory that stays open, one for each directory."""
