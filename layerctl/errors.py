@@ -141,7 +141,7 @@ ERRORS: dict[str, ErrorKind] = {
             "command-not-executable",
             EXIT_NOT_EXECUTABLE,
             "The command cannot be executed",
-            "execve(2) failed in the layers: the file is not executable, or is no program.",
+            "execve(2) failed in the layers: the file is not executable, or is not a program.",
             "Check the mode and the first line of the file.",
         ),
         ErrorKind(

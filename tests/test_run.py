@@ -99,7 +99,6 @@ CONFLICTS = {
     "a new file in a removed directory": ("home", "echo >home/user/new", "a/home/user/new"),
     "a file deep in a removed one": ("home", "echo >>home/user/.config/rc", "a/home/user"),
     "a directory made anew": ("directories", "echo host >e/new", "a/e"),
-    "a directory of the same name": ("directories", "mkdir q; echo >q/host", "a/q"),
     "another directory in its place": ("files", "mv d old; mkdir d; echo >d/1", "a/d"),
     "a symbolic link": ("symlinks", "ln -sfn host l", "a/l"),
     "attributes of a directory": ("metadata", "chmod 755 f; chmod 500 f", "a/f"),
@@ -128,6 +127,7 @@ def test_what_the_host_changed_is_a_conflict(lab: Path, what: str) -> None:
         ("files", "echo host >d/host; chmod 600 f/2; rm f/3; cat d/1 d/2"),
         ("renames", "echo host >deep/host; echo host >new"),
         ("links", "touch f/in/host"),
+        ("directories", "mkdir q; echo host >q/host"),
     ],
 )
 def test_other_changes_of_the_host_are_left(lab: Path, work: str, meanwhile: str) -> None:

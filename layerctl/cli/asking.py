@@ -67,5 +67,5 @@ def _do(word: str, rest: str, end: Ending, running: Running) -> bool:
     elif word.startswith("/"):
         end.apply((word,))
     else:
-        note(f"'{word}' is no answer")
+        note(f"'{word}' is not an answer")
     return False

@@ -3,7 +3,7 @@
 Three processes: one that enters the namespaces and waits; the init of the new PID namespace, with
 which the kernel ends every process in it; and the command. The first two end with the caller. The
 terminal stays with the caller's process group, which the command is in: what the terminal sends
-reaches the command by itself, and a signal from elsewhere is passed on to it.
+reaches the command, and a signal from elsewhere is passed on to it.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def print_stats(diffs: Iterable[FileDiff], color: str) -> None:
         if diff.is_binary:
             lines.append(f" {name:<{width}} | binary {_size(diff.before)} -> {_size(diff.after)}")
             continue
-        scale = min(1.0, _SIGNS / most)
+        scale = min(1.0, _SIGNS / most) if most else 1.0
         signs = [
             paint(sign * min(number, max(1, round(number * scale))), code, colour=colour)
             for sign, number, code in (("+", diff.added, "32"), ("-", diff.removed, "31"))

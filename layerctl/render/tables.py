@@ -715,7 +715,7 @@ _POINT = (
     text("WHY", "why; may be empty"),
     texts("FLAGS", "flags of its mount that are kept"),
 )
-POINTS = Listing("points", _POINT, ("TARGET", "HOW", "WHY"))
+POINTS = Single((objects("POINTS", "mount points of the run", _POINT),))
 RUN = Single(
     (
         texts("COMMAND", "the command and its arguments"),

@@ -126,7 +126,7 @@ class Planner:
 
     @staticmethod
     def _inside(holder: MountEntry, path: str) -> MountEntry:
-        """Return a directory of a mount as if it were mounted by itself."""
+        """Return a directory of a mount as if it were a mount."""
         if holder.target == path:
             return holder
         rest = path[len(holder.target.rstrip("/")) :]

@@ -59,7 +59,7 @@ def encode(record: Record) -> bytes:
 
 
 def decode(raw: bytes, path: str) -> Record:
-    """Return the record in a file. Raises RefusedError if it is none that is understood."""
+    """Return the record in a file. Raises RefusedError for anything else."""
     try:
         document: dict[str, Any] = json.loads(raw)
         known = {_VERSION: document}[document.pop("version")]

@@ -2,7 +2,7 @@
 
 Unlike commit, nothing covers what is changed, so a name leads to the old file or to the whole new
 one at any time: a file is copied to another name, then renamed over the old one. The layers stay as
-they are, so that running it again completes what was interrupted: what is there already is skipped.
+they are, so that running it again completes what was interrupted: what is done already is skipped.
 
 What must not be lost is what the host changed since the run began: each file and directory that
 would be replaced or removed is looked at before anything is changed. The kernel sets a file's
