@@ -528,6 +528,14 @@ ERRORS: dict[str, ErrorKind] = {
             ("layerctl inspect mount TARGET",),
         ),
         ErrorKind(
+            "not-for-aufs",
+            EXIT_REFUSED,
+            "The command does not work on an aufs",
+            "The branches of an aufs have no redirects and no metadata-only files.",
+            "Merge the topmost branch into the next one, or convert the branches for overlay.",
+            ("layerctl commit -b TOP=rw -b NEXT",),
+        ),
+        ErrorKind(
             "no-upper-layer",
             EXIT_REFUSED,
             "There is no upper layer above a lower one",

@@ -44,6 +44,9 @@ def command(
     no other mount may use the layers. Directories with redirects and metadata-only files become
     whole first. An indexed layer is refused before anything is changed.
 
+    The same with the topmost branch of an aufs, without --layer and --into. If files have several
+    names, these are separate files until the last of them is merged.
+
     With --into, make one new layer of several, which shows the same in their place. Whiteouts stay
     where layers below have the name. DIR must not exist.
     """

@@ -29,7 +29,7 @@ def command(
     ignore_mtime: bool,
     target: str | None,
 ) -> None:
-    """Remove from the upper layer of an overlay what changes nothing.
+    """Remove what changes nothing from an upper layer, or from the topmost branch of an aufs.
 
     Remove copies that equal the lower file in everything (type, mode, owner, time, attributes,
     content), whiteouts over nothing and opaque markers without effect. The merged tree stays the

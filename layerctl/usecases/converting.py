@@ -47,8 +47,7 @@ def converting(
         if task.source != task.target:
             refusing.demand(root, path, task)
         if place is None:
-            notes = "trusted." if privileged else "user."
-            yield replacing.steps(root, path, task, notes)
+            yield replacing.steps(root, path, task)
         else:
             _demand_outside(root, place[0].fd, path)
             yield copying.steps(root, path, task, *place)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 
+from layerctl.diagnosing.commands import layer_words
 from layerctl.errors import RefusedError, RequestError
 from layerctl.inspecting.opening import Opened, opened
 from layerctl.kernel import layers
 from layerctl.kernel.paths import absolute
 from layerctl.model import MountEntry, Role, Stack
 from layerctl.working import commit, flattening, restore, trim
+from layerctl.working.aufs import branch
+from layerctl.working.aufs import commit as aufs_commit
+from layerctl.working.aufs import trim as aufs_trim
 from layerctl.working.check import run
 from layerctl.working.check.fault import Fault, Mending
 from layerctl.working.opening import open_layer, taken
@@ -24,17 +29,23 @@ Steps = Iterator[Step]
 @contextmanager
 def trimming(stack: Stack, *, ignore_times: bool) -> Iterator[Steps]:
     """Yield the steps that trim the upper layer of a stack. Raises LayerctlError."""
-    trim.demand(stack)
+    on_aufs = stack.fstype == "aufs"
+    branch.demand(stack) if on_aufs else trim.demand(stack)
     with taken(stack, {0}) as view:
-        yield trim.steps(view, ignore_times=ignore_times)
+        steps = aufs_trim.steps if on_aufs else trim.steps
+        yield steps(view, ignore_times=ignore_times)
 
 
 @contextmanager
 def committing(stack: Stack, run: range) -> Iterator[Steps]:
     """Yield the steps that merge each layer of a run into the next one. Raises LayerctlError."""
-    _demand_layers(stack, run, range(run.start, run.stop + 1))
+    on_aufs = stack.fstype == "aufs"
+    if on_aufs:
+        branch.demand_topmost(stack, run)
+    else:
+        _demand_layers(stack, run, range(run.start, run.stop + 1))
     with taken(stack, range(run.start, run.stop + 1)) as view:
-        yield _merging(view, run)
+        yield aufs_commit.steps(view) if on_aufs else _merging(view, run)
 
 
 def _merging(view: Opened, run: range) -> Steps:
@@ -81,6 +92,16 @@ def flattening_into(stack: Stack, run: range, into: str) -> Iterator[Steps]:
 
     Raises LayerctlError.
     """
+    if stack.fstype == "aufs":
+        raise RefusedError(
+            "not-for-aufs",
+            "an aufs has no redirects and no metadata-only files to copy"
+            if run == range(1)
+            else "branches of an aufs cannot be copied into one",
+            why="each branch holds its files whole, under their own names",
+            hint="merge the topmost branch into the next one",
+            commands=(shlex.join(("layerctl", "commit", *layer_words(stack))),),
+        )
     _demand_layers(stack, run, run)
     with ExitStack() as closing:
         folder, name = new_place(into, closing)

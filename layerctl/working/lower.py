@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 
-from layerctl.inspecting.resolvers.overlay import Overlay
-from layerctl.inspecting.resolvers.resolver import Found
+from layerctl.inspecting.resolvers.resolver import Found, Resolver
 from layerctl.inspecting.resolvers.tree import MergedDir, Part
 
 
@@ -15,12 +14,12 @@ def rest(directory: MergedDir, layer: int) -> MergedDir:
     return MergedDir(directory.path, parts)
 
 
-def look(resolver: Overlay, directory: MergedDir, name: str) -> Found:
+def look(resolver: Resolver, directory: MergedDir, name: str) -> Found:
     """Look a name up in what `rest` returned, which may be nothing at all."""
     return resolver.lookup(directory, name) if directory.parts else Found()
 
 
-def hides(resolver: Overlay, below: MergedDir, name: str) -> bool:
+def hides(resolver: Resolver, below: MergedDir, name: str) -> bool:
     """Tell whether a layer below has the name, so that it would show, or be an error."""
     found = look(resolver, below, name)
     found.close()

@@ -6,6 +6,7 @@ dry run gets the same steps without doing them.
 
 from __future__ import annotations
 
+import functools
 import os
 import shlex
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from typing import NamedTuple
 
 from layerctl.errors import RefusedError
 from layerctl.kernel import changing, layers
+from layerctl.kernel.facts import common
 
 #: A command line of ordinary programs that does what a step does.
 Words = tuple[str, ...]
@@ -74,13 +76,13 @@ class Folder:
 
     Each change of a name sets the directory's modification time, which the merged tree shows. So
     the times are kept in an attribute that overlay hides, until `times` sets them again: a
-    second run finds them there.
+    second run finds them there. Without a `prefix`, as in an aufs, only root is shown it.
     """
 
     def __init__(self, fd: int, path: str, prefix: str) -> None:
         self.fd = fd
         self.path = path
-        self._stamp = prefix + STAMP
+        self._stamp = (prefix or bare_prefix()) + STAMP
         self._stamped = False
         self.touched = False
         self.times = 0, 0
@@ -152,6 +154,17 @@ class Folder:
 
         words = (touch(self.path, self.times[1]),)
         yield Step(Verb.TIMES, self.path, "its names were changed", run, words)
+
+
+@functools.cache
+def bare_prefix() -> str:
+    """Return what attributes of layerctl begin with where no overlay hides them.
+
+    Only callers with CAP_SYS_ADMIN in the first user namespace can set trusted.* and see it
+    (xattr(7)).
+    """
+    caller = common.caller()
+    return "trusted." if caller.sys_admin and not caller.in_user_namespace else "user."
 
 
 #: The attribute, without overlay's prefix, that keeps a directory's times; the kernel ignores it.

@@ -15,7 +15,7 @@ def resolved(stack: Stack) -> dict[str, Shown]:
     """Return each name of the merged tree, with all that its file has; an error where it is one."""
     with opened(stack) as view:
         root = view.resolver.root()
-        found = {"": look_at(view.layers[0])}
+        found = {"": _without_notes(look_at(view.layers[0]))}
         inodes: dict[tuple[int, int, int], set[str]] = {}
         try:
             _down(view, root, found, inodes)
@@ -42,7 +42,7 @@ def _down(
                 continue
             part = looked.parts[0]
             place = f"{view.layers[part.layer]}/{part.path}"
-            found[path] = look_at(place)
+            found[path] = _without_notes(look_at(place))
             status = os.lstat(place)
             if stat.S_ISDIR(status.st_mode):
                 _down(view, view.resolver.directory(directory, name, looked), found, inodes)
@@ -51,3 +51,9 @@ def _down(
                 inodes.setdefault(key, set()).add(path)
         finally:
             looked.close()
+
+
+def _without_notes(one: Shown) -> Shown:
+    """Leave out layerctl's own attributes, which a stopped run leaves."""
+    one.attributes = tuple(pair for pair in one.attributes if "layerctl" not in pair[0])
+    return one

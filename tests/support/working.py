@@ -64,8 +64,11 @@ def _is_sound(case: Case) -> bool:
     return not any(differences(one, shown(case)))
 
 
-def enrich(rng: random.Random, case: Case) -> None:
-    """Copy things of lower layers up, unchanged or nearly, and give some of them attributes."""
+def enrich(rng: random.Random, case: Case, *, links: int = 2) -> None:
+    """Copy things of lower layers up, unchanged or nearly, and give some of them attributes.
+
+    As many files of the upper layer as `links` says get another name.
+    """
     upper = case.stack.layers[0].path
     for layer in case.stack.layers[1:]:
         for above, directories, files in os.walk(layer.path):
@@ -76,7 +79,7 @@ def enrich(rng: random.Random, case: Case) -> None:
             for name in (*directories, *files):
                 if rng.random() < 0.4 and not os.path.lexists(f"{target}/{name}"):
                     _copy(rng, f"{above}/{name}", f"{target}/{name}")
-    for _ in range(2):
+    for _ in range(links):
         _link(rng, upper)
 
 

@@ -164,14 +164,23 @@ def test_a_safe_repair_keeps_the_merged_tree(check: Checking, *, user: bool) -> 
     assert in_namespace(partial(of_many, check, work, user=user), user=user) == []
 
 
-BRANCHES: dict[str, tuple[Callable[[Path], object], str]] = {
+def interrupted(path: Path) -> None:
+    directory(path)
+    os.setxattr(path, "trusted.layerctl.times", b"1000 2000")
+
+
+#: What is wrong, how it is built, the cause, and whether a repair mends it.
+BRANCHES: dict[str, tuple[Callable[[Path], object], str, bool]] = {
     "name and whiteout": (
-        lambda lab: (file(lab / "b0/x"), file(lab / "b0/.wh.x")), "aufs-name-and-whiteout",
+        lambda lab: (file(lab / "b0/x"), file(lab / "b0/.wh.x")), "aufs-name-and-whiteout", True,
     ),
-    "read-only": (lambda lab: file(lab / "b1/.wh.x"), "aufs-whiteout-ignored"),
-    "look-alike": (lambda lab: file(lab / "b0/d/.wh..wh..opaque"), "aufs-unknown-name"),
-    "pseudo-link": (lambda lab: file(lab / "b0/.wh..wh.plnk/5.7"), "aufs-pseudo-link-left"),
-    "orphan": (lambda lab: file(lab / "b0/.wh..wh.orph/.wh.abc"), "aufs-orphan-left"),
+    "read-only": (lambda lab: file(lab / "b1/.wh.x"), "aufs-whiteout-ignored", False),
+    "look-alike": (lambda lab: file(lab / "b0/d/.wh..wh..opaque"), "aufs-unknown-name", False),
+    "pseudo-link": (lambda lab: file(lab / "b0/.wh..wh.plnk/5.7"), "aufs-pseudo-link-left", True),
+    "orphan": (lambda lab: file(lab / "b0/.wh..wh.orph/.wh.abc"), "aufs-orphan-left", True),
+    "unfinished": (
+        lambda lab: interrupted(lab / "b0/d"), "work-unfinished", True,
+    ),
 }  # fmt: skip
 
 
@@ -180,10 +189,16 @@ BRANCHES: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_branches_of_an_aufs(lab: Path, name: str) -> None:
     directory(lab / "b0")
     directory(lab / "b1")
-    build, cause = BRANCHES[name]
+    build, cause, is_mended = BRANCHES[name]
     build(lab)
-    (found,) = layerctl_json("check", "-b", "b0=rw", "-b", "b1=ro", code=1)["faults"]
+    stack = ("-b", "b0=rw", "-b", "b1=ro")
+    (found,) = layerctl_json("check", *stack, code=1)["faults"]
     assert found["cause"] == cause
+    times = (lab / "b0").stat().st_mtime_ns
+    mended = layerctl("check", *stack, "--repair=ask")
+    assert mended.returncode == (0 if is_mended else 1), mended.stderr
+    assert (lab / "b0").stat().st_mtime_ns == times
+    assert layerctl("check", *stack).returncode == (0 if is_mended else 1)
 
 
 @pytest.mark.namespace

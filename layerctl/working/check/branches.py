@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 
 from layerctl.inspecting.opening import Opened
 from layerctl.inspecting.resolvers.aufs import META, OPAQUE, PREFIX, is_whiteout
 from layerctl.kernel import layers
 from layerctl.rules.aufs import honours_whiteouts, is_writable
 from layerctl.working.check.fault import Fault, Mending, remove
+from layerctl.working.check.mending import Mender
+from layerctl.working.steps import STAMP, bare_prefix
 
 #: aufs's own names in the root of a branch.
 _OWN = frozenset({".wh..wh.aufs", ".wh..wh.plnk", ".wh..wh.orph"})
@@ -30,6 +33,7 @@ def check(view: Opened) -> Iterator[Fault]:
             if not os.path.basename(path).startswith(META):
                 found = layers.scan(fd, layers.LETTER_OF)
                 yield from _folder(number, path, found, honours=honours)
+                yield from _unfinished(number, path, fd)
         if is_writable(permission):
             yield from _left(number, root)
 
@@ -45,6 +49,14 @@ def _folder(number: int, path: str, names: dict[str, str], *, honours: bool) -> 
                 yield Fault("aufs-unknown-name", number, place, f"'{name}'")
         elif name == OPAQUE and names[name] != "f":
             yield Fault("aufs-unknown-name", number, place, f"'{name}' is not a regular file")
+
+
+def _unfinished(number: int, path: str, fd: int) -> Iterator[Fault]:
+    """Yield a directory whose times an interrupted run has kept."""
+    if layers.attribute(bare_prefix() + STAMP, fd) is not None:
+        seen = "the times that the directory had are kept in an attribute"
+        mend = partial(Mender.restore, layer=number, path=path)
+        yield Fault("work-unfinished", number, path, seen, Mending.SAFE, mend)
 
 
 def _whiteout(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections import Counter
 from collections.abc import Iterator
 
 from layerctl.errors import RefusedError
 from layerctl.inspecting.resolvers.aufs import PREFIX
-from layerctl.kernel import changing, layers
+from layerctl.kernel import changing
 from layerctl.kernel.plinks import DIRECTORY
+from layerctl.working.aufs.branch import pseudo_links
 from layerctl.working.converting.forms import HOUSEKEEPING, LONGEST, Form
 from layerctl.working.converting.reading import Marked, Task, marked
 
@@ -111,18 +111,8 @@ def _locked(one: Marked) -> Iterator[Problem]:
 
 def _pseudo_links(one: Marked, path: str) -> Iterator[Problem]:
     """Yield the pseudo-links that are the only names of their files."""
-    try:
-        fd = layers.open_dir(DIRECTORY, one.fd)
-    except OSError:
-        yield DIRECTORY, "it cannot be opened", ()
-        return
-    try:
-        found = {name: layers.status(name, fd) for name in sorted(os.listdir(fd))}
-    finally:
-        os.close(fd)
-    links = Counter(status.st_ino for status in found.values() if status is not None)
-    for name, status in found.items():
-        if status is not None and status.st_nlink <= links[status.st_ino]:
+    for link in pseudo_links(one.fd):
+        if link.alone:
             what = "no other name has this file, which aufs has left behind"
             command = f"layerctl check --repair=aufs-pseudo-link-left -b {shlex.quote(path)}=rw"
-            yield f"{DIRECTORY}/{name}", what, (command,)
+            yield f"{DIRECTORY}/{link.name}", what, (command,)

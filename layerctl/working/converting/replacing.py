@@ -15,23 +15,20 @@ from layerctl.working.converting.reading import Marked, Task
 from layerctl.working.converting.recognising import NOTES, UNFINISHED, words
 from layerctl.working.converting.writing import Writer
 from layerctl.working.emptying import remove_tree, unmark
-from layerctl.working.steps import Folder, Step, Verb
+from layerctl.working.steps import Folder, Step, Verb, bare_prefix
 
 _OLD = "the other form's marker"
 
 
-def steps(root: int, path: str, task: Task, prefix: str) -> Iterator[Step]:
-    """Yield the steps that convert the layer that is open at `root`.
-
-    `prefix` is that of the attributes which keep what another run needs.
-    """
+def steps(root: int, path: str, task: Task) -> Iterator[Step]:
+    """Yield the steps that convert the layer that is open at `root`."""
     if task.source == task.target:
         return
-    top = Folder(root, path, prefix)
-    replacer = _Replacer(top, task, prefix)
+    top = Folder(root, path, "")
+    replacer = _Replacer(top, task)
     found = replacer.directory(top, "", covered=False)
     first = next(found, None)
-    note = prefix + UNFINISHED
+    note = bare_prefix() + UNFINISHED
     if first is not None:
         if not task.resumed:
             yield _note(top, note, words(task))
@@ -44,8 +41,7 @@ def steps(root: int, path: str, task: Task, prefix: str) -> Iterator[Step]:
 
 
 class _Replacer:
-    def __init__(self, top: Folder, task: Task, prefix: str) -> None:
-        self._prefix = prefix
+    def __init__(self, top: Folder, task: Task) -> None:
         self._task = task
         has_base = layers.status(BASE, top.fd) is not None
         self._writer = Writer(top, task, has_base=has_base)
@@ -64,7 +60,7 @@ class _Replacer:
             if one.entries[name] == "d":
                 fd = layers.open_dir(name, folder.fd)
                 try:
-                    inner = Folder(fd, folder.inside(name), self._prefix)
+                    inner = Folder(fd, folder.inside(name), "")
                     yield from self.directory(inner, one.place(name), covered=covered)
                 finally:
                     os.close(fd)
@@ -103,7 +99,7 @@ class _Replacer:
                 continue
             fd = layers.open_dir(name, folder.fd)
             try:
-                inner = Folder(fd, folder.inside(name), self._prefix)
+                inner = Folder(fd, folder.inside(name), "")
                 for below, letter in sorted(layers.scan(fd, layers.LETTER_OF).items()):
                     if letter == "d":
                         yield from remove_tree(inner, below, why)

@@ -1,0 +1,265 @@
+"""Trim and commit of aufs branches: the merged tree stays as it is, before, after and between."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import shutil
+import subprocess
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from layerctl.errors import LayerctlError
+from layerctl.model import Stack
+from layerctl.usecases import working
+from layerctl.working.aufs import commit
+from tests.support import first_seed, in_namespace, layerctl
+from tests.support.aufs_stacks import build_aufs
+from tests.support.branches import resolved
+from tests.support.killing import StoppedWorkError, every_change
+from tests.support.stacks import Case
+from tests.support.trees import Shown, differences, look
+from tests.support.working import enrich
+
+Work = Callable[[Stack], None]
+
+
+def trim(stack: Stack) -> None:
+    with working.trimming(stack, ignore_times=False) as steps:
+        list(working.do(steps))
+
+
+def commit_by_rename(stack: Stack) -> None:
+    with working.committing(stack, range(1)) as steps:
+        list(working.do(steps))
+
+
+def commit_by_copy(stack: Stack) -> None:
+    """Work as if the branches were on two filesystems."""
+    with mock.patch.object(commit, "renames_work", return_value=False):
+        commit_by_rename(stack)
+
+
+WORKS = [trim, commit_by_rename, commit_by_copy]
+
+
+class _FullError(OSError):
+    """The filesystem is full, as a test says."""
+
+
+def build(seed: int, where: str, work: Work) -> Case:
+    """Build random branches that show no error, with copies of lower files in the topmost.
+
+    The whiteouts of the next branch count, mostly, and where files are copied they have one name.
+    """
+    rng = random.Random(seed)
+    while True:
+        case = build_aufs(rng, where)
+        above, *below = case.stack.layers
+        if below:
+            if rng.random() < 0.8:
+                below[0] = below[0]._replace(permission="ro+wh")
+            case.stack = case.stack._replace(layers=(above, *below))
+            enrich(rng, case, links=0 if work is commit_by_copy else 2)
+            if not any(one.error == errno.EIO for one in resolved(case.stack).values()):
+                return case
+        shutil.rmtree(where)
+
+
+def apart(before: dict[str, Shown], stack: Stack, *, between: bool = False) -> list[str]:
+    """Return how the merged tree differs; names of one file may be apart between two steps."""
+    found = differences(before, resolved(stack), between=between)
+    return [line for line in found if not (between and ": names " in line)]
+
+
+def view_of_one(seed: int, where: str, work: Work) -> tuple[list[str], int]:
+    """Work on a random stack; return what is wrong at any step, and how many steps there were."""
+    case = build(seed, where, work)
+    before = resolved(case.stack)
+    found: list[str] = []
+    answer = ""
+
+    def look_again(number: int, done: bool) -> None:
+        if done and not found:
+            found.extend(f"{number}: {x}" for x in apart(before, case.stack, between=True))
+
+    with every_change(look_again) as calls:
+        try:
+            work(case.stack)
+        except LayerctlError as error:
+            answer = error.id
+    found += [f"in the end: {line}" for line in apart(before, case.stack)]
+    if answer and calls:
+        found.append(f"refused ({answer}) after {len(calls)} changes")
+    left = [
+        name for name in os.listdir(case.stack.layers[0].path) if not name.startswith(".wh..wh.")
+    ]
+    if work is not trim and not answer and left:
+        found.append(f"left in the topmost branch: {left}")
+    shutil.rmtree(where)
+    return [f"seed {seed}: {line}" for line in found[:6]], len(calls)
+
+
+def killed(seed: int, where: str, work: Work) -> tuple[list[str], int]:
+    """Stop the work at some changes, or fail there; a second run ends as an undisturbed one."""
+    case = build(seed, where, work)
+    with every_change(lambda *_: None) as calls, suppress(LayerctlError):
+        work(case.stack)
+    whole = plain(case)
+    shutil.rmtree(where)
+    rng = random.Random(seed)
+    found: list[str] = []
+    for number in sorted(rng.sample(range(len(calls)), min(5, len(calls)))):
+        how = rng.choice(["before", "after", "error"])
+        case = build(seed, where, work)
+        before = resolved(case.stack)
+
+        def stop(at: int, done: bool, number: int = number, how: str = how) -> None:
+            if at == number and done == (how == "after"):
+                raise StoppedWorkError if how != "error" else _FullError(errno.ENOSPC, "full")
+
+        with every_change(stop), suppress(StoppedWorkError, _FullError):
+            work(case.stack)
+        at = f"{how} {number} ({calls[number]})"
+        found += [f"{at}: {line}" for line in apart(before, case.stack, between=True)]
+        with suppress(LayerctlError):
+            work(case.stack)
+        found += [f"{at}, run again: {line}" for line in apart(before, case.stack)]
+        if plain(case) != whole and not found:
+            found.append(f"{at}, run again: {plain(case)}\n{whole}")
+        shutil.rmtree(where)
+    return [f"seed {seed}: {line}" for line in found[:6]], len(calls)
+
+
+def plain(case: Case) -> list[dict[str, tuple[object, ...]]]:
+    """Return the branches without times, which differ between two builds."""
+    return [
+        {
+            path: (one.mode, one.owner, one.size, one.attributes)
+            for path, one in look(layer.path).items()
+        }
+        for layer in case.stack.layers
+    ]
+
+
+def of_many(
+    lab: Path, check: Callable[[int, str, Work], tuple[list[str], int]], work: Work
+) -> tuple[list[str], bool]:
+    """Check many random stacks; return what the first that fails has to say, if any changed."""
+    cases = int(os.environ.get("LAYERCTL_CASES", "15"))
+    changes = 0
+    for seed in range(first_seed(), first_seed() + cases):
+        found, calls = check(seed, f"{lab}/case", work)
+        changes += calls
+        if found:
+            return found, True
+    return [], changes > cases
+
+
+@pytest.mark.parametrize("work", WORKS)
+@pytest.mark.parametrize("check", [view_of_one, killed])
+def test_random_branches(check: Callable[..., Any], work: Work) -> None:
+    assert in_namespace(partial(of_many, check=check, work=work)) == ([], True)
+
+
+def branches(lab: Path, *files: str) -> None:
+    """Make three branches; a name with a slash at its end is a directory."""
+    for name in ("b0/", "b1/", "b2/", *files):
+        path = lab / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(exist_ok=True) if name.endswith("/") else path.write_text("x")
+
+
+STACK = ("-b", "b0=rw", "-b", "b1=ro+wh", "-b", "b2")
+
+
+@pytest.mark.namespace
+def test_commit_keeps_only_markers_over_something(lab: Path) -> None:
+    branches(
+        lab, "b0/.wh.below", "b0/.wh.next", "b0/.wh.nothing", "b0/d/.wh..wh..opq", "b0/d/.wh.x",
+        "b0/new/.wh..wh..opq", "b0/new/f", "b0/.wh..wh.aufs", "b0/.wh..wh.plnk/", "b1/next",
+        "b1/d/y", "b2/below", "b2/d/z", "b1/.wh.cut", "b0/cut/f", "b2/cut/g",
+    )  # fmt: skip
+    done = layerctl("commit", *STACK)
+    assert done.returncode == 0, done.stderr
+    assert sorted(os.listdir("b0")) == [".wh..wh.aufs", ".wh..wh.plnk"]
+    assert sorted(os.listdir("b1")) == [".wh.below", "cut", "d", "new"]
+    assert sorted(os.listdir("b1/d")) == [".wh..wh..opq"]
+    assert sorted(os.listdir("b1/cut")) == [".wh..wh..opq", "f"]
+    assert os.listdir("b1/new") == ["f"]
+
+
+@pytest.mark.namespace
+def test_a_whiteout_that_is_one_file_with_that_below_goes(lab: Path) -> None:
+    branches(lab, "b0/.wh.x", "b2/x")
+    os.link("b0/.wh.x", "b1/.wh.x")
+    assert layerctl("commit", *STACK).returncode == 0
+    assert (os.listdir("b0"), os.listdir("b1")) == ([], [".wh.x"])
+
+
+@pytest.mark.namespace
+def test_names_of_one_file_stay_one_file_and_pseudo_links_go(lab: Path) -> None:
+    branches(lab, "b0/one", "b0/.wh..wh.plnk/", "b1/two")
+    inode = Path("b0/one").stat().st_ino
+    os.link("b0/one", "b0/two")
+    os.link("b0/one", f"b0/.wh..wh.plnk/12.{inode}")
+    assert layerctl("commit", *STACK).returncode == 0
+    assert Path("b1/one").samefile("b1/two")
+    assert Path("b1/one").stat().st_nlink == 2
+
+
+REFUSED = {
+    "whiteouts that would not count": (
+        ("b0/.wh.x", "b2/x"), ("-b", "b0=rw", "-b", "b1", "-b", "b2"),
+    ),
+    "the only name": (("b0/.wh..wh.plnk/12.34",), STACK),
+    "both": (("b0/x", "b0/.wh.x"), STACK),
+    "dirren": (("b0/.wh..wh..dr.x",), STACK),
+    "read-only": (("b0/x",), ("-b", "b0=ro", "-b", "b1")),
+    "one branch": (("b0/x",), ("-b", "b0=rw")),
+}  # fmt: skip
+
+
+@pytest.mark.namespace
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_cannot_be_kept_is_refused_whole(lab: Path, what: str) -> None:
+    files, stack = REFUSED[what]
+    branches(lab, *files)
+    before = look(str(lab))
+    done = layerctl("commit", *stack)
+    assert done.returncode == 32
+    assert "help:" in done.stderr
+    assert list(differences(before, look(str(lab)))) == []
+
+
+@pytest.mark.namespace
+def test_deref_has_nothing_to_do_for_an_aufs(lab: Path) -> None:
+    branches(lab)
+    done = layerctl("deref", "--into", "n", *STACK)
+    assert (done.returncode, "no redirects" in done.stderr) == (32, True)
+
+
+@pytest.mark.namespace
+@pytest.mark.parametrize("command", ["trim", "commit"])
+def test_the_script_does_the_same(lab: Path, command: str) -> None:
+    files = ("b0/a", "b1/a", "b0/.wh.c", "b2/d/f", "b0/d/.wh.f", "b0/n/f", "b0/.wh.gone", "b2/gone")
+    branches(lab, *files)
+    os.utime("b0/a", (1, 1))
+    os.utime("b1/a", (1, 1))
+    script = layerctl(command, *STACK, "--print", "sh").stdout
+    subprocess.run(["sh"], input=script, text=True, check=True)
+    by_script = [sorted(path.name for path in Path(one).rglob("*")) for one in ("b0", "b1")]
+    shutil.rmtree("b0")
+    shutil.rmtree("b1")
+    branches(lab, *files)
+    os.utime("b0/a", (1, 1))
+    os.utime("b1/a", (1, 1))
+    assert layerctl(command, *STACK).returncode == 0
+    assert by_script == [sorted(path.name for path in Path(one).rglob("*")) for one in ("b0", "b1")]
