@@ -494,6 +494,14 @@ ERRORS: dict[str, ErrorKind] = {
             "Name the directory that was given to --keep.",
         ),
         ErrorKind(
+            "name-reserved",
+            EXIT_REFUSED,
+            "A name cannot be in a layer archive",
+            "In a layer archive, names that start with '.wh.' are whiteouts, and no name is "
+            "longer than 255 bytes. The name of an attribute ends at its first '='.",
+            "Rename it, or remove it from the layer.",
+        ),
+        ErrorKind(
             "no-such-branch",
             EXIT_REFUSED,
             "The directory is not a branch of this aufs",
@@ -567,6 +575,14 @@ ERRORS: dict[str, ErrorKind] = {
             ("layerctl list",),
         ),
         ErrorKind(
+            "no-zstd",
+            EXIT_REFUSED,
+            "There is nothing that reads or writes zstd",
+            "Python has a module for zstd since version 3.14; before, layerctl runs zstd(1).",
+            "Install zstd, or use gzip.",
+            ("apt-get install zstd",),
+        ),
+        ErrorKind(
             "not-mounted",
             EXIT_NOT_FOUND,
             "TARGET is not a mount point",
@@ -634,9 +650,10 @@ ERRORS: dict[str, ErrorKind] = {
         ErrorKind(
             "target-exists",
             EXIT_REFUSED,
-            "The new layer exists already",
-            "A new layer is created as a directory of its own, so the name must be free.",
-            "Name another directory.",
+            "What should be created exists already",
+            "A new layer is created as a directory of its own, so the name must be free. No file "
+            "is overwritten without being asked to.",
+            "Name another one; pack replaces a file with --force.",
         ),
         ErrorKind(
             "tmpfiles-cannot-express",

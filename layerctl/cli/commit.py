@@ -7,9 +7,8 @@ import click
 from layerctl.cli.common import layer_flags
 from layerctl.cli.complete import directories, targets
 from layerctl.cli.help import WithExamples
-from layerctl.cli.working import carry_out, noted_target, work_options
+from layerctl.cli.working import carry_out, noted_target, run_of, work_options
 from layerctl.codecs.request import Request
-from layerctl.errors import RequestError
 from layerctl.render.output import Output
 from layerctl.usecases.working import committing, flattening_into
 
@@ -52,19 +51,8 @@ def command(
     """
     found = noted_target(target, request)
     if into is None:
-        work = committing(found.stack, _run(layers or "0"))
+        work = committing(found.stack, run_of(layers or "0"))
     else:
-        work = flattening_into(found.stack, _run(layers or "0..1"), into)
+        work = flattening_into(found.stack, run_of(layers or "0..1"), into)
     with work as steps:
         carry_out(steps, output, dry_run=dry_run, form=form)
-
-
-def _run(text: str) -> range:
-    """Return the layers that N or N..M names. Raises RequestError."""
-    first, dots, last = text.partition("..")
-    last = last if dots else first
-    if not (first.isdecimal() and last.isdecimal()):
-        raise RequestError(
-            "usage", f"'{text}' is not a layer or a run of layers", hint="write it as 0..2"
-        )
-    return range(int(first), int(last) + 1)

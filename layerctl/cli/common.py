@@ -33,6 +33,16 @@ ROOT = click.option(
     help="Look names up in the container stores of this disk or store, not of this machine.",
 )  # fmt: skip
 _READ_ONLY = click.option("-r", "--read-only", "read_only", is_flag=True, help="Mount read-only.")
+
+
+def _mount_options(*short: str) -> Decorator:
+    return click.option(
+        *short, "--options", "options", multiple=True, metavar="OPTIONS",
+        shell_complete=mount_options, help="Mount options as for mount(8), including layers.",
+    )  # fmt: skip
+
+
+_SHORT_O = _mount_options("-o")
 _LAYER_FLAGS: tuple[Decorator, ...] = (
     click.option(
         "-t", "--type", "fstypes", multiple=True, metavar="TYPE", shell_complete=types,
@@ -57,10 +67,7 @@ _LAYER_FLAGS: tuple[Decorator, ...] = (
         shell_complete=directories,
         help="Add a branch of an aufs, topmost first; PERM is rw, ro, rr, ro+wh, ...",
     ),
-    click.option(
-        "-o", "--options", "options", multiple=True, metavar="OPTIONS",
-        shell_complete=mount_options, help="Mount options as for mount(8), including layers.",
-    ),
+    _SHORT_O,
     _READ_ONLY,
     ROOT,
 )  # fmt: skip
@@ -143,6 +150,12 @@ class MappedLayers(WithExamples):
 def writable_layer_flags(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the layer flags except --read-only to a command, whose own -r means something else."""
     return _layer_flags(function, (), [flag for flag in _LAYER_FLAGS if flag is not _READ_ONLY])
+
+
+def layer_flags_without_o(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the layer flags to a command whose -o is another option."""
+    flags = tuple(flag for flag in _LAYER_FLAGS if flag is not _SHORT_O)
+    return _layer_flags(function, (), (*flags, _mount_options()))
 
 
 def layer_flags_and(file_types: Collection[str]) -> Decorator:

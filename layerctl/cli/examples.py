@@ -160,6 +160,16 @@ EXAMPLES: dict[str, tuple[Example, Example]] = {
         Example("Forget a run.", "layerctl drop try"),
         Example("Forget another one, in a script.", "layerctl drop --json /srv/try", 3),
     ),
+    "pack": (
+        Example(
+            "Write an upper layer to a file, compressed.",
+            "layerctl pack -u upper -l lower --compress gzip -o layer.tar.gz",
+        ),
+        Example(
+            "Write all that two layers show together.",
+            "layerctl pack -u upper -l lower --merged -o tree.tar",
+        ),
+    ),
     "branch": (
         Example("List the branches of an aufs.", "layerctl branch list /srv/aufs", 3),
         Example("Add a branch at the bottom.", "layerctl branch append /srv/aufs base=ro", 3),

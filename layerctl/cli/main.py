@@ -55,6 +55,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "apply": ("layerctl.cli.apply", "Apply what a run changed."),
     "drop": ("layerctl.cli.drop", "Drop what a run changed."),
     "convert": ("layerctl.cli.convert", "Convert a layer for another filesystem."),
+    "pack": ("layerctl.cli.pack", "Write layers as an OCI layer archive."),
     "doctor": ("layerctl.cli.doctor", "Find out why a mount fails."),
     "explain": ("layerctl.cli.explain", "Explain a cause or an error."),
     "schema": ("layerctl.cli.schema", "Print the JSON Schema of a command's output."),

@@ -10,6 +10,7 @@ import click
 from layerctl.cli.common import add_options
 from layerctl.cli.output import output_options
 from layerctl.codecs.request import Request
+from layerctl.errors import RequestError
 from layerctl.render.errors import note
 from layerctl.render.output import Format, Output, write
 from layerctl.render.progress import watched
@@ -44,6 +45,14 @@ def noted_target(target: str | None, request: Request) -> Target:
     for text in found.notes:
         note(text)
     return found
+
+
+def run_of(text: str) -> range:
+    """Return the layers that N..M names, or N alone. Raises RequestError."""
+    first, dots, last = text.partition("..")
+    if not (first.isdecimal() and (last.isdecimal() if dots else not last)):
+        raise RequestError("usage", f"'{text}' is not a run of layers", hint="write it as 0..2")
+    return range(int(first), int(last if dots else first) + 1)
 
 
 def carry_out(

@@ -729,6 +729,24 @@ RUN = Single(
 )
 DROPPED = Single((path("DROPPED", "the directory that was removed"),))
 
+_DIGESTS = (
+    text("DIFF_ID", "digest of the archive before compression"),
+    text("DIGEST", "digest of the archive"),
+    text("COMPRESSION", "how it is compressed: gzip, zstd or none"),
+    size("SIZE", "size of the archive in bytes"),
+)
+
+#: What pack wrote.
+PACKED = Single(
+    (
+        path("PATH", "the archive; '-' for standard output"),
+        *_DIGESTS,
+        text("MEDIA_TYPE", "media type of a layer of an OCI image"),
+        number("ENTRIES", "number of entries"),
+        _NOTES,
+    )
+)
+
 #: The --json documents of every command; `error` is what any of them writes when it fails.
 DOCUMENTS: dict[str, tuple[Listing | Single, ...]] = {
     "mount": (MOUNTED, DRY_RUN),
@@ -753,6 +771,7 @@ DOCUMENTS: dict[str, tuple[Listing | Single, ...]] = {
     "apply": (STEPS,),
     "drop": (DROPPED,),
     "convert": (STEPS,),
+    "pack": (PACKED,),
     "doctor": (FINDINGS, CHECKS),
     "explain": (CAUSES, Single(CAUSE)),
     "error": (ERROR,),

@@ -35,7 +35,7 @@ def taken(stack: Stack, changed: Collection[int], *, ambiguous: bool = False) ->
         for number, layer in enumerate(stack.layers):
             if beneath.identity(view.resolver.roots[number]) != beneath.identity(fds[number]):
                 raise _swapped(layer.path)
-        _demand_readable(view)
+        demand_readable(view)
         if not ambiguous:
             _demand_clear(view)
         yield view
@@ -121,7 +121,8 @@ def _swapped(path: str) -> LayerctlError:
     )
 
 
-def _demand_readable(view: Opened) -> None:
+def demand_readable(view: Opened) -> None:
+    """Raise NotPermittedError if the markers of layers cannot be read."""
     if view.resolver.blind:
         raise NotPermittedError(
             "markers-unreadable",

@@ -1,0 +1,203 @@
+"""Bytes on their way into archives and out of them: read, hashed, (de)compressed, written.
+
+That work is done in threads of its own: hashlib, zlib, read(2) and write(2) let others run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import os
+import queue
+import shutil
+import subprocess
+import threading
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+from layerctl.errors import RefusedError
+
+#: Bytes of a piece, and how many of them wait at most.
+PIECE = 1 << 19
+_WAITING = 4
+GZIP, ZSTD, NONE = "gzip", "zstd", "none"
+_GZIP_WINDOW = 31  # zlib: with the header and trailer of gzip
+
+
+class Digests(NamedTuple):
+    """The digests of an archive: of its bytes uncompressed (the diff id), and as they are."""
+
+    diff: str
+    blob: str
+    size: int
+    compression: str = NONE
+
+
+class CompressedError(ValueError):
+    """Compressed bytes are damaged."""
+
+
+class _Hash:
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def through(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield the pieces, hashed."""
+        for piece in pieces:
+            self._hash.update(piece)
+            self.size += len(piece)
+            yield piece
+
+    @property
+    def digest(self) -> str:
+        return f"sha256:{self._hash.hexdigest()}"
+
+
+class Ahead:
+    """An iterator that runs ahead in a thread. Its exceptions are raised where it is read."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._queue: queue.Queue[bytes | BaseException | None] = queue.Queue(_WAITING)
+        self._stopped = threading.Event()
+        self._pieces = pieces
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        last: BaseException | None = None
+        try:
+            for piece in self._pieces:
+                if not self._put(piece):
+                    break
+        except BaseException as error:
+            last = error
+        finally:
+            close = getattr(self._pieces, "close", None)
+            if close is not None:
+                close()
+        self._put(last)
+
+    def _put(self, item: bytes | BaseException | None) -> bool:
+        while not self._stopped.is_set():
+            try:
+                self._queue.put(item, timeout=0.2)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def __iter__(self) -> Iterator[bytes]:
+        while True:
+            item = self._queue.get()
+            if item is None:
+                return
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    def close(self) -> None:
+        """Stop it; wait a moment, unless it waits for a reader or a writer itself."""
+        self._stopped.set()
+        self._thread.join(1)
+
+
+def _zstd_module() -> Any:
+    """Return compression.zstd of Python 3.14 and later, None before."""
+    try:
+        return importlib.import_module("compression.zstd")
+    except ImportError:
+        return None
+
+
+def _through_program(pieces: Iterable[bytes], *options: str) -> Iterator[bytes]:
+    """Yield what zstd(1) makes of the pieces. Raises CompressedError, RefusedError without it."""
+    program = shutil.which("zstd")
+    if program is None:
+        raise RefusedError(
+            "no-zstd",
+            "the archive is compressed with zstd, for which there is no program",
+            why="Python has a module for zstd since 3.14; before, zstd(1) is needed",
+            hint="install zstd, or compress the archive with gzip",
+            commands=("apt-get install zstd",),
+        )
+    words = (program, "-q", "-c", *options)
+    with subprocess.Popen(  # noqa: S603 - no shell, and the words are ours
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as child:
+        assert child.stdin is not None  # noqa: S101 - as asked for
+        assert child.stdout is not None  # noqa: S101
+        assert child.stderr is not None  # noqa: S101
+        failed: list[BaseException] = []
+        feeder = threading.Thread(target=_feed, args=(child.stdin, pieces, failed), daemon=True)
+        feeder.start()
+        try:
+            while piece := child.stdout.read(PIECE):
+                yield piece
+        except GeneratorExit:
+            child.kill()
+            raise
+        feeder.join()
+        words_of = child.stderr.read().decode("utf-8", "replace").strip()
+    if failed:
+        raise failed[0]
+    if child.returncode:
+        raise CompressedError(f"zstd: {words_of.rpartition(': ')[2] or child.returncode}")
+
+
+def _feed(stream: Any, pieces: Iterable[bytes], failed: list[BaseException]) -> None:
+    try:
+        for piece in pieces:
+            stream.write(piece)
+    except BrokenPipeError:  # the program has said why
+        pass
+    except BaseException as error:
+        failed.append(error)
+    finally:
+        with contextlib.suppress(BrokenPipeError):
+            stream.close()
+
+
+def _compressed(pieces: Iterable[bytes], compression: str) -> Iterator[bytes]:
+    if compression == GZIP:
+        deflate = zlib.compressobj(6, zlib.DEFLATED, _GZIP_WINDOW)  # its header has no time
+        for piece in pieces:
+            if out := deflate.compress(piece):
+                yield out
+        yield deflate.flush()
+    elif compression == ZSTD:
+        module = _zstd_module()
+        if module is None:
+            yield from _through_program(pieces, "-3", "-T1")
+            return
+        compressor = module.ZstdCompressor(level=3)
+        for piece in pieces:
+            if out := compressor.compress(piece):
+                yield out
+        yield compressor.flush()
+    else:
+        yield from pieces
+
+
+def deliver(pieces: Iterable[bytes], compression: str, write: Callable[[bytes], None]) -> Digests:
+    """Compress pieces, which another thread makes, and write them; return the digests.
+
+    Raises what making and writing them raises.
+    """
+    diff, blob = _Hash(), _Hash()
+    ahead = Ahead(pieces)
+    try:
+        for piece in blob.through(_compressed(diff.through(ahead), compression)):
+            write(piece)
+    finally:
+        ahead.close()
+    return Digests(diff.digest, blob.digest, blob.size, compression)
+
+
+def write(fd: int, piece: bytes) -> None:
+    """Write all of it to a descriptor. Raises OSError."""
+    view = memoryview(piece)
+    while view:
+        view = view[os.write(fd, view) :]

@@ -1,0 +1,41 @@
+"""What was written to archives and read from them: documents, and lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from layerctl.kernel.streams import Digests
+from layerctl.render.json import Document, path_fields
+from layerctl.rules.words import size_of
+from layerctl.working.archives.entries import Archive
+
+_MEDIA = {"none": "", "gzip": "+gzip", "zstd": "+zstd"}
+
+
+def _digests(digests: Digests) -> Document:
+    return {
+        "diff_id": digests.diff,
+        "digest": digests.blob,
+        "compression": digests.compression,
+        "size": digests.size,
+    }
+
+
+def packed_document(archive: Archive) -> Document:
+    """Return what was packed."""
+    return {
+        **path_fields("path", archive.path),
+        **_digests(archive.digests),
+        "media_type": "application/vnd.oci.image.layer.v1.tar"
+        + _MEDIA[archive.digests.compression],
+        "entries": archive.entries,
+        "notes": list(archive.notes),
+    }
+
+
+def packed_lines(archive: Archive) -> Iterator[str]:
+    """Yield what was packed, for people."""
+    digests = archive.digests
+    yield f"diff id  {digests.diff}"
+    yield f"digest   {digests.blob}"
+    yield f"{archive.entries:,} entries, {size_of(digests.size)}"
