@@ -39,11 +39,13 @@ def command(
 
     Drop the upper layer's version of PATH, its whiteout or its opaque directory, so that what the
     layers below have shows again. What only the upper layer has is gone then. A renamed directory
-    goes back to its old name. Each PATH changes in one step, and nothing else does. The overlay
-    must not be mounted.
+    goes back to its old name. Each PATH changes in one step, and nothing else does.
 
-    TARGET is a mount; with layer options, leave it out. PATH is relative to the merged root. Exit
-    with 3 if no layer has a PATH.
+    TARGET is a mount; with layer options, leave it out. A live mount is changed through itself:
+    what the layers below have is copied into it, and a merged directory is restored path by path.
+    Once it is unmounted, `layerctl trim` removes copies of files.
+
+    PATH is relative to the merged root. Exit with 3 if no layer has a PATH.
     """
     given = list(arguments)
     name = None if request.names_layers or not given else given.pop(0)
@@ -53,7 +55,8 @@ def command(
         paths = [f"{target.path}/{path}".rstrip("/") for path in paths or [""]]
     if not paths:
         raise RequestError("usage", "no PATH was given", hint="name what to restore")
-    with restoring(target.stack, Wish(tuple(paths), recursive, layer)) as (missing, steps):
+    wish = Wish(tuple(paths), recursive, layer)
+    with restoring(target.stack, wish, target.mount) as (missing, steps):
         for path in missing:
             note(f"no layer has '{path}'")
         carry_out(steps, output, dry_run=dry_run, form=form, each=True)

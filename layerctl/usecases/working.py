@@ -13,7 +13,7 @@ from layerctl.inspecting.opening import Opened, opened
 from layerctl.kernel import layers
 from layerctl.kernel.paths import absolute
 from layerctl.model import MountEntry, Role, Stack
-from layerctl.working import commit, flattening, restore, trim
+from layerctl.working import commit, flattening, live_restore, restore, trim
 from layerctl.working.aufs import branch
 from layerctl.working.aufs import commit as aufs_commit
 from layerctl.working.aufs import trim as aufs_trim
@@ -75,15 +75,22 @@ def _demand_layers(stack: Stack, run: range, needed: range) -> None:
 
 
 @contextmanager
-def restoring(stack: Stack, wish: Wish) -> Iterator[tuple[Sequence[str], Steps]]:
+def restoring(
+    stack: Stack, wish: Wish, mount: MountEntry | None = None
+) -> Iterator[tuple[Sequence[str], Steps]]:
     """Yield the paths that no layer has, and the steps that restore the others.
 
-    Raises LayerctlError.
+    A live mount is changed through itself. Raises LayerctlError.
     """
     restore.demand(stack, wish)
-    with taken(stack, {0}) as view, ExitStack() as closing:
-        restoring = restore.Restoring(view, wish, closing)
-        yield restoring.missing, restoring.steps()
+    with ExitStack() as closing:
+        if mount is None:
+            view = closing.enter_context(taken(stack, {0}))
+            plan = restore.at_rest(view, wish, closing)
+        else:
+            view = closing.enter_context(opened(stack, mount, thorough=True))
+            plan = live_restore.through_mount(view, wish, mount, closing)
+        yield plan.missing, plan.steps()
 
 
 @contextmanager

@@ -68,13 +68,13 @@ class Flattener:
         #: Where the first name of a file with several went.
         self._links: dict[tuple[int, int], str] = {}
 
-    def at(self, path: str, name: str) -> Iterator[Step]:
-        """Yield the steps that copy what is at a path, whole, to a name; a directory is opaque."""
+    def at(self, path: str, name: str, *, opaque: bool) -> Iterator[Step]:
+        """Yield the steps that copy what is at a path, whole, to a name."""
         directory, base, found = descend(self._overlay, path)
         try:
             if found is None:
                 last = self._last
-                yield from self.directory(directory, self._above, name, last=last, opaque=True)
+                yield from self.directory(directory, self._above, name, last=last, opaque=opaque)
             elif found.error or directory.child_path(base) != path:
                 raise denied(path, found)
             else:

@@ -79,12 +79,17 @@ def beside(fd: int, prefix: str, closing: ExitStack) -> tuple[Folder, str]:
 
 def _lock(path: str, fd: int, *, exclusive: bool) -> None:
     if not locks.lock(fd, exclusive=exclusive):
-        raise RefusedError(
-            "layer-locked",
-            f"another layerctl works on {path}",
-            why="two commands at once would undo each other's work",
-            hint="wait until it has finished, then run the command again",
-        )
+        raise locked_error(path)
+
+
+def locked_error(path: str) -> RefusedError:
+    """Return the error for a layer that another run works on."""
+    return RefusedError(
+        "layer-locked",
+        f"another layerctl works on {path}",
+        why="two commands at once would undo each other's work",
+        hint="wait until it has finished, then run the command again",
+    )
 
 
 def _demand_unused(

@@ -19,7 +19,7 @@ from layerctl.inspecting.resolvers.tree import noun
 from layerctl.kernel import changing, layers
 from layerctl.model import Role, Stack
 from layerctl.working import copying
-from layerctl.working.aside import Aside
+from layerctl.working.aside import Aside, of_layers
 from layerctl.working.references import is_in
 from layerctl.working.sites import WAS, Site, Sites, Upper, Wish
 from layerctl.working.steps import Folder, Step, Verb
@@ -49,24 +49,41 @@ def demand(stack: Stack, wish: Wish) -> None:
         )
 
 
+def at_rest(view: Opened, wish: Wish, closing: ExitStack) -> Restoring:
+    """Return the plan for layers that are not mounted. Raises LayerctlError."""
+    prefix = view.prefix or ""
+    upper = Upper(view.resolver.roots[0], view.layers[0].rstrip("/"), prefix, closing)
+    hidden = of_layers(view, closing)
+    sites = Sites(view, wish, upper, hidden.entries())
+    return Restoring(view, wish, closing, (upper, upper, hidden), sites)
+
+
 class Restoring:
     """The plan for some paths; `missing` are those that no layer has.
 
-    Raises LayerctlError, before anything is changed, where that would change another path.
+    `places` are the upper layer, where names are changed, and the place aside.
     """
 
-    def __init__(self, view: Opened, wish: Wish, closing: ExitStack) -> None:
+    #: Whether a copied directory hides what is below it.
+    opaque = True
+
+    def __init__(
+        self,
+        view: Opened,
+        wish: Wish,
+        closing: ExitStack,
+        places: tuple[Upper, Upper, Aside],
+        sites: Sites,
+    ) -> None:
         assert isinstance(view.resolver, Overlay)  # noqa: S101 - `demand` saw to that
-        self._view = view
         self._overlay = view.resolver
         self._prefix = view.resolver.settings.prefix
         self._wish = wish
         self._closing = closing
-        self._top = view.layers[0].rstrip("/")
-        self._upper = Upper(view.resolver.roots[0], self._top, self._prefix, closing)
-        self._aside = Aside(view, closing)
-        self._sites = Sites(view, wish, self._upper, self._aside.entries())
-        self.missing = self._sites.missing
+        self._layer, self._upper, self._aside = places
+        self._top = self._upper.top
+        self._sites = sites
+        self.missing = sites.missing
 
     def steps(self) -> Iterator[Step]:
         """Yield the steps, each to be done before the next one is asked for, or none of them."""
@@ -79,9 +96,19 @@ class Restoring:
             yield from self._one(site)
         for path in self._ancestors():
             yield from self._upper.folder(path).restore()
+        yield from self._finish()
         if moves or self._aside.exists:
             yield self._barrier("before what was dropped is removed")
             yield from self._aside.remove()
+        yield from self._end()
+
+    def _end(self) -> Iterator[Step]:
+        """Yield what is to be done at the very end."""
+        yield from ()
+
+    def _finish(self) -> Iterator[Step]:
+        """Yield what is to be done once all paths are restored."""
+        yield from ()
 
     def _one(self, site: Site) -> Iterator[Step]:
         above, _, name = site.path.rpartition("/")
@@ -103,7 +130,7 @@ class Restoring:
 
     def _moves(self, site: Site) -> bool:
         """Tell whether a path is moved aside, not only removed."""
-        return bool(self._upper.count(site)) or site.path in self._sites.was
+        return bool(self._layer.count(site)) or site.path in self._sites.was
 
     def _move_aside(self, site: Site, folder: Folder, name: str) -> Iterator[Step]:
         path, attribute = folder.inside(name), self._prefix + WAS
@@ -118,14 +145,14 @@ class Restoring:
         def run() -> None:
             changing.rename(name, folder.fd, aside, self._aside.folder().fd)
 
-        count = self._upper.count(site)
+        count = self._layer.count(site)
         inside = f" with {count:,} {'names' if count > 1 else 'name'}" if count else ""
         move = ("mv", "-T", "--", path, f"{self._aside.path}/{aside}")
         why = f"a {noun(site.letter)}{inside}; {site.below}"
         yield folder.step(Verb.MOVE, name, why, run, move)
 
     def _barrier(self, why: str) -> Step:
-        fd = self._overlay.roots[0]
+        fd = self._upper.root
         return Step(Verb.SYNC, self._top, why, lambda: changing.sync(fd),
                     (("sync", "-f", "--", self._top),))  # fmt: skip
 
@@ -153,13 +180,11 @@ class Restoring:
 
     def _copy(self, site: Site, number: int, place: str) -> Iterator[Step]:
         """Yield the steps that put a copy of what a layer has, and those below it, at a path."""
-        overlay = self._overlay.below(number)
-        aside, name = self._aside.free(), site.path.rpartition("/")[2]
-        above = site.path.rpartition("/")[0]
-        found = look_up(overlay, place)
+        above, _, name = site.path.rpartition("/")
+        aside, found = self._aside.free(), look_up(self._overlay.below(number), place)
         found.close()
-        copied = found.letter
-        yield from self._sites.copier(number, self._aside.folder()).at(place, aside)
+        copier = self._sites.copier(number, self._aside.folder())
+        yield from copier.at(place, aside, opaque=self.opaque)
         yield from self._copy_up(above)
         yield self._barrier("before the copy takes its place")
 
@@ -167,15 +192,21 @@ class Restoring:
             folder = self._upper.folder(above)
             folder.keep()
             folder.touched = True
-            swaps = site.there is not None and "d" in (site.letter, copied)
-            put = changing.exchange if swaps else changing.rename
+            letter = self._letter(folder, name)
+            put = changing.exchange if letter and "d" in (letter, found.letter) else changing.rename
             put(aside, self._aside.folder().fd, name, folder.fd)
 
         path = f"{self._top}/{site.path}"
         words: list[tuple[str, ...]] = [("mv", "-T", "--", f"{self._aside.path}/{aside}", path)]
-        if site.there is not None:
+        if self._letter(self._upper.folder(above), name):
             words.insert(0, ("mv", "-T", "--", path, f"{self._aside.path}/{aside}.old"))
         yield Step(Verb.MOVE, path, f"the copy; {site.below}", run, tuple(words))
+
+    @staticmethod
+    def _letter(folder: Folder, name: str) -> str:
+        """Return the letter of a name, an empty one for nothing."""
+        status = layers.status(name, folder.fd) if folder.fd >= 0 else None
+        return "" if status is None else layers.letter_of(status)
 
     def _copy_up(self, path: str) -> Iterator[Step]:
         """Yield the steps that create the directories that the upper layer does not have yet."""

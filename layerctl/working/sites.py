@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -17,9 +17,9 @@ from layerctl.inspecting.story import tell
 from layerctl.kernel import changing, layers
 from layerctl.rules.words import shell
 from layerctl.working import lower
-from layerctl.working.flattening import Flattener
+from layerctl.working.flattening import Flattener, denied
 from layerctl.working.references import References, is_in
-from layerctl.working.steps import Folder
+from layerctl.working.steps import Folder, Step
 
 #: Keeps, on a renamed directory that was moved aside, its path and the one it had before: an
 #: interrupted run is completed with either.
@@ -85,16 +85,57 @@ class Upper:
             os.close(fd)
 
 
+class _ThroughMount(Flattener):
+    """Copies into a live mount, which takes attributes in its own terms."""
+
+    def directory(
+        self, directory: MergedDir, above: Folder, name: str, *, last: int, opaque: bool
+    ) -> Iterator[Step]:
+        """Yield the steps that copy a directory, unless it has attributes of another overlay."""
+        demand_plain(self._prefix, directory.parts[0].fd, None, directory.path)
+        yield from super().directory(directory, above, name, last=last, opaque=opaque)
+
+    def file(self, target: Folder, name: str, found: Found) -> Iterator[Step]:
+        """Yield the step that copies a file, unless it has attributes of another overlay."""
+        part = found.parts[0]
+        above, _, base = part.path.rpartition("/")
+        fd = layers.open_path(above, self._overlay.roots[part.layer])
+        try:
+            demand_plain(self._prefix, fd, base, part.path)
+        finally:
+            os.close(fd)
+        yield from super().file(target, name, found)
+
+
+def demand_plain(prefix: str, fd: int, name: str | None, path: str) -> None:
+    """Raise RefusedError where a file has attributes of another overlay, which a mount renames."""
+    escaped = f"{prefix}overlay."
+    if any(one.startswith(escaped) for one in layers.attribute_names(fd, name)):
+        raise RefusedError(
+            "not-restorable",
+            f"'{path}' has attributes of another overlay, {escaped}*",
+            why="the kernel translates their names in a mount",
+            hint="unmount the overlay first, and restore with -u, -w and -l",
+        )
+
+
 class Sites:
     """The sites of some paths, by path, in the order in which they are restored.
 
-    `entries` are names, with their directory, that an interrupted run has moved aside. `missing`
+    `entries` are names, with their directory, that an interrupted run has moved aside. In a `live`
+    mount, what is below is copied to all of them. `missing`
     are the paths that no layer has, `was` has the old path of each renamed directory. Raises
     LayerctlError where a restore would change another path.
     """
 
     def __init__(
-        self, view: Opened, wish: Wish, upper: Upper, entries: Iterable[tuple[str, int]]
+        self,
+        view: Opened,
+        wish: Wish,
+        upper: Upper,
+        entries: Iterable[tuple[str, int]],
+        *,
+        live: bool = False,
     ) -> None:
         assert isinstance(view.resolver, Overlay)  # noqa: S101 - `demand` saw to that
         self._view = view
@@ -102,6 +143,7 @@ class Sites:
         self._prefix = view.resolver.settings.prefix
         self._wish = wish
         self._upper = upper
+        self._live = live
         self.references = References(view, view.resolver)
         self.missing: list[str] = []
         self.found: dict[str, Site] = {}
@@ -113,7 +155,8 @@ class Sites:
     def copier(self, number: int, target: Folder) -> Flattener:
         """Return what copies from the layers from a number down to a directory."""
         run = range(number, len(self._view.layers))
-        return Flattener(self._view, self._overlay.below(number), run, target)
+        kind = _ThroughMount if self._live else Flattener
+        return kind(self._view, self._overlay.below(number), run, target)
 
     def _find(self, entries: Iterable[tuple[str, int]]) -> None:
         paths = [path for path in self._wish.paths if not self._is_covered(path)]
@@ -163,18 +206,21 @@ class Sites:
         below = lower.rest(directory, 0)
         found = lower.look(self._overlay, below, name)
         source = self._source(path, below)
+        if self._live and source is None and there is not None and found.parts:
+            source = found.parts[0].layer, found.parts[0].path
         if source is not None:
             found.close()
             found = look_up(self._overlay.below(source[0]), source[1])
         found.close()
         if found.error:
-            raise _denied(path, found)
+            raise denied(path, found)
         if there is None and source is None:
             if found.letter is None:
                 self.missing.append(path)
             return None
         if source is not None:
-            self._demand_copiable(path, source, found)
+            whole = self._wish.recursive or (self._live and self._wish.layer is None)
+            self._demand_copiable(path, source, found, whole=whole)
         self._demand_unindexed(path, found)
         number = found.parts[0].layer + (source[0] if source else 0) if found.parts else 0
         words = f"layer {number} has a {noun(found.letter)}" if found.letter else "no layer has it"
@@ -223,7 +269,7 @@ class Sites:
     def _demand_absent(self, path: str, at: str, found: Found) -> None:
         """Note a path that no layer has; raise RefusedError where the upper layer hides it."""
         if found.error:
-            raise _denied(at, found)
+            raise denied(at, found)
         if found.letter is not None:
             what = noun(found.letter)
             hint = "use the path of its target" if found.letter == "l" else "restore that first"
@@ -241,7 +287,7 @@ class Sites:
         overlay = self._overlay
         names = overlay.origins is not None and bool(overlay.origins.names)
         apart = not names or (found.letter != "d" and not self.references.copies)
-        if apart and not overlay.settings.verify and not found.indexed:
+        if self._live or (apart and not overlay.settings.verify and not found.indexed):
             return
         raise RefusedError(
             "layer-indexed",
@@ -250,8 +296,10 @@ class Sites:
             hint="mount the overlay, and restore through the mount",
         )
 
-    def _demand_copiable(self, path: str, source: tuple[int, str], found: Found) -> None:
-        if found.letter == "d" and not self._wish.recursive:
+    def _demand_copiable(
+        self, path: str, source: tuple[int, str], found: Found, *, whole: bool
+    ) -> None:
+        if found.letter == "d" and not whole:
             raise self._refused(path, f"'{path}' is a directory in layer {source[0]}",
                            "all that it holds would be copied", "use -r to copy it")  # fmt: skip
         part = found.parts[0]
@@ -263,7 +311,9 @@ class Sites:
                                "a copy of it could not be put in its place")  # fmt: skip
         finally:
             os.close(fd)
-        for _ in self.copier(source[0], Folder(-1, "", self._prefix)).at(source[1], ""):
+        for _ in self.copier(source[0], Folder(-1, "", self._prefix)).at(
+            source[1], "", opaque=False
+        ):
             pass  # nothing is done yet, and all is looked up
 
     def _demand_possible(self, site: Site) -> None:
@@ -348,12 +398,3 @@ class Sites:
 
     def _command(self, what: str, path: str) -> str:
         return shell("layerctl", "inspect", what, *layer_words(self._view.stack), path)
-
-
-def _denied(path: str, found: Found) -> RefusedError:
-    return RefusedError(
-        "lookup-denied",
-        f"the merged tree denies a lookup of '{path}'",
-        why=found.refused,
-        hint="mend the layers, or name the options that they were mounted with",
-    )

@@ -14,11 +14,12 @@ from layerctl.inspecting.resolvers.overlay import Overlay
 from layerctl.inspecting.story import tell
 from layerctl.model import Role
 from layerctl.usecases import working
+from layerctl.usecases.targets import named
 from layerctl.working.references import References, is_in
 from layerctl.working.sites import Wish
 from tests.support.killing import Trial, every_change, refused
-from tests.support.stacks import Case, make_case
-from tests.support.trees import Shown, differences, shown
+from tests.support.stacks import Case, Mounted, make_case
+from tests.support.trees import Shown, differences, look, shown
 from tests.support.working import build, sampled
 
 
@@ -67,7 +68,7 @@ def without_upper(case: Case, since: int = 1) -> dict[str, Shown]:
 class Expected:
     """What a restored stack must show, path by path."""
 
-    def __init__(self, case: Case, wish: Wish) -> None:
+    def __init__(self, case: Case, wish: Wish, *, live: bool = False) -> None:
         self._before = shown(case)
         asked = [p for p in wish.paths if not any(p != q and is_in(p, q) for q in wish.paths)]
         #: By the path that changes, the tree at it afterwards.
@@ -84,7 +85,7 @@ class Expected:
                     for path, one in versions
                 }
         paths = set(asked)
-        for one in known.renames if wish.layer is None else ():
+        for one in known.renames if wish.layer is None and not live else ():
             if one.path in paths or one.lower in map(known.beneath, asked):
                 paths |= {one.path, known.upper_of(one.lower)}
         for path in paths:
@@ -96,9 +97,12 @@ class Expected:
 
     def wrong(self, case: Case, *, between: bool) -> Iterator[str]:
         """Yield what is neither as before nor as it must be."""
-        now = shown(case)
-        named = set(self._then)
-        rest = [_without(tree, named) for tree in (self._before, now)]
+        yield from self.wrong_in(shown(case), between=between)
+
+    def wrong_in(self, now: dict[str, Shown], *, between: bool) -> Iterator[str]:
+        """Yield what of a merged tree is neither as before nor as it must be."""
+        paths = set(self._then)
+        rest = [_without(tree, paths) for tree in (self._before, now)]
         yield from differences(rest[0], rest[1], between=between)
         for path, then in self._then.items():
             found = _subtree(now, path)
@@ -192,3 +196,29 @@ def check_restore_killed(seed: int, where: str, *, user: bool) -> list[str]:
         where, partial(build, seed, where, user=user), partial(restore, wish), as_asked(wish)
     )
     return ["changed", *(f"{wish}: {line}" for line in sampled(trial, seed))]
+
+
+def check_live(seed: int, where: str, *, user: bool) -> list[str]:
+    """Restore random paths through a mount; look at it before and after it is unmounted."""
+    case = build(seed, where, user=user)
+    wish = random_wish(seed, case)
+    expected = Expected(case, wish, live=True)
+    before = shown(case)
+    with Mounted(case) as target:
+        found = named(target)
+
+        def work(_: Case) -> None:
+            with working.restoring(found.stack, wish, found.mount) as plan:
+                list(working.do(plan[1]))
+
+        with every_change(lambda *_: None) as calls:
+            answer = refused(work, case)
+        now = look(target)
+    if answer:
+        wrong = [f"refused ({answer}): {line}" for line in differences(before, now)]
+    else:
+        wrong = list(expected.wrong_in(now, between=False))
+        wrong += [f"mounted again: {line}" for line in expected.wrong(case, between=False)]
+    shutil.rmtree(where)
+    done = "changed" if calls else "done"
+    return [answer or done, *(f"seed {seed}, {wish}, {case.data}: {x}" for x in wrong[:6])]

@@ -13,7 +13,7 @@ import pytest
 
 from layerctl.working.sites import Wish
 from tests.support import first_seed, in_namespace, layerctl, layerctl_json
-from tests.support.restoring import check_restore_killed, check_restored, restore
+from tests.support.restoring import check_live, check_restore_killed, check_restored, restore
 from tests.support.stacks import Case, Mounted, make_case
 
 Check = Callable[..., list[str]]
@@ -32,7 +32,7 @@ def many(lab: Path, check: Check, *, user: bool) -> list[str]:
 
 
 @pytest.mark.parametrize("user", [False, True], ids=["trusted", "user"])
-@pytest.mark.parametrize("check", [check_restored, check_restore_killed])
+@pytest.mark.parametrize("check", [check_restored, check_restore_killed, check_live])
 def test_random_stacks(check: Check, *, user: bool) -> None:
     assert in_namespace(partial(many, check=check, user=user), user=user) == []
 
@@ -140,6 +140,43 @@ def test_what_is_refused_changes_nothing(lab: Path, asked: tuple[str, ...]) -> N
     code, words = REFUSED[asked]
     assert (done.returncode, words in done.stderr) == (code, True), done.stderr
     assert texts(case) == BEFORE
+
+
+LIVE: dict[tuple[str, ...], dict[str, str | None]] = {
+    asked: then
+    for asked, then in CASES.items()
+    if "d" not in asked and "renamed" not in asked
+} | {("-r", "d"): {"d/x": "below: d/x", "d/sub/y": "below: d/sub/y"}}  # fmt: skip
+
+
+@pytest.mark.namespace
+@pytest.mark.parametrize("asked", LIVE, ids=" ".join)
+def test_a_live_mount_is_restored_through_itself(lab: Path, asked: tuple[str, ...]) -> None:
+    case = changed(lab)
+    flags = [word for word in asked if word.startswith("-") or word == "1"]
+    with Mounted(case) as target:
+        done = layerctl("restore", *flags, target, *asked[len(flags) :])
+        assert done.returncode == 0, done.stderr
+    then = {name: text for name, text in (BEFORE | LIVE[asked]).items() if text is not None}
+    assert texts(case) == then
+
+
+@pytest.mark.namespace
+def test_a_renamed_directory_of_a_live_mount_is_refused(lab: Path) -> None:
+    case = changed(lab)
+    with Mounted(case) as target:
+        done = layerctl("restore", "-r", target, "renamed")
+    assert (done.returncode, f"mv -T {target}/renamed {target}/d" in done.stderr) == (32, True)
+    assert texts(case) == BEFORE
+
+
+@pytest.mark.namespace
+def test_a_read_only_mount_is_refused(lab: Path) -> None:
+    case = changed(lab)
+    with Mounted(case) as target:
+        subprocess.run(["mount", "-o", "remount,ro", target], check=True)
+        done = layerctl("restore", target, "other")
+    assert (done.returncode, "is mounted read-only" in done.stderr) == (32, True)
 
 
 @pytest.mark.namespace
