@@ -39,7 +39,8 @@ def command(
 
     Drop the upper layer's version of PATH, its whiteout or its opaque directory, so that what the
     layers below have shows again. What only the upper layer has is gone then. A renamed directory
-    goes back to its old name. Each PATH changes in one step, and nothing else does.
+    goes back to its old name. Each PATH changes in one step, and nothing else does. On an aufs,
+    which must not be mounted, the upper layer is the topmost branch, and --layer does not work.
 
     TARGET is a mount; with layer options, leave it out. A live mount is changed through itself:
     what the layers below have is copied into it, and a merged directory is restored path by path.

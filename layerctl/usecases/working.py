@@ -16,6 +16,7 @@ from layerctl.model import MountEntry, Role, Stack
 from layerctl.working import commit, flattening, live_restore, restore, trim
 from layerctl.working.aufs import branch
 from layerctl.working.aufs import commit as aufs_commit
+from layerctl.working.aufs import restore as aufs_restore
 from layerctl.working.aufs import trim as aufs_trim
 from layerctl.working.check import run
 from layerctl.working.check.fault import Fault, Mending
@@ -82,6 +83,12 @@ def restoring(
 
     A live mount is changed through itself. Raises LayerctlError.
     """
+    if stack.fstype == "aufs":
+        aufs_restore.demand(stack, wish)
+        with taken(stack, {0}) as view, ExitStack() as closing:
+            branches = aufs_restore.Restoring(view, wish, closing)
+            yield branches.missing, branches.steps()
+        return
     restore.demand(stack, wish)
     with ExitStack() as closing:
         if mount is None:

@@ -17,9 +17,10 @@ from unittest import mock
 import pytest
 
 from layerctl.errors import LayerctlError
-from layerctl.model import Stack
+from layerctl.model import Layer, Role, Stack
 from layerctl.usecases import working
 from layerctl.working.aufs import commit
+from layerctl.working.sites import Wish
 from tests.support import first_seed, in_namespace, layerctl
 from tests.support.aufs_stacks import build_aufs
 from tests.support.branches import resolved
@@ -263,3 +264,109 @@ def test_the_script_does_the_same(lab: Path, command: str) -> None:
     os.utime("b1/a", (1, 1))
     assert layerctl(command, *STACK).returncode == 0
     assert by_script == [sorted(path.name for path in Path(one).rglob("*")) for one in ("b0", "b1")]
+
+
+#: Paths to restore, with -r or not, and what the branches have afterwards.
+RESTORED: list[tuple[tuple[str, ...], list[str], list[str]]] = [
+    (("gone",), ["b1/gone"], ["b0/.wh.gone"]),
+    (("file",), ["b1/file"], ["b0/file"]),
+    (("added",), [], ["b0/added"]),
+    (("-r", "opaque"), ["b1/opaque/old"], ["b0/opaque"]),
+    (("-r", "d", "gone"), ["b1/d/x"], ["b0/d", "b0/.wh.gone"]),
+    (("d/.keep", "d/x"), ["b1/d/x", "b0/d/y"], ["b0/d/.wh.x", "b0/d/.keep"]),
+]
+WORKED = (
+    "b0/.wh.gone", "b1/gone", "b0/file", "b1/file", "b0/added", "b0/opaque/.wh..wh..opq",
+    "b0/opaque/new", "b1/opaque/old", "b0/d/.wh.x", "b0/d/y", "b1/d/x", "b0/d/.keep",
+    "b0/.wh..wh.aufs",
+)  # fmt: skip
+
+
+def paths_of(words: tuple[str, ...]) -> Wish:
+    return Wish(tuple(word for word in words if word != "-r"), "-r" in words)
+
+
+def restore(stack: Stack, wish: Wish) -> None:
+    with working.restoring(stack, wish) as (_, steps):
+        list(working.do(steps))
+
+
+def is_named(path: str, wish: Wish) -> bool:
+    return any(path == one or path.startswith(f"{one}/") for one in wish.paths)
+
+
+def restored_at_any_step(lab: Path, words: tuple[str, ...]) -> list[str]:
+    """Restore, stopped before and after each change; return what is wrong then, and at the end."""
+    layers = tuple(Layer(f"{lab}/case/b{n}", Role.BRANCH, "ro" if n else "rw") for n in range(3))
+    stack, wish, found = Stack("aufs", layers), paths_of(words), []
+
+    def fresh() -> dict[str, Shown]:
+        shutil.rmtree(lab / "case", ignore_errors=True)
+        branches(lab / "case", *WORKED)
+        return {path: one for path, one in resolved(stack).items() if not is_named(path, wish)}
+
+    def rest() -> dict[str, Shown]:
+        return {path: one for path, one in resolved(stack).items() if not is_named(path, wish)}
+
+    before = fresh()
+    with every_change(lambda *_: None) as calls:
+        restore(stack, wish)
+    found += list(differences(before, rest()))
+    whole = sorted(str(path) for path in (lab / "case").rglob("*"))
+    for when in [(at, done) for at in range(len(calls)) for done in (False, True)]:
+        before = fresh()
+
+        def stop(at: int, done: bool, when: tuple[int, bool] = when) -> None:
+            if (at, done) == when:
+                raise StoppedWorkError
+
+        with every_change(stop), suppress(StoppedWorkError):
+            restore(stack, wish)
+        found += differences(before, rest(), between=True)
+        restore(stack, wish)
+        found += differences(before, rest())
+        if sorted(str(path) for path in (lab / "case").rglob("*")) != whole:
+            found.append(f"stopped at {when}: another end")
+    return found
+
+
+@pytest.mark.parametrize("words", [row[0] for row in RESTORED], ids=" ".join)
+def test_a_restore_changes_nothing_else_at_any_step(words: tuple[str, ...]) -> None:
+    assert in_namespace(partial(restored_at_any_step, words=words)) == []
+
+
+@pytest.mark.namespace
+@pytest.mark.parametrize(
+    ("words", "there", "gone"), RESTORED, ids=[" ".join(row[0]) for row in RESTORED]
+)
+def test_what_is_below_shows_again(
+    lab: Path, words: tuple[str, ...], there: list[str], gone: list[str]
+) -> None:
+    branches(lab, *WORKED)
+    stack = ("-b", "b0=rw", "-b", "b1", "-b", "b2")
+    done = layerctl("restore", *stack, *words)
+    assert done.returncode == 0, done.stderr
+    assert [path for path in there if not Path(path).exists()] == []
+    assert [path for path in gone if Path(path).exists()] == []
+    assert not list(Path("b0").glob(".wh..wh.orph/*"))
+
+
+NOT_RESTORED = {
+    "in an opaque directory": (("opaque/old",), 32, "not-restorable"),
+    "below a whiteout": (("gone/x",), 3, ""),
+    "a directory with changes": (("d",), 32, "holds-changes"),
+    "nothing": (("nothing",), 3, ""),
+    "a version": (("--layer", "1", "file"), 2, "usage"),
+    "the root": (("/",), 2, "usage"),
+}
+
+
+@pytest.mark.namespace
+@pytest.mark.parametrize("what", NOT_RESTORED)
+def test_what_cannot_be_restored_is_refused(lab: Path, what: str) -> None:
+    words, code, error = NOT_RESTORED[what]
+    branches(lab, *WORKED)
+    before = look(str(lab))
+    done = layerctl("restore", "-b", "b0=rw", "-b", "b1", *words)
+    assert (done.returncode, error in done.stderr) == (code, True), done.stderr
+    assert list(differences(before, look(str(lab)))) == []
