@@ -727,6 +727,15 @@ ERRORS: dict[str, ErrorKind] = {
             ("layerctl explain",),
         ),
         ErrorKind(
+            "upper-in-use-by-replaced",
+            EXIT_REFUSED,
+            "The upper layer of a mount cannot be that of its replacement",
+            "While a mount is replaced, both exist. An upper layer that two overlays write to is "
+            "undefined, so the old one must be unmounted first, or be only a lower layer.",
+            "Name a new upper layer: the old one becomes the topmost lower layer.",
+            ("layerctl mount --replace -u NEW -l LAYER TARGET",),
+        ),
+        ErrorKind(
             "usage",
             EXIT_USAGE,
             "The command line is wrong",

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from layerctl.kernel import uncover
+
 ROOT = Path(__file__).resolve().parents[1]
 HERE = ROOT / ".boot"
 BASE = HERE / "root"
@@ -286,6 +288,7 @@ BOOTS: dict[str, Callable[[], None]] = {
 
 def main() -> int:
     """Boot those that are named, or all."""
+    uncover.leave([])  # so that nothing else sees the mounts
     base()
     for name in sys.argv[1:] or BOOTS:
         BOOTS[name]()

@@ -70,6 +70,13 @@ class _Mount(MappedLayers):
     shell_complete=targets,
     help="Mount the layers of another mount or name read-only.",
 )
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Replace the mount on TARGET by a stack with more layers: new lower layers come above its "
+    "lower ones, and with a new upper layer, the old one is the topmost lower layer.",
+)
+@click.option("--lazy", is_flag=True, help="With --replace: detach the old mount if it is in use.")
 @click.option("--container", metavar="NAME", help="Mount the layers of this container read-only.")
 @click.option("--image", metavar="NAME", help="Mount the layers of this image read-only.")
 @click.option("--api", type=click.Choice(APIS), help="Force this mount API.")
@@ -84,6 +91,8 @@ def command(
     form: str | None,
     tmpfs: str | None,
     volatile: bool,
+    replace: bool,
+    lazy: bool,
     api: str | None,
     dry_run: bool,
     as_json: bool,
@@ -99,19 +108,49 @@ def command(
     source, target = _where(where)
     changes = as_remount(request)
     if changes is not None:
-        others = (mkdir, aufs_xino, form, api, tmpfs is not None, volatile, *names.values())
+        others = (mkdir, aufs_xino, form, api, tmpfs, volatile, replace, *names.values())
         return _remount(changes, target, others, dry_run, as_json)
     request, notes = _named_layers(request, names, written=tmpfs is not None)
     if volatile:
-        request = request._replace(options=(*request.options, "volatile"))
-        notes = (*notes, _VOLATILE)
+        request, notes = _never_synced(request, notes)
     asked = MountRequest(request, source, target, mkdir, aufs_xino, notes)
-    if tmpfs is None and not names_images(request):
+    if replace or lazy:
+        _demand_alone(form, names, replace=replace)
+        asked = _longer(asked, written=tmpfs is not None, lazy=lazy)
+    if tmpfs is None and not names_images(asked.layers):
         return _mount(asked, form, api, dry_run=dry_run, as_json=as_json)
     from layerctl.usecases.holding import held  # few mounts hold more than directories
 
     with held(asked, tmpfs, apart=dry_run or form is not None) as asked:
         return _mount(asked, form, api, dry_run=dry_run, as_json=as_json)
+
+
+def _never_synced(request: Request, notes: tuple[str, ...]) -> tuple[Request, tuple[str, ...]]:
+    return request._replace(options=(*request.options, "volatile")), (*notes, _VOLATILE)
+
+
+def _longer(asked: MountRequest, *, written: bool, lazy: bool) -> MountRequest:
+    from layerctl.usecases.replacing import longer  # few mounts replace others
+
+    return longer(asked, written=written, lazy=lazy)
+
+
+def _demand_alone(form: str | None, names: dict[str, str | None], *, replace: bool) -> None:
+    """Raise RequestError for what cannot be combined with --replace, or for --lazy without it."""
+    if not replace:
+        raise RequestError(
+            "usage", "--lazy works only with --replace", commands=("layerctl umount --help",)
+        )
+    others = [f"--{name}" for name, value in names.items() if value is not None]
+    if form is not None:
+        others.append("--print")
+    if others:
+        raise RequestError(
+            "usage",
+            f"--replace and {others[0]} cannot be combined",
+            why="the stack is that of TARGET, which only a mount can replace",
+            hint=f"remove {others[0]}",
+        )
 
 
 def _named_layers(
@@ -159,7 +198,7 @@ def _remount(
 ) -> int:
     from layerctl.cli import remount
 
-    if any(others):
+    if any(one not in (None, False) for one in others):
         raise RequestError(
             "usage",
             "-o remount cannot be combined with the options of a new mount, such as --mkdir",

@@ -37,6 +37,8 @@ def of(entry: MountEntry) -> Holders:
     unseen = 0
     seen = {mount_namespace("self")}
     for pid in pids():
+        if pid == os.getpid():
+            continue  # what this program has open does not outlive it
         try:
             holds = tuple(_holds(pid, entry))
             namespace = mount_namespace(pid)

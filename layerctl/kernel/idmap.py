@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from layerctl.codecs import idmap
 from layerctl.errors import RefusedError
-from layerctl.kernel import beneath, child, mounts, syscalls
-from layerctl.model import Extent, IdMap
+from layerctl.kernel import beneath, child, mounts, standing, syscalls
+from layerctl.model import Extent, IdMap, MountEntry
 
 #: The file name in the error of a user namespace that cannot be created.
 UNSHARE = "unshare"
@@ -92,6 +92,16 @@ def owner(fd: int) -> Owner:
     """Return the owner of an open file or directory, as seen through its mount."""
     status = os.fstat(fd)
     return Owner(status.st_uid, status.st_gid)
+
+
+def shows_other_owner(mount: MountEntry, top: str) -> bool:
+    """Tell whether the owner of an overlay's root is not that of its topmost layer: it is mapped.
+
+    Raises OSError and RefusedError.
+    """
+    with standing.opened(mount) as merged, beneath.opened(top) as layer:
+        one, other = os.stat(merged), os.stat(layer)
+    return (one.st_uid, one.st_gid) != (other.st_uid, other.st_gid)
 
 
 def expected(disk: Owner, ids: IdMap) -> Owner:

@@ -92,6 +92,13 @@ def user() -> tuple[int, int]:
     return os.geteuid(), os.getegid()
 
 
+def let_go(fd: int) -> None:
+    """Let a descriptor that is closed later hold nothing any more."""
+    nothing = os.open(os.devnull, os.O_PATH | os.O_CLOEXEC)
+    os.dup2(nothing, fd, inheritable=False)
+    os.close(nothing)
+
+
 def close(fd: int) -> None:
     """Close a descriptor; an error does not matter."""
     with contextlib.suppress(OSError):  # it is closed all the same (close(2))

@@ -21,6 +21,7 @@ MS_REC = 16384
 MS_PRIVATE = 1 << 18
 
 MNT_DETACH = 2
+MNT_EXPIRE = 4
 UMOUNT_NOFOLLOW = 8
 
 FSOPEN_CLOEXEC = 1
@@ -31,6 +32,7 @@ FSCONFIG_SET_FD = 5
 FSCONFIG_CMD_CREATE = 6
 MOVE_MOUNT_F_EMPTY_PATH = 4
 MOVE_MOUNT_T_EMPTY_PATH = 0x40
+MOVE_MOUNT_BENEATH = 0x200
 OPEN_TREE_CLONE = 1
 AT_RECURSIVE = 0x8000
 MOUNT_ATTR_IDMAP = 0x100000
@@ -148,8 +150,11 @@ def fsmount(fd: int, flags: int = FSMOUNT_CLOEXEC, attributes: int = 0) -> int:
     )
 
 
-def move_mount(fd: int, target_fd: int, target: str) -> None:
-    """move_mount(2) (5.2): attach the mount of `fd` to the directory of `target_fd`."""
+def move_mount(fd: int, target_fd: int, target: str, flags: int = 0) -> None:
+    """move_mount(2) (5.2): attach the mount of `fd` to the directory of `target_fd`.
+
+    MOVE_MOUNT_BENEATH puts it beneath the mount whose root that is (6.5).
+    """
     _check(
         _libc.syscall(
             ctypes.c_long(_NR_MOVE_MOUNT),
@@ -157,7 +162,7 @@ def move_mount(fd: int, target_fd: int, target: str) -> None:
             b"",
             ctypes.c_int(target_fd),
             b"",
-            ctypes.c_uint(MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH),
+            ctypes.c_uint(MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH | flags),
         ),
         target,
     )

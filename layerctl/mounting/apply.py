@@ -20,6 +20,7 @@ from layerctl.kernel.process import close, inside, raise_open_files, signals_com
 from layerctl.model import Stack
 from layerctl.mounting import build, readback
 from layerctl.mounting.plan import Plan, fill, named, paths_of
+from layerctl.mounting.prepare import Swap
 from layerctl.mounting.run import Run, create, judging, uncut
 from layerctl.rules import flags
 from layerctl.rules.words import count
@@ -47,9 +48,19 @@ MountStep = tuple[str, Callable[[Run], None]]
 _NOTHING_CHECKED: Mapping[str, Identity] = {}
 
 
-def steps(plan: Plan, target: str, make: Sequence[str] = ()) -> list[MountStep]:
-    """Return the steps of a plan, in order. `make` are the directories to make first."""
+def steps(
+    plan: Plan, target: str, make: Sequence[str] = (), swap: Swap | None = None
+) -> list[MountStep]:
+    """Return the steps of a plan, in order. `make` are the directories to make first.
+
+    With `swap`, it replaces another mount, which is unmounted later.
+    """
     out = [_make_directory(path, plan.stack) for path in make]
+    attach: MountStep = (f"move_mount: attach it to {target}", _attach)
+    if swap is not None:
+        first = "read-only" if swap.is_written else "free"
+        out.insert(0, (f"see that the old mount on {target} is {first}", _first(swap)))
+        attach = (f"move_mount: attach it beneath the old mount on {target}", _beneath(swap))
     number = len({*paths_of(plan.stack), *plan.opened, target})
     out.append((f"open {count(number, 'directory')}", _open_all))
     if plan.stack.is_mapped:
@@ -57,8 +68,7 @@ def steps(plan: Plan, target: str, make: Sequence[str] = ()) -> list[MountStep]:
         out.append((f"mount_setattr: map the owners of {layers}", _map_owners))
     if plan.apart:
         calls = "mount(2), open_tree" if plan.api == "mount" else "fsopen, fsconfig, fsmount"
-        out.append((f"{calls}: build the mount in a namespace of its own", build.apart))
-        out.append((f"move_mount: attach it to {target}", _attach))
+        out += [(f"{calls}: build the mount in a namespace of its own", build.apart), attach]
     elif plan.api == "mount":
         out.append((f"mount(2) {plan.stack.fstype} on {target}", _mount_by_string))
         out.extend(
@@ -66,8 +76,7 @@ def steps(plan: Plan, target: str, make: Sequence[str] = ()) -> list[MountStep]:
             for batch in plan.appends
         )
     else:
-        out.append(("fsopen, fsconfig, fsmount: create the mount", build.plain))
-        out.append((f"move_mount: attach it to {target}", _attach))
+        out += [("fsopen, fsconfig, fsmount: create the mount", build.plain), attach]
     return out
 
 
@@ -80,11 +89,13 @@ def carry_out(
     report: Callable[[Plan, Mounted, tuple[str, ...]], object] = lambda *_: None,
     checked: Mapping[str, Identity] = _NOTHING_CHECKED,
     otherwise: Callable[[], Plan] | None = None,
+    swap: Swap | None = None,
 ) -> tuple[Mounted, tuple[str, ...]]:
     """Mount, read back and compare; `report` the plan that worked, the mount, and notes.
 
     `checked` are the directories that were checked, by their paths. `otherwise` returns the plan
-    by mount(2), in case the new calls turn out to be missing. Raises MountFailedError if the
+    by mount(2), in case the new calls turn out to be missing. `swap` is the mount to replace; once
+    it is unmounted, nothing is undone any more. Raises MountFailedError if the
     kernel refuses, RefusedError if the mount differs from the request, KeyboardInterrupt after a
     signal, and what `report` raises. Each leaves nothing behind. Signals are delivered while
     `report` runs.
@@ -95,24 +106,29 @@ def carry_out(
         always.callback(log.close)
         always.callback(_close_mount, run)
         try:
-            _take(run, make, otherwise)
+            _take(run, make, otherwise, swap)
         except OSError as error:
             words = log.lines("overlay", "aufs")
             raise MountFailedError(run, error, words) from error
         mounted, notes = _read_back(run)
+        if swap is not None:
+            undo.pop_all()
+            notes += _finish(swap, run)
         with signals_come(mask):
             report(run.plan, mounted, notes)
         undo.pop_all()
         return mounted, notes
 
 
-def _take(run: Run, make: Sequence[str], otherwise: Callable[[], Plan] | None) -> None:
+def _take(
+    run: Run, make: Sequence[str], otherwise: Callable[[], Plan] | None, swap: Swap | None
+) -> None:
     """Take the steps; if a new call is missing or forbidden, use mount(2) instead.
 
     A seccomp filter may permit fsopen(2) and none of the calls that follow it.
     """
     try:
-        _take_all(run, steps(run.plan, run.target, make))
+        _take_all(run, steps(run.plan, run.target, make, swap))
     except OSError as error:
         other = None if otherwise is None else _by_mount2(run, error, otherwise)
         if other is None:
@@ -162,6 +178,28 @@ def _open_all(run: Run) -> None:
     raise_open_files(len(paths) + 64)
     for path in paths:
         run.enter(path)
+
+
+def _first(swap: Swap) -> Callable[[Run], None]:
+    from layerctl.mounting import swap as swapping  # few mounts replace others
+
+    return lambda run: swapping.first(swap, run)
+
+
+def _beneath(swap: Swap) -> Callable[[Run], None]:
+    from layerctl.mounting import swap as swapping  # as above
+
+    def attach(run: Run) -> None:
+        run.stage = "move_mount"
+        run.is_beneath = swapping.attach(swap, run)
+
+    return attach
+
+
+def _finish(swap: Swap, run: Run) -> tuple[str, ...]:
+    from layerctl.mounting import swap as swapping  # as above
+
+    return swapping.finish(swap, run)
 
 
 def _map_owners(run: Run) -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from layerctl.errors import RefusedError, RequestError, as_finding
 from layerctl.kernel import making, paths
 from layerctl.kernel.facts import Caller, Directory, Facts
+from layerctl.kernel.mounts import Mounted
 from layerctl.model import Finding, Stack
 from layerctl.rules import aufs
 
@@ -16,10 +17,23 @@ from layerctl.rules import aufs
 XINO_CANDIDATES = ("/run", "/dev/shm")  # noqa: S108 - aufs makes the file O_EXCL and unlinks it
 
 
+class Swap(NamedTuple):
+    """The mount to replace; `lazy` detaches it even if it is in use."""
+
+    old: Mounted
+    lazy: bool
+
+    @property
+    def is_written(self) -> bool:
+        """Whether the old mount can still change its upper layer, a layer of the new one."""
+        words = self.old.entry.super_options.split(",")
+        return self.old.stack.upper is not None and "ro" not in words
+
+
 class Prepared(NamedTuple):
     """A complete request: directories to create first, findings, notes.
 
-    `default_work` is the work directory if none was named.
+    `default_work` is the work directory if none was named, `swap` is the mount that it replaces.
     """
 
     stack: Stack
@@ -30,6 +44,7 @@ class Prepared(NamedTuple):
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
     default_work: str | None = None
+    swap: Swap | None = None
 
     def all_notes(self, *, mounted: bool) -> tuple[str, ...]:
         """Return the notes and the default work directory; once `mounted`, whether it is new."""

@@ -191,6 +191,12 @@ def carry_out(remount: Remount) -> tuple[Mounted, tuple[str, ...]]:
         return mounted, _notes(remount, mounted)
 
 
+def restore(remount: Remount) -> None:
+    """Undo a remount that was carried out. Raises what `standing.opened` does."""
+    with standing.opened(remount.mounted.entry) as target:
+        _take_back(target, remount)
+
+
 def _proven(remount: Remount) -> Mounted:
     """Return the mount as it is. Raises what `carry_out` does after the call."""
     mounted = branches.as_it_is(remount.mounted)

@@ -24,7 +24,8 @@ class Run:
 
     Every directory is opened once, and what is `open` is what counts from then on. `checked` are
     those that were checked before, by their paths; `mapped` are those whose owners are mapped;
-    `always` closes what was opened.
+    `is_beneath` means that it was mounted beneath the mount that it replaces; `always` closes what
+    was opened.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Run:
         self.always = contextlib.ExitStack()
         self.open: dict[str, int] = {}
         self.mapped: Sequence[Mapped] = ()
+        self.is_beneath = False
         self.mount_fd = -1
         self.stage = ""
         self.judged = False

@@ -10,7 +10,7 @@ from layerctl.codecs.escape import printable
 from layerctl.errors import RefusedError
 from layerctl.model import Stack
 from layerctl.mounting import boot, forms
-from layerctl.mounting.apply import MountStep, steps
+from layerctl.mounting.apply import steps
 from layerctl.mounting.plan import Plan
 from layerctl.mounting.prepare import Prepared
 from layerctl.render import json
@@ -85,7 +85,7 @@ def show(prepared: Prepared, plan: Plan | None, *, as_json: bool) -> None:
     """Write a dry run to standard output; `plan` is None if no mount API can be used."""
     stack, target = prepared.stack, prepared.target
     options, command, why_not = _strings(prepared)
-    planned = [] if plan is None else steps(plan, target, prepared.make)
+    planned = [] if plan is None else _steps(prepared, plan)
     if as_json:
         json.write(_document(prepared, plan, planned, (options, command)))
         return
@@ -94,13 +94,19 @@ def show(prepared: Prepared, plan: Plan | None, *, as_json: bool) -> None:
     out.append(f"command: {printable(command or why_not)}")
     if plan is not None:
         out += [f"mount API: {plan.api} ({plan.why})", "steps:"]
-        out += [f"  {n}. {printable(words)}" for n, (words, _) in enumerate(planned, 1)]
+        out += [f"  {n}. {printable(words)}" for n, words in enumerate(planned, 1)]
     out += [f"note: {printable(text)}" for text in prepared.all_notes(mounted=False)]
     out.append(f"checks: {verdict(prepared.findings)}")
     if prepared.findings:
         out += lines(prepared.findings[0])
         out += also(prepared.findings[1:])
     print("\n".join(out))  # noqa: T201 - the render room is where output is written
+
+
+def _steps(prepared: Prepared, plan: Plan) -> list[str]:
+    taken = steps(plan, prepared.target, prepared.make, prepared.swap)
+    last = [] if prepared.swap is None else ["umount2: unmount the old mount"]
+    return [*(words for words, _ in taken), *last]
 
 
 def _spelled(prepared: Prepared) -> Stack:
@@ -116,7 +122,7 @@ def _spelled(prepared: Prepared) -> Stack:
 def _document(
     prepared: Prepared,
     plan: Plan | None,
-    planned: Sequence[MountStep],
+    planned: Sequence[str],
     strings: tuple[str | None, str | None],
 ) -> Document:
     document = stack_document(_spelled(prepared), prepared.target, prepared.source)
@@ -124,7 +130,7 @@ def _document(
     document |= path_fields("option_string", strings[0])
     document |= path_fields("command", strings[1])
     document |= path_list_fields("make", prepared.make)
-    document["steps"] = [words for words, _ in planned]
+    document["steps"] = list(planned)
     document["notes"] = list(prepared.all_notes(mounted=False))
     document["verdict"] = verdict(prepared.findings)
     document["findings"] = [json.finding_document(finding) for finding in prepared.findings]

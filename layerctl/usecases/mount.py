@@ -21,7 +21,7 @@ from layerctl.mounting import apply, prepare
 from layerctl.mounting.apply import MountFailedError
 from layerctl.mounting.choose import choose
 from layerctl.mounting.plan import Plan, paths_of, renamed
-from layerctl.mounting.prepare import Prepared
+from layerctl.mounting.prepare import Prepared, Swap
 from layerctl.rules import overlay, validity
 from layerctl.rules.options import find
 from layerctl.usecases.stacks import absolute_stack
@@ -40,7 +40,8 @@ class MountRequest(NamedTuple):
     `mkdir` permits to create directories. `aufs_xino` is `auto`, `default`, `none` or a path; None
     if not given. `notes` say where the layers come from. `own_upper` means that the upper
     and work directories are created, on a tmpfs that only this mount will hold; `places` are the
-    directories on which images among the layers are mounted for it.
+    directories on which images among the layers are mounted for it. `swap` is the mount that this
+    one replaces.
     """
 
     layers: Request
@@ -51,6 +52,7 @@ class MountRequest(NamedTuple):
     notes: tuple[str, ...] = ()
     own_upper: bool = False
     places: Mapping[str, str] = _NO_PLACES
+    swap: Swap | None = None
 
 
 def prepare_mount(asked: MountRequest) -> Prepared:
@@ -115,6 +117,8 @@ def _prepare(asked: MountRequest) -> Prepared:
     wanted = (stack.upper, stack.work) if asked.mkdir or asked.own_upper else (default_work,)
     make = to_make(place if asked.mkdir else None, *wanted)
     facts = gather(stack, place, make)
+    if asked.swap is not None:
+        facts = _without(facts, asked.swap.old.entry.target)
     if stack.upper is not None:
         from layerctl.kernel.facts.overlay import ask_for_room
 
@@ -130,7 +134,13 @@ def _prepare(asked: MountRequest) -> Prepared:
     findings = (*preflight.findings(stack, facts), *prepare.unmakable(make))
     source = asked.source or stack.fstype
     notes = (*asked.notes, *notes)
-    return Prepared(stack, source, place, make, facts, findings, notes, default_work)
+    return Prepared(stack, source, place, make, facts, findings, notes, default_work, asked.swap)
+
+
+def _without(facts: Facts, target: str) -> Facts:
+    """Return the facts without the overlay that is replaced: it no longer writes by then."""
+    others = tuple(one for one in facts.overlay.others if one.target != target)
+    return facts._replace(overlay=facts.overlay._replace(others=others))
 
 
 def _settled(asked: MountRequest) -> tuple[Stack, str | None, tuple[str, ...]]:
@@ -234,7 +244,8 @@ def carry_out(prepared: Prepared, api: str | None, report: Report) -> None:
         notes = prepared.all_notes(mounted=True)
         report(plan, mounted, (*notes, *changes, *why, *mounted.notes))
 
-    plan, mapped = plan_mount(prepared, api), prepared.stack.is_mapped
+    plan = plan_mount(prepared, api)
+    fixed = api is not None or prepared.stack.is_mapped or prepared.swap is not None
     if plan is None:
         from layerctl.mounting import fuse
 
@@ -248,7 +259,8 @@ def carry_out(prepared: Prepared, api: str | None, report: Report) -> None:
             prepared.make,
             report=done,
             checked=prepared.facts.identities(),
-            otherwise=None if api is not None or mapped else lambda: _by_mount2(prepared),
+            otherwise=None if fixed else lambda: _by_mount2(prepared),
+            swap=prepared.swap,
         )
     except MountFailedError as error:
         raise _explained(error, prepared) from None
