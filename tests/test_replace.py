@@ -23,7 +23,9 @@ READER = """
 import os, sys
 wanted = {f"d{n}/f{m}" for n in range(30) for m in range(5)}
 rounds = 0
-while not os.path.exists("stop") or rounds < 3:
+last = False
+while not last or rounds < 3:
+    last = os.path.exists("stop")
     found = set()
     for where, _, files in os.walk("m"):
         found |= {os.path.relpath(os.path.join(where, name), "m") for name in files}
