@@ -181,14 +181,14 @@ def set_flags(wanted: int, fd: int, name: str | None = ".") -> None:
         os.close(opened)
 
 
-def copy_content(source: int, to: str, to_fd: int) -> int:
-    """Create a file with what an open one holds: cloned where possible, holes kept.
+def copy_content(source: int, status: os.stat_result, to: str, to_fd: int) -> int:
+    """Create a file with what an open one of this status holds: cloned if possible, holes kept.
 
     Returns it, open. Raises OSError, FileExistsError if the name is taken.
     """
     made: int = attempt(os.open, to, _NEW, 0o600, dir_fd=to_fd)
     try:
-        _fill(source, made, os.fstat(source))
+        _fill(source, made, status)
     except BaseException:
         os.close(made)
         raise

@@ -36,9 +36,13 @@ def copy_file(
         return
     opened = layers.open_file(*(data or source))
     try:
-        made = changing.copy_content(opened, to, to_fd)
+        known = os.fstat(opened)
+        made = changing.copy_content(opened, known, to, to_fd)
         try:
-            copy_attributes(source if data else (None, opened), (None, made), prefix, times)
+            if data:
+                copy_attributes(source, (None, made), prefix, times)
+            else:
+                copy_attributes((None, opened), (None, made), prefix, times, known)
         finally:
             os.close(made)
     finally:
@@ -60,14 +64,20 @@ def another_name(first: str, root: Folder, target: Folder, name: str) -> Step:
     return Step(Verb.COPY, path, "another name", run, (("ln", "-P", "-T", "--", first, path),))
 
 
-def copy_attributes(source: Place, target: Place, prefix: str, times: tuple[int, int]) -> None:
+def copy_attributes(
+    source: Place,
+    target: Place,
+    prefix: str,
+    times: tuple[int, int],
+    status: os.stat_result | None = None,
+) -> None:
     """Give a file the owner, mode, attributes and flags of another one, and times.
 
-    The mode follows the owner, whose change clears suid; capabilities follow both; flags such as
-    immutable come last. Raises OSError.
+    `status` is that of the other one, if it is known. The mode follows the owner, whose change
+    clears suid; capabilities follow both; flags such as immutable come last. Raises OSError.
     """
     (name, fd), (to, to_fd) = source, target
-    status = _status(source)
+    status = status or _status(source)
     changing.set_owner(status.st_uid, status.st_gid, to_fd, to)
     if not stat.S_ISLNK(status.st_mode):
         changing.set_mode(status.st_mode, to_fd, to)

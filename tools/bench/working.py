@@ -57,7 +57,7 @@ def ratios() -> Iterator[Ratio]:
     commit = (*LAYERCTL, "commit", "-u", "new", "-l", "below")
     move = ("sh", "-c", "mv new/* target/")
     for what, shared, held, against, limit in (
-        ("new directories / mv", False, False, move, 40),
+        ("new directories / mv", False, False, move, 60),
         ("shared directories / cp -a", True, False, _copy("target"), 1.0),
         ("shared directories with files / cp -a", True, True, _copy("target"), 2.0),
     ):
@@ -69,7 +69,7 @@ def ratios() -> Iterator[Ratio]:
     one = _anew(upper="new", lower="below", shared=False)
     one()
     yield Ratio(
-        "commit to another filesystem, 20,000 files / cp -a", commit, _copy("below"), 4.5,
+        "commit to another filesystem, 20,000 files / cp -a", commit, _copy("below"), 3.5,
         one, one, RUNS,
     )  # fmt: skip
     yield from _reading()

@@ -35,8 +35,8 @@ PATHS = {"restore trees": ("e", "n", "d", "o"), "restore a layer's tree": ("d",)
 CALLS = ("unlink", "unlinkat", "rmdir", "rename", "renameat", "renameat2", "mkdir", "mkdirat",
          "mknod", "mknodat", "symlink", "symlinkat", "link", "linkat", "setxattr", "lsetxattr",
          "fsetxattr", "removexattr", "lremovexattr", "fremovexattr", "chmod", "fchmod", "fchmodat",
-         "chown", "lchown", "fchownat", "utimensat", "ftruncate", "copy_file_range", "pwrite64",
-         "sendfile", "syncfs")  # fmt: skip
+         "chown", "fchown", "lchown", "fchownat", "utimensat", "ftruncate", "copy_file_range",
+         "pwrite64", "sendfile", "syncfs")  # fmt: skip
 
 
 def _run(name: str, case: Case, *strace: str) -> subprocess.CompletedProcess[str]:
