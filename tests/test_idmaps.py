@@ -111,6 +111,27 @@ def test_an_upper_layer_that_is_not_mapped_keeps_the_ids_that_were_seen(lab: Pat
 
 
 @pytest.mark.namespace
+@pytest.mark.parametrize(
+    ("line", "disk"),
+    [
+        (("-u", "new", *MAP, "-l", "l"), (100001, 100002)),
+        ((*MAP, "-l", "l", "--map", "none", "-u", "new"), (100001, 100002)),
+        ((*MAP, "-u", "new", "-l", "l"), (1, 2)),
+        ((*MAP, "-l", "l", "--tmpfs"), None),
+    ],
+    ids=str,
+)
+def test_a_new_upper_layer_keeps_the_owner_of_the_merged_root(
+    lab: Path, line: tuple[str, ...], disk: tuple[int, int] | None
+) -> None:
+    layers(lab)
+    done = layerctl("mount", *line, "--mkdir", "m")
+    assert done.returncode == 0, done.stderr
+    assert owners("m") == [(100001, 100002)]
+    assert disk is None or owners("new") == [disk]
+
+
+@pytest.mark.namespace
 def test_lower_layers_beside_a_mapped_upper_are_not_mapped_with_it(lab: Path) -> None:
     layers(lab)
     for api in APIS:
@@ -209,6 +230,26 @@ def test_a_dry_run_names_the_maps_and_mount8_cannot_express_them(lab: Path) -> N
     assert "mount_setattr: map the owners of 2 layers" in document["steps"]
     done = layerctl("mount", "--print", "command", *MAP, "-l", "l", "-u", "p/u", "m", "--json")
     assert json.loads(done.stderr)["error"]["id"] == "mount8-cannot-express"
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("overlayfs: failed to create directory /w/work (errno: 75); mounting read-only",
+         "idmap-owner-unmapped"),
+        ("mount_setattr(3, MOUNT_ATTR_IDMAP) = -1 EINVAL (Invalid argument)",
+         "idmap-filesystem-unsupported"),
+    ],
+)  # fmt: skip
+def test_messages_about_maps_are_explained(text: str, cause: str) -> None:
+    line = "mount -t overlay overlay -o lowerdir=/a,upperdir=/u,workdir=/w /m\n"
+    done = layerctl("doctor", "--from", "-", "--json", stdin=f"{line}{text}\n")
+    assert cause in [one["cause"] for one in json.loads(done.stdout)["findings"]]
+
+
+@pytest.mark.parametrize("errno", ["EINVAL", "EOVERFLOW", "EPERM"])
+def test_what_an_errno_means_of_a_map(errno: str) -> None:
+    assert "mapping the owners of a layer" in layerctl("explain", errno).stdout
 
 
 WRONG = {

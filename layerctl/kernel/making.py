@@ -12,6 +12,7 @@ import os
 
 from layerctl.kernel import beneath, mounts, syscalls
 from layerctl.kernel.beneath import Identity
+from layerctl.model import IdMap
 
 #: What overlay and fuse-overlayfs themselves create in a work directory.
 _IN_WORK = (
@@ -49,14 +50,15 @@ def make(
     always: contextlib.ExitStack,
     *,
     like: str | None = None,
+    ids: IdMap | None = None,
     is_work: bool = False,
 ) -> Identity:
     """Create a directory and missing parents; return its device and inode.
 
-    It gets the owner and mode of `like`; until then it is private. If another mount creates it
-    meanwhile, it is used but not removed later. `undo` removes what was created, including what a
-    filesystem put into a work directory; `always` closes what was opened. Raises OSError with the
-    name that cannot be created, and RefusedError.
+    It gets the owner, as `ids` show it, and mode of `like`; until then it is private. If another
+    mount creates it meanwhile, it is used but not removed later. `undo` removes what was created,
+    including what a filesystem put into a work directory; `always` closes what was opened. Raises
+    OSError with the name that cannot be created, and RefusedError.
     """
     missing = [path]
     while not os.path.lexists(os.path.dirname(missing[-1])):
@@ -70,7 +72,7 @@ def make(
                 name,
                 here,
                 undo,
-                like=like if name == path else None,
+                like=(like, ids) if like is not None and name == path else None,
                 is_work=is_work and name == path,
             )
             always.callback(os.close, here)
@@ -81,7 +83,12 @@ def make(
 
 
 def _make_one(
-    path: str, above: int, undo: contextlib.ExitStack, *, like: str | None, is_work: bool
+    path: str,
+    above: int,
+    undo: contextlib.ExitStack,
+    *,
+    like: tuple[str, IdMap | None] | None,
+    is_work: bool,
 ) -> int:
     name = os.path.basename(path)
     try:
@@ -91,22 +98,27 @@ def _make_one(
     undo.callback(_remove, name, above, beneath.identity(fd), is_work=is_work)
     if like is not None:
         try:
-            _make_like(fd, like)
+            _make_like(fd, *like)
         except OSError:
             os.close(fd)
             raise
     return fd
 
 
-def _make_like(fd: int, model: str) -> None:
+def _make_like(fd: int, model: str, ids: IdMap | None) -> None:
     """Give a directory the owner, where that is permitted, and the mode of another."""
     other = beneath.open_directory(model)
     try:
         status = os.fstat(other)
     finally:
         os.close(other)
+    owner = (status.st_uid, status.st_gid)
+    if ids is not None:
+        from layerctl.kernel import idmap  # few mounts map owners
+
+        owner = idmap.expected(idmap.Owner(*owner), ids)
     with contextlib.suppress(PermissionError):
-        syscalls.fchownat(fd, status.st_uid, status.st_gid)
+        syscalls.fchownat(fd, *owner)
     os.chmod(beneath.name_of(fd), status.st_mode & 0o7777)
 
 

@@ -10,7 +10,7 @@ from layerctl.errors import BugError
 from layerctl.kernel import beneath, making
 from layerctl.kernel.beneath import Identity
 from layerctl.kernel.process import close
-from layerctl.model import Stack
+from layerctl.model import Role, Stack
 from layerctl.mounting.plan import Plan, size
 from layerctl.mounting.prepare import not_made
 from layerctl.rules.limits import MAX_STRING
@@ -85,10 +85,15 @@ def create(
     A new upper directory gets the look of what it covers: it becomes the merged root's. `undo`
     removes what was created, `always` closes what was opened.
     """
-    covered = next((layer.path for layer in stack.layers if layer.path != stack.upper), None)
-    like = covered if path == stack.upper else None
+    covered = next((layer for layer in stack.layers if layer.path != stack.upper), None)
+    if path != stack.upper or covered is None:
+        like, ids = None, None
+    else:
+        like, ids = covered.path, covered.map
+        if stack.of_role(Role.UPPER)[0].map is not None:  # which shows what is on disk by a map too
+            ids = None
     try:
-        return making.make(path, undo, always, like=like, is_work=path == stack.work)
+        return making.make(path, undo, always, like=like, ids=ids, is_work=path == stack.work)
     except OSError as error:
         raise not_made(error.filename or path, error) from error
 

@@ -319,6 +319,7 @@ def _workdir(match: Match, _: Context) -> tuple[str, ...]:
         "122": ("upper-enospc", "workdir-not-writable-mounted-ro"),
         "17": ("workdir-not-empty", "workdir-not-writable-mounted-ro"),
         "39": ("workdir-not-empty", "workdir-not-writable-mounted-ro"),
+        "75": ("idmap-owner-unmapped", "workdir-not-writable-mounted-ro"),
         "30": ("upper-readonly", "workdir-not-writable-mounted-ro"),
         "13": ("workdir-not-writable-mounted-ro", "selinux-denied"),
     }

@@ -83,6 +83,14 @@ _USE: dict[str, str] = {
     "ENOTEMPTY": "layer-modified-while-mounted old-kernel-overlay-bug",
     "EOVERFLOW": "idmap-owner-unmapped idmapped-layers-unsupported xino-off-inode-instability",
 }
+#: mount_setattr(2) with MOUNT_ATTR_IDMAP, on a layer.
+_MAP: dict[str, str] = {
+    "EINVAL": "idmap-filesystem-unsupported idmap-of-overlay-unsupported "
+    "idmapped-layers-unsupported",
+    "EPERM": "idmapping-refused",
+    "ENOSYS": "idmapped-layers-unsupported",
+    "EOVERFLOW": "idmap-owner-unmapped",
+}
 #: Unmounting, and removing a container or its layers.
 _REMOVE: dict[str, str] = {
     "EBUSY": "leaked-mount-busy",
@@ -301,6 +309,7 @@ def _unsaid(context: Context) -> Iterator[Clue]:
 #: The operations, as text, and what each errno can mean.
 _WHILE: tuple[tuple[str, dict[str, str]], ...] = (
     ("mounting an overlay", _MOUNT),
+    ("mapping the owners of a layer", _MAP),
     ("using a mounted overlay", _USE),
     ("unmounting, or removing a container", _REMOVE),
     ("unpacking an archive into a layer", _UNPACK),

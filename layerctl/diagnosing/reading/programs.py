@@ -226,7 +226,8 @@ _ENGINES = (
     _say(r"(?:not supporting|does not support|supports?)[^\n]*idmap|idmapped? (?:layers|mount)",
          "idmapped-layers-unsupported idmap-of-overlay-unsupported", 60),
     _say(r"mount_setattr|MOUNT_ATTR_IDMAP|X-mount\.idmap",
-         "idmap-of-overlay-unsupported idmapped-layers-unsupported", 80, "EINVAL"),
+         "idmap-of-overlay-unsupported idmap-filesystem-unsupported idmapped-layers-unsupported", 80,
+         "EINVAL"),
     # a configured runsc need not be in use
     _say(r"^(?![^\n]*runtimes:)[^\n]*(?:\brunsc(?:\[\d+\])?[:. ]|runtime[=: ]\W*\S*runsc|\bgvisor\b)",
          "gvisor-overlay-limitation", 86),
