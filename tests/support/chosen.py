@@ -6,7 +6,7 @@ import os
 import shutil
 import stat
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -14,12 +14,16 @@ from pathlib import Path
 from layerctl.kernel import syscalls
 from layerctl.usecases import working
 from layerctl.working.sites import Wish
+from tests.support.converting import build, convert, meaning
 from tests.support.killing import Judge, Trial, same_view
-from tests.support.restoring import as_asked, restore
+from tests.support.restoring import as_asked, restore, restore_live
 from tests.support.stacks import Case, Mounted, make_case
 
 OPTIONS = "redirect_dir=on,metacopy=on"
 _OVERLAY = "trusted.overlay."
+_THINGS = [("d1", "f1", "file"), ("d1", "e1", "opaque"), ("d1", "e1", "f2", "link"),
+           ("d1", "d2", "whiteout"), ("f3", "whiteout"), ("d3", "opaque"),
+           ("d3", "g1", "symlink")]  # fmt: skip
 
 
 def _files(root: Path, *names: str) -> None:
@@ -103,12 +107,15 @@ def _other_filesystem(lab: Path) -> str:
     return f"{other}/l0"
 
 
-def _restoring(*paths: str, layer: int | None = None) -> Callable[[Path], Trial]:
+def _restoring(
+    *paths: str, layer: int | None = None, live: bool = False
+) -> Callable[[Path], Trial]:
     wish = Wish(paths, recursive=True, layer=layer)
 
     def trial(lab: Path) -> Trial:
         build = partial(_changed, f"{lab}/case", f"{lab}/case/l0", OPTIONS)
-        return Trial(f"{lab}/case", build, partial(restore, wish), as_asked(wish))
+        work = partial(restore_live if live else restore, wish)
+        return Trial(f"{lab}/case", build, work, as_asked(wish, live=live))
 
     return trial
 
@@ -129,6 +136,30 @@ def _apart(lab: Path) -> Callable[[], Case]:
     return partial(_changed, f"{lab}/case", _other_filesystem(lab), OPTIONS)
 
 
+def _to_convert(where: str) -> Case:
+    """Build a layer with all that a conversion changes."""
+    Path(where).mkdir()
+    layer = f"{where}/u"
+    build(Path(layer), [(one[:-1], one[-1]) for one in _THINGS])
+    return make_case(where, [layer])
+
+
+def _convert(to: str, case: Case) -> None:
+    convert(Path(case.stack.layers[0].path), to)
+
+
+def _same_meaning(case: Case) -> Callable[[bool], Iterable[str]]:
+    layer = Path(case.stack.layers[0].path)
+    before = meaning(layer)
+    return lambda _: [] if meaning(layer) == before else [f"it means {meaning(layer)}"]
+
+
+def _converting(to: str) -> Callable[[Path], Trial]:
+    return lambda lab: Trial(
+        f"{lab}/case", partial(_to_convert, f"{lab}/case"), partial(_convert, to), _same_meaning
+    )
+
+
 def _with_faults(lab: Path) -> Callable[[], Case]:
     return partial(_faulty, f"{lab}/case")
 
@@ -147,4 +178,7 @@ TRIALS: dict[str, Callable[[Path], Trial]] = {
     "restore from below an opaque directory": _restoring("e/z"),
     "restore a layer's file": _restoring("b", "d/x", layer=2),
     "restore a layer's tree": _restoring("d", layer=2),
+    "restore through a mount": _restoring("a", "b", "e", "n", "d", "o", live=True),
+    "convert to aufs": _converting("aufs"),
+    "convert to fuse-overlayfs": _converting("fuse-overlayfs"),
 }

@@ -17,7 +17,7 @@ from layerctl.usecases import working
 from layerctl.usecases.targets import named
 from layerctl.working.references import References, is_in
 from layerctl.working.sites import Wish
-from tests.support.killing import Trial, every_change, refused
+from tests.support.killing import Judge, Trial, every_change, refused
 from tests.support.stacks import Case, Mounted, make_case
 from tests.support.trees import Shown, differences, look, shown
 from tests.support.working import build, sampled
@@ -69,6 +69,7 @@ class Expected:
     """What a restored stack must show, path by path."""
 
     def __init__(self, case: Case, wish: Wish, *, live: bool = False) -> None:
+        self._live = live
         self._before = shown(case)
         asked = [p for p in wish.paths if not any(p != q and is_in(p, q) for q in wish.paths)]
         #: By the path that changes, the tree at it afterwards.
@@ -101,6 +102,9 @@ class Expected:
 
     def wrong_in(self, now: dict[str, Shown], *, between: bool) -> Iterator[str]:
         """Yield what of a merged tree is neither as before nor as it must be."""
+        if self._live and between:
+            yield from self._wrong_alone(now)
+            return
         paths = set(self._then)
         rest = [_without(tree, paths) for tree in (self._before, now)]
         yield from differences(rest[0], rest[1], between=between)
@@ -111,6 +115,30 @@ class Expected:
                 between and not any(differences(_subtree(self._before, path), found))
             ):
                 yield from (f"in {path}: {line}" for line in wrong)
+
+    def _wrong_alone(self, now: dict[str, Shown]) -> Iterator[str]:
+        """Yield what is wrong while a mount is changed, in which each path changes alone.
+
+        The directory and the attributes of layerctl itself do not count.
+        """
+        hidden = ".layerctl-aside"
+        rest = [_without(tree, [*self._then, hidden]) for tree in (self._before, now)]
+        yield from differences(rest[0], _unmarked(rest[1]), between=True)
+        for path, then in self._then.items():
+            found, before = _unmarked(_subtree(now, path)), _subtree(self._before, path)
+            for one in found.keys() | before.keys() | then.keys():
+                states = [{one: tree[one]} if one in tree else {} for tree in (then, before, found)]
+                wrong = list(differences(states[0], states[2], between=True))
+                if wrong and any(differences(states[1], states[2], between=True)):
+                    yield from (f"in {path}: {line}" for line in wrong)
+
+
+def _unmarked(tree: dict[str, Shown]) -> dict[str, Shown]:
+    """Leave out the attributes that layerctl sets for a while."""
+    copies = {path: _linked(one, one.names) for path, one in tree.items()}
+    for one in copies.values():
+        one.attributes = tuple(pair for pair in one.attributes if "layerctl" not in pair[0])
+    return copies
 
 
 def _is_cut(below: dict[str, Shown], place: str | None) -> bool:
@@ -146,11 +174,19 @@ def _linked(one: Shown, names: Iterable[str]) -> Shown:
     return copy
 
 
-def as_asked(wish: Wish) -> Callable[[Case], Callable[[bool], Iterable[str]]]:
+def restore_live(wish: Wish, case: Case) -> None:
+    """Restore through a mount."""
+    with Mounted(case) as target:
+        found = named(target)
+        with working.restoring(found.stack, wish, found.mount) as plan:
+            list(working.do(plan[1]))
+
+
+def as_asked(wish: Wish, *, live: bool = False) -> Judge:
     """Judge a restore: each named path is as before or as asked, in the end as asked."""
 
     def judge(case: Case) -> Callable[[bool], Iterable[str]]:
-        expected = Expected(case, wish)
+        expected = Expected(case, wish, live=live)
         return lambda between: expected.wrong(case, between=between)
 
     return judge

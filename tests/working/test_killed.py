@@ -15,8 +15,14 @@ from tests.support.chosen import TRIALS
 from tests.support.killing import at_every_change
 
 #: Of the points of long trials, every eleventh or so is tried here.
-EVERY = {"commit": 11, "commit to another filesystem": 41, "restore files": 2,
-         "restore by the new name": 3, "restore a layer's file": 3}  # fmt: skip
+EVERY = {
+    "commit": 11,
+    "commit to another filesystem": 41,
+    "restore files": 2,
+    "restore by the new name": 3,
+    "restore a layer's file": 3,
+    "restore through a mount": 9,
+}
 
 
 def at_points(lab: Path, name: str) -> tuple[int, list[str]]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from layerctl.usecases import working
 from tests.support import in_namespace
 from tests.support.killing import Trial, Work, at_every_change, same_view
-from tests.support.restoring import check_restore_killed, check_restored
+from tests.support.restoring import check_live, check_restore_killed, check_restored
 from tests.support.stacks import Case
 from tests.support.working import build, check_killed, check_view
 
@@ -57,6 +57,7 @@ _CHECKS = {"view": check_view, "killed": check_killed, "everywhere": everywhere}
 CHECKS: dict[str, Check] = {
     "restore, view": partial(_restored, check_restored),
     "restore, killed": partial(_restored, check_restore_killed),
+    "restore, through a mount": partial(_restored, check_live),
     **{
         f"{what}, {name}": partial(check, work=partial(work, what))
         for what in ("trim", "commit", "repair")
