@@ -23,9 +23,6 @@ from layerctl.working.placing import Placer
 from layerctl.working.replacing import Replacement
 from layerctl.working.steps import Folder, Step, Verb
 
-#: With more names than this, those of the lower directory are listed, not looked up.
-_FEW = 8
-
 
 def steps(view: Opened, top: int) -> Iterator[Step]:
     """Yield the steps that merge the layer `top` into the next one.
@@ -122,15 +119,14 @@ class _Committer:
         target = self._folder(directory.parts[1], 1)
         below = lower.rest(directory, 1)
         names = self._placer.scan(folder, directory.path)
-        there = layers.scan(target.fd, layers.LETTER_OF) if len(names) > _FEW else None
+        there = lower.letters(directory.parts[1], names)
         marked = self._placer.has_marked_files(directory.path)
         for name, letter in sorted(names.items()):
             if letter == "w":
                 needed = lower.hides(self._resolver, below, name)
                 yield from self._placer.whiteout(folder, target, name, needed=needed)
             elif letter != "d":
-                now = layers.letter_at(name, target.fd) if there is None else there.get(name)
-                yield from self._placer.file(folder, target, name, now, marked=marked)
+                yield from self._placer.file(folder, target, name, there.get(name), marked=marked)
             else:
                 yield from self._directory(directory, folder, target, name, below)
         if not below.parts and directory.path:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 
 from layerctl.inspecting.resolvers.resolver import Found, Resolver
 from layerctl.inspecting.resolvers.tree import MergedDir, Part
+from layerctl.kernel import layers
+
+_FEW = 8
 
 
 def rest(directory: MergedDir, layer: int) -> MergedDir:
@@ -24,6 +28,17 @@ def hides(resolver: Resolver, below: MergedDir, name: str) -> bool:
     found = look(resolver, below, name)
     found.close()
     return found.letter is not None or bool(found.parts) or bool(found.error)
+
+
+def letters(part: Part, names: Collection[str]) -> dict[str, str]:
+    """Return the letters of the types of some names in an open directory, those that it has.
+
+    Those of other names may be among them: many names are listed, not looked up.
+    """
+    if len(names) > _FEW:
+        return layers.scan(part.fd, layers.LETTER_OF)
+    found = {name: layers.letter_at(name, part.fd) for name in names}
+    return {name: letter for name, letter in found.items() if letter is not None}
 
 
 def is_moved(directory: MergedDir) -> bool:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator
-from itertools import chain
+from typing import NamedTuple
 
 from layerctl.diagnosing.commands import layer_words
 from layerctl.errors import RefusedError
 from layerctl.inspecting.opening import Opened
 from layerctl.inspecting.resolvers.overlay import Overlay
-from layerctl.inspecting.resolvers.tree import MergedDir
+from layerctl.inspecting.resolvers.tree import Part
 from layerctl.kernel import changing, layers
 from layerctl.working import lower
 
@@ -39,14 +39,31 @@ def demand_movable(view: Opened, overlay: Overlay, top: int, *, same: bool) -> N
             why="what is not known cannot be merged",
             hint="run the command as root",
         )
-    for path, what in chain(_bound(overlay), _fixed(overlay, same=same)):
+    for mark in _BOUND:
+        if mark in overlay.marks.first:
+            what = f"it has the attribute {overlay.settings.prefix}{mark}"
+            raise _bound(view, f"{view.layers[top]}/{overlay.marks.first[mark]}", what)
+    for one in _obstacles(overlay, same=same):
+        path = f"{view.layers[top + one.layer]}/{one.path}".rstrip("/")
+        if one.denied:
+            raise _bound(view, path, f"a lookup fails: {one.denied}")
         raise RefusedError(
             "layer-not-movable",
-            f"{view.layers[top]}/{path}: {what}",
-            why="it would mean something else in another layer, or cannot be renamed",
-            hint="see whether a repair mends it, else copy the files out through a mount",
-            commands=(shlex.join(("layerctl", "check", *layer_words(view.stack))),),
+            f"{path} is immutable or append-only",
+            why="it cannot be renamed, replaced or removed",
+            hint="remove the flag until the layers are merged",
+            commands=(shlex.join(("chattr", "-ia", path)),),
         )
+
+
+def _bound(view: Opened, path: str, what: str) -> RefusedError:
+    return RefusedError(
+        "layer-not-movable",
+        f"{path}: {what}",
+        why="it would mean something else in another layer, or cannot be looked up",
+        hint="see whether a repair mends it, else copy the files out through a mount",
+        commands=(shlex.join(("layerctl", "check", *layer_words(view.stack))),),
+    )
 
 
 def _indexed(why: str) -> RefusedError:
@@ -58,17 +75,19 @@ def _indexed(why: str) -> RefusedError:
     )
 
 
-def _bound(overlay: Overlay) -> Iterator[tuple[str, str]]:
-    for mark in _BOUND:
-        if mark in overlay.marks.first:
-            yield overlay.marks.first[mark], f"it has the attribute {overlay.settings.prefix}{mark}"
+class _Obstacle(NamedTuple):
+    """What cannot be moved or replaced, in the first layer (0) or the second.
 
-
-def _fixed(overlay: Overlay, *, same: bool) -> Iterator[tuple[str, str]]:
-    """Yield what the kernel denies a lookup of, and what chattr(1) has fixed in its place.
-
-    A directory without markers that is moved as a whole may hold what is fixed.
+    `denied` is why the kernel denies a lookup of it, empty if chattr(1) has fixed it in its place.
     """
+
+    layer: int
+    path: str
+    denied: str = ""
+
+
+def _obstacles(overlay: Overlay, *, same: bool) -> Iterator[_Obstacle]:
+    """Yield them. A directory without markers that is moved as a whole may hold what is fixed."""
     waiting = [overlay.root()]
     while waiting:
         directory = waiting.pop()
@@ -80,28 +99,56 @@ def _fixed(overlay: Overlay, *, same: bool) -> Iterator[tuple[str, str]]:
                 continue
             names = layers.scan(directory.parts[0].fd, layers.LETTER_OF)
             if not (whole and plain):
-                yield from _locked(directory, names)
+                yield from _fixed(directory.parts[0], names)
+            below = [] if whole else [part for part in directory.parts if part.layer == 1]
+            there = lower.letters(below[0], names) if below else {}
+            for part in below:
+                yield from _fixed_there(part, names, there)
             for name, letter in names.items():
                 if letter != "d":
                     continue
                 found = overlay.lookup(directory, name)
                 if found.error or found.letter != "d" or found.parts[0].layer:
                     found.close()
-                    yield directory.child_path(name), f"a lookup fails: {found.refused}"
+                    why = found.refused or "it does not find the directory"
+                    yield _Obstacle(0, directory.child_path(name), why)
                     continue
                 child = overlay.directory(directory, name, found)
+                if there.get(name) == "d" and all(part.layer != 1 for part in child.parts):
+                    yield from _fixed_below(below[0], name)
                 child.close()
                 waiting.append(child)
         finally:
             directory.close()
 
 
-def _locked(directory: MergedDir, names: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield what is immutable or append-only: it cannot be renamed, changed or removed."""
-    fd = directory.parts[0].fd
+def _fixed(part: Part, names: dict[str, str]) -> Iterator[_Obstacle]:
+    """Yield what is fixed of some names in a directory."""
     for name, letter in names.items():
-        if letter in "df" and changing.flags(fd, name) & changing.LOCKED:
-            yield directory.child_path(name), "it is immutable or append-only"
+        if letter in "df" and changing.flags(part.fd, name) & changing.LOCKED:
+            yield _Obstacle(part.layer, f"{part.path}/{name}".lstrip("/"))
+
+
+def _fixed_there(part: Part, names: dict[str, str], there: dict[str, str]) -> Iterator[_Obstacle]:
+    """Yield what is fixed of what the second layer has in the place of names of the first."""
+    if changing.flags_of(part.fd) & changing.LOCKED:
+        yield _Obstacle(part.layer, part.path)
+    replaced = {name: letter for name, letter in there.items() if name in names}
+    yield from _fixed(part, replaced)
+    for name, letter in replaced.items():
+        if letter == "d" and names[name] != "d":
+            yield from _fixed_below(part, name)
+
+
+def _fixed_below(part: Part, name: str) -> Iterator[_Obstacle]:
+    """Yield what is fixed in a directory that is removed with all that it holds."""
+    fd = layers.open_dir(name, part.fd)
+    try:
+        for inner, path, names in layers.listed(fd, lambda _, __: None):
+            place = f"{part.path}/{name}/{path}".strip("/")
+            yield from _fixed(Part(part.layer, inner, place), names)
+    finally:
+        os.close(fd)
 
 
 def demand_copiable(view: Opened, overlay: Overlay, top: int) -> None:

@@ -299,6 +299,27 @@ def test_a_run_is_refused_before_its_first_layer_is_merged(lab: Path) -> None:
 
 
 @pytest.mark.namespace
+@pytest.mark.parametrize("path", ["l0/d", "l0/z", "l0/gone/deep/file", "l0/opaque/file"])
+def test_what_cannot_be_replaced_is_refused(lab: Path, path: str) -> None:
+    layers(lab)
+    for name in ("d", "opaque", "gone/deep"):
+        (lab / "l0" / name).mkdir(parents=True)
+    for name in ("u/a", "l0/z", "u/z", "l0/gone/deep/file", "l0/opaque/file", "l0/d/own"):
+        (lab / name).write_text("x")
+    (lab / "u/d").mkdir()
+    (lab / "u/d/new").write_text("x")
+    (lab / "u/opaque").mkdir()
+    os.setxattr(lab / "u/opaque", "trusted.overlay.opaque", b"y")
+    os.mknod(lab / "u/gone", stat.S_IFCHR, 0)
+    subprocess.run(["chattr", "+i", lab / path], check=True)
+    done = layerctl("commit", "-u", "u", "-l", "l0", "-w", "w", "--json")
+    subprocess.run(["chattr", "-i", lab / path], check=True)
+    error = json.loads(done.stderr)["error"]
+    assert (error["id"], error["commands"]) == ("layer-not-movable", [f"chattr -ia {lab}/{path}"])
+    assert sorted(os.listdir(lab / "u")) == ["a", "d", "gone", "opaque", "z"]
+
+
+@pytest.mark.namespace
 @pytest.mark.parametrize("flag", ["i", "a"])
 def test_what_cannot_be_renamed_is_refused(lab: Path, flag: str) -> None:
     layers(lab)
