@@ -540,8 +540,8 @@ ERRORS: dict[str, ErrorKind] = {
             EXIT_REFUSED,
             "The command does not work on an aufs",
             "The branches of an aufs have no redirects and no metadata-only files.",
-            "Merge the topmost branch into the next one, or convert the branches for overlay.",
-            ("layerctl commit -b TOP=rw -b NEXT",),
+            "Use the branch as it is, or make one branch of several.",
+            ("layerctl commit --into DIR -b TOP=rw -b NEXT",),
         ),
         ErrorKind(
             "no-upper-layer",

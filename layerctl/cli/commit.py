@@ -43,8 +43,8 @@ def command(
     no other mount may use the layers. Directories with redirects and metadata-only files become
     whole first. An indexed layer is refused before anything is changed.
 
-    The same with the topmost branch of an aufs, without --layer and --into. If files have several
-    names, these are separate files until the last of them is merged.
+    The same with the topmost branch of an aufs, where --into takes a run from 0. The names of one
+    file are separate files until the last of them is merged.
 
     With --into, make one new layer of several, which shows the same in their place. Whiteouts stay
     where layers below have the name. DIR must not exist.

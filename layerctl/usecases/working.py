@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 
-from layerctl.diagnosing.commands import layer_words
 from layerctl.errors import RefusedError, RequestError
 from layerctl.inspecting.opening import Opened, opened
 from layerctl.kernel import layers
 from layerctl.kernel.paths import absolute
 from layerctl.model import MountEntry, Role, Stack
 from layerctl.working import commit, flattening, live_restore, restore, trim
-from layerctl.working.aufs import branch
+from layerctl.working.aufs import branch, squash
 from layerctl.working.aufs import commit as aufs_commit
 from layerctl.working.aufs import restore as aufs_restore
 from layerctl.working.aufs import trim as aufs_trim
@@ -106,22 +104,17 @@ def flattening_into(stack: Stack, run: range, into: str) -> Iterator[Steps]:
 
     Raises LayerctlError.
     """
-    if stack.fstype == "aufs":
-        raise RefusedError(
-            "not-for-aufs",
-            "an aufs has no redirects and no metadata-only files to copy"
-            if run == range(1)
-            else "branches of an aufs cannot be copied into one",
-            why="each branch holds its files whole, under their own names",
-            hint="merge the topmost branch into the next one",
-            commands=(shlex.join(("layerctl", "commit", *layer_words(stack))),),
-        )
-    _demand_layers(stack, run, run)
+    on_aufs = stack.fstype == "aufs"
+    if on_aufs:
+        branch.demand_run(stack, run)
+    else:
+        _demand_layers(stack, run, run)
     with ExitStack() as closing:
         folder, name = new_place(into, closing)
         upper = {0} if run.start == 0 and stack.upper is not None else ()
         view = closing.enter_context(taken(stack, upper))
-        yield flattening.steps(view, run, folder, name)
+        room = squash if on_aufs else flattening
+        yield room.steps(view, run, folder, name)
 
 
 def new_place(into: str, closing: ExitStack) -> tuple[Folder, str]:

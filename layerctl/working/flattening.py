@@ -15,12 +15,12 @@ from contextlib import suppress
 from layerctl.errors import RefusedError
 from layerctl.inspecting.opening import Opened
 from layerctl.inspecting.resolvers.overlay import Overlay
-from layerctl.inspecting.resolvers.resolver import Found, descend
+from layerctl.inspecting.resolvers.resolver import Found, Resolver, descend
 from layerctl.inspecting.resolvers.tree import MergedDir
 from layerctl.kernel import changing, layers
 from layerctl.working import copying, lower
 from layerctl.working.emptying import remove_tree
-from layerctl.working.steps import PART, Folder, Later, Step, Verb, Words
+from layerctl.working.steps import PART, Folder, Later, Step, Verb, Words, own_prefix
 
 
 def steps(view: Opened, run: range, above: Folder, name: str) -> Iterator[Step]:
@@ -34,12 +34,16 @@ def steps(view: Opened, run: range, above: Folder, name: str) -> Iterator[Step]:
             why="names of one file may lie in several layers",
             hint="copy the files out through a mount with index=off",
         )
+    top = overlay if run.start == 0 else overlay.below(run.start)
+    yield from made_whole(Flattener(view, top, run, above), run, above, name)
+
+
+def made_whole(flattener: Flattener, run: range, above: Folder, name: str) -> Iterator[Step]:
+    """Yield the steps that make the layer `name`, which has another name until it is whole."""
     part = name + PART
     if layers.status(part, above.fd) is not None:
         yield from remove_tree(above, part, "an earlier run was interrupted")
-    top = overlay if run.start == 0 else overlay.below(run.start)
-    flattener = Flattener(view, top, run, above)
-    root = top.root()
+    root = flattener.resolver.root()
     try:
         yield from flattener.directory(root, above, part, last=len(run) - 1, opaque=False)
     finally:
@@ -56,12 +60,12 @@ def steps(view: Opened, run: range, above: Folder, name: str) -> Iterator[Step]:
 class Flattener:
     """Copies what a run of layers shows together into the directory `above`.
 
-    `overlay` reads the layers from the first of the run down: its numbers start there.
+    `resolver` reads the layers from the first of the run down: its numbers start there.
     """
 
-    def __init__(self, view: Opened, overlay: Overlay, run: range, above: Folder) -> None:
-        self._overlay = overlay
-        self._prefix = overlay.settings.prefix
+    def __init__(self, view: Opened, resolver: Resolver, run: range, above: Folder) -> None:
+        self.resolver = resolver
+        self._prefix = view.prefix or own_prefix()
         self.paths = view.layers[run.start :]
         self._first, self._last = run.start, len(run) - 1
         self._above = above
@@ -70,7 +74,7 @@ class Flattener:
 
     def at(self, path: str, name: str, *, opaque: bool) -> Iterator[Step]:
         """Yield the steps that copy what is at a path, whole, to a name."""
-        directory, base, found = descend(self._overlay, path)
+        directory, base, found = descend(self.resolver, path)
         try:
             if found is None:
                 last = self._last
@@ -90,15 +94,10 @@ class Flattener:
         yield Step(Verb.CREATE, path, "a directory",
                    lambda: changing.mkdir(name, above.fd), (("mkdir", "--", path),))  # fmt: skip
         if opaque:
-            attribute = f"{self._prefix}opaque"
-            yield Step(
-                Verb.MARK, path, attribute,
-                lambda: changing.set_attribute(attribute, b"y", above.fd, name),
-                (("setfattr", "-h", "-n", attribute, "-v", "y", "--", path),),
-            )  # fmt: skip
+            yield self.opaque(above, name)
         later = Later(above, name)
         try:
-            for one in sorted(self._names(directory, last)):
+            for one in sorted(self.names(directory, last)):
                 yield from self._one(directory, later.folder(self._prefix), one, last)
         finally:
             later.close()
@@ -106,7 +105,26 @@ class Flattener:
         status = os.fstat(top)
         yield self._attributes((".", top), above, name, (status.st_atime_ns, status.st_mtime_ns))
 
-    def _names(self, directory: MergedDir, last: int) -> set[str]:
+    def opaque(self, above: Folder, name: str) -> Step:
+        """Return the step that makes a new directory opaque."""
+        path, attribute = above.inside(name), f"{self._prefix}opaque"
+        return Step(
+            Verb.MARK, path, attribute,
+            lambda: changing.set_attribute(attribute, b"y", above.fd, name),
+            (("setfattr", "-h", "-n", attribute, "-v", "y", "--", path),),
+        )  # fmt: skip
+
+    def whiteout(self, target: Folder, name: str) -> Step:
+        """Return the step that hides a name in a new directory."""
+        path = target.inside(name)
+        return Step(
+            Verb.CREATE, path, "a whiteout, since lower layers have the name",
+            lambda: changing.mknod(name, target.fd, stat.S_IFCHR),
+            (("mknod", "--", path, "c", "0", "0"),),
+        )  # fmt: skip
+
+    def names(self, directory: MergedDir, last: int) -> set[str]:
+        """Return what a merged directory has, or hides, as far as the layer `last`."""
         found: set[str] = set()
         for part in directory.parts:
             if part.layer <= last:
@@ -115,30 +133,31 @@ class Flattener:
 
     def _one(self, directory: MergedDir, target: Folder, name: str, last: int) -> Iterator[Step]:
         below = lower.rest(directory, last)
-        found = self._overlay.lookup(directory, name)
+        found = self.resolver.lookup(directory, name)
         try:
             if found.error:
                 raise denied(directory.child_path(name), found)
             if not found.parts or found.parts[0].layer > last:
-                if lower.hides(self._overlay, below, name):
-                    yield _whiteout(target, name)
+                if lower.hides(self.resolver, below, name):
+                    yield self.whiteout(target, name)
             elif found.letter == "d":
-                yield from self._descend(directory, target, name, found, last)
+                yield from self.descend(directory, target, name, found, last)
             else:
                 yield from self.file(target, name, found)
         finally:
             found.close()
 
-    def _descend(
+    def descend(
         self, directory: MergedDir, target: Folder, name: str, found: Found, last: int
     ) -> Iterator[Step]:
+        """Yield the steps that copy a directory that was looked up."""
         below = lower.rest(directory, last)
         redirected = any(layer <= last for layer, _ in found.redirects)
         if redirected:
             last = len(self.paths)
-        child = self._overlay.directory(directory, name, found)
+        child = self.resolver.directory(directory, name, found)
         cut = redirected or all(part.layer <= last for part in child.parts)
-        opaque = cut and lower.hides(self._overlay, below, name)
+        opaque = cut and lower.hides(self.resolver, below, name)
         yield from self.directory(child, target, name, last=last, opaque=opaque)
 
     def file(self, target: Folder, name: str, found: Found) -> Iterator[Step]:
@@ -212,7 +231,7 @@ class Flattener:
 
     def _open(self, layer: int, path: str) -> tuple[int, str]:
         above, _, name = path.rpartition("/")
-        return layers.open_path(above, self._overlay.roots[layer]), name
+        return layers.open_path(above, self.resolver.roots[layer]), name
 
     def status(self, layer: int, path: str) -> os.stat_result:
         """Return the status of a file of a layer. Raises OSError."""
@@ -231,15 +250,6 @@ class Flattener:
             Verb.ATTRIBUTES, path, "as the merged tree shows them",
             lambda: copying.copy_attributes(source, target, self._prefix, times), words,
         )  # fmt: skip
-
-
-def _whiteout(target: Folder, name: str) -> Step:
-    path = target.inside(name)
-    return Step(
-        Verb.CREATE, path, "a whiteout, since lower layers have the name",
-        lambda: changing.mknod(name, target.fd, stat.S_IFCHR),
-        (("mknod", "--", path, "c", "0", "0"),),
-    )  # fmt: skip
 
 
 def denied(path: str, found: Found) -> RefusedError:

@@ -99,7 +99,7 @@ class _ThroughMount(Flattener):
         """Yield the step that copies a file, unless it has attributes of another overlay."""
         part = found.parts[0]
         above, _, base = part.path.rpartition("/")
-        fd = layers.open_path(above, self._overlay.roots[part.layer])
+        fd = layers.open_path(above, self.resolver.roots[part.layer])
         try:
             demand_plain(self._prefix, fd, base, part.path)
         finally:

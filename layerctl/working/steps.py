@@ -167,6 +167,11 @@ def bare_prefix() -> str:
     return "trusted." if caller.sys_admin and not caller.in_user_namespace else "user."
 
 
+def own_prefix() -> str:
+    """Return what the attributes of layerctl itself begin with where no overlay hides them."""
+    return f"{bare_prefix()}layerctl."
+
+
 #: The attribute, without overlay's prefix, that keeps a directory's times; the kernel ignores it.
 STAMP = "layerctl.times"
 

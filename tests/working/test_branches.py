@@ -248,6 +248,21 @@ def test_deref_has_nothing_to_do_for_an_aufs(lab: Path) -> None:
 
 
 @pytest.mark.namespace
+def test_one_branch_of_two_has_the_markers_that_count(lab: Path) -> None:
+    branches(
+        lab, "b0/.wh.below", "b0/.wh.next", "b1/next", "b2/below", "b0/d/.wh..wh..opq", "b0/d/x",
+        "b1/d/y", "b2/d/z", "b1/.wh.kept", "b2/kept", "b0/one", "b0/.wh..wh.aufs",
+    )  # fmt: skip
+    os.link("b0/one", "b0/two")
+    stack = ("-b", "b0=rw", "-b", "b1=ro+wh", "-b", "b2")
+    assert layerctl("commit", *stack, "--into", "n").returncode == 0
+    assert sorted(os.listdir("n")) == [".wh.below", ".wh.kept", "d", "one", "two"]
+    assert sorted(os.listdir("n/d")) == [".wh..wh..opq", "x"]
+    assert Path("n/one").samefile("n/two")
+    assert layerctl("commit", *stack, "--into", "m", "--layer", "1..2").returncode == 2
+
+
+@pytest.mark.namespace
 @pytest.mark.parametrize("command", ["trim", "commit"])
 def test_the_script_does_the_same(lab: Path, command: str) -> None:
     files = ("b0/a", "b1/a", "b0/.wh.c", "b2/d/f", "b0/d/.wh.f", "b0/n/f", "b0/.wh.gone", "b2/gone")
@@ -264,6 +279,33 @@ def test_the_script_does_the_same(lab: Path, command: str) -> None:
     os.utime("b1/a", (1, 1))
     assert layerctl(command, *STACK).returncode == 0
     assert by_script == [sorted(path.name for path in Path(one).rglob("*")) for one in ("b0", "b1")]
+
+
+def squashed(seed: int, where: str, work: Work) -> tuple[list[str], int]:
+    """Make one branch of the topmost ones; return what differs with it in their place."""
+    case = build(seed, where, work)
+    before, whole = resolved(case.stack), plain(case)
+    branches_ = case.stack.layers
+    count = random.Random(seed).randint(2, len(branches_))
+    refusal = ""
+    try:
+        with working.flattening_into(case.stack, range(count), f"{where}/new") as steps:
+            list(working.do(steps))
+    except LayerctlError as error:
+        refusal = error.id
+    found = [] if plain(case) == whole else ["the branches were changed"]
+    if refusal:
+        found += [name for name in os.listdir(where) if name.startswith("new")]
+    else:
+        new = branches_[0]._replace(path=f"{where}/new")
+        after = resolved(case.stack._replace(layers=(new, *branches_[count:])))
+        found += differences(before, after)
+    shutil.rmtree(where)
+    return [f"seed {seed}, {count} branches: {line}" for line in found[:6]], 0 if refusal else 9
+
+
+def test_one_branch_of_several_shows_the_same() -> None:
+    assert in_namespace(partial(of_many, check=squashed, work=trim)) == ([], True)
 
 
 #: Paths to restore, with -r or not, and what the branches have afterwards.

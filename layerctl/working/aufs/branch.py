@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -17,7 +18,10 @@ from layerctl.kernel.plinks import DIRECTORY
 from layerctl.model import Stack
 from layerctl.rules.aufs import is_writable
 from layerctl.working import lower
-from layerctl.working.steps import Folder, bare_prefix
+from layerctl.working.steps import Folder
+
+#: The mode of aufs's whiteouts, as mknod(2) takes it (WH_MASK in whout.c).
+WHITEOUT = stat.S_IFREG | 0o444
 
 
 class PseudoLink(NamedTuple):
@@ -51,6 +55,24 @@ def demand_topmost(stack: Stack, run: range) -> None:
         )
 
 
+def demand_run(stack: Stack, run: range) -> None:
+    """Raise LayerctlError unless a run of branches, from the topmost down, can be copied."""
+    if run == range(1):
+        raise RefusedError(
+            "not-for-aufs",
+            "a branch of an aufs has no redirects and no metadata-only files",
+            why="each branch holds its files whole, under their own names",
+            hint="use the branch as it is, or make one of several with commit --into",
+        )
+    if run.start or not run or run.stop > len(stack.layers):
+        raise RequestError(
+            "no-such-layer",
+            f"the branches {run.start}..{run.stop - 1} cannot be copied into one",
+            why="what a branch in the middle shows depends on those above it",
+            hint=f"use --layer 0..N, with N up to {len(stack.layers) - 1}",
+        )
+
+
 def resolver_of(view: Opened) -> Aufs:
     """Return the resolver. Raises RefusedError if the topmost branch is not writable."""
     assert isinstance(view.resolver, Aufs)  # noqa: S101 - the caller saw to that
@@ -68,11 +90,6 @@ def folder_of(view: Opened, part: Part) -> Folder:
     """Return the directory of a branch, to change names in it."""
     path = view.layers[part.layer]
     return Folder(part.fd, f"{path}/{part.path}" if part.path else path, "")
-
-
-def hidden_prefix() -> str:
-    """Return what the attributes begin with that say nothing about a file: layerctl's own."""
-    return f"{bare_prefix()}layerctl."
 
 
 def pseudo_links(root: int) -> list[PseudoLink]:

@@ -20,14 +20,13 @@ from layerctl.working import copying, lower
 from layerctl.working.aufs import scanning
 from layerctl.working.aufs.branch import (
     folder_of,
-    hidden_prefix,
     names_of,
     pseudo_links,
     resolver_of,
 )
 from layerctl.working.aufs.emptying import empty, uncover
 from layerctl.working.aufs.placing import Placer
-from layerctl.working.steps import Folder, Step, Verb
+from layerctl.working.steps import Folder, Step, Verb, own_prefix
 
 
 def steps(view: Opened) -> Iterator[Step]:
@@ -51,7 +50,7 @@ class _Committer:
         self._view = view
         self._aufs = aufs
         self._same = same
-        self._prefix = hidden_prefix()
+        self._prefix = own_prefix()
         self._placer = Placer(aufs, same=same)
 
     def run(self) -> Iterator[Step]:

@@ -11,13 +11,11 @@ from layerctl.inspecting.resolvers.aufs import OPAQUE, PREFIX, Aufs, is_whiteout
 from layerctl.inspecting.resolvers.tree import MergedDir
 from layerctl.kernel import changing, layers
 from layerctl.working import copying, lower
-from layerctl.working.aufs.branch import directory_below, hidden_prefix, names_of
+from layerctl.working.aufs.branch import WHITEOUT, directory_below, names_of
 from layerctl.working.emptying import remove_tree
 from layerctl.working.sameness import File, same_file
-from layerctl.working.steps import Folder, Later, Step, Verb
+from layerctl.working.steps import Folder, Later, Step, Verb, own_prefix
 
-#: The mode of aufs's whiteouts (WH_MASK in whout.c).
-_MODE = stat.S_IFREG | 0o444
 _HIDDEN = "the topmost branch hides it"
 
 
@@ -26,7 +24,7 @@ class Placer:
 
     def __init__(self, aufs: Aufs, *, same: bool) -> None:
         self._aufs = aufs
-        self._prefix = hidden_prefix()
+        self._prefix = own_prefix()
         self._same = same
 
     def whiteout(
@@ -132,7 +130,7 @@ class Placer:
         path = folder.inside(name)
         words = ("install", "-m", "444", "-T", "--", "/dev/null", path)
         return Step(Verb.CREATE, path, "lower branches have the name",
-                    lambda: changing.mknod(name, folder.fd, _MODE), (words,))  # fmt: skip
+                    lambda: changing.mknod(name, folder.fd, WHITEOUT), (words,))  # fmt: skip
 
     def _copy(self, source: Folder, target: Folder, name: str) -> Step:
         def run() -> None:

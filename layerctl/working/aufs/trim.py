@@ -15,9 +15,9 @@ from layerctl.inspecting.resolvers.aufs import OPAQUE, PREFIX, Aufs, is_whiteout
 from layerctl.inspecting.resolvers.tree import MergedDir
 from layerctl.kernel import layers
 from layerctl.working import lower
-from layerctl.working.aufs.branch import folder_of, hidden_prefix, names_of, resolver_of
+from layerctl.working.aufs.branch import folder_of, names_of, resolver_of
 from layerctl.working.sameness import File, same_file, same_metadata
-from layerctl.working.steps import Folder, Step
+from layerctl.working.steps import Folder, Step, own_prefix
 
 #: How many entries of a directory stay; what `yield from` a directory returns.
 Kept = Generator[Step, None, int]
@@ -43,7 +43,7 @@ class _Trimmer:
     def __init__(self, view: Opened, resolver: Aufs, *, times: bool) -> None:
         self._view = view
         self._resolver = resolver
-        self._prefix = hidden_prefix()
+        self._prefix = own_prefix()
         self._times = times
 
     def names(self, directory: MergedDir, folder: Folder) -> Kept:

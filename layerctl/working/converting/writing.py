@@ -8,12 +8,10 @@ from collections.abc import Iterator
 
 from layerctl.inspecting.resolvers.aufs import OPAQUE, PREFIX
 from layerctl.kernel import changing
+from layerctl.working.aufs.branch import WHITEOUT
 from layerctl.working.converting.forms import BASE, Form
 from layerctl.working.converting.reading import Marked, Task
 from layerctl.working.steps import Folder, Step, Verb
-
-#: The mode of aufs's whiteouts (WH_MASK in whout.c).
-_MODE = stat.S_IFREG | 0o444
 
 
 class Writer:
@@ -91,7 +89,7 @@ class Writer:
             except OSError as error:
                 if error.errno not in (errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP):
                     raise
-                changing.mknod(name, folder.fd, _MODE)
+                changing.mknod(name, folder.fd, WHITEOUT)
 
         words = ("ln", "-P", "-T", "--", self._root.inside(BASE), path)
         yield folder.step(Verb.CREATE, name, why, run, words)
@@ -100,7 +98,7 @@ class Writer:
         path = folder.inside(name)
 
         def run() -> None:
-            changing.mknod(name, folder.fd, _MODE)
+            changing.mknod(name, folder.fd, WHITEOUT)
 
         words = ("install", "-m", "444", "-T", "--", "/dev/null", path)
         return folder.step(Verb.CREATE, name, why, run, words)
