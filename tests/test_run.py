@@ -11,7 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from layerctl.usecases.applying import applying
+from layerctl.usecases.keeping import Kept, open_run
+from layerctl.usecases.working import do
 from tests.support import ROOT, layerctl
+from tests.support.killing import StoppedWorkError, every_change
 from tests.support.running import WORK, build, digest, sh
 from tests.support.terminal import on_terminal
 
@@ -394,3 +398,37 @@ def test_a_person_can_look_in_a_shell(lab: Path) -> None:
     )  # fmt: skip
     assert code == 0, shown
     assert sorted(os.listdir(lab)) == ["more"], shown
+
+
+def _killed(kept: Kept, number: int) -> bool:
+    """Apply a run, stopped at a change; tell whether it was."""
+
+    def stop(at: int, done: bool) -> None:
+        if at == number and done == bool(number % 2):
+            raise StoppedWorkError
+
+    try:
+        with every_change(stop), applying(kept, (), force=False, dry_run=False) as steps:
+            for _ in do(steps):
+                pass
+    except StoppedWorkError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("what", ["types", "links", "directories", "special"])
+def test_applying_that_is_interrupted_is_completed(lab: Path, what: str) -> None:
+    build(lab / "a")
+    build(lab / "b")
+    sh(WORK[what], lab / "b")
+    run("--keep", "k", "-C", lab / "a", "sh", "-ec", WORK[what])
+    number = 0
+    while True:
+        kept = open_run("k")
+        stopped = _killed(kept, number)
+        os.close(kept.fd)
+        if not stopped:
+            break
+        number += 1
+    assert number > 4
+    assert digest(lab / "a") == digest(lab / "b")

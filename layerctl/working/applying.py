@@ -144,10 +144,12 @@ class Applier:
             os.close(fd)
 
     def _changed(self, place: str, status: os.stat_result, why: str) -> Iterator[Conflict]:
-        if status.st_ctime_ns <= self._since.time:
+        when = status.st_ctime_ns
+        if self._since.resumed:
+            # Removing a name changes the times of its directory, and st_ctime of its other names.
+            when = 0 if stat.S_ISDIR(status.st_mode) else status.st_mtime_ns
+        if when <= self._since.time:
             return
-        if self._since.resumed and (stat.S_ISDIR(status.st_mode) or status.st_nlink > 1):
-            return  # by removing names in it, or of it
         yield Conflict(place, f"it was created or changed, {why}")
 
     def _was_removed(self, upper: int, host: int, name: str) -> bool:
