@@ -67,6 +67,8 @@ class Session:
 
     def __init__(self, job: Job) -> None:
         """Start it. Raises OSError if no process can be started."""
+        # It tells that a message has come; one may still be pending when it is not awaited any more.
+        self._io = signal.signal(signal.SIGIO, signal.SIG_IGN)
         self._mask = {int(one) for one in signal.pthread_sigmask(signal.SIG_BLOCK, _TAKEN)}
         self._foreground = _foreground()
         self._stays = job.keep_processes
@@ -86,8 +88,11 @@ class Session:
         if not self._pid:
             os.close(self._reader)
             os.close(self._writer)
-            with suppress(BaseException):
+            try:
                 _Outer(job, parent, reader, writer, self._mask).run()
+            except BaseException as error:
+                with suppress(OSError):
+                    _send(writer, ("failed", f"set up the run: {error!r}", errno.EIO, ""))
             os._exit(1)
         os.close(reader)
         os.close(writer)
@@ -122,6 +127,7 @@ class Session:
                 os.waitpid(self._pid, 0)
         self._pid = 0
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        signal.signal(signal.SIGIO, self._io)
 
     def _wait(self, wanted: str) -> tuple[Any, ...]:
         """Take signals and messages until the wanted one comes."""
@@ -300,7 +306,7 @@ class _Outer:
         return pid
 
     def _exec(self, command: Command, writer: int) -> None:
-        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores
+        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGIO):  # which this program ignores
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
         entered = 0
@@ -381,7 +387,7 @@ def _map_user(uid: int, gid: int) -> None:
     for name, text in (
         ("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1"),
     ):  # fmt: skip
-        with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
+        with open(f"/proc/self/{name}", "w", encoding="utf-8") as file:
             file.write(text)
 
 

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json  # noqa: F401 - so that it is there in `as_user`
 import os
+import resource  # noqa: F401 - as above
 import subprocess
+import sys
+import tempfile
 from contextlib import suppress
 from pathlib import Path
+
+from layerctl.cli.main import main
+from layerctl.kernel import syscalls
+from tests.support import import_everything
 
 #: An old time: what has it, has been given it.
 OLD = 1_000_000_000
@@ -83,3 +91,37 @@ def digest(directory: Path) -> dict[str, tuple[object, ...]]:
                 content, attributes, old,
             )  # fmt: skip
     return found
+
+
+_PR_SET_DUMPABLE = 4
+
+
+def as_user(uid: int, *arguments: str) -> tuple[int, str, str]:
+    """Run the program as an ordinary user; return its exit code and what it writes.
+
+    It is forked, since that user may not read the interpreter and its modules.
+    """
+    import_everything()
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        child = os.fork()
+        if child == 0:
+            os.dup2(out.fileno(), 1)
+            os.dup2(err.fileno(), 2)
+            sys.stdout, sys.stderr = (open(fd, "w", closefd=False) for fd in (1, 2))
+            os.setgroups([])
+            os.setresgid(uid, uid, uid)
+            os.setresuid(uid, uid, uid)
+            syscalls.prctl(_PR_SET_DUMPABLE, 1)  # as after execve(2): /proc/self is the user's
+            code = 70
+            try:
+                code = main(arguments)
+                sys.stdout.flush()
+                sys.stderr.flush()
+            finally:
+                os._exit(code)
+        _, status = os.waitpid(child, 0)
+        texts = []
+        for file in (out, err):
+            file.seek(0)
+            texts.append(file.read().decode())
+    return os.waitstatus_to_exitcode(status), texts[0], texts[1]
