@@ -67,7 +67,7 @@ class Session:
 
     def __init__(self, job: Job) -> None:
         """Start it. Raises OSError if no process can be started."""
-        # It tells that a message has come; one may still be pending when it is not awaited any more.
+        # It says that a message has come, and may still be pending when none is awaited any more.
         self._io = signal.signal(signal.SIGIO, signal.SIG_IGN)
         self._mask = {int(one) for one in signal.pthread_sigmask(signal.SIG_BLOCK, _TAKEN)}
         self._foreground = _foreground()

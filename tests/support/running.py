@@ -11,6 +11,7 @@ import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
 
 from layerctl.cli.main import main
 from layerctl.kernel import syscalls
@@ -55,7 +56,7 @@ def build(directory: Path) -> None:
 
 def sh(script: str, directory: Path) -> None:
     """Run a script in a directory, which must succeed."""
-    subprocess.run(["sh", "-ec", script], cwd=directory, check=True, capture_output=True)
+    subprocess.run(["bash", "-ec", script], cwd=directory, check=True, capture_output=True)
 
 
 def digest(directory: Path) -> dict[str, tuple[object, ...]]:
@@ -96,6 +97,10 @@ def digest(directory: Path) -> dict[str, tuple[object, ...]]:
 _PR_SET_DUMPABLE = 4
 
 
+def _text(fd: int) -> TextIO:
+    return open(fd, "w", closefd=False)
+
+
 def as_user(uid: int, *arguments: str) -> tuple[int, str, str]:
     """Run the program as an ordinary user; return its exit code and what it writes.
 
@@ -107,7 +112,7 @@ def as_user(uid: int, *arguments: str) -> tuple[int, str, str]:
         if child == 0:
             os.dup2(out.fileno(), 1)
             os.dup2(err.fileno(), 2)
-            sys.stdout, sys.stderr = (open(fd, "w", closefd=False) for fd in (1, 2))
+            sys.stdout, sys.stderr = map(_text, (1, 2))
             os.setgroups([])
             os.setresgid(uid, uid, uid)
             os.setresuid(uid, uid, uid)
