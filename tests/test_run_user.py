@@ -56,6 +56,7 @@ def test_what_is_applied_is_what_the_command_does(lab: Path, script: str, memory
 def test_what_others_own_cannot_be_written(lab: Path) -> None:
     _own(lab)
     sh("echo 1 >of-root; mkdir open; chmod 1777 open", lab)
+    assert as_user(USER, "run", "sh", "-c", "echo >open/new && cat open/new")[:2] == (0, "\n")
     code, _, err = as_user(USER, "run", "sh", "-c", "echo 2 >of-root || echo 2 >/etc/passwd")
     assert code != 0
     assert err.count("Permission denied") == 2

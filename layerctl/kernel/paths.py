@@ -114,6 +114,20 @@ def directories_in(directory: str) -> list[str]:
         return []
 
 
+def shared_in(directory: str) -> list[str]:
+    """Return the names of the directories of others in a directory to which the caller may write.
+
+    Empty if it cannot be read.
+    """
+    me = os.geteuid()
+    return [
+        name
+        for name in directories_in(directory)
+        if os.access(path := f"{directory}/{name}", os.W_OK | os.X_OK, effective_ids=True)
+        and os.lstat(path).st_uid != me
+    ]
+
+
 def is_directory(path: str) -> bool:
     """Tell whether a name leads to a directory."""
     return os.path.isdir(path)

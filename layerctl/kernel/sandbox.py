@@ -128,11 +128,11 @@ class Builder:
         base = os.open(tree.base or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         os.mkdir("m")
         for point in tree.points:
-            if point.how is How.LAYER:
+            if point.how is How.LAYER and (point.must or os.path.isdir(point.target)):
                 self._layer(point)
         self._enter_root(rest)
         for point in tree.points:
-            if point.target != "/":
+            if point.target != "/" and os.path.exists(point.target):  # or it was just removed
                 self._stage = f"mount {point.target}"
                 self._place(point)
         hidden = (*tree.hide, *([tree.base] if tree.base else []))

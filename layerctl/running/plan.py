@@ -15,13 +15,13 @@ from layerctl.rules.filesystems import IN_MEMORY, PSEUDO, family
 #: The flags of a mount that its layer keeps.
 _KEPT = ("ro", "nosuid", "nodev", "noexec")
 _MADE_UP = ("/proc", "/sys", "/dev")
-#: Where other users can write, so that the kernel must copy a directory of another user up.
-_SHARED = ("/var/tmp",)  # noqa: S108 - the name of a directory of the system
-
 #: The names of the directories in a directory; none if it cannot be read.
 Listing = Callable[[str], Collection[str]]
 #: Whether a path is a directory.
 IsDirectory = Callable[[str], bool]
+#: The names of the directories in a directory that belong to others and that the caller may write
+#: to. The kernel cannot copy them up in a user namespace, where their owner has no number.
+Shared = Callable[[str], Collection[str]]
 
 
 def visible(entries: Sequence[MountEntry], root: int) -> list[MountEntry]:
@@ -85,6 +85,7 @@ class Planner:
         mounts: Sequence[MountEntry],
         listing: Listing,
         is_directory: IsDirectory,
+        shared: Shared,
         *,
         locked: bool,
         read_only: bool,
@@ -94,6 +95,7 @@ class Planner:
         self._targets = {entry.target for entry in mounts}
         self._listing = listing
         self._is_directory = is_directory
+        self._shared = shared
         self._locked = locked
         self._read_only = read_only
         self._numbers = dict(known)
@@ -143,9 +145,9 @@ class Planner:
                 if path not in self._targets:
                     yield from self._split(self._inside(entry, path))
         elif self._locked:
-            for path in _SHARED:
-                inner = path != entry.target and is_in(path, entry.target)
-                if inner and self._is_directory(path):
+            for name in sorted(self._shared(entry.target)):
+                path = f"{entry.target.rstrip('/')}/{name}"
+                if path not in self._targets:
                     yield self._inside(entry, path), False
 
     def _first(

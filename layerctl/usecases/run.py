@@ -92,7 +92,7 @@ def prepare(request: RunRequest) -> Prepared:
         kept = open_run(request.keep, create=True)
     known = {} if kept is None or kept.record is None else kept.record.numbers
     planner = Planner(
-        shown, paths.directories_in, paths.is_plain_directory,
+        shown, paths.directories_in, paths.is_plain_directory, paths.shared_in,
         locked=locked, read_only=request.read_only and not request.over, known=known,
     )  # fmt: skip
     points = planner.points(over)
