@@ -124,6 +124,15 @@ xfstests: $(DEV)  ## run the overlay group of XFSTESTS=path, built, with check a
 		"TESTS='overlay/045 overlay/046 overlay/056'" >&2; exit 2; }
 	@$(BIN)/python -m tools.oracles.xfstests "$(XFSTESTS)" $(TESTS)
 
+.PHONY: try-tests
+try-tests: $(DEV)  ## run the cases of binpash/try in TRY=path with layerctl in its place (as root)
+	@test -n "$(TRY)" || { echo "name a checkout: make try-tests TRY=path" >&2; exit 2; }
+	@$(BIN)/python -m tools.oracles.try_tests "$(TRY)"
+
+.PHONY: real-runs
+real-runs: $(DEV)  ## install and remove a package over a debootstrap, in DEBIAN=path or a new one (as root)
+	@$(BIN)/python -m tools.oracles.real_runs $(DEBIAN)
+
 .PHONY: unionmount
 unionmount: $(DEV)  ## judge what the suite in UNIONMOUNT=path leaves, also after commit, deref and trim (as root)
 	@test -n "$(UNIONMOUNT)" || { echo "name a checkout of unionmount-testsuite:" \
