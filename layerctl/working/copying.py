@@ -9,6 +9,11 @@ from layerctl.kernel import changing, layers
 from layerctl.working.sameness import is_marker, own
 from layerctl.working.steps import Folder, Step, Verb, Words, touch
 
+#: The names by which XFS lists ACLs as it stores them (xfs_acl.h), and what they are.
+_SECOND_NAMES = {
+    "trusted.SGI_ACL_FILE": "system.posix_acl_access",
+    "trusted.SGI_ACL_DEFAULT": "system.posix_acl_default",
+}
 #: A name in an open directory; without a name, an open file itself.
 Place = tuple[str | None, int]
 
@@ -81,13 +86,11 @@ def copy_attributes(
     changing.set_owner(status.st_uid, status.st_gid, to_fd, to)
     if not stat.S_ISLNK(status.st_mode):
         changing.set_mode(status.st_mode, to_fd, to)
-    wanted = own(layers.attributes(fd, name), prefix)
-    there = layers.attributes(to_fd, to)
-    for attribute in there:
-        if attribute not in wanted and not is_marker(attribute, prefix):
+    changes = _changes(layers.attributes(fd, name), layers.attributes(to_fd, to), prefix)
+    for attribute, value in changes.items():
+        if value is None:
             changing.remove_attribute(attribute, to_fd, to)
-    for attribute, value in wanted.items():
-        if there.get(attribute) != value:
+        else:
             changing.set_attribute(attribute, value, to_fd, to)
     changing.set_times(*times, to_fd, to)
     if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
@@ -109,19 +112,30 @@ def attribute_words(
         ("chown", "-h", f"{status.st_uid}:{status.st_gid}", "--", path),
         ("chmod", f"{stat.S_IMODE(status.st_mode):05o}", "--", path),
     ]
-    wanted = own(layers.attributes(fd, name), prefix)
     there = layers.attributes(to_fd, to) if to_fd >= 0 else {}
-    words += [
-        ("setfattr", "-h", "-x", attribute, "--", path)
-        for attribute in there
-        if attribute not in wanted and not is_marker(attribute, prefix)
-    ]
-    words += [
-        ("setfattr", "-h", "-n", attribute, "-v", f"0x{value.hex()}", "--", path)
-        for attribute, value in wanted.items()
-        if there.get(attribute) != value
-    ]
+    for attribute, value in _changes(layers.attributes(fd, name), there, prefix).items():
+        what = ("-x", attribute) if value is None else ("-n", attribute, "-v", f"0x{value.hex()}")
+        words.append(("setfattr", "-h", *what, "--", path))
     return (*words, touch(path, times[1]))
+
+
+def _changes(
+    source: dict[str, bytes], target: dict[str, bytes], prefix: str
+) -> dict[str, bytes | None]:
+    """Return which attributes a file must get to have those of another; None is to be removed.
+
+    XFS lists an ACL by a second name, by which it must neither be copied, as other filesystems keep
+    it as an attribute of its own, nor removed, as the ACL would go as well.
+    """
+    wanted = own(source, prefix)
+    gone = [name for name in target if name not in wanted and not is_marker(name, prefix)]
+    changes: dict[str, bytes | None] = {
+        name: None for name in gone if _SECOND_NAMES.get(name) not in target
+    }
+    for name, value in wanted.items():
+        if target.get(name) != value and _SECOND_NAMES.get(name) not in wanted:
+            changes[name] = value
+    return changes
 
 
 def _status(place: Place) -> os.stat_result:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -139,3 +140,37 @@ def test_what_only_metadata_was_copied_of_is_preserved(lab: Path, *, into: bool)
         commit(case)
     assert markers(lab / ("u" if into else "other/l0")) == ESCAPED
     assert list(differences(before, shown(case))) == []
+
+
+@pytest.mark.namespace
+@pytest.mark.parametrize("backing", ["xfs"])
+@pytest.mark.parametrize("upper", ["xfs", "tmpfs"])
+def test_access_lists_of_xfs_are_replaced(lab: Path, backing: str, upper: str) -> None:
+    (lab / "top").mkdir()
+    if upper != backing:
+        syscalls.mount("top", f"{lab}/top", upper, 0, "")
+    lists = {
+        "none": ("", "u:7:rx,d:u:8:rwx"),
+        "same": ("u:7:rx,d:u:8:rwx", "u:7:rx,d:u:8:rwx"),
+        "other": ("u:9:r", "u:7:rx"),
+        "new": ("u:9:r,d:u:8:r", ""),
+    }
+    for name in ("m", "top/w"):
+        (lab / name).mkdir()
+    for name, both in lists.items():
+        for layer, entries in zip(("top/u", "l0"), both, strict=True):
+            (lab / layer / name).mkdir(parents=True)
+            (lab / layer / name / f"of {layer[:1]}").touch()
+            if entries:
+                subprocess.run(["setfacl", "-m", entries, lab / layer / name], check=True)
+    case = make_case(str(lab / "top"), [f"{lab}/l0"], upper=f"{lab}/top/u")
+    access = {name: acl(lab / "top/u" / name) for name in lists}
+    commit(case)
+    assert {name: acl(lab / "l0" / name) for name in lists} == access
+    assert os.listdir(lab / "top/u") == []
+
+
+def acl(path: Path) -> dict[str, bytes]:
+    """Return the access lists of a directory."""
+    names = [name for name in os.listxattr(path) if name.startswith("system.posix_acl")]
+    return {name: os.getxattr(path, name) for name in names}
