@@ -494,6 +494,37 @@ ERRORS: dict[str, ErrorKind] = {
             "Name the directory that was given to --keep.",
         ),
         ErrorKind(
+            "archive-damaged",
+            EXIT_REFUSED,
+            "An archive cannot be read to its end",
+            "It is cut, compressed bytes are damaged, or the headers of an entry are too large.",
+            "Fetch or write it again.",
+            ("gzip -t FILE", "tar -tvf FILE"),
+        ),
+        ErrorKind(
+            "archive-unsafe",
+            EXIT_REFUSED,
+            "An archive has an entry that no layer can have",
+            "Its name leads out of the directory or through a link, it is a whiteout of no name, "
+            "another name of a file that is not there, or a device that would be a marker.",
+            "Do not trust the archive.",
+            ("tar -tvf FILE",),
+        ),
+        ErrorKind(
+            "not-unpacked",
+            EXIT_REFUSED,
+            "An archive cannot be unpacked here",
+            "The filesystem refuses a name, an owner or an attribute, or has no room.",
+            "Shift the owners with --map, or choose another directory.",
+        ),
+        ErrorKind(
+            "owner-unmapped",
+            EXIT_REFUSED,
+            "An archive has files of an owner that --map does not map",
+            "Every owner needs a place in the map.",
+            "Map more ids: --map 0:100000:65536.",
+        ),
+        ErrorKind(
             "name-reserved",
             EXIT_REFUSED,
             "A name cannot be in a layer archive",

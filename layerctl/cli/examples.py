@@ -170,6 +170,13 @@ EXAMPLES: dict[str, tuple[Example, Example]] = {
             "layerctl pack -u upper -l lower --merged -o tree.tar",
         ),
     ),
+    "unpack": (
+        Example("Unpack a layer archive as a lower layer.", "layerctl unpack layer.tar.gz layer"),
+        Example(
+            "Apply an archive to a tree, from standard input.",
+            "layerctl unpack --as plain - other < tree.tar",
+        ),
+    ),
     "branch": (
         Example("List the branches of an aufs.", "layerctl branch list /srv/aufs", 3),
         Example("Add a branch at the bottom.", "layerctl branch append /srv/aufs base=ro", 3),

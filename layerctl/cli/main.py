@@ -56,6 +56,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "drop": ("layerctl.cli.drop", "Drop what a run changed."),
     "convert": ("layerctl.cli.convert", "Convert a layer for another filesystem."),
     "pack": ("layerctl.cli.pack", "Write layers as an OCI layer archive."),
+    "unpack": ("layerctl.cli.unpack", "Unpack an OCI layer archive into a layer."),
     "doctor": ("layerctl.cli.doctor", "Find out why a mount fails."),
     "explain": ("layerctl.cli.explain", "Explain a cause or an error."),
     "schema": ("layerctl.cli.schema", "Print the JSON Schema of a command's output."),

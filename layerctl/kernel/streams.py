@@ -22,7 +22,12 @@ from layerctl.errors import RefusedError
 #: Bytes of a piece, and how many of them wait at most.
 PIECE = 1 << 19
 _WAITING = 4
+#: log2 of the largest window of zstd that is decompressed, hence of the memory that it takes.
+_WINDOW = 25
 GZIP, ZSTD, NONE = "gzip", "zstd", "none"
+_MAGIC = {b"\x1f\x8b": GZIP, b"\x28\xb5\x2f\xfd": ZSTD}
+#: Frames of zstd to be skipped begin with one of these, then three bytes that are the same.
+_SKIPPED = b"\x2a\x4d\x18"
 _GZIP_WINDOW = 31  # zlib: with the header and trailer of gzip
 
 
@@ -104,12 +109,107 @@ class Ahead:
         self._thread.join(1)
 
 
+class Source:
+    """An archive that is read: its bytes uncompressed, and afterwards its digests."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._blob, self._diff = _Hash(), _Hash()
+        self._compression = NONE
+        self._ahead = Ahead(self._diff.through(self._plain(self._blob.through(pieces))))
+
+    def _plain(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        first = b""
+        for piece in pieces:
+            first += piece
+            if len(first) >= 4:
+                break
+        self._compression = compression_of(first)
+        yield from decompressed(_chained(first, pieces), self._compression)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._ahead)
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._ahead.close()
+
+    def digests(self) -> Digests:
+        """Return the digests, once everything has been read."""
+        return Digests(self._diff.digest, self._blob.digest, self._blob.size, self._compression)
+
+
+def _chained(first: bytes, rest: Iterable[bytes]) -> Iterator[bytes]:
+    if first:
+        yield first
+    yield from rest
+
+
+def compression_of(start: bytes) -> str:
+    """Return how bytes are compressed, by the first four of them."""
+    if start[1:4] == _SKIPPED and 0x50 <= start[0] <= 0x5F:
+        return ZSTD
+    return next((name for magic, name in _MAGIC.items() if start.startswith(magic)), NONE)
+
+
+def decompressed(pieces: Iterable[bytes], compression: str) -> Iterator[bytes]:
+    """Yield what compressed pieces hold, in pieces of limited size. Raises CompressedError."""
+    if compression == NONE:
+        yield from pieces
+    elif compression == GZIP:
+        yield from _gunzip(pieces)
+    else:
+        module = _zstd_module()
+        yield from _through_program(pieces, "-d") if module is None else _unzstd(module, pieces)
+
+
+def _gunzip(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    inflate = zlib.decompressobj(_GZIP_WINDOW)
+    begun = False
+    try:
+        for piece in pieces:
+            rest = piece
+            while rest:
+                if inflate.eof:  # another member, or zeros after the last one
+                    rest = rest.lstrip(b"\0")
+                    if not rest:
+                        break
+                    inflate, begun = zlib.decompressobj(_GZIP_WINDOW), False
+                begun = True
+                if out := inflate.decompress(rest, PIECE):
+                    yield out
+                rest = inflate.unused_data if inflate.eof else inflate.unconsumed_tail
+    except zlib.error as error:
+        raise CompressedError(f"gzip: {error}") from None
+    if begun and not inflate.eof:
+        raise CompressedError("gzip: it ends too early")
+
+
 def _zstd_module() -> Any:
     """Return compression.zstd of Python 3.14 and later, None before."""
     try:
         return importlib.import_module("compression.zstd")
     except ImportError:
         return None
+
+
+def _unzstd(module: Any, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    options = {module.DecompressionParameter.window_log_max: _WINDOW}
+    decompressor = module.ZstdDecompressor(options=options)
+    begun = False
+    try:
+        for piece in pieces:
+            rest = piece
+            while rest or (begun and not decompressor.needs_input and not decompressor.eof):
+                if decompressor.eof:
+                    decompressor = module.ZstdDecompressor(options=options)
+                begun = True
+                if out := decompressor.decompress(rest, PIECE):
+                    yield out
+                rest = decompressor.unused_data if decompressor.eof else b""
+    except module.ZstdError as error:
+        raise CompressedError(f"zstd: {error}") from None
+    if begun and not decompressor.eof:
+        raise CompressedError("zstd: it ends too early")
 
 
 def _through_program(pieces: Iterable[bytes], *options: str) -> Iterator[bytes]:
@@ -123,7 +223,7 @@ def _through_program(pieces: Iterable[bytes], *options: str) -> Iterator[bytes]:
             hint="install zstd, or compress the archive with gzip",
             commands=("apt-get install zstd",),
         )
-    words = (program, "-q", "-c", *options)
+    words = (program, "-q", "-c", f"--memory={1 << _WINDOW}", *options)
     with subprocess.Popen(  # noqa: S603 - no shell, and the words are ours
         words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as child:
@@ -196,8 +296,19 @@ def deliver(pieces: Iterable[bytes], compression: str, write: Callable[[bytes], 
     return Digests(diff.digest, blob.digest, blob.size, compression)
 
 
+def read(fd: int) -> Iterator[bytes]:
+    """Yield what can be read from a descriptor. Raises OSError."""
+    while piece := os.read(fd, PIECE):
+        yield piece
+
+
 def write(fd: int, piece: bytes) -> None:
     """Write all of it to a descriptor. Raises OSError."""
     view = memoryview(piece)
     while view:
         view = view[os.write(fd, view) :]
+
+
+def open_archive(path: str) -> int:
+    """Open a file to be read to its end. Raises OSError."""
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)

@@ -747,6 +747,16 @@ PACKED = Single(
     )
 )
 
+#: What unpack made.
+UNPACKED = Single(
+    (
+        path("PATH", "the directory"),
+        *_DIGESTS,
+        number("ENTRIES", "number of entries"),
+        _NOTES,
+    )
+)
+
 #: The --json documents of every command; `error` is what any of them writes when it fails.
 DOCUMENTS: dict[str, tuple[Listing | Single, ...]] = {
     "mount": (MOUNTED, DRY_RUN),
@@ -772,6 +782,7 @@ DOCUMENTS: dict[str, tuple[Listing | Single, ...]] = {
     "drop": (DROPPED,),
     "convert": (STEPS,),
     "pack": (PACKED,),
+    "unpack": (UNPACKED,),
     "doctor": (FINDINGS, CHECKS),
     "explain": (CAUSES, Single(CAUSE)),
     "error": (ERROR,),
