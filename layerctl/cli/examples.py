@@ -173,8 +173,8 @@ EXAMPLES: dict[str, tuple[Example, Example]] = {
     "unpack": (
         Example("Unpack a layer archive as a lower layer.", "layerctl unpack layer.tar.gz layer"),
         Example(
-            "Apply an archive to a tree, from standard input.",
-            "layerctl unpack --as plain - other < tree.tar",
+            "Apply an archive to a plain tree.",
+            "layerctl unpack --as plain tree.tar tree",
         ),
     ),
     "branch": (
