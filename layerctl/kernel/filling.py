@@ -19,7 +19,7 @@ _ACLS = ("system.posix_acl_access", "system.posix_acl_default")
 
 
 class Look(NamedTuple):
-    """How a file looks: `owner` is None where it stays the caller's, `modified` in nanoseconds.
+    """How a file looks: `owner` is None to keep that of the caller, `modified` in nanoseconds.
 
     `inherits` tells that its directory gives it an ACL, which it shall not have.
     """

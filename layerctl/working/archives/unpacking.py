@@ -38,7 +38,7 @@ class Unpacked(NamedTuple):
 class Manner(NamedTuple):
     """How to unpack: as what, with which prefix of attributes, and whose the files are.
 
-    `owner` returns the owner of a file, None where it stays the caller's.
+    `owner` returns the owner of a file, None to keep that of the caller.
     """
 
     form: str
