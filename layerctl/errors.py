@@ -761,8 +761,8 @@ ERRORS: dict[str, ErrorKind] = {
             "upper-in-use-by-replaced",
             EXIT_REFUSED,
             "The upper layer of a mount cannot be that of its replacement",
-            "While a mount is replaced, both exist. An upper layer that two overlays write to is "
-            "undefined, so the old one must be unmounted first, or be only a lower layer.",
+            "An upper layer in two overlays is undefined, so the old mount must be gone before the "
+            "new one is there: it must be writable, mounted once, and unmounted at once.",
             "Name a new upper layer: the old one becomes the topmost lower layer.",
             ("layerctl mount --replace -u NEW -l LAYER TARGET",),
         ),

@@ -14,7 +14,7 @@ import pytest
 
 from layerctl.cli.main import main
 from layerctl.kernel import mounts, syscalls
-from layerctl.mounting import apply, remount
+from layerctl.mounting import apply, remount, swap
 from tests.support import layerctl, layerctl_json
 from tests.support.mounting import grow, mounted_here, shown
 
@@ -116,20 +116,115 @@ def test_a_mount_in_use_is_left_alone_or_detached(lab: Path) -> None:
 
 
 @pytest.mark.namespace
+@pytest.mark.parametrize("backing", ["tmpfs", "ext4", "xfs"])
+def test_a_writable_stack_keeps_its_upper_layer(lab: Path, backing: str) -> None:
+    del backing
+    stacks(lab)
+    grow(lab, "a/gone.x", "a/dir/inner.x")
+    options = ("-o", "redirect_dir=on,metacopy=on")
+    assert layerctl("mount", "-l", "a", "-u", "u", *options, "m", "--mkdir").returncode == 0
+    Path("m/mine").write_text("mine")
+    os.unlink("m/gone.x")
+    os.rename("m/dir", "m/moved")
+    os.chmod("m/a.x", 0o600)
+    done = layerctl("mount", "--replace", "-l", "c", "m")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert lowers(lab) == ["u", "c", "a"]
+    assert shown(lab / "m")[0] == ("upper", f"{lab}/u")
+    assert sorted(os.listdir("m")) == ["a.x", "c.x", "mine", "moved"]
+    assert os.listdir("m/moved") == ["inner.x"]
+    assert (os.stat("m/a.x").st_mode & 0o777, Path("m/a.x").read_text()) == (0o600, "a/a.x")
+    Path("m/mine").write_text("changed")
+    assert Path("u/mine").read_text() == "changed"
+    assert mounted_here(lab) == [f"{lab}/m"]
+    assert layerctl("doctor", "m").returncode == 0
+
+
+@pytest.mark.namespace
+def test_no_name_of_a_writable_stack_is_missing_either(lab: Path) -> None:
+    for number in range(30):
+        grow(lab, f"a/d{number}")
+        for m in range(5):
+            (lab / f"a/d{number}/f{m}").write_text("")
+    grow(lab, "m", "n0/n0.x", "n1/n1.x", "n2/n2.x")
+    assert layerctl("mount", "-l", "a", "-u", "u", "m", "--mkdir").returncode == 0
+    with subprocess.Popen([sys.executable, "-c", READER], stdout=subprocess.PIPE) as reader:
+        assert reader.stdout is not None
+        reader.stdout.readline()
+        done = [layerctl("mount", "--replace", "-l", f"n{n}", "m") for n in range(3)]
+        codes = [(one.returncode, one.stderr) for one in done]
+        (lab / "stop").touch()
+        rest = reader.stdout.read().decode()
+    assert reader.returncode == 0, rest
+    assert codes == [(0, "")] * 3
+    assert int(rest.split()[1]) == 150 + 3
+
+
+@pytest.mark.namespace
+@pytest.mark.parametrize("step", [2, 3])
+def test_the_old_stack_is_writable_again_if_the_new_one_fails(
+    lab: Path, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stacks(lab)
+    assert main(["mount", "-l", "a", "-u", "u", "m", "--mkdir"]) == 0
+    before = mounts.find("m").super_options
+    real, calls = syscalls.fsmount, []
+
+    def fsmount(*arguments: Any, **keywords: Any) -> int:
+        calls.append(arguments)
+        if len(calls) == step:  # the first is the read-only one in between
+            raise OSError(errno.ENOMEM, "made to fail")
+        return real(*arguments, **keywords)
+
+    monkeypatch.setattr(syscalls, "fsmount", fsmount)
+    code = main(["mount", "--replace", "-l", "c", "m"])
+    assert code == (32 if step == 2 else 0)
+    if step == 2:
+        assert mounts.find("m").super_options == before
+    assert mounted_here(lab) == [f"{lab}/m"]
+    Path("m/new").touch()
+
+
+@pytest.mark.namespace
+def test_an_upper_layer_is_never_in_two_overlays(
+    lab: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stacks(lab)
+    make_ = ["mount", "-l", "a", "-u", "u", "m", "--mkdir"]
+    assert main(make_) == 0
+    before = mounts.find("m")
+    capsys.readouterr()
+
+    def refused(*line: str) -> str:
+        assert main(["mount", "--replace", *line, "m", "--json"]) == 32
+        assert mounts.find("m") == before
+        return str(json.loads(capsys.readouterr().err)["error"]["id"])
+
+    assert refused("--lazy", "-l", "c") == "upper-in-use-by-replaced"
+    syscalls.mount("m", "b", "", syscalls.MS_BIND, "")
+    assert refused("-l", "c") == "upper-in-use-by-replaced"
+    syscalls.umount2("b", 0)
+    with monkeypatch.context() as patch:
+        patch.setattr("layerctl.usecases.keeping_upper.can_mount_beneath", lambda: False)
+        assert refused("-l", "c") == "upper-in-use-by-replaced"
+    assert swap.can_mount_beneath()
+    syscalls.umount2("m", 0)
+    assert main([*make_, "-o", "index=on"]) == 0
+    before = mounts.find("m")
+    capsys.readouterr()
+    assert refused("-l", "c") == "index-estale-lower-changed"  # as the kernel would say
+
+
+@pytest.mark.namespace
 def test_a_writable_stack_gets_a_new_upper_layer(lab: Path) -> None:
     stacks(lab)
     assert layerctl("mount", "-l", "a", "-u", "u", "m", "--mkdir").returncode == 0
     Path("m/mine").write_text("mine")
     os.unlink("m/a.x")
-    refused = layerctl("mount", "--replace", "-l", "c", "m", "--json")
-    error = json.loads(refused.stderr)["error"]
-    assert (refused.returncode, error["id"]) == (32, "upper-in-use-by-replaced")
-    assert shown(lab / "m")[0] == ("upper", f"{lab}/u")
-    Path("m/still").write_text("writable")
     done = layerctl("mount", "--replace", "-l", "c", "-u", "u2", "m", "--mkdir")
     assert done.returncode == 0, done.stderr
     assert lowers(lab) == ["u2", "u", "c", "a"]
-    assert sorted(os.listdir("m")) == ["c.x", "mine", "still"]
+    assert sorted(os.listdir("m")) == ["c.x", "mine"]
     Path("m/mine").write_text("changed")
     assert (Path("u/mine").read_text(), Path("u2/mine").read_text()) == ("mine", "changed")
     assert layerctl("mount", "--replace", "-r", "m").returncode == 0

@@ -73,8 +73,8 @@ class _Mount(MappedLayers):
 @click.option(
     "--replace",
     is_flag=True,
-    help="Replace the mount on TARGET by a stack with more layers: new lower layers come above its "
-    "lower ones, and with a new upper layer, the old one is the topmost lower layer.",
+    help="Replace the overlay on TARGET by a stack with more layers: new lower layers come above "
+    "its lower ones; with a new upper layer, or -r, the old one is the topmost lower layer.",
 )
 @click.option("--lazy", is_flag=True, help="With --replace: detach the old mount if it is in use.")
 @click.option("--container", metavar="NAME", help="Mount the layers of this container read-only.")
@@ -189,7 +189,12 @@ def _mount(
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # everything is done, so the exit code is 0
 
-    carry_out(prepared, api, report)
+    if prepared.swap is not None and prepared.swap.keeps:
+        from layerctl.usecases import keeping_upper  # few mounts replace others
+
+        keeping_upper.carry_out(prepared, api, prepared.swap, report)
+    else:
+        carry_out(prepared, api, report)
     return EXIT_OK
 
 

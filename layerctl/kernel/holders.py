@@ -56,6 +56,50 @@ def of(entry: MountEntry) -> Holders:
     return Holders(tuple(processes), below, tuple(elsewhere), unseen)
 
 
+def also_mounted(entry: MountEntry, *, but_peers: bool = False) -> list[str]:
+    """Return where the filesystem of a mount is mounted besides, in words; the mount may be gone.
+
+    The number of its device is free then, and may be that of another filesystem by now. `but_peers`
+    leaves out those that are unmounted with it (mount_namespaces(7)).
+    """
+    found = []
+    seen = set()
+    group = _groups(os.getpid(), entry.mount_id) if but_peers else frozenset()
+    for pid in (os.getpid(), *pids()):
+        try:
+            namespace = mount_namespace(pid)
+            if namespace in seen:
+                continue
+            seen.add(namespace)
+            others = mounts.entries(f"/proc/{pid}/mountinfo")
+        except OSError:  # it has ended, or cannot be examined
+            continue
+        own = pid == os.getpid()
+        where = "" if own else f" in the mount namespace of {name(pid)} (pid {pid})"
+        for one in others:
+            if _what(one) != _what(entry) or (own and one.mount_id == entry.mount_id):
+                continue
+            if own or not group & _groups(pid, one.mount_id):
+                found.append(f"on {one.target}{where}")
+    return found
+
+
+def _groups(pid: int, mount_id: int) -> frozenset[str]:
+    """Return the numbers of the peer groups that a mount is in, or follows; empty if unknown."""
+    try:
+        lines = mounts.read_text(f"/proc/{pid}/mountinfo").splitlines()
+    except OSError:
+        return frozenset()
+    fields = next((one for one in map(str.split, lines) if one[0] == str(mount_id)), [])
+    tags = fields[6 : fields.index("-")] if "-" in fields else []
+    return frozenset(tag.partition(":")[2] for tag in tags if ":" in tag)
+
+
+def _what(entry: MountEntry) -> tuple[str, str, frozenset[str]]:
+    words = frozenset(entry.super_options.split(",")) - {"ro", "rw"}
+    return entry.device, entry.fstype, words
+
+
 def _holds(pid: int, entry: MountEntry) -> Iterator[tuple[str, str]]:
     """Yield what a process holds of exactly this mount, by the mount id.
 

@@ -18,10 +18,16 @@ XINO_CANDIDATES = ("/run", "/dev/shm")  # noqa: S108 - aufs makes the file O_EXC
 
 
 class Swap(NamedTuple):
-    """The mount to replace; `lazy` detaches it even if it is in use."""
+    """The mount to replace; `lazy` detaches it even if it is in use.
+
+    `keeps` means that the new mount has the same upper layer, `ours` that the old one was mounted a
+    moment ago, by the same command.
+    """
 
     old: Mounted
     lazy: bool
+    keeps: bool = False
+    ours: bool = False
 
     @property
     def is_written(self) -> bool:

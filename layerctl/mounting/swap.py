@@ -28,7 +28,7 @@ _PAUSE = 0.002
 
 def first(swap: Swap, run: Run) -> None:
     """See that the old mount is free, and can no longer change its layers. Raises RefusedError."""
-    if not swap.lazy and not _patient(lambda: _is_free(swap)):
+    if not (swap.lazy or swap.ours) and not _patient(lambda: _is_free(swap)):
         raise _in_use(swap, beneath_it=False)
     if swap.is_written:
         change = remount.plan(swap.old, Stack("overlay", (), flags=("ro",)), bind=False)
@@ -64,13 +64,25 @@ def _is_free(swap: Swap) -> bool:
     return False
 
 
+def can_mount_beneath() -> bool:
+    """Ask the kernel whether it knows MOVE_MOUNT_BENEATH: it looks at flags before descriptors."""
+    try:
+        syscalls.move_mount(-1, -1, "", syscalls.MOVE_MOUNT_BENEATH)
+    except OSError as error:
+        return error.errno != errno.EINVAL
+    return True
+
+
 def attach(swap: Swap, run: Run) -> bool:
     """Mount the new one beneath the old one, or over it; tell whether it is beneath."""
     target = run.enter(run.target)
+    if mounts.mount_id_of(target) != swap.old.entry.mount_id:
+        raise beneath.replaced(run.target)
     try:
         syscalls.move_mount(run.mount_fd, target, run.target, syscalls.MOVE_MOUNT_BENEATH)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # an older kernel, or a mount that has nothing beneath it
+        # An older kernel, or a mount that can have nothing beneath it.
+        if error.errno != errno.EINVAL or swap.keeps or swap.ours:
             raise
         syscalls.move_mount(run.mount_fd, target, run.target)
         run.undo.callback(standing.detach, run.mount_fd)
@@ -142,6 +154,8 @@ def _in_use(swap: Swap, *, beneath_it: bool) -> RefusedError:
     else:
         what = f"{target} is in use, and was not replaced"
         hint = "stop what is using it, or detach it from the tree with --lazy"
+        if swap.keeps:
+            hint += " and a new upper layer (-u DIR)"
         commands = ()
     details = tuple(busy.details(found))
     return RefusedError(

@@ -103,10 +103,16 @@ def show(prepared: Prepared, plan: Plan | None, *, as_json: bool) -> None:
     print("\n".join(out))  # noqa: T201 - the render room is where output is written
 
 
+#: How one upper layer goes from one overlay to another.
+_BETWEEN = "mount the same layers read-only in between: an upper layer is in one overlay at a time"
+
+
 def _steps(prepared: Prepared, plan: Plan) -> list[str]:
     taken = steps(plan, prepared.target, prepared.make, prepared.swap)
-    last = [] if prepared.swap is None else ["umount2: unmount the old mount"]
-    return [*(words for words, _ in taken), *last]
+    if prepared.swap is None:
+        return [words for words, _ in taken]
+    first = [_BETWEEN] if prepared.swap.keeps else []
+    return [*first, *(words for words, _ in taken), "umount2: unmount the old mount"]
 
 
 def _spelled(prepared: Prepared) -> Stack:

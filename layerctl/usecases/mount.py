@@ -227,16 +227,21 @@ def _by_mount2(prepared: Prepared) -> Plan:
     return choose(prepared.stack, context.Features(unknown="-"), None, _swappable(prepared))
 
 
+def demand_possible(prepared: Prepared) -> None:
+    """Raise the worst reason why a mount would fail, with the other findings."""
+    failures = list(failing(prepared))
+    if failures:
+        rest = tuple(one for one in prepared.findings if one is not failures[0])
+        raise of_finding(failures[0], rest)
+
+
 def carry_out(prepared: Prepared, api: str | None, report: Report) -> None:
     """Mount, verify, and `report` while it can still be undone.
 
     Raises the reason why the checks or the kernel refuse it, with further findings; nothing is left
     behind then.
     """
-    failures = list(failing(prepared))
-    if failures:
-        rest = tuple(one for one in prepared.findings if one is not failures[0])
-        raise of_finding(failures[0], rest)
+    demand_possible(prepared)
 
     def done(plan: Plan | None, mounted: Mounted, changes: tuple[str, ...] = ()) -> None:
         # Why mountinfo shows descriptors in the place of names.

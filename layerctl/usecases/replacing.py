@@ -22,9 +22,9 @@ def longer(asked: MountRequest, *, written: bool, lazy: bool) -> MountRequest:
     """Return the request for the stack on its target with the requested layers added.
 
     They come below the upper layer and above the lower ones; with a new upper layer (`written`
-    tells that there will be one), the old upper layer is the topmost lower one. `lazy` detaches the
-    old mount even if it is in use. Raises LayerctlError if there is no such overlay, its layers are
-    not certain, or nothing would change.
+    tells that there will be one), or read-only, the old upper layer is the topmost lower one.
+    `lazy` detaches the old mount even if it is in use. Raises LayerctlError if there is no such
+    overlay, its layers are not certain, or nothing would change.
     """
     mounted = find_mount(asked.target)
     _demand_overlay(mounted)
@@ -40,14 +40,17 @@ def longer(asked: MountRequest, *, written: bool, lazy: bool) -> MountRequest:
             "--replace is given, but no layer to add",
             hint="name new layers with -l, -u or --data",
         )
-    if found.stack.upper is not None and new.upper is None and not (written or new.read_only):
+    keeps = not (found.stack.upper is None or new.upper or written or new.read_only)
+    if keeps and (lazy or found.stack.read_only):
         raise _same_upper(mounted)
-    request = _request(found.stack, new, asked.layers, written=written)
+    if keeps:
+        new = _with_upper(new, found.stack)
+    request = _request(found.stack, new, asked.layers, written=written, keeps=keeps)
     return asked._replace(
         layers=request,
         source=asked.source or mounted.entry.source,
         notes=(*asked.notes, *found.notes),
-        swap=Swap(mounted, lazy),
+        swap=Swap(mounted, lazy, keeps),
     )
 
 
@@ -81,21 +84,28 @@ def _same_upper(mounted: Mounted) -> RefusedError:
     return RefusedError(
         "upper-in-use-by-replaced",
         f"the upper layer of {target} cannot be the upper layer of its replacement",
-        why="both mounts exist for a moment, and an upper layer in two overlays is undefined",
+        why="the old mount is read-only, or may stay in use (--lazy), and an upper layer in two "
+        "overlays is undefined",
         hint="name a new upper layer with -u DIR or --tmpfs: the old one becomes the topmost lower "
         "layer; or use -r for a read-only stack",
         commands=(shell("layerctl", "mount", "--replace", "-u", "DIR", "-l", "NEW", target),),
     )
 
 
-def _request(old: Stack, new: Stack, given: Request, *, written: bool) -> Request:
+def _with_upper(new: Stack, old: Stack) -> Stack:
+    """Return the new layers with the upper and the work directory of the old stack."""
+    return new._replace(layers=(*old.of_role(Role.UPPER), *new.layers), work=old.work)
+
+
+def _request(old: Stack, new: Stack, given: Request, *, written: bool, keeps: bool) -> Request:
     """Return the layer flags of both stacks together."""
-    as_lower = [one._replace(role=Role.LOWER) for one in old.of_role(Role.UPPER)]
+    uppers_below = () if keeps else old.of_role(Role.UPPER)
+    as_lower = [one._replace(role=Role.LOWER) for one in uppers_below]
     lowers = [*as_lower, *new.of_role(Role.LOWER), *old.of_role(Role.LOWER)]
     data = [*new.of_role(Role.DATA), *old.of_role(Role.DATA)]
     uppers = list(new.of_role(Role.UPPER))
     flags = [word for word in old.flags if word not in _SHOWN]
-    words = [*flags, *new.flags, *_kept(old, new, written=written)]
+    words = [*flags, *new.flags, *_kept(old, new, written=written, keeps=keeps)]
     listed = (("lowers", lowers), ("data", data), ("upper", uppers))
     return given._replace(
         fstype="overlay",
@@ -115,12 +125,13 @@ def _request(old: Stack, new: Stack, given: Request, *, written: bool) -> Reques
 
 
 #: Options that say how the old upper layer is written.
-_OF_UPPER = frozenset({"index", "nfs_export", "volatile", "fsync", "uuid"})
+OF_UPPER = frozenset({"index", "nfs_export", "volatile", "fsync", "uuid"})
 
 
-def _kept(old: Stack, new: Stack, *, written: bool) -> list[str]:
+def _kept(old: Stack, new: Stack, *, written: bool, keeps: bool) -> list[str]:
     """Return the options of both as words: those of the new one count."""
-    options = {name: text for name, text in old.options.items() if name not in _OF_UPPER}
+    dropped = frozenset() if keeps else OF_UPPER
+    options = {name: text for name, text in old.options.items() if name not in dropped}
     if old.upper is None and (written or new.upper is not None):
         options.pop("redirect_dir", None)  # without an upper layer, `on` only follows them
     options |= new.options
