@@ -71,6 +71,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], Callable[[Lab], None]]] = {
     ),
     "mount -o remount": (("mount", "-o", "remount,ro", "mal/deep/m"), _stand),
     "umount": (("umount", "mal/deep/m"), _stand),
+    "restore": (("restore", "-r", *STACK, "d"), _make("lo/d/e", "up/d/x/y", "work")),
 }
 
 

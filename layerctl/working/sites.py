@@ -175,7 +175,6 @@ class Sites:
             done.add(path)
             site = self._site(path)
             if site is not None:
-                self._demand_possible(site)
                 self.found[path] = site
                 waiting += self._renamed(site)
         self.missing = [path for path in self.missing if path not in self._begun]
@@ -218,13 +217,14 @@ class Sites:
             if found.letter is None:
                 self.missing.append(path)
             return None
-        if source is not None:
-            whole = self._wish.recursive or (self._live and self._wish.layer is None)
-            self._demand_copiable(path, source, found, whole=whole)
         self._demand_unindexed(path, found)
         number = found.parts[0].layer + (source[0] if source else 0) if found.parts else 0
         words = f"layer {number} has a {noun(found.letter)}" if found.letter else "no layer has it"
-        return Site(path, there, letter, words, source)
+        site = Site(path, there, letter, words, source)
+        self._demand_possible(site)
+        if source is not None:
+            self._demand_copiable(path, source, found)
+        return site
 
     def _source(self, path: str, below: MergedDir) -> tuple[int, str] | None:
         """Return where a copy comes from; None if none is needed."""
@@ -296,10 +296,8 @@ class Sites:
             hint="mount the overlay, and restore through the mount",
         )
 
-    def _demand_copiable(
-        self, path: str, source: tuple[int, str], found: Found, *, whole: bool
-    ) -> None:
-        if found.letter == "d" and not whole:
+    def _demand_copiable(self, path: str, source: tuple[int, str], found: Found) -> None:
+        if found.letter == "d" and not self._wish.recursive:
             raise self._refused(path, f"'{path}' is a directory in layer {source[0]}",
                            "all that it holds would be copied", "use -r to copy it")  # fmt: skip
         part = found.parts[0]

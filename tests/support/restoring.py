@@ -127,7 +127,10 @@ class Expected:
         for path, then in self._then.items():
             found, before = _unmarked(_subtree(now, path)), _subtree(self._before, path)
             for one in found.keys() | before.keys() | then.keys():
-                states = [{one: tree[one]} if one in tree else {} for tree in (then, before, found)]
+                states = [
+                    {one: _linked(tree[one], ())} if one in tree else {}
+                    for tree in (then, before, found)
+                ]
                 wrong = list(differences(states[0], states[2], between=True))
                 if wrong and any(differences(states[1], states[2], between=True)):
                     yield from (f"in {path}: {line}" for line in wrong)

@@ -124,7 +124,8 @@ REFUSED: dict[tuple[str, ...], tuple[int, str]] = {
     ("nothing",): (3, "no layer has 'nothing'"),
     ("-r", "d/sub"): (32, "not-restorable"),
     ("--layer", "1", "new"): (32, "not-restorable"),
-    ("--layer", "1", "e"): (32, "not-restorable"),
+    ("--layer", "1", "e"): (32, "holds-changes"),
+    ("--layer", "1", "gone"): (32, "not-restorable"),
     ("--layer", "2", "file"): (2, "no-such-layer"),
     ("--layer", "0", "file"): (2, "no-such-layer"),
     ("-r", "."): (2, "usage"),
@@ -142,11 +143,12 @@ def test_what_is_refused_changes_nothing(lab: Path, asked: tuple[str, ...]) -> N
     assert texts(case) == BEFORE
 
 
+#: What is not renamed, and deleted directories with -r, since they are copied.
 LIVE: dict[tuple[str, ...], dict[str, str | None]] = {
-    asked: then
-    for asked, then in CASES.items()
-    if "d" not in asked and "renamed" not in asked
-} | {("-r", "d"): {"d/x": "below: d/x", "d/sub/y": "below: d/sub/y"}}  # fmt: skip
+    **{one: then for one, then in CASES.items() if not {"d", "renamed", "gone"} & {*one}},
+    ("-r", "gone"): CASES["gone",],
+    ("-r", "d"): {"d/x": "below: d/x", "d/sub/y": "below: d/sub/y"},
+}
 
 
 @pytest.mark.namespace

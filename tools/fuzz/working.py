@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -19,8 +20,16 @@ from pathlib import Path
 
 from layerctl.usecases import working
 from tests.support import in_namespace
-from tests.support.killing import Trial, Work, at_every_change, same_view
-from tests.support.restoring import check_live, check_restore_killed, check_restored
+from tests.support.killing import Trial, Work, at_every_change, refused, same_view
+from tests.support.restoring import (
+    as_asked,
+    check_live,
+    check_restore_killed,
+    check_restored,
+    random_wish,
+    restore,
+    restore_live,
+)
 from tests.support.stacks import Case
 from tests.support.working import build, check_killed, check_view
 
@@ -52,12 +61,27 @@ def _restored(check: Check, seed: int, where: str, *, user: bool) -> list[str]:
     return check(seed, where, user=user)[1:]  # the first line tells how it ended
 
 
+def _restored_everywhere(seed: int, where: str, *, user: bool, live: bool) -> list[str]:
+    """Restore random paths, stopped at every change, at rest or through a mount."""
+    make = partial(build, seed, where, user=user)
+    wish = random_wish(seed, make())
+    shutil.rmtree(where)
+    work = partial(restore_live if live else restore, wish)
+    trial = Trial(where, make, work, as_asked(wish, live=live))
+    answer = refused(work, make())
+    shutil.rmtree(where)
+    found = [] if answer else at_every_change(trial)[1]
+    return [f"seed {seed}, {wish}: {line}" for line in found]
+
+
 _CHECKS = {"view": check_view, "killed": check_killed, "everywhere": everywhere}
 #: By name: checks the stack of a seed in a directory.
 CHECKS: dict[str, Check] = {
     "restore, view": partial(_restored, check_restored),
     "restore, killed": partial(_restored, check_restore_killed),
     "restore, through a mount": partial(_restored, check_live),
+    "restore, everywhere": partial(_restored_everywhere, live=False),
+    "restore through a mount, everywhere": partial(_restored_everywhere, live=True),
     **{
         f"{what}, {name}": partial(check, work=partial(work, what))
         for what in ("trim", "commit", "repair")
