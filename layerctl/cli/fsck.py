@@ -71,7 +71,9 @@ def _find(stack: Stack) -> tuple[list[Fault], dict[int, str], bool]:
 
 
 def _counts(fault: Fault) -> bool:
-    return CAUSES[fault.cause].severity is not Severity.INFO
+    """Tell whether a fault is one of the layers, not of the options, which here say little."""
+    is_harmless = CAUSES[fault.cause].severity is Severity.INFO
+    return not is_harmless and not fault.cause.endswith("-not-followed")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -102,5 +102,5 @@ def fault_lines(faults: Sequence[Fault], places: Mapping[int, str]) -> Iterator[
 _MENDED = {
     Mending.SAFE: "can be mended with --repair",
     Mending.ASK: "with --repair=ask, or --repair CAUSE",
-    Mending.REPORT: "cannot be mended by layerctl",
+    Mending.REPORT: "not by --repair (see 'layerctl explain CAUSE')",
 }

@@ -252,3 +252,16 @@ def test_a_directory_that_was_renamed_back_has_no_fault(lab: Path) -> None:
     assert os.getxattr(lab / "u/d", "trusted.overlay.redirect") == b"/d"
     stack = ("-u", f"{lab}/u", "-l", f"{lab}/l", "-o", options)
     assert layerctl("check", *stack).stdout == "no faults found\n"
+
+
+@pytest.mark.namespace
+@pytest.mark.parametrize(("name", "refused"), [
+    ("13", "metacopy-not-followed"), ("17", "metacopy-not-followed"),
+    ("7", "redirect-not-followed"), ("10", "redirect-not-followed"),
+])  # fmt: skip
+def test_faults_are_found_whatever_the_options_follow(lab: Path, name: str, refused: str) -> None:
+    row = ROWS[name]
+    _, stack = prepare(lab, row._replace(options="redirect_dir=nofollow,metacopy=off"))
+    found = {one["cause"] for one in layerctl_json("check", *stack, code=1)["faults"]}
+    assert found - {refused} == row.causes
+    assert refused in found

@@ -7,6 +7,7 @@ from layerctl.model import Severity
 
 _W, _F, _I = Severity.WARNING, Severity.FAILURE, Severity.INFO
 _REPAIR = "layerctl check --repair={id} -u {upper} -l {lower}"
+_DEREF = "layerctl deref -u {upper} -l {lower} --into NEW"
 _WHITEOUTS = OVERLAY_DOC + "#whiteouts-and-opaque-directories"
 _REDIRECTS = OVERLAY_DOC + "#renaming-directories"
 _METACOPY = OVERLAY_DOC + "#metadata-only-copy-up"
@@ -20,8 +21,9 @@ def _cause(
     fix: str,
     *links: str,
     mends: bool = True,
+    deref: bool = False,
 ) -> Cause:
-    commands = (_REPAIR.replace("{id}", name),) if mends else ()
+    commands = (_REPAIR.replace("{id}", name),) if mends else ((_DEREF,) if deref else ())
     return Cause(name, severity, title, why, fix, commands, links=links or (OVERLAY_DOC,))
 
 
@@ -129,9 +131,11 @@ CAUSES = table(
         "A directory has a redirect, and the mount does not follow redirects",
         "With redirect_dir=nofollow, and with userxattr, every lookup of the directory fails with "
         "EPERM ('refusing to follow redirect').",
-        "Mount with redirect_dir=follow, if the layers can be trusted.",
+        "Mount with redirect_dir=follow, if the layers can be trusted, or copy the layer without "
+        "redirects by layerctl deref.",
         _REDIRECTS,
         mends=False,
+        deref=True,
     ),
     _cause(
         "redirect-uncovered",
@@ -169,9 +173,11 @@ CAUSES = table(
         "A file has only metadata, and the mount does not look for its data",
         "With metacopy=off, every lookup of the file fails with EPERM ('refusing to follow "
         "metacopy origin').",
-        "Mount with metacopy=on, if the layers can be trusted.",
+        "Mount with metacopy=on, if the layers can be trusted, or copy the layer with all data by "
+        "layerctl deref.",
         _METACOPY,
         mends=False,
+        deref=True,
     ),
     _cause(
         "metacopy-too-short",

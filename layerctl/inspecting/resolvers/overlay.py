@@ -116,6 +116,19 @@ class Overlay(OverlayLayers):
         lower.reasons = LowerReasons(self.reasons, since)
         return lower
 
+    def following(self) -> Overlay:
+        """Return a resolver that follows redirects and looks for data, whatever the options say."""
+        settings = self.settings._replace(redirect="on", metacopy=True)
+        if settings == self.settings:
+            return self
+        found = Overlay(
+            self.roots, settings, thorough=self.thorough, blind=self.blind, traps=self.traps,
+            same_fs=self.same_fs, decodes=self.decodes,
+        )  # fmt: skip
+        found.reasons = self.reasons
+        found.origins, found.find_aliases = self.origins, self.find_aliases
+        return found
+
     # Directories
 
     def root(self) -> MergedDir:

@@ -39,6 +39,9 @@ def _metacopy(folder: Folder, name: str, stack: Stack) -> Iterator[Fault]:
     if value and (value[0] != 0 or value[1] != len(value) or value[2] != 0):
         seen = f"version {value[0]}, length {value[1]} of {len(value)} bytes"
         yield Fault("metacopy-invalid", layer, place, seen, _ASK, mend)
+    if folder.is_refused(name):
+        seen = "metacopy is off, or redirects are not followed"
+        yield Fault("metacopy-not-followed", layer, place, seen)
     if folder.alone:
         folder.unsure(name)
         return
@@ -46,10 +49,7 @@ def _metacopy(folder: Folder, name: str, stack: Stack) -> Iterator[Fault]:
     found.close()
     if found.alias is not None and found.alias.of_two:
         return  # a fault of two paths
-    if found.error == errno.EPERM:
-        seen = "metacopy is off, or redirects are not followed"
-        yield Fault("metacopy-not-followed", layer, place, seen)
-    elif found.error in (errno.EINVAL, errno.EACCES) and "redirect" in folder.marks(name):
+    if found.error in (errno.EINVAL, errno.EACCES) and "redirect" in folder.marks(name):
         redirect = f"{folder.resolver.settings.prefix}redirect"
         seen = f"the redirect is '{os.fsdecode(folder.value('redirect', name))}'"
         yield Fault("redirect-invalid", layer, place, seen, _ASK, unmark(layer, place, redirect))

@@ -57,10 +57,10 @@ class Redirects:
         found = folder.resolver.lookup(folder.merged, name)
         parts, error = found.parts, found.error
         found.close()
+        if folder.is_refused(name):
+            yield Fault("redirect-not-followed", layer, place, seen)
         if error in (errno.EINVAL, errno.EACCES):
             yield Fault("redirect-invalid", layer, place, seen, _ASK, mend)
-        elif not folder.resolver.settings.follow:
-            yield Fault("redirect-not-followed", layer, place, seen)
         elif folder.alone:
             folder.unsure(name)
         elif not error and len(parts) == 1 and folder.reached:

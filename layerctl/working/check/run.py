@@ -35,23 +35,18 @@ def faults(view: Opened, *, healed: bool = False) -> Iterator[Fault]:
 
 
 def _of_overlay(view: Opened, overlay: Overlay, *, healed: bool) -> Iterator[Fault]:
-    found: list[Fault] = []
     walk, moved, indexed = Walk(view), redirects.Redirects(), index.inodes(overlay)
     for folder in walk.folders():
-        found += names.check(folder, indexed)
-        found += moved.check(folder)
-        found += content.check(folder, view.stack, healed=healed)
-    if any(fault.cause == "redirect-not-followed" for fault in found):
-        # What lies below depends on redirects: with them followed, a whiteout may hide something.
-        found = [fault for fault in found if not fault.cause.startswith("whiteout-")]
+        yield from names.check(folder, indexed)
+        yield from moved.check(folder)
+        yield from content.check(folder, view.stack, healed=healed)
     if walk.unsure:
         view.notes.append(
             f"no layer below is named, so that the effect of {len(walk.unsure):,} markers is "
             f"unknown, the first one at {walk.unsure[0]}"
         )
-    yield from found
-    yield from moved.check_all(overlay)
-    yield from paths.check(overlay, moved)
+    yield from moved.check_all(walk.whole)
+    yield from paths.check(walk.whole, moved)
     yield from twins.check(view, overlay)
     with _opened_work(view) as work:
         if work >= 0:

@@ -6,6 +6,7 @@ for, whatever the layers above it hide.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -28,11 +29,13 @@ class Folder(NamedTuple):
     """One directory of a layer: its names with their types, and what attributes they have.
 
     `merged` is the directory as the layers from this one down show it, `below` the same without
-    this one, `resolver` reads them; `layer` is the number of the layer in the whole stack.
+    this one, `resolver` reads them, and follows everything; `mounted` follows what the options of
+    the stack say. `layer` is the number of the layer in the whole stack.
     """
 
     layer: int
     resolver: Overlay
+    mounted: Overlay
     merged: MergedDir
     below: MergedDir
     names: dict[str, str]
@@ -82,6 +85,14 @@ class Folder(NamedTuple):
         """Return the value of one of them."""
         return self.resolver.value(mark, self.fd, name) or b""
 
+    def is_refused(self, name: str) -> bool:
+        """Tell whether the options refuse to follow what a name in it leads to."""
+        if self.mounted is self.resolver:
+            return False
+        found = self.mounted.lookup(self.merged, name)
+        found.close()
+        return found.error == errno.EPERM
+
     def hidden(self, name: str) -> bool:
         """Tell whether a layer below has the name."""
         return lower.hides(self.resolver, self.below, name)
@@ -95,7 +106,8 @@ class Walk:
 
     def __init__(self, view: Opened) -> None:
         assert isinstance(view.resolver, Overlay)  # noqa: S101 - aufs has no markers of this kind
-        self.whole = view.resolver
+        self.mounted = view.resolver
+        self.whole = view.resolver.following()
         self.last = view.resolver.last_lower
         self.unsure: list[str] = []
 
@@ -103,16 +115,16 @@ class Walk:
         """Yield every directory of every layer but data-only ones, the layers' own first."""
         for layer in range(self.last + 1):
             resolver = self.whole if layer == 0 else self.whole.below(layer)
-            root = resolver.root()
-            yield from self._down(layer, resolver, root)
+            mounted = self.mounted if layer == 0 else self.mounted.below(layer)
+            yield from self._down(layer, resolver, mounted)
 
-    def _down(self, layer: int, resolver: Overlay, first: MergedDir) -> Iterator[Folder]:
-        waiting = [(first, True, len(self.whole.roots) == 1)]
+    def _down(self, layer: int, resolver: Overlay, mounted: Overlay) -> Iterator[Folder]:
+        waiting = [(resolver.root(), True, len(self.whole.roots) == 1)]
         while waiting:
             directory, reached, alone = waiting.pop()
             resolver.reopen(directory)
             try:
-                folder = self._folder(layer, resolver, directory)
+                folder = self._folder(layer, resolver, mounted, directory)
                 yield folder._replace(reached=reached, alone=alone, unsure=self._noted(folder))
                 for name, letter in sorted(folder.names.items(), reverse=True):
                     if letter == "d":
@@ -127,20 +139,22 @@ class Walk:
     def _noted(self, folder: Folder) -> Callable[[str], None]:
         return lambda name: self.unsure.append(folder.place(name))
 
-    def _folder(self, layer: int, resolver: Overlay, directory: MergedDir) -> Folder:
+    def _folder(
+        self, layer: int, resolver: Overlay, mounted: Overlay, directory: MergedDir
+    ) -> Folder:
         part = directory.parts[0]
         below = lower.rest(directory, 0)
         try:
             names = layers.scan(part.fd, layers.LETTER_OF)
         except OSError as error:
             self.whole.reasons.add(layer, part.path, error)
-            return Folder(layer, resolver, directory, below, {}, {})
+            return Folder(layer, resolver, mounted, directory, below, {}, {})
 
         def unread(name: str, error: OSError) -> None:
             self.whole.reasons.add(layer, f"{part.path}/{name}", error)
 
         found = layers.with_attributes(part.fd, [*names, "."], _Markers(), unread)
-        return Folder(layer, resolver, directory, below, names, found)
+        return Folder(layer, resolver, mounted, directory, below, names, found)
 
 
 def _child(resolver: Overlay, directory: MergedDir, name: str) -> tuple[MergedDir | None, bool]:
