@@ -152,14 +152,6 @@ ERRORS: dict[str, ErrorKind] = {
             "Check the spelling, and PATH.",
         ),
         ErrorKind(
-            "copies-elsewhere",
-            EXIT_REFUSED,
-            "The upper layer has a copy of a lower file under another name",
-            "Overlay keeps one inode for a lower file and its copy. If the copy was renamed, and "
-            "what hides the lower file is removed, the lower file's name shows the copy as well.",
-            "Copy the renamed files to new ones through the mount, then run the command again.",
-        ),
-        ErrorKind(
             "conversion-unfinished",
             EXIT_REFUSED,
             "A conversion of the layer was interrupted",

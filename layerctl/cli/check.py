@@ -64,7 +64,7 @@ def command(
         )
     asked = noted_target(target, request)
     if repair is not None:
-        with repairing(asked.stack, repair, quarantine=not no_quarantine) as steps:
+        with repairing(asked.stack, repair, quarantine=not no_quarantine, warn=note) as steps:
             for line in summary_lines(do(steps), done=True):
                 note(line)
     return _report(asked.stack, asked.mount, output)

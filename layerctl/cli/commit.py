@@ -7,7 +7,13 @@ import click
 from layerctl.cli.common import layer_flags
 from layerctl.cli.complete import directories, targets
 from layerctl.cli.help import WithExamples
-from layerctl.cli.working import carry_out, noted_target, run_of, work_options
+from layerctl.cli.working import (
+    carry_out,
+    noted_target,
+    run_of,
+    warn_of_uppers,
+    work_options,
+)  # fmt: skip
 from layerctl.codecs.request import Request
 from layerctl.render.output import Output
 from layerctl.usecases.working import committing, flattening_into
@@ -51,8 +57,12 @@ def command(
     """
     found = noted_target(target, request)
     if into is None:
-        work = committing(found.stack, run_of(layers or "0"))
+        run = run_of(layers or "0")
+        work = committing(found.stack, run)
     else:
-        work = flattening_into(found.stack, run_of(layers or "0..1"), into)
+        run = run_of(layers or "0..1")
+        work = flattening_into(found.stack, run, into)
     with work as steps:
+        if into is None:
+            warn_of_uppers(found.stack, range(run.start + 1, run.stop + 1))
         carry_out(steps, output, dry_run=dry_run, form=form)

@@ -13,7 +13,7 @@ from layerctl.codecs.request import Request
 from layerctl.diagnosing.catalogue.marks import CAUSES
 from layerctl.errors import LayerctlError, RequestError
 from layerctl.model import Severity, Stack
-from layerctl.render.errors import report
+from layerctl.render.errors import note, report
 from layerctl.render.working import fault_lines
 from layerctl.usecases.stacks import from_flags
 from layerctl.usecases.working import checking, do, repairing
@@ -58,7 +58,7 @@ def command(
 
 
 def _mend(stack: Stack, repair: str, *, healed: bool) -> int:
-    with repairing(stack, repair, quarantine=True, healed=healed) as steps:
+    with repairing(stack, repair, quarantine=True, healed=healed, warn=note) as steps:
         return CORRECTED if list(do(steps)) else OK
 
 

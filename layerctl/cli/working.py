@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import click
@@ -11,6 +11,7 @@ from layerctl.cli.common import add_options
 from layerctl.cli.output import output_options
 from layerctl.codecs.request import Request
 from layerctl.errors import RequestError
+from layerctl.model import Stack
 from layerctl.render.errors import note
 from layerctl.render.output import Format, Output, write
 from layerctl.render.progress import watched
@@ -18,7 +19,7 @@ from layerctl.render.tables import STEPS
 from layerctl.render.working import step_document, summary_lines, write_script
 from layerctl.usecases.stacks import Target
 from layerctl.usecases.targets import open_target
-from layerctl.usecases.working import do
+from layerctl.usecases.working import do, uppers_based_on
 from layerctl.working.steps import Step
 
 _OPTIONS = (
@@ -53,6 +54,12 @@ def run_of(text: str) -> range:
     if not (first.isdecimal() and (last.isdecimal() if dots else not last)):
         raise RequestError("usage", f"'{text}' is not a run of layers", hint="write it as 0..2")
     return range(int(first), int(last if dots else first) + 1)
+
+
+def warn_of_uppers(stack: Stack, changed: Collection[int]) -> None:
+    """Warn on standard error of unmounted upper layers that are based on layers to be changed."""
+    for text in uppers_based_on(stack, changed):
+        note(text)
 
 
 def carry_out(

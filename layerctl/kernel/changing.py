@@ -170,6 +170,17 @@ def flags_of(fd: int) -> int:
     return int.from_bytes(answer[:4], sys.byteorder) & _FLAGS
 
 
+def same_flags(one: int, other: int) -> bool:
+    """Tell whether two open files have the same flags of chattr(1)."""
+    try:
+        raw = fcntl.ioctl(one, _GETFLAGS, _NO_FLAGS)
+        if raw == fcntl.ioctl(other, _GETFLAGS, _NO_FLAGS):
+            return True
+    except OSError:  # one filesystem has none
+        pass
+    return flags_of(one) == flags_of(other)
+
+
 def set_flags(wanted: int, fd: int, name: str | None = ".") -> None:
     """Set the flags of chattr(1) of a regular file or directory. Raises OSError."""
     opened = os.dup(fd) if name is None else os.open(name, _FILE, dir_fd=fd)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 
 from layerctl.errors import RefusedError, RequestError
@@ -11,7 +11,7 @@ from layerctl.inspecting.opening import Opened, opened
 from layerctl.kernel import layers
 from layerctl.kernel.paths import absolute
 from layerctl.model import MountEntry, Role, Stack
-from layerctl.working import commit, flattening, live_restore, restore, trim
+from layerctl.working import commit, flattening, live_restore, restore, trim, uppers
 from layerctl.working.aufs import branch, squash
 from layerctl.working.aufs import commit as aufs_commit
 from layerctl.working.aufs import restore as aufs_restore
@@ -153,6 +153,16 @@ def checking(stack: Stack, mount: MountEntry | None) -> Iterator[tuple[Opened, I
             yield view, run.faults(view)
 
 
+def uppers_based_on(stack: Stack, changed: Collection[int]) -> list[str]:
+    """Return a warning for each unmounted upper layer that is based on a layer to be changed."""
+    if stack.fstype != "overlay":
+        return []
+    return [
+        f"{upper} is based on {lower}: it was copied up from it, and shows what is changed there"
+        for upper, lower in uppers.based_on(stack, changed)
+    ]
+
+
 def wanted(repair: str) -> Callable[[Fault], bool]:
     """Return which faults are to be mended: `safe`, `ask` for those as well, or one cause."""
     if repair in (Mending.SAFE, Mending.ASK):
@@ -167,21 +177,26 @@ _ROUNDS = 3
 
 @contextmanager
 def repairing(
-    stack: Stack, repair: str, *, quarantine: bool, healed: bool = False
+    stack: Stack,
+    repair: str,
+    *,
+    quarantine: bool,
+    healed: bool = False,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Steps]:
     """Yield the steps that mend faults; only the layers that have some are demanded unused.
 
-    With `healed`, also those that the kernel mends itself at the next lookup. The steps raise
-    LayerctlError.
+    With `healed`, also those that the kernel mends itself at the next lookup. `warn` gets the
+    warnings before the first change. The steps raise LayerctlError.
     """
-    with closing(_rounds(stack, repair, quarantine=quarantine, healed=healed)) as steps:
+    with closing(_rounds(stack, repair, quarantine=quarantine, healed=healed, warn=warn)) as steps:
         yield steps
 
 
 def _rounds(
-    stack: Stack, repair: str, *, quarantine: bool, healed: bool
+    stack: Stack, repair: str, *, quarantine: bool, healed: bool, warn: Callable[[str], None]
 ) -> Generator[Step, None, None]:
-    is_wanted, before = wanted(repair), set[tuple[str, int, str]]()
+    is_wanted, before, first = wanted(repair), set[tuple[str, int, str]](), True
     for _ in range(_ROUNDS):
         with taken(stack, (), ambiguous=True) as view:
             found = [one for one in run.faults(view, healed=healed) if is_wanted(one) and one.mend]
@@ -190,6 +205,9 @@ def _rounds(
             return
         before = same
         changed = {max(fault.layer, 0) for fault in found}
+        if first:
+            list(map(warn, uppers_based_on(stack, changed - ({0} if stack.upper else set()))))
+        first = False
         with taken(stack, changed, ambiguous=True) as view:
             found = [one for one in run.faults(view, healed=healed) if is_wanted(one) and one.mend]
             yield from run.repair(view, found, quarantine=quarantine)

@@ -71,27 +71,32 @@ def same_content(one: File, other: File) -> bool:
     return True
 
 
-def same_open(one: int, other: int, prefix: str, *, times: bool = True) -> bool | None:
-    """Tell whether two open files are the same, as `same_file` does.
+def same_open(
+    one: int,
+    other: int,
+    a: os.stat_result,
+    b: os.stat_result,
+    prefix: str,
+    *,
+    times: bool = True,
+) -> bool | None:
+    """Tell whether two open files with these statuses are the same, as `same_file` does.
 
     None where one is not a regular file, or has markers of overlay other than an origin, so that
     only a lookup can tell.
     """
-    a, b = os.fstat(one), os.fstat(other)
     if not (stat.S_ISREG(a.st_mode) and stat.S_ISREG(b.st_mode)):
         return None
+    if a.st_nlink > 1 or b.st_nlink > 1 or a.st_size != b.st_size or a.st_mode != b.st_mode:
+        return False
+    if a.st_uid != b.st_uid or a.st_gid != b.st_gid:
+        return False
+    if times and a.st_mtime_ns != b.st_mtime_ns:
+        return False
     ours, theirs = layers.attribute_names(one), layers.attribute_names(other)
     if ours or theirs:
         if any(is_marker(name, prefix) and name != f"{prefix}origin" for name in (*ours, *theirs)):
             return None
         if own(layers.attributes(one), prefix) != own(layers.attributes(other), prefix):
             return False
-    if a.st_nlink > 1 or b.st_nlink > 1 or a.st_size != b.st_size:
-        return False
-    if (a.st_mode, a.st_uid, a.st_gid) != (b.st_mode, b.st_uid, b.st_gid):
-        return False
-    if times and a.st_mtime_ns != b.st_mtime_ns:
-        return False
-    if changing.flags_of(one) != changing.flags_of(other):
-        return False
-    return layers.same_open(one, other, a.st_size)
+    return changing.same_flags(one, other) and layers.same_open(one, other, a.st_size)

@@ -2,7 +2,8 @@
 
 These go: a copy of a file that equals the lower one in everything, a whiteout over a name that no
 lower layer has, an opaque mark on a directory that no lower layer has, and a directory that has
-become empty and equals the lower one.
+become empty and equals the lower one. What hides a file that a copy under another name was made of
+stays: overlay keeps one inode for both, so that the name would show that copy.
 """
 
 from __future__ import annotations
@@ -39,14 +40,8 @@ def demand(stack: Stack) -> None:
 def steps(view: Opened, *, ignore_times: bool = False) -> Iterator[Step]:
     """Yield the steps, each to be done before the next one is asked for, or none of them."""
     assert isinstance(view.resolver, Overlay)  # noqa: S101 - `demand` saw to that
-    if moved_copies(view.resolver):
-        raise RefusedError(
-            "copies-elsewhere",
-            f"{view.layers[0]} has a copy of a lower file under another name",
-            why="what hides the lower file must stay, or its name would show the copy as well",
-            hint="mount it and copy the renamed files to new ones, which then have no lower file",
-        )
-    trimmer = _Trimmer(view, view.resolver, ignore_times=ignore_times)
+    moved = moved_copies(view.resolver)
+    trimmer = _Trimmer(view, view.resolver, moved, ignore_times=ignore_times)
     root = view.resolver.root()
     try:
         yield from trimmer.root(root)
@@ -55,8 +50,16 @@ def steps(view: Opened, *, ignore_times: bool = False) -> Iterator[Step]:
 
 
 class _Trimmer:
-    def __init__(self, view: Opened, resolver: Overlay, *, ignore_times: bool) -> None:
+    def __init__(
+        self,
+        view: Opened,
+        resolver: Overlay,
+        moved: frozenset[tuple[int, int]],
+        *,
+        ignore_times: bool,
+    ) -> None:
         self._resolver = resolver
+        self._moved = moved
         self._top = view.layers[0]
         self._prefix = resolver.settings.prefix
         self._times = not ignore_times
@@ -115,11 +118,16 @@ class _Trimmer:
         pair = layers.open_pair(name, folder.fd, under.fd)
         if pair is None:
             return None, None
+        one, other = pair
         try:
-            return same_open(*pair, self._prefix, times=self._times), os.fstat(pair[0])
+            status, below = os.fstat(one), os.fstat(other)
+            if (below.st_dev, below.st_ino) in self._moved:
+                return False, status
+            same = same_open(one, other, status, below, self._prefix, times=self._times)
+            return same, status
         finally:
-            for fd in pair:
-                os.close(fd)
+            os.close(one)
+            os.close(other)
 
     def _whiteout(
         self, directory: MergedDir, folder: Folder, below: MergedDir, name: str
@@ -142,6 +150,8 @@ class _Trimmer:
         under = lower.part_of(below, found.parts[0].layer)
         other = None if under is None else layers.status(name, under.fd)
         if under is None or other is None or self._is_marked(folder.fd, name):
+            return False
+        if (other.st_dev, other.st_ino) in self._moved:
             return False
         one = File(name, folder.fd, status)
         if not same_file(one, File(name, under.fd, other), self._prefix, times=self._times):

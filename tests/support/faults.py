@@ -221,11 +221,6 @@ ROWS: dict[str, Row] = {
         {"redirect-uncovered"}, SAFE, "redirect_dir=on",
         lambda tree: "b/x" in tree and "p/a" not in tree and tree["p"].modified == 7,
     ),
-    "10 in a lower layer": Row(
-        lambda lab: (file(lab / "k/a/x"), directory(lab / "l/b", redirect=b"a")),
-        {"redirect-uncovered"}, ASK, "redirect_dir=on",
-        lambda tree: "b/x" in tree and "a" not in tree, TWO,
-    ),
     "10 file": Row(
         lambda lab: (file(lab / "l/a", "x"),
                      sized(file(lab / "u/b", metacopy=b"", redirect=b"a"), 1)),

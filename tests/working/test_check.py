@@ -265,3 +265,16 @@ def test_faults_are_found_whatever_the_options_follow(lab: Path, name: str, refu
     found = {one["cause"] for one in layerctl_json("check", *stack, code=1)["faults"]}
     assert found - {refused} == row.causes
     assert refused in found
+
+
+@pytest.mark.namespace
+def test_an_old_place_that_only_lower_layers_show_is_no_fault(lab: Path) -> None:
+    for name in ("u", "w", "m"):
+        directory(lab / name)
+    file(lab / "k/a/x")
+    directory(lab / "l/b", redirect=b"a")
+    options = "redirect_dir=on"
+    stack = ("-u", "u", "-l", "l", "-l", "k", "-o", options)
+    assert layerctl("check", *stack).stdout == "no faults found\n"
+    tree = shown(make_case(str(lab), [f"{lab}/l", f"{lab}/k"], upper=f"{lab}/u", options=options))
+    assert {"a/x", "b/x"} <= tree.keys(), "the kernel shows both"

@@ -14,7 +14,7 @@ import pytest
 
 from layerctl.usecases import working
 from tests.support import in_namespace, layerctl, layerctl_json
-from tests.support.stacks import Case, make_case
+from tests.support.stacks import Case, Mounted, make_case
 from tests.support.trees import differences, shown
 from tests.support.working import Checking, check_killed, check_view, of_many
 
@@ -163,3 +163,18 @@ def test_a_read_only_stack_is_refused(lab: Path) -> None:
     done = layerctl("trim", "-l", "u", "-l", "l", "--json")
     assert done.returncode == 32
     assert "no-upper-layer" in done.stderr
+
+
+@pytest.mark.namespace
+def test_only_what_hides_the_source_of_a_renamed_copy_stays(lab: Path) -> None:
+    case = layers(lab)
+    (lab / "l/other").write_text("content")
+    with Mounted(case):
+        (lab / "m/file").chmod(0o600)
+        (lab / "m/file").rename(lab / "m/renamed")
+    os.unlink(lab / "u/file")  # the whiteout
+    copies = [copy_up(lab), copy_up(lab, "other")]
+    before = shown(case)
+    work(case)
+    assert [os.path.lexists(copy) for copy in copies] == [True, False]
+    assert list(differences(before, shown(case))) == []

@@ -94,12 +94,9 @@ def _kept(case: Case, work: Callable[[Case], Case]) -> list[str]:
     try:
         other = work(case)
     except LayerctlError as error:
-        return [] if error.id in _REFUSALS else [f"refused: {error.id}"]
+        # Copies have the origins of what they were copied from, which is elsewhere.
+        return [] if error.id == "layers-ambiguous" else [f"refused: {error.id}"]
     return list(differences(before, shown(other)))
-
-
-#: Copies have the origins of what they were copied from, which is elsewhere.
-_REFUSALS = frozenset({"layers-ambiguous", "copies-elsewhere"})
 
 
 def shim(directory: Path, found: Path) -> None:

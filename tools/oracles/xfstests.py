@@ -22,6 +22,8 @@ from layerctl.kernel import syscalls
 ROOT = Path(__file__).resolve().parents[2]
 #: The tests that are about fsck.overlay: they must run, and pass.
 OURS = ("overlay/045", "overlay/046", "overlay/056")
+#: All tests but one that leaves processes behind, which keep the mounts of the next ones busy.
+_ALL = ["-g", "overlay/auto", "-e", "overlay/058"]
 _SIZE = 3 << 30
 
 
@@ -53,6 +55,7 @@ def shim(directory: Path) -> None:
 
 def run(checkout: Path, lab: Path, tests: list[str]) -> str:
     """Run tests; return what `check` of xfstests prints."""
+    lab.chmod(0o711)  # some tests are run as another user
     for name in ("bin", "test", "scratch", "results"):
         (lab / name).mkdir()
     shim(lab / "bin")
@@ -78,14 +81,14 @@ def run(checkout: Path, lab: Path, tests: list[str]) -> str:
                 said.append(line)
         for directory in (f"{lab}/test/ovl-mnt", f"{lab}/scratch/ovl-mnt", f"{lab}/test",
                           f"{lab}/scratch"):  # fmt: skip
-            subprocess.run(["umount", directory], check=False, stderr=subprocess.DEVNULL)
+            subprocess.run(["umount", "-l", directory], check=False, stderr=subprocess.DEVNULL)
     return "".join(said)
 
 
 def wrong(text: str, tests: list[str]) -> list[str]:
     """Return what is wrong: false findings, and those of OURS that did not pass."""
     found = [line for line in text.splitlines() if "is inconsistent" in line]
-    asked = [one for one in OURS if one in tests or not any(t in OURS for t in tests)]
+    asked = [one for one in OURS if one in tests or not tests]
     passed = {
         match[1] for match in re.finditer(r"^(overlay/\d+)\s+(?:\d+s \.\.\.)?\s+\d+s$", text, re.M)
     }
@@ -104,8 +107,10 @@ def main() -> int:
         parser.error(f"build it first: make -C {arguments.checkout}")
     syscalls.unshare(syscalls.CLONE_NEWNS)
     syscalls.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE, "")
-    with tempfile.TemporaryDirectory(prefix="layerctl-xfstests-") as lab:
-        text = run(arguments.checkout, Path(lab), arguments.tests or ["-g", "overlay/auto"])
+    with tempfile.TemporaryDirectory(
+        prefix="layerctl-xfstests-", ignore_cleanup_errors=True
+    ) as lab:
+        text = run(arguments.checkout, Path(lab), arguments.tests or _ALL)
     problems = wrong(text, arguments.tests)
     sys.stdout.write("".join(f"WRONG: {one}\n" for one in problems))
     return int(bool(problems))

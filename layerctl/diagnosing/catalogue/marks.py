@@ -173,8 +173,7 @@ CAUSES = table(
         "A file has only metadata, and the mount does not look for its data",
         "With metacopy=off, every lookup of the file fails with EPERM ('refusing to follow "
         "metacopy origin').",
-        "Mount with metacopy=on, if the layers can be trusted, or copy the layer with all data by "
-        "layerctl deref.",
+        "Mount with metacopy=on, if the layers can be trusted, or use layerctl deref.",
         _METACOPY,
         mends=False,
         deref=True,

@@ -81,22 +81,22 @@ def _put(table: Aliases, path: str, alias: Alias) -> None:
 class _Copies(NamedTuple):
     """What upper files say of where they were copied from.
 
-    `numbers` are the inode numbers of those lower files, `again` tells that one of them has another
-    path, too, `renamed` that an upper directory has a redirect.
+    `numbers` are the inode numbers of those lower files, `again` those of them that have another
+    path, too, `renamed` tells that an upper directory has a redirect.
     """
 
     numbers: set[int]
-    again: bool
+    again: frozenset[Identity]
     renamed: bool
 
 
-def moved_copies(overlay: Overlay) -> bool:
-    """Tell whether a lower file that an upper one was copied from has another path.
+def moved_copies(overlay: Overlay) -> frozenset[Identity]:
+    """Return the lower files that an upper one was copied from, and that have another path.
 
-    If what hides it there is removed, that path shows the upper file.
+    If what hides one there is removed, that path shows the upper file.
     """
     origins = overlay.origins
-    return origins is not None and _copies(overlay, origins, every=True).again
+    return frozenset() if origins is None else _copies(overlay, origins, every=True).again
 
 
 def _wanted(overlay: Overlay, origins: Origins) -> set[int] | None:
@@ -130,9 +130,10 @@ def _copies(overlay: Overlay, origins: Origins, *, every: bool) -> _Copies:
 
     metacopy, origin = (overlay.settings.prefix + name for name in ("metacopy", "origin"))
     seen: set[Identity] = set()
-    again = renamed = False
+    again: set[Identity] = set()
+    renamed = False
     if every and not overlay.marks.first.keys() & {"metacopy", "origin", "redirect"}:
-        return _Copies(set(), again, renamed)
+        return _Copies(set(), frozenset(), renamed)
     for fd, path in layers.directories(overlay.roots[0], unread):
         attributes = overlay.attribute_names(fd, path)
         renamed = renamed or "redirect" in attributes
@@ -149,9 +150,10 @@ def _copies(overlay: Overlay, origins: Origins, *, every: bool) -> _Copies:
             lower = lower or origins.of_file(fd, name, status)
             if lower is not None:
                 identity = (lower.st_dev, lower.st_ino)
-                again = again or identity in seen or not _stays(overlay, path, name, lower)
+                if identity in seen or not _stays(overlay, path, name, lower):
+                    again.add(identity)
                 seen.add(identity)
-    return _Copies({number for _, number in seen}, again, renamed)
+    return _Copies({number for _, number in seen}, frozenset(again), renamed)
 
 
 def _metadata_of(overlay: Overlay, path: str) -> os.stat_result | None:

@@ -92,23 +92,21 @@ class Redirects:
                 yield Fault("redirect-twice", one.layer, one.place, seen, _ASK, one.drop)
 
     def _uncovered(self, overlay: Overlay, one: _Redirected, *, sure: bool) -> Iterator[Fault]:
-        if one.old == one.path:  # it was renamed back
-            return
-        resolver = overlay if one.layer == 0 else overlay.below(one.layer)
-        found = look(resolver, one.old)
+        if one.old == one.path or one.layer >= overlay.first_lower:
+            return  # it was renamed back; without an upper copy the kernel shows both
+        found = look(overlay, one.old)
         found.close()
         below = [part for part in found.parts if part.layer > 0]
         if found.letter != "d" or not below:
             return
-        if (one.layer + below[0].layer, below[0].path) != one.end:
+        if (below[0].layer, below[0].path) != one.end:
             return
         self._pairs.append((one.old, one.path))
         seen = f"'{one.old}' still shows the directory that '{one.path}' redirects to"
         if found.parts[0].layer > 0:
-            mend = cover(resolver, one.layer, one.old)
-            # Without an upper copy the kernel shows both, and two redirects may be meant otherwise.
-            sure = sure and one.layer < overlay.first_lower and not found.redirects
-            mending = _SAFE if sure else _ASK
+            mend = cover(overlay, 0, one.old)
+            # Where two redirects contradict each other, either may be meant.
+            mending = _SAFE if sure and not found.redirects else _ASK
             yield Fault("redirect-uncovered", one.layer, one.place, seen, mending, mend)
         else:  # a directory of the same layer is merged with it
             yield Fault("redirect-twice", one.layer, one.place, seen, _ASK, one.drop)
