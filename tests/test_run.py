@@ -432,3 +432,11 @@ def test_applying_that_is_interrupted_is_completed(lab: Path, what: str) -> None
         number += 1
     assert number > 4
     assert digest(lab / "a") == digest(lab / "b")
+
+
+def test_a_run_that_cannot_start_leaves_no_directory(lab: Path) -> None:
+    run("-n", "--keep", "k", "true")
+    run("--keep", "k", "--hide", f"/proc/{os.getpid()}/mem", "true", code=125)
+    sh("mkdir l u w m; mount -t overlay -o lowerdir=l,upperdir=u,workdir=w o m", lab)
+    run("--keep", "m/k", "true", code=125)
+    assert sorted(os.listdir(lab)) == ["l", "m", "u", "w"]

@@ -34,7 +34,7 @@ def ask(end: Ending, running: Running) -> None:
     """Ask until the changes are applied, kept or dropped; an end of input drops them."""
     while True:
         try:
-            answer = click.prompt(_QUESTION, default="d", show_default=False, err=True)
+            answer = click.prompt(_QUESTION, err=True)
         except click.Abort:
             click.echo(err=True)
             return

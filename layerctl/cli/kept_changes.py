@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 import click
@@ -27,7 +28,7 @@ def show_changes(kept: Kept, *, stat: bool, patch: bool) -> None:
     found, unread = changes(kept)
     colour = wants_colour("auto")
     for one in found:
-        click.echo(change_line(one, colour=colour))
+        click.echo(change_line(one, colour=colour), err=not sys.stdout.isatty())
     for text in unread:
         note(f"cannot be read: {text}")
     if not found:

@@ -143,7 +143,7 @@ def command(
     the network are real, and root can leave the layers.
     """
     _check(words, keep, choice, stay=given["keep_processes"])
-    prepared = prepare(RunRequest(words, keep=keep, apart=as_json, **given))
+    prepared = prepare(RunRequest(words, keep=keep, apart=as_json, **given), dry_run=dry_run)
     if dry_run:
         from layerctl.render.run import show_plan  # not needed to run anything
 

@@ -125,6 +125,9 @@ class Builder:
             self._stage = "copy the mounts"
             rest = syscalls.open_tree("/", syscalls.OPEN_TREE_CLONE | syscalls.AT_RECURSIVE)
         self._scratch()
+        if tree.user and not tree.base:
+            self._stage = "keep attributes of users in memory"  # tmpfs has them since Linux 6.6
+            os.setxattr(".", "user.layerctl", b"")
         base = os.open(tree.base or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         os.mkdir("m")
         for point in tree.points:

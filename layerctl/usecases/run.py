@@ -23,10 +23,11 @@ from layerctl.kernel.making import resemble
 from layerctl.kernel.process import close
 from layerctl.kernel.sandbox import How, Point, Tree
 from layerctl.model import MountEntry
-from layerctl.rules.words import shell
+from layerctl.rules.filesystems import suits_upper
+from layerctl.rules.words import shell, with_article
 from layerctl.running.plan import Planner, is_in, visible
 from layerctl.running.record import Place, Record
-from layerctl.usecases.keeping import Kept, look, open_run, write_record
+from layerctl.usecases.keeping import Kept, drop, look, open_run, write_record
 from layerctl.working.copying import copy_attributes
 
 
@@ -73,8 +74,11 @@ class Running(NamedTuple):
             raise _not_started(error, words[0], directory) from None
 
 
-def prepare(request: RunRequest) -> Prepared:
-    """Plan a run; nothing is changed but a directory to keep it in. Raises LayerctlError."""
+def prepare(request: RunRequest, *, dry_run: bool) -> Prepared:
+    """Plan a run. Raises LayerctlError.
+
+    Nothing is changed; but a directory to keep it in is created, unless it is a `dry_run`.
+    """
     me = caller()
     locked = me.in_user_namespace or not me.sys_admin
     shown = visible(mounts.shown(mounts.SELF_MOUNTINFO), mounts.mount_id("/"))
@@ -88,8 +92,8 @@ def prepare(request: RunRequest) -> Prepared:
     over = _over(request.over)
     hide = tuple(_existing(path) for path in request.hide)
     kept = None
-    if request.keep is not None:
-        kept = open_run(request.keep, create=True)
+    if request.keep is not None and not (dry_run and not paths.taken(request.keep)):
+        kept = _opened(request.keep, shown)
     known = {} if kept is None or kept.record is None else kept.record.numbers
     planner = Planner(
         shown, paths.directories_in, paths.is_plain_directory, paths.shared_in,
@@ -110,6 +114,25 @@ def prepare(request: RunRequest) -> Prepared:
         spaces |= syscalls.CLONE_NEWUSER
         identity = process.user()
     return Prepared(request, tree, _places(points, shown), spaces, identity, kept)
+
+
+def _opened(path: str, shown: Sequence[MountEntry]) -> Kept:
+    """Open the directory that a run is kept in. Raises LayerctlError."""
+    above = paths.real(os.path.dirname(paths.absolute(path)))
+    fstype = _holder(above, shown).fstype
+    if not suits_upper(fstype):
+        raise RunError(
+            "run-failed",
+            f"{path} is on {with_article(fstype)}, which cannot hold an upper layer",
+            why="the kernel refuses one there",
+            hint="name a directory on another filesystem",
+        )
+    return open_run(path, create=True)
+
+
+def _holder(path: str, shown: Sequence[MountEntry]) -> MountEntry:
+    """Return the mount that a path without links is on."""
+    return max((one for one in shown if is_in(path, one.target)), key=lambda one: len(one.target))
 
 
 def _over(given: Sequence[str]) -> list[str]:
@@ -143,8 +166,7 @@ def _places(points: Sequence[Point], shown: Sequence[MountEntry]) -> tuple[Place
     for point in points:
         identity = layers.identity(point.target) if point.how is How.LAYER else None
         if identity is not None:
-            holder = max((one for one in shown if is_in(point.target, one.target)),
-                         key=lambda one: len(one.target))  # fmt: skip
+            holder = _holder(point.target, shown)
             found.append(Place(point.number, point.target, identity, holder.fstype,
                                holder.source, ""))  # fmt: skip
     return tuple(found)
@@ -164,6 +186,8 @@ def started(prepared: Prepared) -> Iterator[Running]:
     try:
         session = supervising.Session(job)
     except supervising.FailedError as error:
+        if kept is not None and kept.record is None:
+            drop(kept)  # only what was created for this run is in it
         raise _not_built(error, prepared) from None
     try:
         old = None if kept is None else kept.record
@@ -231,9 +255,13 @@ def _not_built(error: supervising.FailedError, prepared: Prepared) -> LayerctlEr
             hint="run the command as root, or permit user namespaces",
         )  # fmt: skip
     why = f"{error.path}: {words}" if error.path else words
-    hint, commands = "read the kernel log", ("dmesg | tail",)
-    if error.stage.startswith("layer ") and error.errno == errno.EINVAL:
-        hint = "install fuse-overlayfs: an overlay over two others is refused by the kernel"
+    hint = "read the kernel log"
+    commands: tuple[str, ...] = ("dmesg | tail",)
+    if error.stage.startswith("keep attributes"):
+        why = "a tmpfs holds attributes of users only since Linux 6.6"
+        hint, commands = "keep the layers on a disk, with --keep", ()
+    elif error.stage.startswith("layer ") and error.errno == errno.EINVAL:
+        hint = "run it outside of other runs: the kernel refuses an overlay over two others"
         commands = (shell("findmnt", "-T", error.stage.removeprefix("layer ")),)
     return RunError("run-failed", f"cannot {error.stage}: {words}", why=why, hint=hint,
                     commands=commands)  # fmt: skip

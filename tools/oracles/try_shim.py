@@ -50,7 +50,7 @@ def _apply(kept: str, asked: Namespace) -> int:
 
 
 def _run(asked: Namespace) -> int:
-    kept = asked.N or tempfile.mkdtemp(prefix="try-", dir="/var/tmp")
+    kept = asked.N or tempfile.mkdtemp(prefix="try-", dir=os.environ.get("TRY_TOP"))
     if not os.path.isdir(kept):
         return 1
     words = asked.words[1:] if asked.words[:1] == ["--"] else asked.words
