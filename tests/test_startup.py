@@ -105,3 +105,10 @@ def test_a_mount_imports_what_it_needs_and_no_more(lab: Path) -> None:
     ours, libraries = _imported("mount", "-u", "up", "-l", "low", "merged")
     older = set() if context.overlay_features().by_descriptor else APART
     assert (ours - older, libraries) == (MOUNT, {"click"})
+
+
+@pytest.mark.namespace
+def test_a_run_that_changes_nothing_reads_no_layers() -> None:
+    ours, libraries = _imported("run", "--", "true")
+    assert libraries == {"click"}
+    assert not [name for name in ours if name.startswith(("inspecting.", "render.t", "mounting."))]

@@ -149,8 +149,7 @@ def command(
 
         show_plan(prepared.tree, as_json=as_json)
         return EXIT_OK
-    if not as_json:
-        _tell_plan(prepared)
+    _tell_plan(prepared, quiet=as_json)
     with started(prepared) as running:
         for text in running.session.notes:
             note(text)
@@ -158,7 +157,9 @@ def command(
         end.show(stat=choice.stat, patch=choice.patch)
         if choice.apply_it:
             end.apply(())
-        elif keep is None and not choice.drop_it and not as_json and _asks():
+        elif (
+            keep is None and not (choice.drop_it or as_json or given["keep_processes"]) and _asks()
+        ):
             end.ask()
         end.finish(told=choice.drop_it)
     return end.code
@@ -180,8 +181,10 @@ def _asks() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def _tell_plan(prepared: Prepared) -> None:
+def _tell_plan(prepared: Prepared, *, quiet: bool) -> None:
     """Tell on one line what is not isolated."""
+    if quiet:
+        return
     if prepared.tree.whole:
         only = ", ".join(one.target for one in prepared.tree.points if one.must)
         rest = "everything else is read-only" if prepared.tree.read_only else (
@@ -189,8 +192,9 @@ def _tell_plan(prepared: Prepared) -> None:
         note(f"only {only} is layered; {rest}")
         return
     bare = [one.target for one in prepared.tree.points if one.how in (How.BIND, How.COPY)]
-    if bare:
-        note(f"not layered: {', '.join(bare)} (layerctl run -n tells why)")
+    others = "; files of other users cannot be written" if prepared.tree.user else ""
+    if bare or others:
+        note(f"not layered: {', '.join(bare) or 'nothing'}{others} (layerctl run -n tells why)")
 
 
 class _End:

@@ -58,12 +58,15 @@ class Point(NamedTuple):
 class Tree(NamedTuple):
     """What to build: points, parents before what is in them; `base` holds the layers.
 
-    Without a `base` they are in memory, at most `size` of it. `whole` means that the rest is as it
-    is, read-only if `read_only`. `user` means that attributes of users hold overlay's markers.
+    `base` is opened again, since the kernel takes no upper directory of another mount namespace,
+    and must have the `identity`. Without one they are in memory, at most `size` of it. `whole`
+    means that the rest is as it is, read-only if `read_only`. `user` means that attributes of users
+    hold overlay's markers.
     """
 
     points: tuple[Point, ...]
     base: str | None = None
+    identity: tuple[int, int] | None = None
     size: str = ""
     hide: tuple[str, ...] = ()
     whole: bool = False
@@ -105,6 +108,7 @@ class Builder:
         self._tree = tree
         self._dress = dress
         self._stage = ""
+        self._base = ""
         self._notes: list[str] = []
         self._looks: dict[int, str] = {}
         self._root = -1
@@ -128,7 +132,7 @@ class Builder:
         if tree.user and not tree.base:
             self._stage = "keep attributes of users in memory"  # tmpfs has them since Linux 6.6
             os.setxattr(".", "user.layerctl", b"")
-        base = os.open(tree.base or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        base = os.open(self._open_base(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         os.mkdir("m")
         for point in tree.points:
             if point.how is How.LAYER and (point.must or os.path.isdir(point.target)):
@@ -138,8 +142,7 @@ class Builder:
             if point.target != "/" and os.path.exists(point.target):  # or it was just removed
                 self._stage = f"mount {point.target}"
                 self._place(point)
-        hidden = (*tree.hide, *([tree.base] if tree.base else []))
-        for path in hidden:
+        for path in tree.hide:
             self._stage = f"hide {path}"
             self._hide(path)
         self._stage = "change the root"
@@ -152,6 +155,15 @@ class Builder:
         os.chdir("/")
         os.close(old)
         return Built(base, self._looks, self._notes)
+
+    def _open_base(self) -> str:
+        """Open the directory of the layers again, in this mount namespace; return its name."""
+        if self._tree.base is not None:
+            fd = beneath.open_directory(self._tree.base)
+            if beneath.identity(fd) != self._tree.identity:
+                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), self._tree.base)
+            self._base = beneath.name_of(fd)
+        return self._base or "."
 
     def _scratch(self) -> None:
         """Mount a tmpfs over the root, and make it the working directory."""
@@ -194,7 +206,7 @@ class Builder:
     def _own(self, number: str, name: str) -> str:
         if name == "m":
             return f"m/{number}"
-        return os.path.join(self._tree.base or "", number, name)
+        return os.path.join(self._base, number, name)
 
     def _overlay(self, point: Point, lower: str, upper: str, work: str, merged: str) -> None:
         names = [lower, upper, work]
@@ -220,7 +232,8 @@ class Builder:
         with contextlib.suppress(PermissionError), os.scandir(directory) as entries:
             for entry in entries:
                 here.pop(entry.name, None)
-                self._bone(entry, f"{lower}/{entry.name}")
+                with contextlib.suppress(FileNotFoundError):  # it was just removed
+                    self._bone(entry, f"{lower}/{entry.name}")
         for name, target in here.items():
             if os.path.isdir(target):
                 os.mkdir(f"{lower}/{name}")

@@ -49,6 +49,9 @@ def show_plan(tree: Tree, *, as_json: bool) -> None:
         remarks = ", ".join(filter(None, (row["why"], flags)))
         line = f"{printable(point.target):<{width}}  {row['how']:<15}  {remarks}".rstrip()
         sys.stdout.write(f"{line}\n")
+    if tree.user:
+        sys.stdout.write("files of other users cannot be written: they have no number in the user "
+                         "namespace\n")  # fmt: skip
     if tree.whole:
         rest = "read-only" if tree.read_only else "as it is, and writes there are real"
         sys.stdout.write(f"everything else is {rest}\n")

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from layerctl.errors import NotFoundError, RefusedError
 from layerctl.kernel import changing, layers, paths
 from layerctl.kernel import kept as files
+from layerctl.kernel.beneath import name_of
 from layerctl.kernel.process import close
 from layerctl.model import Layer, Role, Stack
 from layerctl.running import record as records
@@ -28,8 +29,13 @@ class Kept(NamedTuple):
     memory: bool = False
 
     def upper(self, place: Place) -> str:
-        """Return the path of an upper directory."""
-        return f"{self.path}/{place.number}/upper"
+        """Return a path of an upper directory, by the descriptor: nobody can lead it elsewhere."""
+        return f"{self.base}/{place.number}/upper"
+
+    @property
+    def base(self) -> str:
+        """A path that leads to the directory that is open."""
+        return name_of(self.fd)
 
     def stack(self, place: Place) -> Stack:
         """Return a layer over what it covers, as a stack."""
@@ -37,7 +43,7 @@ class Kept(NamedTuple):
         return Stack(
             "overlay",
             (Layer(self.upper(place), Role.UPPER), Layer(place.target, Role.LOWER)),
-            f"{self.path}/{place.number}/work",
+            f"{self.base}/{place.number}/work",
             {"userxattr": None} if user else {},
         )
 

@@ -18,6 +18,7 @@ from layerctl.errors import (
     RunError,
 )
 from layerctl.kernel import layers, mounts, paths, process, supervising, syscalls
+from layerctl.kernel.beneath import identity
 from layerctl.kernel.facts.common import caller
 from layerctl.kernel.making import resemble
 from layerctl.kernel.process import close
@@ -81,14 +82,7 @@ def prepare(request: RunRequest, *, dry_run: bool) -> Prepared:
     """
     me = caller()
     locked = me.in_user_namespace or not me.sys_admin
-    shown = visible(mounts.shown(mounts.SELF_MOUNTINFO), mounts.mount_id("/"))
-    if not shown:
-        raise RefusedError(
-            "mount-not-found",
-            "the root directory is not a mount point",
-            why="its mount cannot be replaced by a layer",
-            hint="bind the directory to itself before changing the root to it",
-        )
+    shown = _shown()
     over = _over(request.over)
     hide = tuple(_existing(path) for path in request.hide)
     kept = None
@@ -97,23 +91,33 @@ def prepare(request: RunRequest, *, dry_run: bool) -> Prepared:
     known = {} if kept is None or kept.record is None else kept.record.numbers
     planner = Planner(
         shown, paths.directories_in, paths.is_plain_directory, paths.shared_in,
-        locked=locked, read_only=request.read_only and not request.over, known=known,
+        locked=locked, read_only=request.read_only and over == ["/"], known=known,
     )  # fmt: skip
     points = planner.points(over)
-    if request.over and any(entry.target == "/proc" for entry in shown):
+    if over != ["/"] and any(entry.target == "/proc" for entry in shown):
         points.append(Point("/proc", How.PROC))
-    tree = Tree(
-        tuple(points), None if kept is None else kept.path, request.size or "", hide,
-        bool(request.over), request.read_only, locked,
-    )  # fmt: skip
+    tree = Tree(tuple(points), size=request.size or "", hide=hide, whole=over != ["/"],
+                read_only=request.read_only, user=locked)  # fmt: skip
+    if kept is not None:
+        tree = tree._replace(base=kept.path, identity=identity(kept.fd), hide=(*hide, kept.path))
     spaces = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID
-    if request.no_net:
-        spaces |= syscalls.CLONE_NEWNET
-    identity = None
-    if not me.sys_admin:
-        spaces |= syscalls.CLONE_NEWUSER
-        identity = process.user()
-    return Prepared(request, tree, _places(points, shown), spaces, identity, kept)
+    spaces |= syscalls.CLONE_NEWNET if request.no_net else 0
+    spaces |= 0 if me.sys_admin else syscalls.CLONE_NEWUSER
+    user = None if me.sys_admin else process.user()
+    return Prepared(request, tree, _places(points, shown), spaces, user, kept)
+
+
+def _shown() -> list[MountEntry]:
+    """Return the mounts that paths lead to. Raises RefusedError if the root is none."""
+    shown = visible(mounts.shown(mounts.SELF_MOUNTINFO), mounts.mount_id("/"))
+    if not shown:
+        raise RefusedError(
+            "mount-not-found",
+            "the root directory is not a mount point",
+            why="its mount cannot be replaced by a layer",
+            hint="bind the directory to itself before changing the root to it",
+        )
+    return shown
 
 
 def _opened(path: str, shown: Sequence[MountEntry]) -> Kept:
@@ -164,10 +168,10 @@ def _existing(path: str) -> str:
 def _places(points: Sequence[Point], shown: Sequence[MountEntry]) -> tuple[Place, ...]:
     found = []
     for point in points:
-        identity = layers.identity(point.target) if point.how is How.LAYER else None
-        if identity is not None:
+        place = layers.identity(point.target) if point.how is How.LAYER else None
+        if place is not None:
             holder = _holder(point.target, shown)
-            found.append(Place(point.number, point.target, identity, holder.fstype,
+            found.append(Place(point.number, point.target, place, holder.fstype,
                                holder.source, ""))  # fmt: skip
     return tuple(found)
 
