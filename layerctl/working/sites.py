@@ -205,7 +205,9 @@ class Sites:
         below = lower.rest(directory, 0)
         found = lower.look(self._overlay, below, name)
         source = self._source(path, below)
-        if self._live and source is None and there is not None and found.parts:
+        indexed = found.copied is not None  # the index shows another file in its place
+        changed = there is not None or indexed
+        if self._live and source is None and changed and found.parts:
             source = found.parts[0].layer, found.parts[0].path
         if source is not None:
             found.close()
@@ -213,7 +215,7 @@ class Sites:
         found.close()
         if found.error:
             raise denied(path, found)
-        if there is None and source is None:
+        if not changed and source is None:
             if found.letter is None:
                 self.missing.append(path)
             return None

@@ -164,6 +164,25 @@ def test_a_live_mount_is_restored_through_itself(lab: Path, asked: tuple[str, ..
 
 
 @pytest.mark.namespace
+@pytest.mark.parametrize("name", ["one", "two"])
+def test_a_name_of_a_file_in_the_index_is_restored_through_the_mount(lab: Path, name: str) -> None:
+    for directory in ("l", "u", "w", "m"):
+        (lab / directory).mkdir()
+    (lab / "l/one").write_text("below")
+    os.link(lab / "l/one", lab / "l/two")
+    case = make_case(str(lab), [f"{lab}/l"], upper=f"{lab}/u", options="index=on")
+    with Mounted(case) as target:
+        (lab / "m/one").write_text("changed")
+        os.unlink(lab / "m/one")
+    flags = ("-u", "u", "-w", "w", "-l", "l", "-o", "index=on")
+    assert "layer-indexed" in layerctl("restore", *flags, name).stderr
+    with Mounted(case) as target:
+        assert layerctl("restore", target, name).returncode == 0
+    other = {} if name == "two" else {"two": "changed"}
+    assert texts(case) == {name: "below"} | other
+
+
+@pytest.mark.namespace
 def test_a_renamed_directory_of_a_live_mount_is_refused(lab: Path) -> None:
     case = changed(lab)
     with Mounted(case) as target:
