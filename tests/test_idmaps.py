@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from layerctl.cli.main import main
 from layerctl.codecs import idmap
 from layerctl.errors import RequestError
 from layerctl.kernel import syscalls
@@ -170,6 +172,22 @@ def test_a_filesystem_that_cannot_be_idmapped_is_named(lab: Path, command: str) 
 
 
 @pytest.mark.namespace
+def test_a_kernel_without_idmapped_mounts_is_named(
+    lab: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layers(lab)
+
+    def missing(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(syscalls, "mount_setattr", missing)
+    assert main(["mount", *MAP, "-l", "l", "-l", "k", "m", "--json"]) == 32
+    error = json.loads(capsys.readouterr().err)["error"]
+    assert error["id"] == "idmapped-layers-unsupported"
+    assert not mounted_here(lab)
+
+
+@pytest.mark.namespace
 def test_owners_that_are_not_in_the_map(lab: Path) -> None:
     layers(lab)
     before = snapshot(lab)
@@ -247,9 +265,9 @@ def test_messages_about_maps_are_explained(text: str, cause: str) -> None:
     assert cause in [one["cause"] for one in json.loads(done.stdout)["findings"]]
 
 
-@pytest.mark.parametrize("errno", ["EINVAL", "EOVERFLOW", "EPERM"])
-def test_what_an_errno_means_of_a_map(errno: str) -> None:
-    assert "mapping the owners of a layer" in layerctl("explain", errno).stdout
+@pytest.mark.parametrize("word", ["EINVAL", "EOVERFLOW", "EPERM"])
+def test_what_an_errno_means_of_a_map(word: str) -> None:
+    assert "mapping the owners of a layer" in layerctl("explain", word).stdout
 
 
 WRONG = {

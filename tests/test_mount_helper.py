@@ -129,7 +129,15 @@ def test_exit_codes_are_those_of_mount8(lab: Path, words: tuple[str, ...], code:
     assert mounted_here(lab) == []
 
 
-FLAGS = {"mkdir": False, "map": True, "lower": True, "upper": True, "api": True, "volatile": True}
+FLAGS = {
+    "tmpfs": None,
+    "mkdir": False,
+    "map": True,
+    "lower": True,
+    "upper": True,
+    "api": True,
+    "volatile": True,
+}
 
 
 @pytest.mark.parametrize(
@@ -139,6 +147,7 @@ FLAGS = {"mkdir": False, "map": True, "lower": True, "upper": True, "api": True,
         ("lowerdir=/a,map=0:1:2,upperdir=/u", ["-o", "lowerdir=/a", "--map=0:1:2", "-o",
                                                 "upperdir=/u"]),
         ("lower=/a\\,b,lower=/c\\\\d,mkdir", ["--lower=/a,b", "--lower=/c\\d", "--mkdir"]),
+        ("tmpfs,tmpfs=1m", ["--tmpfs", "--tmpfs=1m"]),
         ("volatile,api=fd", ["-o", "volatile", "--api=fd"]),  # the kernel's own word
         ("remount,ro,map=0:1:2,lower=/a,nosuid", ["-o", "remount,ro,nosuid"]),
         ("nofail,x-systemd.requires-mounts-for=\"/a\\,b\"", ["-o",

@@ -34,7 +34,9 @@ _CODES = {
     errors.EXIT_INTERRUPTED: _STOPPED,
 }
 #: What an fstab line cannot say: how to report, and what is not a mount.
-_NOT_OPTIONS = ("help", "json", "dry-run", "print", "options")
+_NOT_OPTIONS = ("help", "json", "dry-run", "print", "options", "replace", "lazy")
+#: Options whose value can be left out.
+_OPTIONAL = ("tmpfs",)
 
 
 @click.command("mount.layerctl", context_settings={"help_option_names": ["-h", "--help"]})
@@ -61,7 +63,7 @@ def command(
 ) -> int:
     """Mount layers on TARGET, for mount(8); see layerctl mount for what OPTIONS can contain."""
     del no_mtab  # there is no /etc/mtab to write any more
-    words = arguments(",".join(options), _flags(), sloppy=sloppy)
+    words = arguments(",".join(options), flags(), sloppy=sloppy)
     kind = (fstype or "").partition(".")[2]
     line = ["mount", *(["--type", kind] if kind else []), *words]
     if fake:
@@ -78,10 +80,13 @@ def command(
     return _CODES.get(code, _FAILURE)
 
 
-def _flags() -> dict[str, bool]:
-    """Return the names of the options of `layerctl mount`, each with whether it takes a value."""
+def flags() -> dict[str, bool | None]:
+    """Return the names of the options of `layerctl mount`, each with whether it takes a value.
+
+    None means that it can do without.
+    """
     return {
-        name.removeprefix("--"): not one.is_flag
+        name[2:]: None if name[2:] in _OPTIONAL else not one.is_flag
         for one in mount.command.params
         if isinstance(one, click.Option)
         for name in one.opts

@@ -42,13 +42,13 @@ def _escaped(path: str) -> str:
     return backslash_escape(path, "\\,")
 
 
-def arguments(options: str, flags: Mapping[str, bool], *, sloppy: bool = False) -> list[str]:
+def arguments(options: str, flags: Mapping[str, bool | None], *, sloppy: bool = False) -> list[str]:
     """Return the arguments of `layerctl mount` for a string of options, in the same order.
 
-    `flags` are the names of its options, each with whether it takes a value. A name that is also
-    one of the kernel's is the kernel's. `sloppy` drops words that nothing knows (mount -s). At a
-    remount, fstab repeats all options, and only those of the kernel count. Raises RequestError for
-    a missing or superfluous value.
+    `flags` are the names of its options, each with whether it takes a value (None: perhaps). A
+    name that is also one of the kernel's is the kernel's. `sloppy` drops words that nothing knows
+    (mount -s). At a remount, fstab repeats all options, and only those of the kernel count. Raises
+    RequestError for a missing or superfluous value.
     """
     words = split_options(options, escapes=True)
     remount = "remount" in words
@@ -76,7 +76,7 @@ def _options(plain: list[str]) -> Iterator[str]:
         yield from ("-o", ",".join(plain))
 
 
-def _flag(name: str, value: str | None, *, takes: bool) -> Iterator[str]:
+def _flag(name: str, value: str | None, *, takes: bool | None) -> Iterator[str]:
     if takes is (value is None):
         raise RequestError(
             "bad-option-value",
