@@ -82,6 +82,8 @@ class _Directory:
         self._identity = status.st_dev, status.st_ino
         self._path = layers.real_path(fd)
         self._place = _place(fd, self._path, table)
+        #: What is known of a path: many mounts share layers, and namespaces have the same mounts.
+        self._known: dict[str, bool] = {}
 
     def is_meant(self, name: _Name, tables: Sequence[_Table]) -> bool:
         """Tell whether a layer's name may lead to this directory, or to one around or in it."""
@@ -92,6 +94,12 @@ class _Directory:
         if name.path.startswith("/proc/self/"):  # a descriptor of the process that mounted it
             return self._is_within(name.table)
         path = os.path.normpath(name.path)
+        if path not in self._known:
+            self._known[path] = self._may_be(path, tables)
+        return self._known[path]
+
+    def _may_be(self, path: str, tables: Sequence[_Table]) -> bool:
+        """Tell whether a path leads here, or around or into this, in any namespace."""
         for table in tables:
             with contextlib.suppress(OSError):
                 status = os.stat(table.root + path)
