@@ -510,6 +510,28 @@ ERRORS: dict[str, ErrorKind] = {
             "Shift the owners with --map, or choose another directory.",
         ),
         ErrorKind(
+            "digest-mismatch",
+            EXIT_REFUSED,
+            "A part of an image does not have the bytes that its digest says",
+            "The image was damaged or changed.",
+            "Fetch or write it again.",
+        ),
+        ErrorKind(
+            "no-such-image",
+            EXIT_USAGE,
+            "An archive does not have the image, or has several",
+            "An archive of docker save, or an OCI layout, can have several images.",
+            "Name one of them with --ref.",
+        ),
+        ErrorKind(
+            "no-image",
+            EXIT_NOT_FOUND,
+            "There is no image of this name",
+            "A directory must be an OCI layout, and with --ref a file must be an archive of one "
+            "or of docker save.",
+            "Name a layer archive, an OCI layout, or what docker save wrote.",
+        ),
+        ErrorKind(
             "owner-unmapped",
             EXIT_REFUSED,
             "An archive has files of an owner that --map does not map",

@@ -148,8 +148,18 @@ def remove_tree(name: str, dir_fd: int) -> None:
     changing.rmdir(name, dir_fd)
 
 
-def now_on(fd: int) -> int:
-    """Return the time of the filesystem of an open directory, in nanoseconds, as it sets it."""
+def next_time_on(fd: int) -> int:
+    """Wait until the filesystem of an open directory sets a new time; return it, in nanoseconds.
+
+    All that is there has older times, since the clock of files ticks every few milliseconds.
+    """
+    first = now = _time_on(fd)
+    while now == first:
+        now = _time_on(fd)
+    return now
+
+
+def _time_on(fd: int) -> int:
     name = f".layerctl-{os.urandom(8).hex()}"
     changing.mkdir(name, fd)
     try:

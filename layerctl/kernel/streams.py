@@ -8,14 +8,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib
+import itertools
 import os
 import queue
 import shutil
 import subprocess
+import tempfile
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from layerctl.errors import RefusedError
 
@@ -312,3 +314,63 @@ def write(fd: int, piece: bytes) -> None:
 def open_archive(path: str) -> int:
     """Open a file to be read to its end. Raises OSError."""
     return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
+
+
+def read_and_close(fd: int) -> Iterator[bytes]:
+    """Yield what can be read from a descriptor, and close it."""
+    try:
+        yield from read(fd)
+    finally:
+        os.close(fd)
+
+
+def part_of(fd: int, start: int, size: int) -> Iterator[bytes]:
+    """Yield a part of an open file. Raises OSError."""
+    while size > 0:
+        piece = os.pread(fd, min(size, PIECE), start)
+        if not piece:
+            return
+        yield piece
+        start += len(piece)
+        size -= len(piece)
+
+
+def file_of(fd: int) -> BinaryIO:
+    """Return a file object of a descriptor, which stays open."""
+    os.lseek(fd, 0, os.SEEK_SET)
+    return open(fd, "rb", closefd=False)
+
+
+def spooled(pieces: Iterable[bytes]) -> BinaryIO:
+    """Return a temporary file without a name that has all pieces."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+    try:
+        for piece in pieces:
+            file.write(piece)
+        file.flush()
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def first_block(pieces: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
+    """Return the first bytes of an archive, uncompressed, and all of its pieces again."""
+    kept: list[bytes] = []
+
+    def keeping() -> Iterator[bytes]:
+        for piece in pieces:
+            kept.append(piece)
+            yield piece
+
+    start, source = b"", keeping()
+    first = next(source, b"")
+    with contextlib.suppress(CompressedError, RefusedError):
+        for piece in decompressed(_chained(first, source), compression_of(first)):
+            start += piece
+            if len(start) >= _START:
+                break
+    return start[:_START], itertools.chain(kept, pieces)
+
+
+_START = 16 << 10

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from layerctl.codecs.escape import printable
 from layerctl.kernel.streams import Digests
@@ -43,18 +43,23 @@ def packed_lines(archive: Archive) -> Iterator[str]:
     yield f"{archive.entries:,} entries, {size_of(digests.size)}"
 
 
-def unpacked_document(unpacked: Unpacked) -> Document:
-    """Return what was unpacked."""
-    return {
-        **path_fields("path", unpacked.path),
-        **_digests(unpacked.digests),
-        "entries": unpacked.entries,
-        "notes": list(unpacked.notes),
-    }
+def unpacked_document(path: str, layers: Sequence[Unpacked], *, is_image: bool) -> Document:
+    """Return what was unpacked: the layers are those of an image, or the only one."""
+    rows = [
+        {
+            **path_fields("path", layer.path),
+            **_digests(layer.digests),
+            "entries": layer.entries,
+            "notes": list(layer.notes),
+        }
+        for layer in layers
+    ]
+    return {**path_fields("path", path), "is_image": is_image, "layers": rows}
 
 
-def unpacked_lines(unpacked: Unpacked) -> Iterator[str]:
+def unpacked_lines(layers: Sequence[Unpacked]) -> Iterator[str]:
     """Yield what was unpacked, for people."""
-    yield f"diff id  {unpacked.digests.diff}"
-    yield f"digest   {unpacked.digests.blob}"
-    yield f"{unpacked.entries:,} entries in {printable(unpacked.path)}"
+    for layer in layers:
+        yield f"diff id  {layer.digests.diff}"
+        yield f"digest   {layer.digests.blob}"
+        yield f"{layer.entries:,} entries in {printable(layer.path)}"

@@ -751,9 +751,17 @@ PACKED = Single(
 UNPACKED = Single(
     (
         path("PATH", "the directory"),
-        *_DIGESTS,
-        number("ENTRIES", "number of entries"),
-        _NOTES,
+        flag("IS_IMAGE", "whether it has the layers of an image, each in a directory of its own"),
+        objects(
+            "LAYERS",
+            "the layers, the topmost first",
+            (
+                path("PATH", "the directory of the layer"),
+                *_DIGESTS,
+                number("ENTRIES", "number of entries"),
+                _NOTES,
+            ),
+        ),
     )
 )
 

@@ -1,39 +1,149 @@
-"""OCI layer archives into directories: layers, or plain trees."""
+"""OCI layer archives and images into directories: layers, or plain trees."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from typing import NamedTuple
 
+from layerctl.codecs.request import Request
 from layerctl.errors import NotFoundError, RefusedError
-from layerctl.kernel import beneath, changing, filling, layers, streams
+from layerctl.inspecting.opening import opened
+from layerctl.kernel import beneath, changing, filling, layers, paths, streams
 from layerctl.kernel.facts import common
 from layerctl.kernel.paths import absolute
 from layerctl.kernel.process import close
 from layerctl.kernel.streams import Source
-from layerctl.model import Extent, IdMap
+from layerctl.model import Extent, IdMap, Role
 from layerctl.rules.overlay import TRUSTED, USER
+from layerctl.usecases.mount import MountRequest, carry_out, prepare_mount
+from layerctl.usecases.targets import named
+from layerctl.working.archives import images, packing
+from layerctl.working.archives.entries import Writer
+from layerctl.working.archives.images import Files, Layer
 from layerctl.working.archives.members import Members
 from layerctl.working.archives.unpacking import PLAIN, Manner, Unpacked, Unpacker, not_unpacked
-from layerctl.working.opening import open_layer
+from layerctl.working.opening import beside, open_layer
 from layerctl.working.steps import PART
 
+STDIN = "-"
 
-def unpack(
-    pieces: Iterable[bytes], to: str, *, form: str, below: Sequence[str], ids: IdMap | None
-) -> Unpacked:
-    """Unpack a layer archive into a new or empty directory, or onto a plain tree.
 
-    A failure leaves nothing of a new one. Raises LayerctlError and OSError.
+class Wanted(NamedTuple):
+    """How an archive is to be unpacked: `form` as in `unpacking`, the layers below, maps, an image.
+
+    `ref` names one of several images in an archive.
+    """
+
+    form: str
+    below: Sequence[str] = ()
+    ids: IdMap | None = None
+    ref: str | None = None
+
+
+class Result(NamedTuple):
+    """What was unpacked: one layer, or those of an image, the topmost first."""
+
+    layers: tuple[Unpacked, ...]
+    is_image: bool
+
+
+def unpack(name: str, to: str, wanted: Wanted) -> Result:
+    """Unpack a layer archive or an image into a new or empty directory, or onto a plain tree.
+
+    `name` is a file, `-` for standard input, an OCI layout, or what a store calls an image. The
+    layers of an image get directories of their own, named by their numbers. A failure leaves
+    nothing of a new directory. Raises LayerctlError and OSError.
     """
     with ExitStack() as closing:
-        lowers = [open_layer(path, closing) for path in below]
-        existing = form == PLAIN and _holds_something(to)
+        found = _found(name, wanted.ref, closing)
+        lowers = [open_layer(path, closing) for path in wanted.below]
+        existing = wanted.form == PLAIN and _holds_something(to)
         root = (
             open_layer(absolute(to), closing) if existing else closing.enter_context(new_layer(to))
         )
-        return fill(pieces, root, to, manner(form, ids), lowers)
+        how = manner(wanted.form, wanted.ids)
+        if isinstance(found, list):
+            return Result(tuple(_layers(found, root, to, how, lowers)), is_image=True)
+        return Result((fill(found, root, to, how, lowers),), is_image=False)
+
+
+def _layers(
+    found: list[Layer], root: int, to: str, how: Manner, below: list[int]
+) -> list[Unpacked]:
+    """Unpack the layers of an image, from the lowest up; each may refer to those below."""
+    done: list[Unpacked] = []
+    opened: list[int] = []
+    try:
+        for number in range(len(found) - 1, -1, -1):
+            layer, place, into = found[number], to, root
+            if how.form != PLAIN:
+                place = f"{to}/{number}"
+                changing.mkdir(str(number), root)
+                opened.insert(0, into := changing.open_made(str(number), root))
+                changing.set_mode(0o755, into)
+            one = fill(layer.pieces(), into, place, how, [*opened[1:], *below])
+            _demand_digests(one, layer)
+            done.insert(0, one)
+    finally:
+        for fd in opened:
+            close(fd)
+    return done
+
+
+def _demand_digests(one: Unpacked, layer: Layer) -> None:
+    for wanted, found in ((layer.digest, one.digests.blob), (layer.diff, one.digests.diff)):
+        if wanted is not None and wanted != found:
+            raise images.mismatch(wanted)
+
+
+def _found(name: str, ref: str | None, closing: ExitStack) -> list[Layer] | Iterator[bytes]:
+    """Return the layers of an image, or the pieces of a layer archive."""
+    if name != STDIN and paths.is_directory(name):
+        return _of(images.in_directory(open_layer(name, closing)), ref, name)
+    if name != STDIN and not paths.exists(name):
+        return _stored(name, closing)
+    fd = 0 if name == STDIN else streams.open_archive(name)
+    if fd:
+        closing.callback(close, fd)
+    start, pieces = streams.first_block(streams.read(fd))
+    if not images.looks_so(start):
+        if ref is not None:
+            raise _no_image(name)
+        return pieces
+    file = closing.enter_context(streams.spooled(Source(pieces)))
+    found = images.found_in(images.in_archive(file.fileno()), ref)
+    return streams.part_of(file.fileno(), 0, 1 << 62) if found is None else found
+
+
+def _of(files: Files, ref: str | None, name: str) -> list[Layer]:
+    found = images.found_in(files, ref)
+    if found is None:
+        raise _no_image(name)
+    return found
+
+
+def _no_image(name: str) -> NotFoundError:
+    return NotFoundError(
+        "no-image",
+        f"{name} is not an image",
+        why="it has neither index.json and oci-layout, nor a manifest.json as of docker save",
+        hint="name a layer archive, an OCI layout, or what docker save wrote",
+    )
+
+
+def _stored(name: str, closing: ExitStack) -> list[Layer]:
+    """Return the layers of an image or container in a local store, or of a mount."""
+    target = named(name)
+    view = closing.enter_context(opened(target.stack, target.mount))
+
+    def layer(number: int) -> Layer:
+        run = range(number, number + 1)
+        return Layer(lambda: packing.pieces(Writer(view, run, None), run), None, None)
+
+    count = sum(one.role is not Role.DATA for one in target.stack.layers)
+    return [layer(number) for number in range(count)]
 
 
 def fill(pieces: Iterable[bytes], root: int, path: str, how: Manner, below: list[int]) -> Unpacked:
@@ -132,19 +242,16 @@ def _not_empty(path: str) -> RefusedError:
     )
 
 
-@contextmanager
-def archive(path: str) -> Iterator[Iterable[bytes]]:
-    """Yield the bytes of a file, or of standard input (`-`). Raises NotFoundError."""
-    if path == "-":
-        yield streams.read(0)
-        return
-    try:
-        fd = streams.open_archive(path)
-    except OSError as error:
-        raise NotFoundError(
-            "target-missing", f"{path} cannot be read: {error.strerror}", hint="name an archive"
-        ) from None
-    try:
-        yield streams.read(fd)
-    finally:
-        close(fd)
+def mount_unpacked(result: Result, below: Sequence[str], target: str) -> None:
+    """Mount the layers read-only on `target`. Raises LayerctlError."""
+    lowers = [*(layer.path for layer in result.layers), *below]
+    with ExitStack() as closing:
+        if len(lowers) == 1:  # an overlay needs two
+            root = open_layer(absolute(lowers[0]), closing)
+            around, name = beside(root, "", closing)
+            empty = f"{name}.empty"
+            with suppress(FileExistsError):
+                changing.mkdir(empty, around.fd)
+            lowers.append(around.inside(empty))
+        asked = MountRequest(Request(lowers=tuple(lowers), read_only=True), None, target)
+        carry_out(prepare_mount(asked), None, lambda *_: None)

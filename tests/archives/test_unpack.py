@@ -3,56 +3,20 @@
 from __future__ import annotations
 
 import gzip
-import io
 import os
-import stat
 import subprocess
 import tarfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from layerctl.kernel import syscalls
+from tests.archives.support import CHR, DIR, LINK, SYM, entry, tree, written
 from tests.support import first_seed, in_namespace, layerctl, layerctl_json
 from tests.support.everything import make_everything
 from tests.support.stacks import Case
 from tests.support.trees import differences, look, shown
 from tests.support.working import build
-
-
-def entry(name: str, kind: bytes = tarfile.REGTYPE, text: bytes = b"", **more: Any) -> Any:
-    info = tarfile.TarInfo(name)
-    info.type, info.size, info.mode = kind, len(text), 0o755
-    for key, value in more.items():
-        setattr(info, key, value)
-    return info, text
-
-
-def written(path: Path, *entries: Any) -> Path:
-    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
-        for info, text in entries:
-            archive.addfile(info, io.BytesIO(text))
-    return path
-
-
-DIR, LINK, SYM = tarfile.DIRTYPE, tarfile.LNKTYPE, tarfile.SYMTYPE
-CHR = tarfile.CHRTYPE
-
-
-def tree(path: Path) -> dict[str, str]:
-    """Return what is below a directory: a letter of its type, and for whiteouts and opaque ones."""
-    found = {}
-    for one in sorted(path.rglob("*")):
-        status = one.lstat()
-        letter = stat.filemode(status.st_mode)[0]
-        if stat.S_ISCHR(status.st_mode) and not status.st_rdev:
-            letter = "w"
-        if "trusted.overlay.opaque" in os.listxattr(one, follow_symlinks=False):
-            letter = "o"
-        found[str(one.relative_to(path))] = letter
-    return found
-
 
 #: What of an archive becomes which layer, whatever the order of its entries.
 LAYERS = {
@@ -293,5 +257,5 @@ def test_random_layers(*, user: bool) -> None:
 def test_as_aufs_and_json(lab: Path) -> None:
     path = written(lab / "a.tar", entry("d/.wh..wh..opq"), entry(".wh.x"), entry("d/f"))
     document = layerctl_json("unpack", "--as", "aufs", path, "out")
-    assert document["entries"] == 3
+    assert [layer["entries"] for layer in document["layers"]] == [3]
     assert tree(lab / "out") == {".wh.x": "-", "d": "d", "d/.wh..wh..opq": "-", "d/f": "-"}

@@ -72,7 +72,7 @@ class Unpacker:
         self._manner = manner
         self._below = below
         self._frames = [_Frame("", os.dup(root), opaque=False)]
-        self._since = filling.now_on(root) if manner.form == PLAIN else 0
+        self._since = filling.next_time_on(root) if manner.form == PLAIN else 0
         self._notes: dict[str, None] = {}
         self._more = 0
         self.entries = 0
