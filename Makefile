@@ -88,6 +88,7 @@ SECONDS ?= 60
 fuzz: $(DEV)  ## compare the resolver with the kernel, and work on layers, for SECONDS (60) each
 	@$(BIN)/python -m tools.fuzz.stacks --seconds $(SECONDS)
 	@$(BIN)/python -m tools.fuzz.working --seconds $(SECONDS)
+	@$(BIN)/python -m tools.fuzz.running --seconds $(SECONDS)
 
 .PHONY: inject
 inject: $(DEV) $(SYSTEM)  ## make every call fail, of all commands or COMMANDS, and kill work on layers (as root, hours)
