@@ -94,9 +94,13 @@ def _kept(case: Case, work: Callable[[Case], Case]) -> list[str]:
     try:
         other = work(case)
     except LayerctlError as error:
-        # Copies have the origins of what they were copied from, which is elsewhere.
-        return [] if error.id == "layers-ambiguous" else [f"refused: {error.id}"]
+        return [] if error.id in _PASSING else [f"refused: {error.id}"]
     return list(differences(before, shown(other)))
+
+
+#: Why copies may be refused: they have the origins of what they were copied from, and a mount of
+#: another program on this machine may have a name that could lead anywhere.
+_PASSING = frozenset({"layers-ambiguous", "layer-in-use"})
 
 
 def shim(directory: Path, found: Path) -> None:
