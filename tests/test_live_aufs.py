@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from layerctl.cli.main import main
+from layerctl.errors import LayerctlError
 from layerctl.kernel import mounts, syscalls
+from layerctl.model import Stack
 from layerctl.rules.flags import mount2_flags
+from layerctl.usecases import working
+from tests.support import first_seed, in_namespace
+from tests.support.branches import build_branches
+from tests.support.killing import every_change
+from tests.support.stacks import Case, make_case
+from tests.support.trees import Shown, differences, look, shown
 
 
 def run(capfd: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> tuple[str, str]:
@@ -264,3 +276,92 @@ def test_what_aufs_would_take_and_change_is_refused(
     make(lab, "l1", "l2", "m")
     run(capfd, "mount", "-t", "aufs", "-o", options, "none", "m", code=code)
     assert not [one for one in mounts.entries() if one.fstype == "aufs"]
+
+
+def trim(stack: Stack) -> None:
+    with working.trimming(stack, ignore_times=False) as steps:
+        list(working.do(steps))
+
+
+def commit(stack: Stack) -> None:
+    with working.committing(stack, range(1)) as steps:
+        list(working.do(steps))
+
+
+def flagless(found: dict[str, Shown]) -> dict[str, Shown]:
+    """Leave out the flags of chattr(1): aufs has no ioctl for them on directories.
+
+    The time of the root goes as well, since a mount creates aufs's own files in it.
+    """
+    for one in found.values():
+        one.flags = 0
+    found[""].modified = 0
+    return found
+
+
+def seen(case: Case) -> dict[str, Shown]:
+    """Return what aufs shows; without a xino it has other inode numbers for names of one file."""
+    found = flagless(shown(case))
+    for one in found.values():
+        one.names = frozenset()
+        one.attributes = tuple(pair for pair in one.attributes if "layerctl" not in pair[0])
+    return found
+
+
+def kept_on_random_branches(lab: Path, work: Callable[[Stack], None]) -> list[str]:
+    """Work on random branches; return what aufs shows otherwise afterwards, or between."""
+    found: list[str] = []
+    changes = 0
+    for seed in range(first_seed(), first_seed() + 8):
+        case = build_branches(seed, f"{lab}/case")
+        before = seen(case)
+
+        def look_again(number: int, done: bool) -> None:
+            if done and number % 7 == 3:
+                found.extend(differences(before, seen(case), between=True))  # noqa: B023 - at once
+
+        with every_change(look_again) as calls, suppress(LayerctlError):
+            work(case.stack)
+        changes += len(calls)
+        found += [f"seed {seed}: {line}" for line in differences(before, seen(case))]
+        shutil.rmtree(lab / "case")
+    return found if changes > 20 else ["nothing was changed"]
+
+
+@pytest.mark.parametrize("work", [trim, commit])
+def test_aufs_shows_the_same_of_branches_that_were_worked_on(work: Callable[..., None]) -> None:
+    assert in_namespace(partial(kept_on_random_branches, work=work), fs="ext4") == []
+
+
+@pytest.mark.namespace
+@pytest.mark.parametrize("form", ["overlay", "fuse-overlayfs"])
+def test_branches_that_aufs_wrote_are_converted(
+    lab: Path, capfd: pytest.CaptureFixture[str], form: str
+) -> None:
+    make(lab, "l1", "l2/d/sub", "l2/e", "m", "o")
+    for name in ("gone", "kept", "d/gone", "d/sub/x", "e/old"):
+        (lab / "l2" / name).write_text("below")
+    os.link(lab / "l2/kept", lab / "l2/link")
+    run(capfd, "mount", "-b", "l1", "-b", "l2", "m")
+    for name in ("gone", "d/gone", "d/sub/x", "e/old"):
+        (lab / "m" / name).unlink()
+    (lab / "m/e").rmdir()
+    (lab / "m/e").mkdir()
+    (lab / "m/e/new").write_text("new")
+    with (lab / "m/link").open("a") as file:
+        file.write(" and above")
+    before = flagless(look(str(lab / "m")))
+    run(capfd, "umount", "m")
+    assert (lab / "l1/.wh..wh.plnk").is_dir()
+    run(capfd, "convert", "l1", "--to", form)
+    run(capfd, "convert", "l2", "--to", form)
+    assert not [path for path in (lab / "l1").rglob(".wh..wh.*") if path.name != ".wh..wh..opq"]
+    case = make_case(str(lab), [f"{lab}/l2"], upper=f"{lab}/l1")
+    (lab / "w").mkdir()
+    run(capfd, "convert", "l1", "--to", "overlay")
+    assert list(differences(before, flagless(shown(case)))) == []
+    run(capfd, "convert", "l1", "--to", "aufs")
+    run(capfd, "mount", "-b", "l1", "-b", "l2", "m")
+    assert list(differences(before, flagless(look(str(lab / "m"))))) == []
+    assert (lab / "l1/.wh.gone").stat().st_ino == (lab / "l1/.wh..wh.aufs").stat().st_ino
+    run(capfd, "umount", "m")

@@ -2,13 +2,40 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import random
+import shutil
 import stat
 
 from layerctl.inspecting.opening import Opened, opened
 from layerctl.inspecting.resolvers.tree import MergedDir
 from layerctl.model import Stack
+from tests.support.aufs_stacks import build_aufs
+from tests.support.stacks import Case
 from tests.support.trees import Shown, look_at
+from tests.support.working import enrich
+
+
+def build_branches(seed: int, where: str, *, links: int = 2) -> Case:
+    """Build random branches that show no error, with copies of lower files in the topmost.
+
+    The whiteouts of the next branch count, mostly; `links` files have two names.
+    """
+    rng = random.Random(seed)
+    while True:
+        case = build_aufs(rng, where)
+        above, *below = case.stack.layers
+        if below:
+            if rng.random() < 0.8:
+                below[0] = below[0]._replace(permission="ro+wh")
+            case.stack = case.stack._replace(layers=(above, *below))
+            words = ":".join(f"{layer.path}={layer.permission}" for layer in case.stack.layers)
+            case.data = f"br={words},noxino"
+            enrich(rng, case, links=links)
+            if not any(one.error == errno.EIO for one in resolved(case.stack).values()):
+                return case
+        shutil.rmtree(where)
 
 
 def resolved(stack: Stack) -> dict[str, Shown]:

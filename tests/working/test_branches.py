@@ -22,12 +22,10 @@ from layerctl.usecases import working
 from layerctl.working.aufs import commit
 from layerctl.working.sites import Wish
 from tests.support import first_seed, in_namespace, layerctl
-from tests.support.aufs_stacks import build_aufs
-from tests.support.branches import resolved
+from tests.support.branches import build_branches, resolved
 from tests.support.killing import StoppedWorkError, every_change
 from tests.support.stacks import Case
 from tests.support.trees import Shown, differences, look
-from tests.support.working import enrich
 
 Work = Callable[[Stack], None]
 
@@ -55,25 +53,6 @@ class _FullError(OSError):
     """The filesystem is full, as a test says."""
 
 
-def build(seed: int, where: str, work: Work) -> Case:
-    """Build random branches that show no error, with copies of lower files in the topmost.
-
-    The whiteouts of the next branch count, mostly, and where files are copied they have one name.
-    """
-    rng = random.Random(seed)
-    while True:
-        case = build_aufs(rng, where)
-        above, *below = case.stack.layers
-        if below:
-            if rng.random() < 0.8:
-                below[0] = below[0]._replace(permission="ro+wh")
-            case.stack = case.stack._replace(layers=(above, *below))
-            enrich(rng, case, links=0 if work is commit_by_copy else 2)
-            if not any(one.error == errno.EIO for one in resolved(case.stack).values()):
-                return case
-        shutil.rmtree(where)
-
-
 def apart(before: dict[str, Shown], stack: Stack, *, between: bool = False) -> list[str]:
     """Return how the merged tree differs; names of one file may be apart between two steps."""
     found = differences(before, resolved(stack), between=between)
@@ -82,7 +61,7 @@ def apart(before: dict[str, Shown], stack: Stack, *, between: bool = False) -> l
 
 def view_of_one(seed: int, where: str, work: Work) -> tuple[list[str], int]:
     """Work on a random stack; return what is wrong at any step, and how many steps there were."""
-    case = build(seed, where, work)
+    case = build_branches(seed, where, links=0 if work is commit_by_copy else 2)
     before = resolved(case.stack)
     found: list[str] = []
     answer = ""
@@ -110,7 +89,7 @@ def view_of_one(seed: int, where: str, work: Work) -> tuple[list[str], int]:
 
 def killed(seed: int, where: str, work: Work) -> tuple[list[str], int]:
     """Stop the work at some changes, or fail there; a second run ends as an undisturbed one."""
-    case = build(seed, where, work)
+    case = build_branches(seed, where, links=0 if work is commit_by_copy else 2)
     with every_change(lambda *_: None) as calls, suppress(LayerctlError):
         work(case.stack)
     whole = plain(case)
@@ -119,7 +98,7 @@ def killed(seed: int, where: str, work: Work) -> tuple[list[str], int]:
     found: list[str] = []
     for number in sorted(rng.sample(range(len(calls)), min(5, len(calls)))):
         how = rng.choice(["before", "after", "error"])
-        case = build(seed, where, work)
+        case = build_branches(seed, where, links=0 if work is commit_by_copy else 2)
         before = resolved(case.stack)
 
         def stop(at: int, done: bool, number: int = number, how: str = how) -> None:
@@ -283,7 +262,7 @@ def test_the_script_does_the_same(lab: Path, command: str) -> None:
 
 def squashed(seed: int, where: str, work: Work) -> tuple[list[str], int]:
     """Make one branch of the topmost ones; return what differs with it in their place."""
-    case = build(seed, where, work)
+    case = build_branches(seed, where, links=0 if work is commit_by_copy else 2)
     before, whole = resolved(case.stack), plain(case)
     branches_ = case.stack.layers
     count = random.Random(seed).randint(2, len(branches_))
