@@ -17,7 +17,7 @@ from pathlib import Path
 
 import layerctl
 from tests.support import in_namespace
-from tools.bench import doctor, inspect, running, start, stores, working
+from tools.bench import archives, doctor, inspect, running, start, stores, working
 from tools.bench.ratio import measure
 
 
@@ -25,7 +25,7 @@ def _bench(lab: Path) -> bool:
     good = True
     # As an installation does; otherwise every run compiles again if bytecode is not written
     compileall.compile_dir(Path(layerctl.__file__).parent, quiet=1)
-    for module in (doctor, inspect, running, start, stores, working):
+    for module in (archives, doctor, inspect, running, start, stores, working):
         directory = lab / module.__name__
         directory.mkdir()
         os.chdir(directory)
