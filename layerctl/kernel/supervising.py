@@ -74,6 +74,7 @@ class Session:
         self._stays = job.keep_processes
         self._pid = self._init = 0
         self._raw = b""
+        self._early: list[tuple[Any, ...]] = []
         self.built_fd = -1
         self.started = 0
         self.looks: dict[int, str] = {}
@@ -132,7 +133,7 @@ class Session:
     def _wait(self, wanted: str) -> tuple[Any, ...]:
         """Take signals and messages until the wanted one comes."""
         while True:
-            for kind, *rest in self._messages():
+            for kind, *rest in self._arrived():
                 if kind == "failed":
                     raise FailedError(*rest)
                 if kind == "init":
@@ -148,6 +149,17 @@ class Session:
             if taken.si_code <= 0 and self._init:  # from a process, not from the terminal
                 with suppress(ProcessLookupError):
                     os.kill(self._init, taken.si_signo)
+
+    def _arrived(self) -> list[tuple[Any, ...]]:
+        """Return new messages, but none before it is known which process the init is.
+
+        The init and the process that starts it send theirs in any order.
+        """
+        self._early += self._messages()
+        if not self._init and not any(one[0] in ("init", "failed") for one in self._early):
+            return []
+        found, self._early = sorted(self._early, key=lambda one: one[0] != "init"), []
+        return found
 
     def _messages(self) -> list[tuple[Any, ...]]:
         ended = False
