@@ -62,8 +62,11 @@ def planned_mount(request: Request, target: str | None, *, probe: bool) -> Repor
         return _plan(stack, where, probe=probe)
     from layerctl.usecases.holding import held  # few mounts hold more than directories
 
-    with held(MountRequest(request, None, "/"), None, apart=True) as asked:
-        stack = renamed(stack, lambda path: asked.places.get(path, path))
+    try:
+        with held(MountRequest(request, None, "/"), None, apart=True) as asked:
+            attached = renamed(stack, lambda path: asked.places.get(path, path))
+            return _plan(attached, where, probe=probe)
+    except (NotFoundError, RefusedError):  # no image: the checks tell what it is
         return _plan(stack, where, probe=probe)
 
 

@@ -26,8 +26,8 @@ CAUSES = table(
         "layer-not-a-directory",
         _F,
         "A layer is not a directory",
-        "A layer is a directory in a mounted filesystem. An image file or a block device must be "
-        "mounted first; the layer is then its mount point.",
+        "A layer is a directory in a mounted filesystem. layerctl mount attaches images that are "
+        "lower layers; for other programs an image or a block device must be mounted first.",
         "Name a directory; if it is an image, mount it first and name its mount point.",
         ("mount -o loop,ro {path} MOUNTPOINT",),
         ("stat -L {path}",),
