@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Generator
 from pathlib import Path
@@ -58,11 +59,21 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     return True
 
 
+#: A run has an overlay over everything, so that no layer is unused as long as it lasts.
+_COVERING = ("test_run", "look-before-you-keep", "test_every_example", "test_startup")
+
+
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_call() -> Generator[None, object, object]:
-    """Skip what an ordinary user may not do, with the reason; as root it is a failure."""
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Let what covers every layer run alone; skip what an ordinary user may not do, and say why.
+
+    As root that is a failure.
+    """
+    alone = any(word in item.nodeid for word in _COVERING)
     try:
-        return (yield)
+        with Path(__file__).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+            return (yield)
     except NoNamespaceError as error:
         if os.geteuid() == 0:
             raise
