@@ -35,6 +35,7 @@ def _check(kind: type[Engine], lab: Path) -> str:
         checks.changes(engine)
         checks.sizes(reported)
         checks.mounts(engine)
+        checks.archives(engine)
     checks.stacks(reported)
     disk = lab / "disk"
     engine.evidence(disk)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
 import tarfile
@@ -101,6 +102,30 @@ def mounts(engine: Engine) -> None:
                 assert (look / "etc/motd").read_text() == "container\n"
         finally:
             run("umount", look)
+
+
+def archives(engine: Engine) -> None:
+    """Compare what the engine saves with what is in its store; let it load what was packed."""
+    saved, stored = engine.lab / "saved", engine.lab / "stored"
+    layerctl("unpack", engine.save(), saved)
+    layerctl("unpack", f"image:{IMAGE}", stored)
+    assert _files(saved) == _files(stored), (_files(saved), _files(stored))
+    if not engine.tells:  # ctr makes no image of an archive of files
+        return
+    packed, again = engine.open_to_all("packed.tar"), engine.lab / "again"
+    layerctl("pack", "--merged", f"image:{IMAGE}", "-o", packed)
+    engine.take(packed, "layerctl-packed:1")
+    layerctl("unpack", "image:layerctl-packed:1", again)
+    assert {path.partition("/")[2] for path in _files(again)} == FILES, _files(again)
+
+
+def _files(tree: Path) -> dict[str, tuple[str, int]]:
+    """Return the type and size of what is no directory below one."""
+    return {
+        str(one.relative_to(tree)): (stat.filemode(one.lstat().st_mode)[0], one.lstat().st_size)
+        for one in tree.rglob("*")
+        if one.is_symlink() or not one.is_dir()
+    }
 
 
 def lists(engine: Engine) -> None:

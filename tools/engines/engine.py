@@ -166,14 +166,30 @@ class Engine:
         """Return the lines in which the engine tells what a container changed."""
         return set(run(*self.cli, "diff", name).splitlines())
 
+    @staticmethod
+    def open_to_all(name: str) -> Path:
+        """Return a path in a directory that every user may write to."""
+        directory = Path("/var/lib/exported")
+        directory.mkdir(exist_ok=True)
+        directory.chmod(0o1777)
+        return directory / name
+
     def export(self, name: str) -> Path:
         """Return an archive of what a container shows."""
-        open_to_all = Path("/var/lib/exported")
-        open_to_all.mkdir()
-        open_to_all.chmod(0o1777)
-        archive = open_to_all / "archive.tar"
+        archive = self.open_to_all("archive.tar")
         run(*self.cli, "export", "-o", archive, name)
         return archive
+
+    def save(self) -> Path:
+        """Return an archive of the image."""
+        archive = self.open_to_all("saved.tar")
+        run(*self.cli, "save", "-o", archive, IMAGE)
+        return archive
+
+    def take(self, archive: Path, name: str) -> None:
+        """Make an image of one layer of an archive of its files."""
+        archive.chmod(0o644)
+        run(*self.cli, "import", archive, name)
 
     def evidence(self, disk: Path) -> None:
         """Copy its store to what stands for a disk of another machine."""

@@ -193,6 +193,12 @@ class Containerd(Engine):
         for name in NAMES:
             run(*self.cli, "task", "rm", "-f", name, check=False)
 
+    def save(self) -> Path:
+        """Return an archive of the image."""
+        archive = self.open_to_all("saved.tar")
+        run(*self.cli, "images", "export", archive, f"docker.io/library/{IMAGE}")
+        return archive
+
     def reported(self) -> Iterator[Reported]:
         """Yield what the engine has: containers, the image, and its layers."""
         for name in NAMES:
