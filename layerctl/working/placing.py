@@ -182,6 +182,8 @@ class Placer:
     def _move(self, source: Folder, target: Folder, name: str) -> Step:
         def run() -> None:
             changing.rename(name, source.fd, name, target.fd)
+            if layers.status(name, source.fd) is not None:  # two names of one file: both stay
+                changing.unlink(name, source.fd)
 
         words = ("mv", "-T", "--", source.inside(name), target.inside(name))
         return source.step(Verb.MOVE, name, f"to {target.path}", run, words)

@@ -410,3 +410,16 @@ def test_a_script_does_the_same(lab: Path, *, elsewhere: bool) -> None:
     subprocess.run(["sh"], input=script, text=True, check=True)
     assert os.listdir(lab / "u") == []
     assert list(differences(before, shown(case))) == []
+
+
+@pytest.mark.namespace
+def test_one_file_in_both_layers_leaves_the_upper_one(lab: Path) -> None:
+    case = layers(lab, lowers=2)
+    (lab / "u/file").write_text("x")
+    os.link(lab / "u/file", lab / "l0/file")
+    for name in ("l1/gone", "l1/file"):
+        (lab / name).write_text("y")
+    os.mknod(lab / "u/gone", stat.S_IFCHR, 0)
+    os.link(lab / "u/gone", lab / "l0/gone")
+    kept(case)
+    assert sorted(os.listdir(lab / "l0")) == ["file", "gone"]

@@ -252,10 +252,15 @@ class Unpacker:
     # Files
 
     def _file(self, frame: _Frame, name: str, member: Member, members: Members) -> None:
-        self._make_room(frame, name)
-        look = self._look(member, frame)
-        pieces = members.placed(member)
-        self._lacking(member, filling.file(name, frame.fd, pieces, member.size, look))
+        if self._manner.form == AUFS:
+            self._unhide(frame, name)
+        look, pieces = self._look(member, frame), members.placed(member)
+        try:
+            missing = filling.file(name, frame.fd, pieces, member.size, look)
+        except FileExistsError:  # before anything is read
+            filling.remove_tree(name, frame.fd)
+            missing = filling.file(name, frame.fd, pieces, member.size, look)
+        self._lacking(member, missing)
 
     def _make_room(self, frame: _Frame, name: str) -> None:
         """Remove what has the name of a new file."""
