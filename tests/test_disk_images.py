@@ -152,8 +152,9 @@ def test_what_a_killed_run_left_is_removed(lab: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "code", "error"),
     [
-        ("junk", 32, "image-unknown"),
-        ("empty", 32, "image-unknown"),
+        ("junk", 32, "layer-not-a-directory"),
+        ("empty", 32, "layer-not-a-directory"),
+        ("disk", 32, "image-unknown"),
         ("disk:3", 3, "no-such-partition"),
         ("junk:1", 3, "no-such-partition"),
         ("broken", 32, "not-attached"),

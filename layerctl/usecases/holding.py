@@ -62,12 +62,14 @@ def _images(asked: MountRequest, closing: ExitStack) -> dict[str, str]:
     for layer in absolute_stack(build(asked.layers)).layers:
         path = layer.path
         if layer.role is not Role.UPPER and path not in found and paths.is_image(path):
-            found[path] = _attach(path, closing)
+            place = _attach(path, closing)
+            if place is not None:  # else the checks tell what it is
+                found[path] = place
     return found
 
 
-def _attach(path: str, closing: ExitStack) -> str:
-    """Mount an image, or a partition of one; return the directory."""
+def _attach(path: str, closing: ExitStack) -> str | None:
+    """Mount an image, or a partition of one; return the directory, None for another file."""
     numbered = None if paths.taken(path) else _PARTITION.fullmatch(path)
     file = path if numbered is None else numbered[1]
     try:
@@ -77,6 +79,8 @@ def _attach(path: str, closing: ExitStack) -> str:
         if numbered is not None:
             span = _partition(fd, file, int(numbered[2]))
         fstype = disk_images.filesystem(fd, span)
+        if fstype is None and numbered is None and not disk_images.partitions(fd):
+            return None
         if fstype is None:
             raise _unknown(path, fd, whole=numbered is None)
         number, device = disk_images.attach(fd, span)
