@@ -28,7 +28,7 @@ from layerctl.errors import (
 from layerctl.kernel import paths
 from layerctl.kernel.facts.gather import gather
 from layerctl.kernel.mounts import Mounted
-from layerctl.model import MountEntry, Stack
+from layerctl.model import MountEntry, Severity, Stack
 from layerctl.mounting import prepare
 from layerctl.mounting.plan import renamed
 from layerctl.rules.releases import release
@@ -50,11 +50,16 @@ if TYPE_CHECKING:
     from layerctl.diagnosing.reading.result import Reading
 
 
+#: The cause of a layer that is an image, for programs that do not attach it.
+_NOT_ATTACHED = "layer-not-a-directory"
+
+
 def planned_mount(request: Request, target: str | None, *, probe: bool) -> Report:
     """Check a requested mount, whichever program mounts it. Raises RequestError.
 
     Therefore only the work directory gets a default. With `probe`, filesystems are probed. Images
-    are attached for it, as `layerctl mount` does, in a mount namespace of this process.
+    are attached for it, as `layerctl mount` does, in a mount namespace of this process; that other
+    programs do not do so is a warning.
     """
     where = None if target is None else paths.absolute(target)
     stack = from_flags(request)
@@ -65,9 +70,16 @@ def planned_mount(request: Request, target: str | None, *, probe: bool) -> Repor
     try:
         with held(MountRequest(request, None, "/"), None, apart=True) as asked:
             attached = renamed(stack, lambda path: asked.places.get(path, path))
-            return _plan(attached, where, probe=probe)
+            report = _plan(attached, where, probe=probe)
     except (NotFoundError, RefusedError):  # no image: the checks tell what it is
         return _plan(stack, where, probe=probe)
+    known = {one.cause for one in report.findings}
+    others = [  # what another program would fail with
+        one._replace(severity=Severity.WARNING)
+        for one in _plan(stack, where, probe=False).findings
+        if one.cause == _NOT_ATTACHED and one.cause not in known
+    ]
+    return report._replace(findings=[*report.findings, *others])
 
 
 def _plan(asked: Stack, where: str | None, *, probe: bool) -> Report:

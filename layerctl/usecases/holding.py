@@ -6,6 +6,7 @@ import errno
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import NamedTuple
 
 from layerctl.codecs.request import build, fstype_of
 from layerctl.errors import (
@@ -39,12 +40,14 @@ def held(asked: MountRequest, tmpfs: str | None, *, apart: bool) -> Iterator[Mou
     if tmpfs is not None:
         _demand_alone(asked, tmpfs)
     with ExitStack() as closing:
-        if apart:
+        images = _images(asked, closing)
+        if apart and (images or tmpfs is not None):
             try:
                 uncover.leave([])
             except OSError as error:
                 raise _unmounted("nothing", error) from None
-        asked = asked._replace(places=_images(asked, closing))
+        places = {path: _attach(path, image, closing) for path, image in images.items()}
+        asked = asked._replace(places=places)
         if tmpfs is None:
             yield asked
             return
@@ -56,37 +59,53 @@ def held(asked: MountRequest, tmpfs: str | None, *, apart: bool) -> Iterator[Mou
         yield asked._replace(layers=layers, own_upper=True)
 
 
-def _images(asked: MountRequest, closing: ExitStack) -> dict[str, str]:
-    """Attach the images among the lower layers; return their directories by their names."""
-    found: dict[str, str] = {}
+class _Image(NamedTuple):
+    """An open file, the part of it that is a filesystem, and the type of that."""
+
+    fd: int
+    span: Span
+    fstype: str
+
+
+def _images(asked: MountRequest, closing: ExitStack) -> dict[str, _Image]:
+    """Return the images among the lower layers by their names; other files are left out."""
+    found: dict[str, _Image] = {}
     for layer in absolute_stack(build(asked.layers)).layers:
         path = layer.path
         if layer.role is not Role.UPPER and path not in found and paths.is_image(path):
-            place = _attach(path, closing)
-            if place is not None:  # else the checks tell what it is
-                found[path] = place
+            image = _recognised(path, closing)
+            if image is not None:  # else the checks tell what it is
+                found[path] = image
     return found
 
 
-def _attach(path: str, closing: ExitStack) -> str | None:
-    """Mount an image, or a partition of one; return the directory, None for another file."""
+def _recognised(path: str, closing: ExitStack) -> _Image | None:
+    """Return the image that a file, or FILE:NUMBER, is; None for another file."""
     numbered = None if paths.taken(path) else _PARTITION.fullmatch(path)
     file = path if numbered is None else numbered[1]
     try:
         fd = disk_images.open_image(file)
-        closing.callback(close, fd)
-        span = disk_images.whole(fd)
-        if numbered is not None:
-            span = _partition(fd, file, int(numbered[2]))
-        fstype = disk_images.filesystem(fd, span)
-        if fstype is None and numbered is None and not disk_images.partitions(fd):
-            return None
-        if fstype is None:
-            raise _unknown(path, fd, whole=numbered is None)
-        number, device = disk_images.attach(fd, span)
+    except OSError as error:
+        raise _unmounted(f"the image {path}", error) from None
+    closing.callback(close, fd)
+    span = disk_images.whole(fd)
+    if numbered is not None:
+        span = _partition(fd, file, int(numbered[2]))
+    fstype = disk_images.filesystem(fd, span)
+    if fstype is not None:
+        return _Image(fd, span, fstype)
+    if numbered is None and not disk_images.partitions(fd):
+        return None
+    raise _unknown(path, fd, whole=numbered is None)
+
+
+def _attach(path: str, image: _Image, closing: ExitStack) -> str:
+    """Mount an image; return the directory."""
+    try:
+        number, device = disk_images.attach(image.fd, image.span)
         closing.callback(close, device)
-        options = disk_images.OPTIONS.get(fstype, "")
-        return own_places.image(number, fstype, options, closing)
+        options = disk_images.OPTIONS.get(image.fstype, "")
+        return own_places.image(number, image.fstype, options, closing)
     except OSError as error:
         raise _unmounted(f"the image {path}", error) from None
 

@@ -120,7 +120,7 @@ def archives(engine: Engine) -> None:
 
 
 def _files(tree: Path) -> dict[str, tuple[str, int]]:
-    """Return the type and size of what is no directory below one."""
+    """Return the type and size of each file below a directory."""
     return {
         str(one.relative_to(tree)): (stat.filemode(one.lstat().st_mode)[0], one.lstat().st_size)
         for one in tree.rglob("*")
