@@ -15,13 +15,13 @@ from contextlib import ExitStack
 from layerctl.inspecting.opening import Opened
 from layerctl.inspecting.resolvers.overlay import Overlay
 from layerctl.inspecting.resolvers.tree import MergedDir, Part
-from layerctl.kernel import changing, layers, mounts
+from layerctl.kernel import layers, mounts
 from layerctl.working import copying, lower, scanning, unfolding
 from layerctl.working.emptying import strip
 from layerctl.working.opening import beside
 from layerctl.working.placing import Placer
 from layerctl.working.replacing import Replacement
-from layerctl.working.steps import Folder, Step, Verb
+from layerctl.working.steps import Folder, Step, sync
 
 
 def steps(view: Opened, top: int) -> Iterator[Step]:
@@ -102,14 +102,16 @@ class _Committer:
                 instead = Replacement(folder, above, name, self._prefix)
                 yield from instead.begin()
                 yield from self._whole(root, folder)
-                yield self._barrier()
+                yield sync(
+                    self._resolver.roots[1], self._paths[1], "before the layer above is emptied"
+                )
                 yield from instead.finish()
         if self._is_upper:
             yield from self._work_anew()
 
     def _whole(self, root: MergedDir, folder: Folder) -> Iterator[Step]:
         yield from self._pair(root, folder)
-        yield self._attributes(folder, self._folder(root.parts[1], 1))
+        yield copying.attributes_step(folder, self._folder(root.parts[1], 1), self._prefix)
 
     def _folder(self, part: Part, layer: int) -> Folder:
         return Folder(part.fd, f"{self._paths[layer]}/{part.path}".rstrip("/"), self._prefix)
@@ -159,24 +161,9 @@ class _Committer:
     def _merge(self, child: MergedDir, folder: Folder, name: str) -> Iterator[Step]:
         inner = self._folder(child.parts[0], 0)
         yield from self._pair(child, inner)
-        yield self._attributes(inner, self._folder(child.parts[1], 1))
+        yield copying.attributes_step(inner, self._folder(child.parts[1], 1), self._prefix)
         if self._same:
             yield folder.rmdir(name, "all that it held is in the lower layer")
-
-    def _attributes(self, source: Folder, target: Folder) -> Step:
-        places = (".", source.fd), (".", target.fd)
-        words = copying.attribute_words(*places, target.path, self._prefix, source.times)
-        return Step(
-            Verb.ATTRIBUTES, target.path, f"as those of {source.path}",
-            lambda: copying.copy_attributes(*places, self._prefix, source.times), words,
-        )  # fmt: skip
-
-    def _barrier(self) -> Step:
-        fd = self._resolver.roots[1]
-        path = self._paths[1]
-        words = (("sync", "-f", "--", path),)
-        return Step(Verb.SYNC, path, "before the layer above is emptied",
-                    lambda: changing.sync(fd), words)  # fmt: skip
 
     def _work_anew(self) -> Iterator[Step]:
         """Yield the steps that remove an index of what the upper layer held."""

@@ -54,6 +54,27 @@ def copy_file(
         os.close(opened)
 
 
+def copy_step(source: Folder, target: Folder, name: str, prefix: str) -> Step:
+    """Return the step that copies what is not a directory from one directory to another."""
+
+    def run() -> None:
+        copy_file((name, source.fd), (name, target.fd), prefix)
+
+    path = target.inside(name)
+    words = ("cp", "-a", "--reflink=auto", "-T", "--", source.inside(name), path)
+    return Step(Verb.COPY, path, f"from {source.path}", run, (words,))
+
+
+def attributes_step(source: Folder, target: Folder, prefix: str) -> Step:
+    """Return the step that gives an open directory the attributes of another one."""
+    places = (".", source.fd), (".", target.fd)
+    words = attribute_words(*places, target.path, prefix, source.times)
+    return Step(
+        Verb.ATTRIBUTES, target.path, f"as those of {source.path}",
+        lambda: copy_attributes(*places, prefix, source.times), words,
+    )  # fmt: skip
+
+
 def another_name(first: str, root: Folder, target: Folder, name: str) -> Step:
     """Return the step that gives a name to the file at `first`, a path below `root`."""
     path = target.inside(name)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 
 from layerctl.kernel import changing, layers
 from layerctl.working.sameness import is_marker
-from layerctl.working.steps import STAMP, Folder, Step, Verb
+from layerctl.working.steps import STAMP, Folder, Step, Verb, unlink
 
 
 def remove_tree(folder: Folder, name: str, why: str, known: int | None = None) -> Iterator[Step]:
@@ -22,7 +22,7 @@ def remove_tree(folder: Folder, name: str, why: str, known: int | None = None) -
             if letter == "d":
                 yield from remove_tree(inner, one, why)
             else:
-                yield _unlink(inner, one, why)
+                yield unlink(inner, one, why)
     finally:
         os.close(fd)
     yield remove_empty(folder, name, why)
@@ -33,12 +33,6 @@ def remove_empty(folder: Folder, name: str, why: str) -> Step:
     path = folder.inside(name)
     return Step(Verb.REMOVE, path, why, lambda: changing.rmdir(name, folder.fd),
                 (("rmdir", "--", path),))  # fmt: skip
-
-
-def _unlink(folder: Folder, name: str, why: str) -> Step:
-    path = folder.inside(name)
-    return Step(Verb.REMOVE, path, why, lambda: changing.unlink(name, folder.fd),
-                (("rm", "-f", "--", path),))  # fmt: skip
 
 
 def strip(folder: Folder, name: str, prefix: str, keep: Collection[str] = ()) -> Iterator[Step]:

@@ -19,7 +19,8 @@ from layerctl.inspecting.resolvers.resolver import Found, Resolver, descend
 from layerctl.inspecting.resolvers.tree import MergedDir
 from layerctl.kernel import changing, layers
 from layerctl.working import copying, lower
-from layerctl.working.emptying import remove_tree
+from layerctl.working.replacing import new_layer
+from layerctl.working.scanning import SEVERAL_LAYERS, indexed
 from layerctl.working.steps import PART, Folder, Later, Step, Verb, Words, own_prefix
 
 
@@ -28,33 +29,20 @@ def steps(view: Opened, run: range, above: Folder, name: str) -> Iterator[Step]:
     overlay = view.resolver
     assert isinstance(overlay, Overlay)  # noqa: S101 - the caller saw to that
     if overlay.origins is not None and overlay.origins.names:
-        raise RefusedError(
-            "layer-indexed",
-            "the upper layer has an index that depends on the lower layer",
-            why="names of one file may lie in several layers",
-            hint="copy the files out through a mount with index=off",
-        )
+        raise indexed(SEVERAL_LAYERS)
     top = overlay if run.start == 0 else overlay.below(run.start)
     yield from made_whole(Flattener(view, top, run, above), run, above, name)
 
 
 def made_whole(flattener: Flattener, run: range, above: Folder, name: str) -> Iterator[Step]:
     """Yield the steps that make the layer `name`, which has another name until it is whole."""
-    part = name + PART
-    if layers.status(part, above.fd) is not None:
-        yield from remove_tree(above, part, "an earlier run was interrupted")
     root = flattener.resolver.root()
     try:
-        yield from flattener.directory(root, above, part, last=len(run) - 1, opaque=False)
+        part = name + PART
+        content = flattener.directory(root, above, part, last=len(run) - 1, opaque=False)
+        yield from new_layer(above, name, content)
     finally:
         root.close()
-
-    def rename() -> None:
-        changing.sync(above.fd)
-        changing.rename(part, above.fd, name, above.fd)
-
-    words = ("mv", "-T", "--", above.inside(part), above.inside(name))
-    yield Step(Verb.MOVE, above.inside(part), f"to {name}, now that it is whole", rename, (words,))
 
 
 class Flattener:

@@ -16,7 +16,7 @@ from layerctl.kernel import changing, layers
 from layerctl.working import copying, lower
 from layerctl.working.emptying import remove_tree, strip
 from layerctl.working.sameness import File, same_file
-from layerctl.working.steps import Folder, Later, Step, Verb
+from layerctl.working.steps import Folder, Later, Step, Verb, move, unlink
 
 
 class Placer:
@@ -54,10 +54,10 @@ class Placer:
             yield from remove_tree(target, name, "it is hidden by a whiteout")
             status = None
         if needed and self._same:
-            yield self._move(source, target, name)
+            yield move(source, target, name)
             return
         if status is not None and not (needed and layers.letter_of(status) == "w"):
-            yield self._unlink(target, name, "it is hidden by a whiteout")
+            yield unlink(target, name, "it is hidden by a whiteout")
             status = None
         if needed and status is None:
             yield self._create_device(target, name)
@@ -96,12 +96,12 @@ class Placer:
         if self._same:
             if marked:
                 yield from self._strip(source, name)
-            yield self._move(source, target, name)
+            yield move(source, target, name)
             return
         if there not in (None, "d"):
             if self._is_copied(source, target, name):
                 return
-            yield self._unlink(target, name, "it is hidden by a file")
+            yield unlink(target, name, "it is hidden by a file")
         yield self._copy(source, target, name)
 
     def directory(
@@ -125,7 +125,7 @@ class Placer:
             if stat.S_ISDIR(status.st_mode):
                 yield from remove_tree(target, name, why)
             else:
-                yield self._unlink(target, name, why)
+                yield unlink(target, name, why)
         with self._beneath(below, name, opaque=needed) as deeper:
             if not self._same:
                 yield from self._copy_tree(source, target, name, deeper, opaque=needed)
@@ -133,7 +133,7 @@ class Placer:
             yield from self._strip_tree(source, name, deeper)
         if value is not None and not needed:
             yield self._unmark(source, name, attribute)
-        yield self._move(source, target, name)
+        yield move(source, target, name)
 
     def whole(
         self, source: Folder, target: Folder, name: str, directory: MergedDir
@@ -145,7 +145,7 @@ class Placer:
         yield from self._strip_tree(source, name, lower.rest(directory, 1))
         if self._opaque(source, name) is not None:  # with another value than y
             yield self._unmark(source, name, f"{self._prefix}opaque")
-        yield self._move(source, target, name)
+        yield move(source, target, name)
 
     def without_devices(self, above: Collection[str], target: Folder) -> Iterator[Step]:
         """Yield the steps that remove whiteouts which a listing would show without the upper.
@@ -157,7 +157,7 @@ class Placer:
                 continue
             by_attribute = letter == "f" and self._is_whiteout(target.fd, name)
             if letter == "w" or by_attribute:
-                yield self._unlink(target, name, "a whiteout over nothing")
+                yield unlink(target, name, "a whiteout over nothing")
 
     def _is_whiteout(self, fd: int, name: str) -> bool:
         status = layers.status(name, fd)
@@ -178,20 +178,6 @@ class Placer:
             yield self._unmark(folder, name, f"{self._prefix}opaque")
 
     # Steps
-
-    def _move(self, source: Folder, target: Folder, name: str) -> Step:
-        def run() -> None:
-            changing.rename(name, source.fd, name, target.fd)
-            if layers.status(name, source.fd) is not None:  # two names of one file: both stay
-                changing.unlink(name, source.fd)
-
-        words = ("mv", "-T", "--", source.inside(name), target.inside(name))
-        return source.step(Verb.MOVE, name, f"to {target.path}", run, words)
-
-    def _unlink(self, target: Folder, name: str, why: str) -> Step:
-        words = (("rm", "-f", "--", target.inside(name)),)
-        return Step(Verb.REMOVE, target.inside(name), why,
-                    lambda: changing.unlink(name, target.fd), words)  # fmt: skip
 
     def _create_device(self, target: Folder, name: str) -> Step:
         path = target.inside(name)
@@ -222,12 +208,7 @@ class Placer:
         if first is not None:
             return copying.another_name(first, self._root, target, name)
 
-        def run() -> None:
-            copying.copy_file((name, source.fd), (name, target.fd), self._prefix)
-
-        path = target.inside(name)
-        words = ("cp", "-a", "--reflink=auto", "-T", "--", source.inside(name), path)
-        return Step(Verb.COPY, path, f"from {source.path}", run, (words,))
+        return copying.copy_step(source, target, name, self._prefix)
 
     def _first(self, source: Folder, target: Folder, name: str) -> str | None:
         """Return where another name of the file has been copied to, if there is one."""

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from layerctl.errors import RefusedError
 from layerctl.inspecting.opening import Opened
+from layerctl.inspecting.resolvers import inodes
 from layerctl.inspecting.resolvers.overlay import Overlay
 from layerctl.inspecting.resolvers.resolver import look_up
 from layerctl.kernel import layers
@@ -120,18 +121,7 @@ class References:
         if place is None:
             return False
         above, _, name = place.rpartition("/")
-        for root in self._overlay.roots[self._overlay.first_lower :]:
-            try:
-                fd = layers.open_path(above, root)
-            except OSError:
-                continue
-            try:
-                status = layers.status(name, fd)
-            finally:
-                os.close(fd)
-            if status is not None and os.path.samestat(status, lower):
-                return True
-        return False
+        return inodes.stays(self._overlay, above, name, lower)
 
 
 def is_in(path: str, above: str) -> bool:

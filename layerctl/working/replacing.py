@@ -1,4 +1,7 @@
-"""Empty a layer in one step: an empty directory takes its place, then what it held is removed."""
+"""Directories that take a name in one step, once they are whole: new layers, and empty ones.
+
+A layer is emptied when an empty directory takes its place; then what it held is removed.
+"""
 
 from __future__ import annotations
 
@@ -55,3 +58,18 @@ class Replacement:
         if status is None or (status.st_dev, status.st_ino) != expected:
             changing.exchange(part, above.fd, name, above.fd)
             raise changed(self._layer.path)
+
+
+def new_layer(above: Folder, name: str, content: Iterator[Step]) -> Iterator[Step]:
+    """Yield the steps of `content`, which make NAME.layerctl-part, and the one that renames it."""
+    part = name + PART
+    if layers.status(part, above.fd) is not None:
+        yield from remove_tree(above, part, "an earlier run was interrupted")
+    yield from content
+
+    def rename() -> None:
+        changing.sync(above.fd)
+        changing.rename(part, above.fd, name, above.fd)
+
+    words = ("mv", "-T", "--", above.inside(part), above.inside(name))
+    yield Step(Verb.MOVE, above.inside(part), f"to {name}, now that it is whole", rename, (words,))

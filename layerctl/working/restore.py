@@ -22,7 +22,7 @@ from layerctl.working import copying
 from layerctl.working.aside import Aside, of_layers
 from layerctl.working.references import is_in
 from layerctl.working.sites import WAS, Site, Sites, Upper, Wish
-from layerctl.working.steps import Folder, Step, Verb
+from layerctl.working.steps import Folder, Step, Verb, sync
 
 
 def demand(stack: Stack, wish: Wish) -> None:
@@ -98,7 +98,7 @@ class Restoring:
             yield from self._upper.folder(path).restore()
         yield from self._finish()
         if moves or self._aside.exists:
-            yield self._barrier("before what was dropped is removed")
+            yield sync(self._upper.root, self._top, "before what was dropped is removed")
             yield from self._aside.remove()
         yield from self._end()
 
@@ -126,7 +126,7 @@ class Restoring:
         else:
             yield folder.rmdir(name, f"a directory; {site.below}")
         if site.path in self._sites.was:
-            yield self._barrier("before its old place shows it again")
+            yield sync(self._upper.root, self._top, "before its old place shows it again")
 
     def _moves(self, site: Site) -> bool:
         """Tell whether a path is moved aside, not only removed."""
@@ -150,11 +150,6 @@ class Restoring:
         move = ("mv", "-T", "--", path, f"{self._aside.path}/{aside}")
         why = f"a {noun(site.letter)}{inside}; {site.below}"
         yield folder.step(Verb.MOVE, name, why, run, move)
-
-    def _barrier(self, why: str) -> Step:
-        fd = self._upper.root
-        return Step(Verb.SYNC, self._top, why, lambda: changing.sync(fd),
-                    (("sync", "-f", "--", self._top),))  # fmt: skip
 
     def _free_copies(self) -> Iterator[Step]:
         """Yield the steps that let renamed files forget the lower file that they are copies of.
@@ -186,7 +181,7 @@ class Restoring:
         copier = self._sites.copier(number, self._aside.folder())
         yield from copier.at(place, aside, opaque=self.opaque)
         yield from self._copy_up(above)
-        yield self._barrier("before the copy takes its place")
+        yield sync(self._upper.root, self._top, "before the copy takes its place")
 
         def run() -> None:
             folder = self._upper.folder(above)

@@ -22,9 +22,9 @@ _BOUND = ("protattr",)
 def demand_free(overlay: Overlay) -> None:
     """Raise RefusedError where the upper layer refers to files of the lower ones themselves."""
     if overlay.settings.verify:
-        raise _indexed("nfs_export=on checks each directory against the lower one")
+        raise indexed("nfs_export=on checks each directory against the lower one")
     if overlay.origins is not None and overlay.origins.names:
-        raise _indexed("the index links names of lower files to the upper layer")
+        raise indexed("the index links names of lower files to the upper layer")
 
 
 def demand_movable(view: Opened, overlay: Overlay, top: int, *, same: bool) -> None:
@@ -66,7 +66,12 @@ def _bound(view: Opened, path: str, what: str) -> RefusedError:
     )
 
 
-def _indexed(why: str) -> RefusedError:
+#: Why an index cannot be followed where files are read layer by layer.
+SEVERAL_LAYERS = "names of one file may be in several layers"
+
+
+def indexed(why: str) -> RefusedError:
+    """Return the error for an upper layer whose index a command cannot follow."""
     return RefusedError(
         "layer-indexed",
         "the upper layer has an index that depends on the lower layer",

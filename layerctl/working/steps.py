@@ -206,3 +206,28 @@ class Later:
         """Close it."""
         if self._folder is not None:
             os.close(self._folder.fd)
+
+
+def sync(fd: int, path: str, why: str) -> Step:
+    """Return the step that writes the filesystem of an open directory to its disk."""
+    words = (("sync", "-f", "--", path),)
+    return Step(Verb.SYNC, path, why, lambda: changing.sync(fd), words)
+
+
+def move(source: Folder, target: Folder, name: str) -> Step:
+    """Return the step that renames a name from one directory to another."""
+
+    def run() -> None:
+        changing.rename(name, source.fd, name, target.fd)
+        if layers.status(name, source.fd) is not None:  # two names of one file: both stay
+            changing.unlink(name, source.fd)
+
+    words = ("mv", "-T", "--", source.inside(name), target.inside(name))
+    return source.step(Verb.MOVE, name, f"to {target.path}", run, words)
+
+
+def unlink(folder: Folder, name: str, why: str) -> Step:
+    """Return the step that removes a name that is not a directory; times do not matter."""
+    path = folder.inside(name)
+    return Step(Verb.REMOVE, path, why, lambda: changing.unlink(name, folder.fd),
+                (("rm", "-f", "--", path),))  # fmt: skip

@@ -23,7 +23,7 @@ from layerctl.working.emptying import remove_empty, remove_tree, strip
 from layerctl.working.flattening import Flattener, denied
 from layerctl.working.opening import beside
 from layerctl.working.sameness import is_marker
-from layerctl.working.steps import PART, Folder, Later, Step, Verb
+from layerctl.working.steps import PART, Folder, Later, Step, Verb, sync
 
 #: So many directories and copies are waiting for one write to the disk at most.
 _FOLDERS, _COPIES = 64, 1000
@@ -91,7 +91,7 @@ class Unfolder:
             if self._hidden is not None:
                 above, part, _ = self._hidden
                 yield remove_empty(above, part, "all copies are in their places")
-                yield self._sync("before what was copied is changed")
+                yield sync(self._overlay.roots[0], self._top, "before what was copied is changed")
             for folder, _ in self._waiting.values():
                 os.close(folder.fd)
 
@@ -231,7 +231,7 @@ class Unfolder:
         """Yield the steps that put waiting copies in their places, once they are on the disk."""
         if not self._waiting:
             return
-        yield self._sync("before the copies are used")
+        yield sync(self._overlay.roots[0], self._top, "before the copies are used")
         hidden = self._place_for_copies()
         while self._waiting:
             path, (folder, pairs) = next(iter(self._waiting.items()))
@@ -249,7 +249,3 @@ class Unfolder:
 
         words = ("mv", "-T", "--", hidden.inside(copy), folder.inside(name))
         return folder.step(Verb.MOVE, name, "a full copy", run, words)
-
-    def _sync(self, why: str) -> Step:
-        words = (("sync", "-f", "--", self._top),)
-        return Step(Verb.SYNC, self._top, why, lambda: changing.sync(self._overlay.roots[0]), words)

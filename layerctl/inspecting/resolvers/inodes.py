@@ -150,7 +150,7 @@ def _copies(overlay: Overlay, origins: Origins, *, every: bool) -> _Copies:
             lower = lower or origins.of_file(fd, name, status)
             if lower is not None:
                 identity = (lower.st_dev, lower.st_ino)
-                if identity in seen or not _stays(overlay, path, name, lower):
+                if identity in seen or not stays(overlay, path, name, lower):
                     again.add(identity)
                 seen.add(identity)
     return _Copies({number for _, number in seen}, frozenset(again), renamed)
@@ -166,7 +166,7 @@ def _metadata_of(overlay: Overlay, path: str) -> os.stat_result | None:
     return _status_of(overlay.roots[layer], place)
 
 
-def _stays(overlay: Overlay, path: str, name: str, lower: os.stat_result) -> bool:
+def stays(overlay: Overlay, path: str, name: str, lower: os.stat_result) -> bool:
     """Tell whether a lower file is found at the path of its copy, so that it is hidden by it."""
     for root in overlay.roots[overlay.first_lower :]:
         try:

@@ -20,6 +20,8 @@ from layerctl.inspecting.resolvers.resolver import Found, Resolver, look_up
 from layerctl.kernel import contents, layers
 from layerctl.kernel.streams import PIECE, Digests
 from layerctl.rules.aliasing import Aliasing
+from layerctl.working.flattening import denied
+from layerctl.working.scanning import SEVERAL_LAYERS, indexed
 
 #: Attributes that belong to this machine, not to the files.
 _OF_THE_HOST = frozenset({"security.selinux", "security.evm"})
@@ -252,7 +254,7 @@ class Writer:
         part = found.parts[0]
         place = part.layer, part.path
         if found.alias is not None and found.alias.what is Aliasing.INDEXED:
-            raise indexed()
+            raise indexed(SEVERAL_LAYERS)
         above, base = self._open(*place)
         try:
             if found.letter != "f":
@@ -287,26 +289,6 @@ class Writer:
 
 #: Markers because of which a file is not what its layer alone shows.
 _ELSEWHERE = frozenset({"metacopy", "redirect", "whiteout"})
-
-
-def denied(path: str, found: Found) -> RefusedError:
-    """Return the error for a lookup that the kernel refuses."""
-    return RefusedError(
-        "lookup-denied",
-        f"the merged tree denies a lookup of {path}",
-        why=found.refused,
-        hint="mend the layers, or name the options that they were mounted with",
-    )
-
-
-def indexed() -> RefusedError:
-    """Return the error for an upper layer whose files are shown under names of lower layers."""
-    return RefusedError(
-        "layer-indexed",
-        "the upper layer has an index that depends on the lower layer",
-        why="names of one file may be in several layers",
-        hint="copy the files out through a mount with index=off",
-    )
 
 
 def _changed(path: str) -> RefusedError:

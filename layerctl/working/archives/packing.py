@@ -21,7 +21,9 @@ from layerctl.inspecting.resolvers.tree import MergedDir
 from layerctl.inspecting.walk import Node, walk
 from layerctl.kernel import layers
 from layerctl.working import lower
-from layerctl.working.archives.entries import ALL, Writer, denied, indexed
+from layerctl.working.archives.entries import ALL, Writer
+from layerctl.working.flattening import denied
+from layerctl.working.scanning import SEVERAL_LAYERS, indexed
 
 
 def pieces(writer: Writer, run: range | None) -> Iterator[bytes]:
@@ -31,7 +33,7 @@ def pieces(writer: Writer, run: range | None) -> Iterator[bytes]:
     """
     resolver = writer.resolver
     if isinstance(resolver, Overlay) and resolver.origins is not None and resolver.origins.names:
-        raise indexed()
+        raise indexed(SEVERAL_LAYERS)
     root: Node[bytes]
     if run is not None and len(run) == 1:
         root = _Layer(writer, os.dup(resolver.roots[0]), "", pure=False)

@@ -26,7 +26,7 @@ from layerctl.working.aufs.branch import (
 )
 from layerctl.working.aufs.emptying import empty, uncover
 from layerctl.working.aufs.placing import Placer
-from layerctl.working.steps import Folder, Step, Verb, own_prefix
+from layerctl.working.steps import Folder, Step, Verb, own_prefix, sync
 
 
 def steps(view: Opened) -> Iterator[Step]:
@@ -59,9 +59,13 @@ class _Committer:
             folder = folder_of(self._view, root.parts[0])
             target = folder_of(self._view, root.parts[1])
             yield from self._pair(root, folder, target)
-            yield self._attributes(folder, target)
+            yield copying.attributes_step(folder, target, self._prefix)
             if not self._same:
-                yield self._barrier()
+                yield sync(
+                    self._aufs.roots[1],
+                    self._view.layers[1],
+                    "before the topmost branch is emptied",
+                )
                 yield from uncover(folder)
                 yield from empty(folder)
             yield from self._pseudo_links(folder)
@@ -95,7 +99,7 @@ class _Committer:
             inner = folder_of(self._view, child.parts[0])
             into = folder_of(self._view, child.parts[1])
             yield from self._pair(child, inner, into)
-            yield self._attributes(inner, into)
+            yield copying.attributes_step(inner, into, self._prefix)
             if self._same:
                 opaque = layers.status(OPAQUE, inner.fd)
                 if opaque is not None:
@@ -103,21 +107,6 @@ class _Committer:
                 yield source.rmdir(name, "all that it held is in the next branch")
         finally:
             child.close()
-
-    def _attributes(self, source: Folder, target: Folder) -> Step:
-        places = (".", source.fd), (".", target.fd)
-        words = copying.attribute_words(*places, target.path, self._prefix, source.times)
-        return Step(
-            Verb.ATTRIBUTES, target.path, f"as those of {source.path}",
-            lambda: copying.copy_attributes(*places, self._prefix, source.times), words,
-        )  # fmt: skip
-
-    def _barrier(self) -> Step:
-        fd = self._aufs.roots[1]
-        path = self._view.layers[1]
-        words = (("sync", "-f", "--", path),)
-        return Step(Verb.SYNC, path, "before the topmost branch is emptied",
-                    lambda: changing.sync(fd), words)  # fmt: skip
 
     def _pseudo_links(self, folder: Folder) -> Iterator[Step]:
         """Yield the steps that remove what would keep files that are in the next branch."""

@@ -14,7 +14,7 @@ from layerctl.working import copying, lower
 from layerctl.working.aufs.branch import WHITEOUT, directory_below, names_of
 from layerctl.working.emptying import remove_tree
 from layerctl.working.sameness import File, same_file
-from layerctl.working.steps import Folder, Later, Step, Verb, own_prefix
+from layerctl.working.steps import Folder, Later, Step, Verb, move, own_prefix, unlink
 
 _HIDDEN = "the topmost branch hides it"
 
@@ -39,7 +39,7 @@ class Placer:
             there = None
         if needed and there is None:
             # Not where one is: both may be links to one file, which rename(2) leaves as they are.
-            yield self._move(source, target, name) if self._same else self._create(target, name)
+            yield move(source, target, name) if self._same else self._create(target, name)
         elif self._same:
             above = layers.status(name, source.fd)
             if above is not None:
@@ -55,14 +55,14 @@ class Placer:
             status = None
         if self._same:
             if status is not None and _is_one_file(status, layers.status(name, source.fd)):
-                yield self._unlink(target, name)
-            yield self._move(source, target, name)
+                yield unlink(target, name, _HIDDEN)
+            yield move(source, target, name)
             return
         if status is not None:
             if self._is_copied(source, target, name, status):
                 return
-            yield self._unlink(target, name)
-        yield self._copy(source, target, name)
+            yield unlink(target, name, _HIDDEN)
+        yield copying.copy_step(source, target, name, self._prefix)
 
     def directory(
         self, source: Folder, target: Folder, name: str, below: MergedDir
@@ -92,7 +92,7 @@ class Placer:
         finally:
             os.close(fd)
         if self._same:
-            yield self._move(source, target, name)
+            yield move(source, target, name)
 
     # Steps
 
@@ -107,38 +107,18 @@ class Placer:
         if stat.S_ISDIR(status.st_mode):
             yield from remove_tree(target, name, _HIDDEN)
         else:
-            yield self._unlink(target, name)
+            yield unlink(target, name, _HIDDEN)
 
     def _uncover(self, target: Folder, name: str) -> Iterator[Step]:
         """Yield the step that removes a whiteout from the next branch."""
         if self._has(target, PREFIX + name):
-            yield self._unlink(target, PREFIX + name)
-
-    def _move(self, source: Folder, target: Folder, name: str) -> Step:
-        def run() -> None:
-            changing.rename(name, source.fd, name, target.fd)
-
-        words = ("mv", "-T", "--", source.inside(name), target.inside(name))
-        return source.step(Verb.MOVE, name, f"to {target.path}", run, words)
-
-    def _unlink(self, target: Folder, name: str) -> Step:
-        words = (("rm", "-f", "--", target.inside(name)),)
-        return Step(Verb.REMOVE, target.inside(name), _HIDDEN,
-                    lambda: changing.unlink(name, target.fd), words)  # fmt: skip
+            yield unlink(target, PREFIX + name, _HIDDEN)
 
     def _create(self, folder: Folder, name: str) -> Step:
         path = folder.inside(name)
         words = ("install", "-m", "444", "-T", "--", "/dev/null", path)
         return Step(Verb.CREATE, path, "lower branches have the name",
                     lambda: changing.mknod(name, folder.fd, WHITEOUT), (words,))  # fmt: skip
-
-    def _copy(self, source: Folder, target: Folder, name: str) -> Step:
-        def run() -> None:
-            copying.copy_file((name, source.fd), (name, target.fd), self._prefix)
-
-        path = target.inside(name)
-        words = ("cp", "-a", "--reflink=auto", "-T", "--", source.inside(name), path)
-        return Step(Verb.COPY, path, f"from {source.path}", run, (words,))
 
     def _is_copied(self, source: Folder, target: Folder, name: str, status: os.stat_result) -> bool:
         """Tell whether an earlier run has copied a file already."""
@@ -227,7 +207,7 @@ class Placer:
             with self._beneath(below, name, opaque=stays) as deeper:
                 yield from self._copy_tree(source, target, name, deeper, opaque=stays)
         else:
-            yield self._copy(source, target, name)
+            yield copying.copy_step(source, target, name, self._prefix)
 
 
 def _is_one_file(one: os.stat_result, other: os.stat_result | None) -> bool:

@@ -12,28 +12,15 @@ from layerctl.working import copying
 from layerctl.working.converting.forms import Form
 from layerctl.working.converting.reading import Marked, Task
 from layerctl.working.converting.writing import Writer
-from layerctl.working.emptying import remove_tree
+from layerctl.working.replacing import new_layer
 from layerctl.working.sameness import is_marker
-from layerctl.working.steps import Folder, Later, Step, Verb, Words
-
-#: What is made is called so until it is whole.
-_PART = ".layerctl-part"
+from layerctl.working.steps import PART, Folder, Later, Step, Verb, Words
 
 
 def steps(root: int, path: str, task: Task, above: Folder, name: str) -> Iterator[Step]:
     """Yield the steps that make the layer `name` in a directory of the one open at `root`."""
     _demand_room(root, path, above)
-    part = name + _PART
-    if layers.status(part, above.fd) is not None:
-        yield from remove_tree(above, part, "an earlier run was interrupted")
-    yield from _Copier(path, task, above).layer(root, part)
-
-    def rename() -> None:
-        changing.sync(above.fd)
-        changing.rename(part, above.fd, name, above.fd)
-
-    words = ("mv", "-T", "--", above.inside(part), above.inside(name))
-    yield Step(Verb.MOVE, above.inside(part), f"to {name}, now that it is whole", rename, (words,))
+    yield from new_layer(above, name, _Copier(path, task, above).layer(root, name + PART))
 
 
 def _demand_room(root: int, path: str, above: Folder) -> None:
